@@ -1,0 +1,1 @@
+"""Corpora: readers of the annotations and clips of one data set a file."""

@@ -1,0 +1,1 @@
+"""Data: prepared clips on disk, and tf.data pipelines over them."""

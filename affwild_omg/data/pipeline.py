@@ -1,0 +1,185 @@
+"""tf.data pipelines: from records to batches of windows.
+
+A window is `sequence_length` consecutive frames of one clip. Windows never
+cross clips; the last of a clip is padded, and the padding is masked. Every
+frame is in exactly one window.
+"""
+
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from affwild_omg.data import records as records_lib
+
+# Windows (with their images still encoded) among which training shuffles.
+SHUFFLE_WINDOWS = 256
+# Files that training reads at a time, so that neighbours in a batch come
+# from different videos.
+INTERLEAVED_FILES = 16
+
+
+def windows(
+    records: pathlib.Path,
+    split: str,
+    *,
+    sequence_length: int,
+    shuffle_seed: int | None = None,
+    labels: Mapping[str, np.ndarray] | None = None,
+) -> tf.data.Dataset:
+    """Builds the dataset of a split's windows.
+
+    Args:
+        records: folder that prepare wrote.
+        split: "train", "validation" or "test".
+        sequence_length: T, frames a window.
+        shuffle_seed: None keeps the order of the records; a number shuffles
+            files and windows, the same for the same number.
+        labels: replaces the labels of the records: key to [2].
+
+    Returns:
+        A dataset of {"key": "<video>/<utterance>", "start": the window's
+        first frame, "length": its frames that are not padding, "frames":
+        uint8 [T, 96, 96, 3], "landmarks": float32 [T,
+        68, 2], "mask": bool [T], "labels": float32 [T, 2]}. mask is True
+        where there is a frame with a face; padding is zero.
+
+    Raises:
+        UserError: the records can't be used.
+    """
+    files = records_lib.split_files(records, split)
+    dataset = tf.data.Dataset.from_tensor_slices(files)
+    if shuffle_seed is None:
+        dataset = dataset.flat_map(tf.data.TFRecordDataset)
+    else:
+        dataset = dataset.shuffle(len(files), seed=shuffle_seed)
+        dataset = dataset.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=INTERLEAVED_FILES,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+    dataset = dataset.map(
+        records_lib.parse, num_parallel_calls=tf.data.AUTOTUNE
+    )
+    if labels is not None:
+        dataset = _relabelled(dataset, labels)
+    dataset = dataset.flat_map(lambda clip: _cut(clip, sequence_length))
+    if shuffle_seed is not None:
+        dataset = dataset.shuffle(SHUFFLE_WINDOWS, seed=shuffle_seed)
+    return dataset.map(
+        lambda window: _pad(window, sequence_length),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+
+
+def batches(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Batches windows, the last batch filled up with empty ones.
+
+    An empty window has key "" and no frame that counts. It keeps every batch
+    of one shape, which replicas need, without dropping a window.
+    """
+
+    def fill(values):
+        missing = batch_size - tf.shape(values)[0]
+        nothing = tf.zeros([missing, *values.shape[1:]], values.dtype)
+        return tf.ensure_shape(
+            tf.concat([values, nothing], axis=0),
+            (batch_size, *values.shape[1:]),
+        )
+
+    return (
+        dataset.batch(batch_size)
+        .map(
+            lambda batch: {name: fill(x) for name, x in batch.items()},
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def count_windows(
+    records: pathlib.Path, split: str, sequence_length: int
+) -> int:
+    """Returns how many windows `windows` yields, from the manifest alone."""
+    splits = records_lib.read_manifest(records)["splits"]
+    return sum(
+        -(-clip["frames"] // sequence_length)
+        for clip in splits[split]["utterances"]
+    )
+
+
+def read_labels(records: pathlib.Path, split: str) -> dict[str, np.ndarray]:
+    """Reads the mean label of each clip of a split.
+
+    Returns:
+        key to float32 [2], valence and arousal; NaN where there is none.
+    """
+    files = records_lib.split_files(records, split)
+    dataset = tf.data.TFRecordDataset(files).map(
+        lambda record: _key_and_label(records_lib.parse(record)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return {key.decode(): label for key, label in dataset.as_numpy_iterator()}
+
+
+def _key_and_label(clip):
+    return clip["key"], tf.reduce_mean(clip["labels"], axis=0)
+
+
+def _relabelled(dataset, labels):
+    keys = list(labels)
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            tf.constant(keys), tf.range(len(keys), dtype=tf.int64)
+        ),
+        default_value=-1,
+    )
+    values = tf.constant(np.stack([labels[key] for key in keys]), tf.float32)
+
+    def relabel(clip):
+        label = tf.gather(values, table.lookup(clip["key"]))
+        return clip | {
+            "labels": tf.broadcast_to(label, tf.shape(clip["labels"]))
+        }
+
+    return dataset.map(relabel, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _cut(clip, sequence_length):
+    frames = tf.shape(clip["image"], out_type=tf.int64)[0]
+    starts = tf.data.Dataset.range(0, frames, sequence_length)
+
+    def window(start):
+        frames_of_window = slice(start, start + sequence_length)
+        return {
+            "key": clip["key"],
+            "start": start,
+            "length": tf.shape(clip["image"][frames_of_window])[0],
+            "image": clip["image"][frames_of_window],
+            "landmarks": clip["landmarks"][frames_of_window],
+            "mask": clip["face"][frames_of_window],
+            "labels": clip["labels"][frames_of_window],
+        }
+
+    return starts.map(window)
+
+
+def _pad(window, sequence_length):
+    def padded(values):
+        missing = sequence_length - tf.shape(values)[0]
+        values = tf.pad(
+            values, [[0, missing]] + [[0, 0]] * (values.shape.rank - 1)
+        )
+        return tf.ensure_shape(values, (sequence_length, *values.shape[1:]))
+
+    return {
+        "key": window["key"],
+        "start": window["start"],
+        "length": window["length"],
+        "frames": padded(records_lib.decode(window["image"])),
+        "landmarks": padded(window["landmarks"]),
+        "mask": padded(window["mask"]),
+        "labels": padded(window["labels"]),
+    }

@@ -1,0 +1,281 @@
+"""Prepared clips on disk: the TFRecord schema, written and parsed here.
+
+A records folder holds `manifest.json` and, for each split, a folder with one
+TFRecord file a video: `<split>/<video>.tfrecord`. A record is one utterance,
+a `tf.train.Example` with these features (T frames):
+
+    schema_version  int64 [1]
+    video           bytes [1]
+    utterance       bytes [1]
+    fps             float [1]        frames a second
+    image           bytes [T]        PNG, RGB, 96x96; black without a face
+    landmarks       float [T * 136]  x, y of 68 points in crop pixels
+    face            int64 [T]        1 where a face was found
+    valence         float [0 | 1 | T]  none, one for the clip, or one a frame
+    arousal         float [0 | 1 | T]
+
+PNG keeps the crops bit for bit: what is evaluated from records is what is
+predicted from the video itself.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from affwild_omg.architectures import CROP_SIZE, LANDMARKS
+from affwild_omg.errors import UserError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+_FEATURES = {
+    "schema_version": tf.io.FixedLenFeature([], tf.int64),
+    "video": tf.io.FixedLenFeature([], tf.string),
+    "utterance": tf.io.FixedLenFeature([], tf.string),
+    "fps": tf.io.FixedLenFeature([], tf.float32),
+    "image": tf.io.VarLenFeature(tf.string),
+    "landmarks": tf.io.VarLenFeature(tf.float32),
+    "face": tf.io.VarLenFeature(tf.int64),
+    "valence": tf.io.VarLenFeature(tf.float32),
+    "arousal": tf.io.VarLenFeature(tf.float32),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreparedClip:
+    """One utterance as it goes into a record.
+
+    Attributes:
+        video: id of the video.
+        utterance: name of the utterance.
+        fps: frames a second.
+        images: uint8 [T, 96, 96, 3], RGB.
+        landmarks: float32 [T, 68, 2], in crop pixels.
+        face: bool [T].
+        valence: no value, one for the clip, or T.
+        arousal: likewise.
+    """
+
+    video: str
+    utterance: str
+    fps: float
+    images: np.ndarray
+    landmarks: np.ndarray
+    face: np.ndarray
+    valence: Sequence[float] = ()
+    arousal: Sequence[float] = ()
+
+
+def to_example(clip: PreparedClip) -> bytes:
+    """Serialises a clip.
+
+    Raises:
+        ValueError: the clip's arrays disagree with the schema.
+    """
+    frames = len(clip.images)
+    shapes = {
+        "images": (frames, CROP_SIZE, CROP_SIZE, 3),
+        "landmarks": (frames, LANDMARKS, 2),
+        "face": (frames,),
+    }
+    for name, shape in shapes.items():
+        if not frames or np.shape(getattr(clip, name)) != shape:
+            raise ValueError(
+                f"{name} must be {shape} with at least one frame, not "
+                f"{np.shape(getattr(clip, name))}"
+            )
+    for name in ("valence", "arousal"):
+        if len(getattr(clip, name)) not in (0, 1, frames):
+            raise ValueError(
+                f"{name} must hold 0, 1 or {frames} values, not "
+                f"{len(getattr(clip, name))}"
+            )
+
+    def integers(values):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+    def floats(values):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+    def strings(values):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+    features = {
+        "schema_version": integers([SCHEMA_VERSION]),
+        "video": strings([clip.video.encode()]),
+        "utterance": strings([clip.utterance.encode()]),
+        "fps": floats([clip.fps]),
+        "image": strings(
+            [tf.io.encode_png(image).numpy() for image in clip.images]
+        ),
+        "landmarks": floats(np.ravel(clip.landmarks)),
+        "face": integers(np.asarray(clip.face, np.int64)),
+        "valence": floats(clip.valence),
+        "arousal": floats(clip.arousal),
+    }
+    return tf.train.Example(
+        features=tf.train.Features(feature=features)
+    ).SerializeToString()
+
+
+def write_records(path: pathlib.Path, clips: Iterable[PreparedClip]) -> None:
+    """Writes the clips of one video."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for clip in clips:
+            writer.write(to_example(clip))
+
+
+def parse(serialised) -> dict:
+    """Parses a record, eagerly or in a tf.data pipeline.
+
+    Images stay encoded: a window decodes only its own, see `decode`.
+
+    Args:
+        serialised: scalar string.
+
+    Returns:
+        key ("<video>/<utterance>"), video, utterance, fps: scalars; image:
+        string [T]; landmarks: float32 [T, 68, 2]; face: bool [T]; labels:
+        float32 [T, 2], valence and arousal, NaN where there is none.
+    """
+    parsed = tf.io.parse_single_example(serialised, _FEATURES)
+    images = tf.sparse.to_dense(parsed["image"], default_value=b"")
+    frames = tf.shape(images)[0]
+
+    def labels(name):
+        values = tf.sparse.to_dense(parsed[name])
+        count = tf.shape(values)[0]
+        nothing = tf.fill([frames], tf.constant(np.nan, tf.float32))
+        return tf.case(
+            [
+                (count == 0, lambda: nothing),
+                (count == frames, lambda: values),
+            ],
+            default=lambda: tf.fill([frames], values[0]),
+        )
+
+    return {
+        "key": parsed["video"] + "/" + parsed["utterance"],
+        "video": parsed["video"],
+        "utterance": parsed["utterance"],
+        "fps": parsed["fps"],
+        "image": images,
+        "landmarks": tf.reshape(
+            tf.sparse.to_dense(parsed["landmarks"]), [frames, LANDMARKS, 2]
+        ),
+        "face": tf.sparse.to_dense(parsed["face"]) > 0,
+        "labels": tf.stack([labels("valence"), labels("arousal")], axis=-1),
+    }
+
+
+def decode(images):
+    """Decodes PNG crops: string [T] to uint8 [T, 96, 96, 3]."""
+    decoded = tf.map_fn(
+        lambda image: tf.io.decode_png(image, channels=3),
+        images,
+        fn_output_signature=tf.TensorSpec((CROP_SIZE, CROP_SIZE, 3), tf.uint8),
+    )
+    return tf.ensure_shape(decoded, (None, CROP_SIZE, CROP_SIZE, 3))
+
+
+def read_manifest(records: pathlib.Path) -> dict:
+    """Reads and checks the manifest of a records folder.
+
+    Raises:
+        UserError: there is none, it can't be read, or its schema is another.
+    """
+    path = pathlib.Path(records) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["schema_version"]
+    except FileNotFoundError as error:
+        raise UserError(
+            f"--records={records} holds no {MANIFEST}; make records with "
+            "python -m affwild_omg.prepare"
+        ) from error
+    except (json.JSONDecodeError, KeyError, TypeError, OSError) as error:
+        raise UserError(
+            f"{path} is not a manifest of records ({error!r}); make the "
+            "records again with python -m affwild_omg.prepare --overwrite"
+        ) from error
+    _check_version(path, version)
+    return manifest
+
+
+def split_files(records: pathlib.Path, split: str) -> list[str]:
+    """Returns a split's TFRecord files in the manifest's order, checked.
+
+    Raises:
+        UserError: no such split, a file is missing or unreadable, or its
+            first record has another schema version.
+    """
+    manifest = read_manifest(records)
+    splits = manifest["splits"]
+    prepared = [name for name in splits if splits[name]["prepared"]]
+    if split not in prepared:
+        raise UserError(
+            f"--records={records} has no utterance of split {split!r}; it "
+            f"has {', '.join(prepared) or 'none at all'}"
+        )
+    names = dict.fromkeys(clip["video"] for clip in splits[split]["utterances"])
+    files = [
+        str(pathlib.Path(records) / split / f"{name}.tfrecord")
+        for name in names
+    ]
+    for file in files:
+        _check_file(file)
+    return files
+
+
+def _check_file(file):
+    remedy = (
+        "make the records again with python -m affwild_omg.prepare --overwrite"
+    )
+    try:
+        first = next(iter(tf.data.TFRecordDataset(file).take(1)), None)
+        if first is None:
+            raise UserError(f"{file} holds no record; {remedy}")
+        feature = tf.train.Example.FromString(first.numpy()).features.feature
+        version = list(feature["schema_version"].int64_list.value)
+    except tf.errors.NotFoundError as error:
+        raise UserError(
+            f"{file} is missing although the manifest lists it; {remedy}"
+        ) from error
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{file} is damaged or no TFRecord file; {remedy}"
+        ) from error
+    _check_version(file, version[0] if version else None)
+
+
+def _check_version(path, version):
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema version {version}; this version reads "
+            f"{SCHEMA_VERSION}: make the records again with "
+            "python -m affwild_omg.prepare --overwrite"
+        )
+
+
+def require_labels(records: pathlib.Path, split: str) -> None:
+    """Checks that each utterance of a split has its labels.
+
+    Raises:
+        UserError: some have none, or the records can't be used.
+    """
+    split_files(records, split)
+    utterances = read_manifest(records)["splits"][split]["utterances"]
+    bare = [clip for clip in utterances if not clip["labelled"]]
+    if bare:
+        raise UserError(
+            f"--records={records}: {len(bare)} of {len(utterances)} "
+            f"utterances of {split} have no labels, {bare[0]['video']}/"
+            f"{bare[0]['utterance']} the first; prepare them from a table "
+            "with arousal and valence"
+        )

@@ -1,0 +1,193 @@
+"""Evaluation: a model and the records of a split become scored tables."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from affwild_omg import architectures, model_files, outputs, progress, protocol
+from affwild_omg.data import pipeline, records
+from affwild_omg.errors import UserError
+from affwild_omg.scoring import aggregation
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What an evaluation is made of; evaluate.py's flags.
+
+    Attributes:
+        model: workdir, model file or SavedModel.
+        records: folder that prepare wrote.
+        output: folder for metrics, predictions and pictures.
+        split: "train", "validation" or "test".
+        estimate: "median" or "mean" of a sequence's frames.
+        sequence_length: frames a window; 0 takes the model's own.
+        batch_size: windows at a time.
+    """
+
+    model: str
+    records: str
+    output: str
+    split: str = "test"
+    estimate: str = "median"
+    sequence_length: int = 0
+    batch_size: int = 4
+
+    def __post_init__(self):
+        if self.estimate not in aggregation.ESTIMATES:
+            raise UserError(
+                f"--estimate must be one of "
+                f"{', '.join(aggregation.ESTIMATES)}, not {self.estimate!r}"
+            )
+        if self.batch_size < 1 or self.sequence_length < 0:
+            raise UserError(
+                "--batch_size must be at least 1 and --sequence_length 0 "
+                f"(the model's own) or more, not {self.batch_size} and "
+                f"{self.sequence_length}"
+            )
+
+
+def evaluate(options: Options, *, overwrite: bool = False) -> dict:
+    """Evaluates a model on a split.
+
+    Args:
+        options: what and where.
+        overwrite: replace results that are there.
+
+    Returns:
+        What goes into metrics.json: for each target CCC, Pearson's r and MSE
+        over all utterances with labels, their mean CCC, and what it was
+        computed from.
+
+    Raises:
+        UserError: the model, the records or the output can't be used.
+    """
+    with outputs.whole_directory(
+        options.output, flag="--output", overwrite=overwrite
+    ) as directory:
+        part = records.read_manifest(options.records)["splits"].get(
+            options.split
+        )
+        records.split_files(options.records, options.split)
+        predictor = model_files.load_predictor(options.model)
+        sequence_length = _sequence_length(options, predictor)
+        utterances = _predict(options, predictor, sequence_length)
+        metrics = protocol.score(utterances, predictor.targets) | {
+            "utterances": int(np.isfinite(utterances.labels).all(1).sum()),
+            "coverage": part["prepared"] / part["expected"],
+            "expected": part["expected"],
+            "utterances_without_face": int((utterances.seen == 0).sum()),
+            "frames": int(utterances.frames.sum()),
+            "frames_with_face": int(utterances.seen.sum()),
+            "split": options.split,
+            "level": "utterance",
+            "sequence_estimate": options.estimate,
+            "sequence_length": sequence_length,
+            "model": options.model,
+        }
+        (directory / METRICS).write_text(
+            json.dumps(metrics, indent=2) + "\n", encoding="utf-8"
+        )
+        _write_predictions(
+            directory / PREDICTIONS, utterances, predictor.targets
+        )
+        _draw(directory, utterances, predictor.targets, metrics)
+    return metrics
+
+
+def _sequence_length(options, predictor):
+    length = options.sequence_length or (
+        predictor.card.sequence_length if predictor.card else 0
+    )
+    if not length:
+        raise UserError(
+            f"--model={options.model} does not say how long its sequences "
+            "are; give --sequence_length"
+        )
+    return length
+
+
+def _predict(options, predictor, sequence_length):
+    batches = pipeline.batches(
+        pipeline.windows(
+            options.records, options.split, sequence_length=sequence_length
+        ),
+        options.batch_size,
+    )
+    windows = pipeline.count_windows(
+        options.records, options.split, sequence_length
+    )
+    try:
+        return protocol.predict_utterances(
+            predictor.predict,
+            progress.bar(
+                batches.as_numpy_iterator(),
+                description=f"evaluating {options.split}",
+                unit="batch",
+                total=-(-windows // options.batch_size),
+            ),
+            [architectures.TARGETS.index(name) for name in predictor.targets],
+            estimate=options.estimate,
+        )
+    except protocol.NothingSeen as error:
+        raise UserError(
+            f"--records={options.records}: not one frame of {options.split} "
+            "has a face; prepare them again from other videos"
+        ) from error
+
+
+def _write_predictions(path, utterances, targets):
+    # Arousal before valence, as in the organisers' tables.
+    columns = [name for name in ("arousal", "valence") if name in targets]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["video", "utterance", *columns])
+        for key, row in zip(
+            utterances.keys, utterances.predictions, strict=True
+        ):
+            writer.writerow(
+                [
+                    protocol.video_of(key),
+                    key[len(protocol.video_of(key)) + 1 :],
+                    *(f"{row[targets.index(name)]:.6f}" for name in columns),
+                ]
+            )
+
+
+def _draw(directory: pathlib.Path, utterances, targets, metrics):
+    from affwild_omg import drawing
+
+    labelled = np.isfinite(utterances.labels).all(axis=1)
+    if not labelled.any():
+        return
+    labels = utterances.labels[labelled]
+    predictions = utterances.predictions[labelled]
+    drawing.scatter(
+        directory / "scatter.png", labels, predictions, targets, metrics
+    )
+    if targets == architectures.TARGETS:
+        drawing.plane_histograms(
+            directory / "histograms.png", labels, predictions
+        )
+
+
+def table(metrics: dict) -> list[str]:
+    """Returns the metrics as lines for a console."""
+    lines = [f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}"]
+    for target in architectures.TARGETS:
+        if target in metrics:
+            scores = metrics[target]
+            lines.append(
+                f"{target:<10}{scores['ccc']:>8.3f}{scores['pearson']:>10.3f}"
+                f"{scores['mse']:>8.3f}"
+            )
+    lines.append(
+        f"{metrics['utterances']} labelled utterances of {metrics['split']}, "
+        f"{metrics['coverage']:.1%} of the corpus' split prepared"
+    )
+    return lines

@@ -1,0 +1,121 @@
+"""Exporting: a trained model becomes a SavedModel that stands alone."""
+
+import os
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from affwild_omg import model_files, outputs
+from affwild_omg.architectures import CROP_SIZE, LANDMARKS
+
+
+def export(
+    model: os.PathLike | str,
+    output: os.PathLike | str,
+    *,
+    overwrite: bool = False,
+) -> pathlib.Path:
+    """Writes the SavedModel of a workdir's best model or of a model file.
+
+    It runs where there is TensorFlow alone. Signature `serving_default`:
+
+        frames      uint8 [batch, time, 96, 96, 3], aligned RGB crops
+        landmarks   float32 [batch, time, 68, 2], in crop pixels
+
+    and `masked`, with one input more:
+
+        mask        bool [batch, time], False where there is no face
+
+    Both give, for the targets that the network has,
+
+        valence, arousal                      float32 [batch, time]
+        sequence_valence, sequence_arousal    float32 [batch], the median over
+                                              the frames that count; NaN
+                                              where none does
+
+    Batch and time are free and the normalisation is inside.
+
+    Args:
+        model: workdir or `.keras` file.
+        output: folder of the SavedModel.
+        overwrite: replace a SavedModel that is there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the model can't be loaded or the output can't be used.
+    """
+    output = outputs.check_output(output, flag="--output", overwrite=overwrite)
+    network, card = model_files.load_model(model)
+    with outputs.whole_directory(
+        output, flag="--output", overwrite=overwrite
+    ) as directory:
+        _write(network, card, directory)
+    return output
+
+
+def _write(network, card, directory):
+    targets = card.architecture.targets
+    inputs = {
+        "frames": tf.TensorSpec(
+            (None, None, CROP_SIZE, CROP_SIZE, 3), tf.uint8, "frames"
+        ),
+        "landmarks": tf.TensorSpec(
+            (None, None, LANDMARKS, 2), tf.float32, "landmarks"
+        ),
+        "mask": tf.TensorSpec((None, None), tf.bool, "mask"),
+    }
+    taken = {tensor.name for tensor in network.inputs}
+
+    def masked(frames, landmarks, mask):
+        features = {"frames": frames, "landmarks": landmarks, "mask": mask}
+        values = network(
+            {name: features[name] for name in taken}, training=False
+        )
+        by_target = dict(zip(targets, tf.unstack(values, axis=-1), strict=True))
+        return by_target | {
+            f"sequence_{target}": masked_median(x, mask)
+            for target, x in by_target.items()
+        }
+
+    def unmasked(frames, landmarks):
+        return masked(frames, landmarks, tf.ones(tf.shape(frames)[:2], tf.bool))
+
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    archive.add_endpoint(
+        "serving_default",
+        unmasked,
+        [inputs["frames"], inputs["landmarks"]],
+    )
+    archive.add_endpoint("masked", masked, list(inputs.values()))
+    archive.write_out(str(directory), verbose=False)
+    extra = directory / model_files.SAVED_MODEL_CARD
+    extra.parent.mkdir()
+    extra.write_text(card.to_json(), encoding="utf-8")
+
+
+def masked_median(values, mask):
+    """Computes the median of each row over the columns that count.
+
+    Args:
+        values: float [rows, columns].
+        mask: bool [rows, columns].
+
+    Returns:
+        [rows]; NaN where nothing counts.
+    """
+    nothing = tf.constant(float("nan"), values.dtype)
+    last = tf.constant(float("inf"), values.dtype)
+    counts = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+    ordered = tf.sort(tf.where(mask, values, last), axis=1)
+
+    def at(index):
+        return tf.gather(
+            ordered, tf.clip_by_value(index, 0, counts), batch_dims=1
+        )
+
+    middle = (at((counts - 1) // 2) + at(counts // 2)) / 2
+    return tf.where(counts > 0, middle, nothing)

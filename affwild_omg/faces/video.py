@@ -1,0 +1,178 @@
+"""Reads videos frame by frame, in constant memory, with OpenCV."""
+
+import math
+import os
+from collections.abc import Iterator
+from types import TracebackType
+
+import cv2
+import numpy as np
+from absl import logging
+
+from affwild_omg.errors import UserError
+
+# FFmpeg writes to the terminal's error stream by itself when a file is damaged;
+# OpenCV reads this variable once, at the first video that a process opens.
+# A value set by the user stays.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+
+DEFAULT_FPS = 25.0
+
+# Containers that store no frame rate make FFmpeg answer with the ticks of
+# their clock (1000 a second and more) and a frame count worked out from them.
+MAX_CREDIBLE_FPS = 999.0
+
+# Headers are off by a frame or two in sound files, more so where the count is
+# worked out from the duration.
+TRUNCATION_FRAMES = 2
+TRUNCATION_SHARE = 0.01
+
+_LOG_LEVEL_ERROR = 2  # cv2.utils.logging.LOG_LEVEL_ERROR, not in every build
+
+
+class Video:
+    """Yields the frames of a video file with their presentation times.
+
+    Only one frame is held at a time. Each iteration reads the file from its
+    start. Use it as a context manager, so that the file is closed:
+
+        with Video("clip.mp4") as video:
+            for time_s, rgb in video:
+                ...
+
+    Attributes:
+        path: the path as given.
+        fps: frames a second by the header, > 0; 25.0 where it has none.
+        announced_frames: the header's count of frames, None where it has none.
+        decoded_frames: how many frames the last iteration has decoded so far.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Opens a video and decodes its first frame.
+
+        Args:
+            path: a local video file, in any format that FFmpeg decodes.
+
+        Raises:
+            UserError: the file is missing, a directory, empty, no video, or
+                not one frame of it can be decoded.
+        """
+        self.path = os.fspath(path)
+        _check_file(self.path)
+        self._capture = _open(self.path)
+        self._first_frame = _read(self._capture)
+        if self._first_frame is None:
+            self.close()
+            raise UserError(
+                f"{self.path}: no video, or damaged at its start (not one "
+                "frame can be decoded); a video that FFmpeg can decode is "
+                "needed: convert the file or leave it out"
+            )
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        has_rate = math.isfinite(fps) and 0 < fps <= MAX_CREDIBLE_FPS
+        has_count = has_rate and math.isfinite(count) and count >= 1
+        self.fps = float(fps) if has_rate else DEFAULT_FPS
+        self.announced_frames = int(count) if has_count else None
+        self.decoded_frames = 0
+
+    @property
+    def truncated(self) -> bool:
+        """Whether clearly fewer frames were decoded than the header announces.
+
+        More than two frames and more than 1 % must be missing. It is known
+        only after an iteration to the end; False where the header has no
+        count.
+        """
+        if self.announced_frames is None:
+            return False
+        missing = self.announced_frames - self.decoded_frames
+        allowed = TRUNCATION_SHARE * self.announced_frames
+        return missing > max(TRUNCATION_FRAMES, allowed)
+
+    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Yields (time_s, frame) for each frame that can be decoded.
+
+        `time_s` is the frame's presentation time in seconds, strictly
+        increasing; `frame` is RGB uint8 [height, width, 3].
+        """
+        if self._first_frame is None:
+            self.close()
+            self._capture = _open(self.path)
+            self._first_frame = _read(self._capture)
+        frame, self._first_frame = self._first_frame, None
+        self.decoded_frames = 0
+        time_s = -math.inf
+        while frame is not None:
+            time_s = self._time_after(time_s)
+            self.decoded_frames += 1
+            yield time_s, frame
+            frame = _read(self._capture)
+        if self.truncated:
+            logging.warning(
+                "%s: %d of %d announced frames could be decoded; these are "
+                "used",
+                self.path,
+                self.decoded_frames,
+                self.announced_frames,
+            )
+
+    def _time_after(self, previous_s: float) -> float:
+        # After a read, FFmpeg's backend gives the time of the frame just read;
+        # streams without time stamps give 0 (or nonsense) again and again.
+        time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if math.isfinite(time_s) and time_s >= 0 and time_s > previous_s:
+            return time_s
+        return max(0.0, previous_s + 1 / self.fps)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._capture.release()
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _check_file(path: str) -> None:
+    if not os.path.exists(path):
+        raise UserError(
+            f"{path}: no such video file; a path to an existing file is "
+            "needed: check its spelling"
+        )
+    if os.path.isdir(path):
+        raise UserError(
+            f"{path}: a directory, where a video file is needed: name one "
+            "file inside it"
+        )
+    if not os.access(path, os.R_OK):
+        raise UserError(
+            f"{path}: not readable for this user; a readable video file is "
+            "needed: change its permissions"
+        )
+    if os.path.getsize(path) == 0:
+        raise UserError(
+            f"{path}: an empty file (0 bytes), where a video is needed: "
+            "fetch or copy it again"
+        )
+
+
+def _open(path: str) -> cv2.VideoCapture:
+    level = cv2.getLogLevel()
+    cv2.setLogLevel(min(level, _LOG_LEVEL_ERROR))
+    try:
+        return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+    finally:
+        cv2.setLogLevel(level)
+
+
+def _read(capture: cv2.VideoCapture) -> np.ndarray | None:
+    decoded, bgr = capture.read()
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) if decoded else None

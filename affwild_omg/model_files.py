@@ -1,0 +1,204 @@
+"""Models on disk: saving, recognising and loading them.
+
+A model file is a Keras `.keras` archive with one more member, `card.json`,
+that says which network it is and how it is to be fed. A workdir is what
+training writes; it stands for its best model. A SavedModel is what export
+writes; its card lies in `assets.extra`, TensorFlow's place for such files.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from affwild_omg.architectures import TARGETS, Architecture
+from affwild_omg.errors import UserError
+from affwild_omg.nets import layers  # noqa: F401 registers what files name
+
+BEST = "best.keras"
+LAST = "last.keras"
+CARD = "card.json"
+SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card:
+    """What goes with a model wherever it goes.
+
+    Attributes:
+        architecture: the network.
+        sequence_length: frames of the windows that it was trained on.
+    """
+
+    architecture: Architecture
+    sequence_length: int
+
+    def to_json(self) -> str:
+        """Returns the card as a JSON object that `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Card":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            UserError: it did not write this.
+        """
+        try:
+            content = json.loads(text)
+            return cls(
+                architecture=Architecture(**content["architecture"]),
+                sequence_length=int(content["sequence_length"]),
+            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise UserError(f"its {CARD} is of another version: {error}") from (
+                error
+            )
+
+
+def save_model(
+    model: keras.Model,
+    card: Card,
+    path: pathlib.Path,
+    *,
+    include_optimizer: bool = False,
+) -> None:
+    """Writes a model file, whole or not at all."""
+    temporary = path.with_name(f".partial.{path.name}")
+    model.save(temporary, include_optimizer=include_optimizer)
+    with zipfile.ZipFile(temporary, "a") as archive:
+        archive.writestr(CARD, card.to_json())
+    os.replace(temporary, path)
+
+
+def load_model(
+    path: os.PathLike | str, *, flag: str = "--model"
+) -> tuple[keras.Model, Card]:
+    """Loads a workdir's best model, or a model file.
+
+    Never runs code from the file: Keras loads it in safe mode.
+
+    Raises:
+        UserError: there is no such thing, or it is something else.
+    """
+    path = pathlib.Path(path)
+    if is_saved_model(path):
+        raise UserError(
+            f"{flag}={path} is a SavedModel; here a workdir or a .keras file "
+            "is needed, from which a SavedModel is made"
+        )
+    if path.is_dir():
+        if not (path / BEST).is_file():
+            raise UserError(
+                f"{flag}={path} holds no {BEST}; give a workdir in which "
+                "train.py has finished an epoch"
+            )
+        path = path / BEST
+    if not path.exists():
+        raise UserError(
+            f"{flag}={path} does not exist; give a workdir, a .keras file or "
+            "a SavedModel"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            card = Card.from_json(archive.read(CARD).decode())
+        return keras.saving.load_model(path, safe_mode=True), card
+    except UserError as error:
+        raise UserError(f"{flag}={path}: {error}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise UserError(
+            f"{flag}={path} is damaged or no model file of this project"
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A loaded model that predicts, whatever it was loaded from.
+
+    Attributes:
+        card: the network and its window length; None for a SavedModel from
+            elsewhere that has the signature but no card.
+        targets: what the last axis of the predictions holds.
+        predict: from {"frames": uint8 [batch, time, 96, 96, 3], "landmarks":
+            float32 [batch, time, 68, 2], "mask": bool [batch, time]} to
+            float32 [batch, time, targets].
+    """
+
+    card: Card | None
+    targets: tuple[str, ...]
+    predict: Callable[[dict], np.ndarray]
+
+
+def load_predictor(
+    path: os.PathLike | str, *, flag: str = "--model"
+) -> Predictor:
+    """Loads a workdir, a model file or a SavedModel for prediction.
+
+    Raises:
+        UserError: it is none of these, or has not the inputs and outputs of
+            this project.
+    """
+    path = pathlib.Path(path)
+    if is_saved_model(path):
+        return _load_saved_model(path, flag)
+    model, card = load_model(path, flag=flag)
+    return keras_predictor(model, card)
+
+
+def keras_predictor(model: keras.Model, card: Card) -> Predictor:
+    """Wraps a Keras model; it is traced once for all sizes."""
+    specification = {
+        tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype)
+        for tensor in model.inputs
+    }
+
+    @tf.function(input_signature=[specification])
+    def predict(inputs):
+        return model(inputs, training=False)
+
+    return Predictor(
+        card=card,
+        targets=card.architecture.targets,
+        predict=lambda inputs: predict(
+            {name: inputs[name] for name in specification}
+        ).numpy(),
+    )
+
+
+def is_saved_model(path: pathlib.Path) -> bool:
+    """Tells whether the path is a SavedModel folder."""
+    return (path / "saved_model.pb").is_file()
+
+
+def _load_saved_model(path, flag):
+    try:
+        saved = tf.saved_model.load(str(path))
+        outputs = saved.signatures["masked"].structured_outputs
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise UserError(
+            f"{flag}={path} is damaged, or no SavedModel of export.py"
+        ) from error
+    card_path = path / SAVED_MODEL_CARD
+    card = (
+        Card.from_json(card_path.read_text(encoding="utf-8"))
+        if card_path.is_file()
+        else None
+    )
+    targets = tuple(target for target in TARGETS if target in outputs)
+
+    def predict(inputs):
+        # By way of `saved`: a signature alone does not keep its variables.
+        result = saved.signatures["masked"](
+            frames=tf.constant(inputs["frames"]),
+            landmarks=tf.constant(inputs["landmarks"], tf.float32),
+            mask=tf.constant(inputs["mask"], tf.bool),
+        )
+        return np.stack([result[name].numpy() for name in targets], axis=-1)
+
+    return Predictor(card=card, targets=targets, predict=predict)

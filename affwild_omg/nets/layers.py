@@ -1,0 +1,193 @@
+"""The layers that Keras does not have, or not this way."""
+
+import keras
+from keras import ops
+
+from affwild_omg.architectures import CROP_SIZE
+
+
+@keras.saving.register_keras_serializable("affwild_omg")
+class Normalisation(keras.layers.Layer):
+    """Computes (x - centre) / scale.
+
+    Section 4 maps intensities to [-1, 1]; frames take a centre and scale of
+    128, landmarks in crop pixels of 48 (half the crop).
+    """
+
+    def __init__(self, centre, scale, **kwargs):
+        super().__init__(**kwargs)
+        self.centre = centre
+        self.scale = scale
+
+    def call(self, inputs):
+        inputs = ops.cast(inputs, self.compute_dtype)
+        return (inputs - self.centre) / self.scale
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return super().get_config() | {
+            "centre": self.centre,
+            "scale": self.scale,
+        }
+
+
+def frame_normalisation(name: str) -> Normalisation:
+    """Returns the layer that maps 0..255 intensities to [-1, 1)."""
+    return Normalisation(128.0, 128.0, name=name)
+
+
+def landmark_normalisation(name: str) -> Normalisation:
+    """Returns the layer that maps crop pixels to [-1, 1]."""
+    return Normalisation(CROP_SIZE / 2, CROP_SIZE / 2, name=name)
+
+
+@keras.saving.register_keras_serializable("affwild_omg")
+class FoldTime(keras.layers.Layer):
+    """Reshapes [batch, time, ...] to [batch * time, ...].
+
+    It stands in for `TimeDistributed`, which unrolls in Python when time is
+    static and keeps it static.
+    """
+
+    def call(self, inputs):
+        return ops.reshape(inputs, (-1, *inputs.shape[2:]))
+
+    def compute_output_shape(self, input_shape):
+        return (None, *input_shape[2:])
+
+
+@keras.saving.register_keras_serializable("affwild_omg")
+class UnfoldTime(keras.layers.Layer):
+    """Reshapes [batch * time, ...] to [batch, time, features].
+
+    Call it on the folded tensor and on any tensor that begins with [batch,
+    time], from which it takes the two sizes.
+    """
+
+    def call(self, inputs, like):
+        shape = ops.shape(like)
+        features = 1
+        for size in inputs.shape[1:]:
+            features *= size
+        return ops.reshape(inputs, (shape[0], shape[1], features))
+
+    def compute_output_spec(self, inputs, like):
+        features = 1
+        for size in inputs.shape[1:]:
+            features *= size
+        return keras.KerasTensor(
+            (like.shape[0], like.shape[1], features), dtype=inputs.dtype
+        )
+
+
+class _GRUStep(keras.layers.Layer):
+    """One step of `GRU` on x W + b; holds the state's weights."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.state_size = units
+        self.output_size = units
+
+    def build(self, input_shape):
+        self.recurrent_kernel = self.add_weight(
+            name="recurrent_kernel",
+            shape=(self.units, 3 * self.units),
+            initializer="orthogonal",
+        )
+
+    def call(self, inputs, states):
+        (state,) = states
+        gates = 2 * self.units
+        update, reset = ops.split(
+            ops.sigmoid(
+                inputs[:, :gates]
+                + ops.matmul(state, self.recurrent_kernel[:, :gates])
+            ),
+            2,
+            axis=-1,
+        )
+        candidate = ops.tanh(
+            inputs[:, gates:]
+            + ops.matmul(reset * state, self.recurrent_kernel[:, gates:])
+        )
+        state = update * state + (1 - update) * candidate
+        return state, [state]
+
+
+@keras.saving.register_keras_serializable("affwild_omg")
+class GRU(keras.layers.Layer):
+    """Gated recurrent units whose reset gate acts before the matrix product.
+
+    With x the input, h the state and * the element-wise product, a step is
+
+        z = sigmoid(x Wz + h Uz + bz)        update gate
+        r = sigmoid(x Wr + h Ur + br)        reset gate
+        c = tanh(x Wc + (r * h) Uc + bc)     candidate
+        h' = z * h + (1 - z) * c
+
+    This is TensorFlow 1's `GRUCell`, the authors', and `keras.layers.GRU(
+    reset_after=False)`, whose weights and their order it shares:
+
+        kernel            [features, 3 * units]   Wz, Wr, Wc
+        bias              [3 * units]             bz, br, bc
+        recurrent_kernel  [units, 3 * units]      Uz, Ur, Uc
+
+    All x W are one product before the loop: a tap of 73,728 features would
+    otherwise read its kernel, and sum its gradient, once a frame. Gate biases
+    start at 1 and the candidate's at 0, as the authors' do.
+
+    Args:
+        units: size of the state.
+    """
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.recurrence = keras.layers.RNN(
+            _GRUStep(units, dtype=self.dtype_policy),
+            return_sequences=True,
+            dtype=self.dtype_policy,
+        )
+
+    def build(self, inputs_shape, valid_shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(inputs_shape[-1], 3 * self.units),
+            initializer="glorot_uniform",
+        )
+        self.bias = self.add_weight(
+            name="bias", shape=(3 * self.units,), initializer=self._start_bias
+        )
+        self.recurrence.build((*inputs_shape[:2], 3 * self.units))
+
+    def _start_bias(self, shape, dtype=None):
+        return ops.concatenate(
+            [ops.ones(2 * self.units, dtype), ops.zeros(self.units, dtype)]
+        )
+
+    def call(self, inputs, valid):
+        """Returns the state after each step.
+
+        Args:
+            inputs: [batch, time, features].
+            valid: [batch, time], bool; other steps leave the state as it is.
+
+        Returns:
+            [batch, time, units], 0 at steps that are not valid.
+        """
+        inputs = ops.matmul(inputs, self.kernel) + self.bias
+        states = self.recurrence(inputs, mask=valid)
+        # Also ends the implicit mask that Keras would hand on to every layer
+        # above: here masks go by argument.
+        return ops.where(valid[..., None], states, 0)
+
+    def compute_output_spec(self, inputs, valid):
+        return keras.KerasTensor(
+            (*inputs.shape[:2], self.units), dtype=self.compute_dtype
+        )
+
+    def get_config(self):
+        return super().get_config() | {"units": self.units}

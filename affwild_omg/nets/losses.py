@@ -1,0 +1,123 @@
+"""The concordance loss (equations 2 and 3) in `keras.ops`."""
+
+from collections.abc import Callable
+
+from keras import ops
+
+
+def _unchanged(sums):
+    return sums
+
+
+def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
+    """Computes the concordance correlation coefficient of each column.
+
+    ccc = 2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2) with biased
+    (1/N) moments (equation 2). It is 0 where the denominator is 0 (no
+    variance on either side, and equal means) or no row counts, and so is its
+    gradient there.
+
+    CCC is no sum over examples: with data split over replicas, each replica's
+    own CCC points elsewhere than the whole batch's. `reduce` therefore sums
+    the moments over the replicas; means come first, so that the second
+    moments are taken about them and lose no digits.
+
+    Args:
+        labels: [rows, columns].
+        predictions: [rows, columns].
+        weights: [rows]; rows of weight 0 do not count, whatever they hold.
+        reduce: sums a tensor over all replicas.
+
+    Returns:
+        [columns], in [-1, 1].
+
+    Raises:
+        ValueError: the shapes are not [rows, columns], the same twice.
+    """
+    if len(labels.shape) != 2 or len(predictions.shape) != 2:
+        raise ValueError(
+            "labels and predictions must both be [rows, columns], not "
+            f"{tuple(labels.shape)} and {tuple(predictions.shape)}"
+        )
+    for ours, theirs in zip(labels.shape, predictions.shape, strict=True):
+        if None not in (ours, theirs) and ours != theirs:
+            raise ValueError(
+                "labels and predictions must have the same shape, not "
+                f"{tuple(labels.shape)} and {tuple(predictions.shape)}"
+            )
+    counts = ops.expand_dims(ops.cast(weights, predictions.dtype), -1)
+    # A weight of 0 times NaN is NaN, and rows without weight may hold any.
+    labels = ops.where(counts > 0, labels, 0)
+    predictions = ops.where(counts > 0, predictions, 0)
+
+    def mean(values, total):
+        return reduce(ops.sum(counts * values, axis=0)) / total
+
+    total = ops.maximum(reduce(ops.sum(counts)), 1)
+    label_mean = mean(labels, total)
+    prediction_mean = mean(predictions, total)
+    label_rest = labels - label_mean
+    prediction_rest = predictions - prediction_mean
+    covariance = mean(label_rest * prediction_rest, total)
+    denominator = (
+        mean(label_rest**2, total)
+        + mean(prediction_rest**2, total)
+        + (label_mean - prediction_mean) ** 2
+    )
+    defined = denominator > 0
+    return ops.where(
+        defined, 2 * covariance / ops.where(defined, denominator, 1), 0
+    )
+
+
+def sequence_means(values, mask):
+    """Averages each sequence over the frames that count.
+
+    Args:
+        values: [batch, time, columns].
+        mask: [batch, time], bool.
+
+    Returns:
+        [batch, columns]; 0 for a sequence without a frame that counts.
+    """
+    counts = ops.cast(mask, values.dtype)[..., None]
+    values = ops.where(counts > 0, values, 0)
+    return ops.sum(values, axis=1) / ops.maximum(ops.sum(counts, axis=1), 1)
+
+
+def concordance_loss(
+    labels,
+    predictions,
+    mask,
+    *,
+    level: str = "sequence",
+    reduce: Callable = _unchanged,
+):
+    """Computes 1 - the mean CCC over the targets (equation 3).
+
+    Args:
+        labels: [batch, time, targets].
+        predictions: [batch, time, targets].
+        mask: [batch, time], bool; other frames do not count.
+        level: "sequence" takes CCC over the means of the sequences in the
+            batch, as the authors' code does; "frame" over all frames.
+        reduce: sums a tensor over all replicas, see `concordance`.
+
+    Returns:
+        A scalar in [0, 2], the same on every replica.
+
+    Raises:
+        ValueError: there is no such level.
+    """
+    if level == "sequence":
+        labels = sequence_means(labels, mask)
+        predictions = sequence_means(predictions, mask)
+        weights = ops.any(mask, axis=1)
+    elif level == "frame":
+        targets = labels.shape[-1]
+        labels = ops.reshape(labels, (-1, targets))
+        predictions = ops.reshape(predictions, (-1, targets))
+        weights = ops.reshape(mask, (-1,))
+    else:
+        raise ValueError(f"level must be 'sequence' or 'frame', not {level!r}")
+    return 1 - ops.mean(concordance(labels, predictions, weights, reduce))

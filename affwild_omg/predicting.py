@@ -1,0 +1,177 @@
+"""Predicting: a video becomes valence and arousal for every frame."""
+
+import csv
+import dataclasses
+import itertools
+import pathlib
+
+import numpy as np
+from absl import logging
+
+from affwild_omg import model_files, outputs, progress
+from affwild_omg.errors import UserError
+from affwild_omg.faces import detection, landmarks, tracking
+from affwild_omg.faces.video import Video
+
+DEFAULT_SEQUENCE_LENGTH = 80
+FACE_COLUMNS = ("x", "y", "width", "height", "confidence")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a prediction is made of; the flags of affwild_omg.predict.
+
+    Attributes:
+        model: SavedModel, workdir or model file.
+        video: the video file.
+        output: folder for the table and the picture.
+        sequence_length: frames a window; 0 takes the model's own.
+        detect_every: frames from one face detection to the next.
+    """
+
+    model: str
+    video: str
+    output: str
+    sequence_length: int = 0
+    detect_every: int = tracking.DETECT_EVERY
+
+    def __post_init__(self):
+        for name, least in (("sequence_length", 0), ("detect_every", 1)):
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"--{name} must be at least {least}, not "
+                    f"{getattr(self, name)}"
+                )
+
+
+def predict(options: Options, *, overwrite: bool = False) -> dict:
+    """Predicts a video, frame by frame.
+
+    Writes `<stem>.csv` with one row a frame (frame, time_s, face, x, y,
+    width, height, confidence, and valence and arousal as the model has them;
+    empty where there is no face; boxes in pixels of the video) and
+    `<stem>.png`, the course of the targets.
+
+    Args:
+        options: what and where.
+        overwrite: replace the video's results that are there.
+
+    Returns:
+        {"frames", "frames_with_face", "truncated", and for each target its
+        median over the frames with a face, None without any}.
+
+    Raises:
+        UserError: the video, the model or the output can't be used.
+    """
+    stem = pathlib.Path(options.video).stem
+    directory = _check_output(options.output, stem, overwrite)
+    with Video(options.video) as video:
+        predictor = model_files.load_predictor(options.model)
+        rows, values = _predict_video(video, predictor, options)
+        truncated = video.truncated
+        if truncated:
+            logging.warning(
+                "%s is truncated: %d of %d announced frames could be decoded",
+                options.video,
+                video.decoded_frames,
+                video.announced_frames,
+            )
+    with outputs.whole_directory(
+        directory, flag="--output", overwrite=True
+    ) as temporary:
+        _write_table(temporary / f"{stem}.csv", rows, values, predictor.targets)
+        _draw(temporary / f"{stem}.png", stem, rows, values, predictor.targets)
+    seen = np.isfinite(values).all(axis=1)
+    return {
+        "frames": len(rows),
+        "frames_with_face": int(seen.sum()),
+        "truncated": truncated,
+    } | {
+        target: float(np.median(values[seen, column])) if seen.any() else None
+        for column, target in enumerate(predictor.targets)
+    }
+
+
+def _check_output(output, stem, overwrite):
+    """Refuses to replace this video's results; others' may lie beside them."""
+    directory = pathlib.Path(output)
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"--output={directory} is a file; name a folder")
+    for name in (f"{stem}.csv", f"{stem}.png"):
+        if not overwrite and (directory / name).exists():
+            raise UserError(
+                f"--output={directory} holds {name} already; name another "
+                "folder or give --overwrite to replace it"
+            )
+    return directory
+
+
+def _predict_video(video, predictor, options):
+    """Returns the rows of the table but for the targets, and the targets.
+
+    The pixels of a window at a time are held, so that a video of any length
+    fits into memory.
+    """
+    length = options.sequence_length or (
+        predictor.card.sequence_length
+        if predictor.card
+        else DEFAULT_SEQUENCE_LENGTH
+    )
+    faces = progress.bar(
+        tracking.faces_of_video(
+            video,
+            detector=detection.Detector(),
+            landmarker=landmarks.Landmarker(),
+            detect_every=options.detect_every,
+        ),
+        description="predicting",
+        unit="frame",
+        total=video.announced_frames,
+    )
+    rows, values = [], []
+    while window := list(itertools.islice(faces, length)):
+        values.append(_predict_window(window, length, predictor))
+        for time_s, face in window:
+            row = [len(rows), f"{time_s:.3f}", int(face.found)]
+            if face.found:
+                row += [f"{x:.1f}" for x in face.box]
+                row.append(f"{face.confidence:.4f}")
+            else:
+                row += [""] * len(FACE_COLUMNS)
+            rows.append(row)
+    return rows, np.concatenate(values)
+
+
+def _predict_window(window, length, predictor):
+    """Returns [frames of the window, targets], NaN where there is no face."""
+    faces = [face for _, face in window]
+    found = np.array([face.found for face in faces])
+    missing = [(0, length - len(faces))]
+    inputs = {
+        "frames": np.stack([face.crop for face in faces]),
+        "landmarks": np.stack([face.landmarks for face in faces]),
+        "mask": found,
+    }
+    inputs = {
+        name: np.pad(x, missing + [(0, 0)] * (x.ndim - 1))[None]
+        for name, x in inputs.items()
+    }
+    values = predictor.predict(inputs)[0, : len(faces)]
+    return np.where(found[:, None], values, np.nan)
+
+
+def _write_table(path, rows, values, targets):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["frame", "time_s", "face", *FACE_COLUMNS, *targets])
+        for row, predicted in zip(rows, values, strict=True):
+            writer.writerow(
+                row + ["" if np.isnan(x) else f"{x:.6f}" for x in predicted]
+            )
+
+
+def _draw(path, stem, rows, values, targets):
+    from affwild_omg import drawing
+
+    times = [float(row[1]) for row in rows]
+    drawing.timeline(path, times, values, targets, stem)

@@ -1,0 +1,41 @@
+"""Prepares a corpus: clips become records of aligned faces."""
+
+from absl import flags
+
+from affwild_omg import cli
+
+flags.DEFINE_enum(
+    "corpus",
+    None,
+    ["omg", "demo"],
+    "The corpus; demo is written to --source first, then read like omg.",
+    required=True,
+)
+flags.DEFINE_string(
+    "source",
+    None,
+    "Folder with the corpus' tables, and clips at <video>/<utterance>.",
+    required=True,
+)
+flags.DEFINE_string("records", None, "Folder for the records.", required=True)
+flags.DEFINE_integer(
+    "detect_every",
+    12,
+    "Frames from one face detection to the next; landmarks are tracked in "
+    "between.",
+)
+flags.DEFINE_integer("workers", 0, "Processes; 0 takes one a core.")
+cli.define_overwrite("records")
+
+
+def main():
+    from affwild_omg import preparing
+
+    manifest = preparing.prepare(
+        cli.options(preparing.Options), overwrite=flags.FLAGS.overwrite
+    )
+    cli.show(*preparing.table(manifest), f"records in {flags.FLAGS.records}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

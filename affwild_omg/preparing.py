@@ -1,0 +1,355 @@
+"""Preparing: from a corpus' clips to records of aligned faces.
+
+Videos are prepared in parallel. Each finished one is kept in a hidden
+folder beside the records until all are done, so that an interrupted run of
+hours goes on where it stopped, and a records folder is always whole.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+import shutil
+
+import numpy as np
+from absl import logging
+
+from affwild_omg import outputs, progress
+from affwild_omg.corpora import demo, omg
+from affwild_omg.corpora.clips import SPLITS, Clip
+from affwild_omg.data import records
+from affwild_omg.errors import UserError
+from affwild_omg.faces import detection, landmarks, tracking
+from affwild_omg.faces.video import Video
+
+CORPORA = ("omg", "demo")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What preparation is made of; the flags of affwild_omg.prepare.
+
+    Attributes:
+        corpus: "omg", or "demo", which is written to the source first.
+        source: folder of the corpus.
+        records: folder that the records go to.
+        detect_every: frames from one face detection to the next.
+        workers: processes; 0 takes one a core.
+    """
+
+    corpus: str
+    source: str
+    records: str
+    detect_every: int = tracking.DETECT_EVERY
+    workers: int = 0
+
+    def __post_init__(self):
+        if self.corpus not in CORPORA:
+            raise UserError(
+                f"--corpus must be one of {', '.join(CORPORA)}, not "
+                f"{self.corpus!r}"
+            )
+        for name, least in (("detect_every", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"--{name} must be at least {least}, not "
+                    f"{getattr(self, name)}"
+                )
+
+
+def prepare(options: Options, *, overwrite: bool = False) -> dict:
+    """Prepares a corpus.
+
+    Args:
+        options: what, from where, to where.
+        overwrite: replace records that are there.
+
+    Returns:
+        The manifest, see `_manifest`.
+
+    Raises:
+        UserError: the source or the target can't be used, or not one clip
+            could be prepared.
+    """
+    target = outputs.check_output(
+        options.records, flag="--records", overwrite=overwrite
+    )
+    if options.corpus == "demo":
+        make_demo_corpus(options.source, workers=options.workers)
+    clips = omg.read(options.source)
+    _require_some_files(clips, options.source)
+    staging = _staging(target, options)
+    reports = _prepare_videos(clips, staging, options)
+    manifest = _manifest(reports, options)
+    if not any(part["prepared"] for part in manifest["splits"].values()):
+        shutil.rmtree(staging)
+        failure = reports[0]["failed"]
+        raise UserError(
+            f"--source={options.source}: not one clip could be prepared; "
+            f"the first: {failure['reason']}"
+        )
+    _publish(staging, target, manifest)
+    return manifest
+
+
+def make_demo_corpus(directory: str, *, workers: int = 0) -> None:
+    """Writes the demo corpus unless it is there already.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    options = demo.DemoOptions()
+    if demo.is_complete(directory, options):
+        return
+    with progress.bar(description="drawing clips", unit="clip") as bar:
+
+        def advance(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        demo.write_corpus(
+            directory,
+            find_landmarks=landmarks.Landmarker().find,
+            options=options,
+            workers=workers or os.cpu_count(),
+            progress=advance,
+        )
+
+
+def _require_some_files(clips, source):
+    if not any(clip.path.is_file() for clip in clips):
+        raise UserError(
+            f"--source={source}: none of the tables' {len(clips)} clips is "
+            f"there; they must lie at <source>/<video>/<utterance>, such as "
+            f"{clips[0].path}"
+        )
+
+
+def _staging(target, options):
+    """Returns the folder for work in progress, kept if it fits the options."""
+    staging = target.parent / f".{target.name}.partial"
+    settings = dataclasses.asdict(options) | {
+        "schema_version": records.SCHEMA_VERSION
+    }
+    del settings["workers"]  # it changes nothing in the records
+    text = json.dumps(settings, indent=2)
+    marker = staging / "settings.json"
+    if marker.is_file() and marker.read_text(encoding="utf-8") == text:
+        logging.info("going on with the interrupted preparation in %s", staging)
+        return staging
+    if staging.exists():
+        shutil.rmtree(staging)
+    staging.mkdir(parents=True)
+    outputs.write_text(marker, text)
+    return staging
+
+
+def _prepare_videos(clips, staging, options):
+    videos = {}
+    for clip in clips:
+        videos.setdefault((clip.split, clip.video), []).append(clip)
+        (staging / clip.split).mkdir(exist_ok=True)
+    # Long videos first, so that no worker is left alone with one at the end.
+    jobs = sorted(
+        videos.values(),
+        key=lambda job: (
+            -sum(
+                clip.path.stat().st_size for clip in job if clip.path.is_file()
+            )
+        ),
+    )
+    workers = min(options.workers or os.cpu_count(), len(jobs))
+    reports = {}
+    with (
+        progress.bar(
+            description="finding faces", unit="clip", total=len(clips)
+        ) as bar,
+        # Spawned: a forked TensorFlow hangs.
+        concurrent.futures.ProcessPoolExecutor(
+            workers,
+            multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(options.detect_every,),
+        ) as pool,
+    ):
+        work = functools.partial(_prepare_video, staging)
+        for job, video_reports in zip(jobs, pool.map(work, jobs), strict=True):
+            for clip, report in zip(job, video_reports, strict=True):
+                reports[clip.split, clip.key] = report
+            bar.update(len(job))
+    return [reports[clip.split, clip.key] for clip in clips]
+
+
+_tracking = {}  # a worker process' own settings, made by _start_worker
+
+
+def _start_worker(detect_every):
+    import cv2
+    import tensorflow as tf
+
+    # One thread a worker: the cores are shared out by process, and the order
+    # of sums, so every result, is the same for any number of workers.
+    cv2.setNumThreads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.set_visible_devices([], "GPU")
+    _tracking.update(
+        detector=detection.Detector(),
+        landmarker=landmarks.Landmarker(),
+        detect_every=detect_every,
+    )
+
+
+def _prepare_video(staging, clips: list[Clip]) -> list[dict]:
+    """Prepares the clips of one video, unless an earlier run has.
+
+    Returns:
+        A report a clip: split, video, utterance, found, and either frames
+        and the like or failed, with the reason.
+    """
+    first = clips[0]
+    path = staging / first.split / f"{first.video}.tfrecord"
+    report_path = path.with_suffix(".json")
+    if report_path.is_file():
+        return json.loads(report_path.read_text(encoding="utf-8"))
+    reports, prepared = [], []
+    for clip in clips:
+        report = {
+            "split": clip.split,
+            "video": clip.video,
+            "utterance": clip.utterance,
+            "found": clip.path.is_file(),
+        }
+        try:
+            faces, more = _prepare_clip(clip)
+            prepared.append(faces)
+            report |= more
+        except UserError as error:
+            report["failed"] = {
+                "video": clip.video,
+                "utterance": clip.utterance,
+                "reason": str(error),
+            }
+        reports.append(report)
+    if prepared:
+        partial = path.with_suffix(".partial")
+        records.write_records(partial, prepared)
+        os.replace(partial, path)
+    outputs.write_text(report_path, json.dumps(reports))
+    return reports
+
+
+def _prepare_clip(clip):
+    with Video(clip.path) as video:
+        faces = [
+            face for _, face in tracking.faces_of_video(video, **_tracking)
+        ]
+        note = (
+            f"decoded {video.decoded_frames} of {video.announced_frames} "
+            "announced frames"
+            if video.truncated
+            else None
+        )
+        fps = video.fps
+    found = np.array([face.found for face in faces])
+    labels = {
+        name: () if getattr(clip, name) is None else (getattr(clip, name),)
+        for name in ("valence", "arousal")
+    }
+    prepared = records.PreparedClip(
+        video=clip.video,
+        utterance=clip.utterance,
+        fps=fps,
+        images=np.stack([face.crop for face in faces]),
+        landmarks=np.stack([face.landmarks for face in faces]),
+        face=found,
+        **labels,
+    )
+    report = {
+        "frames": len(faces),
+        "frames_without_face": int((~found).sum()),
+        "labelled": bool(labels["valence"] and labels["arousal"]),
+    }
+    return prepared, report | ({"truncated": note} if note else {})
+
+
+def _manifest(reports, options):
+    """Sums the reports up by split.
+
+    Each split holds the numbers of utterances expected (rows of the table),
+    found (files there) and prepared, of frames and of frames without a face;
+    what was truncated; every clip that failed, with its reason; and the
+    utterances in the records' order.
+    """
+    splits = {}
+    for split in SPLITS:
+        ours = [report for report in reports if report["split"] == split]
+        if not ours:
+            continue
+        good = [report for report in ours if "failed" not in report]
+        splits[split] = {
+            "expected": len(ours),
+            "found": sum(report["found"] for report in ours),
+            "prepared": len(good),
+            "frames": sum(report["frames"] for report in good),
+            "frames_without_face": sum(
+                report["frames_without_face"] for report in good
+            ),
+            "truncated": [
+                {name: report[name] for name in _TRUNCATED}
+                for report in good
+                if "truncated" in report
+            ],
+            "failed": [
+                report["failed"] for report in ours if "failed" in report
+            ],
+            "utterances": [
+                {name: report[name] for name in _UTTERANCE} for report in good
+            ],
+        }
+    return {
+        "schema_version": records.SCHEMA_VERSION,
+        "corpus": options.corpus,
+        "detect_every": options.detect_every,
+        "splits": splits,
+    }
+
+
+_TRUNCATED = ("video", "utterance", "truncated")
+_UTTERANCE = (
+    "video",
+    "utterance",
+    "frames",
+    "frames_without_face",
+    "labelled",
+)
+
+
+def _publish(staging, target, manifest):
+    for split in SPLITS:
+        for report in (staging / split).glob("*.json"):
+            report.unlink()
+    (staging / "settings.json").unlink()
+    outputs.write_text(
+        staging / records.MANIFEST, json.dumps(manifest, indent=1) + "\n"
+    )
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in staging.iterdir():
+        outputs.replace(entry, target / entry.name)
+    staging.rmdir()
+
+
+def table(manifest: dict) -> list[str]:
+    """Returns the manifest as lines for a console."""
+    columns = ("expected", "found", "prepared", "frames", "frames_without_face")
+    lines = [f"{'':<12}" + "".join(f"{name:>10}" for name in columns[:-1])]
+    lines[0] += f"{'no face':>10}{'failed':>8}"
+    for split, part in manifest["splits"].items():
+        lines.append(
+            f"{split:<12}"
+            + "".join(f"{part[name]:>10}" for name in columns)
+            + f"{len(part['failed']):>8}"
+        )
+    return lines

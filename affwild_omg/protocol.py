@@ -1,0 +1,122 @@
+"""The paper's evaluation protocol: windows of frames to scored utterances.
+
+Frame predictions are reduced to an estimate per sequence (median or mean),
+those are averaged over the utterance, and CCC is pooled over all utterances
+of the split (sections 5 and 6.1).
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from affwild_omg.scoring import aggregation, concordance
+
+
+class NothingSeen(ValueError):
+    """Not one frame of a split has a face, so there is nothing to predict."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Utterances:
+    """The utterances of a split with predictions, in the records' order.
+
+    Attributes:
+        keys: "<video>/<utterance>", [utterances].
+        predictions: [utterances, targets].
+        labels: [utterances, targets], NaN where there is none.
+        frames: frames of each utterance, [utterances].
+        seen: frames with a face, [utterances]; an utterance without any
+            takes its prediction from its neighbours.
+    """
+
+    keys: list[str]
+    predictions: np.ndarray
+    labels: np.ndarray
+    frames: np.ndarray
+    seen: np.ndarray
+
+
+def predict_utterances(
+    predict: Callable[[dict], np.ndarray],
+    batches: Iterable[Mapping],
+    target_columns: list[int],
+    *,
+    estimate: str = "median",
+) -> Utterances:
+    """Predicts every utterance of a split.
+
+    Args:
+        predict: see `affwild_omg.model_files.Predictor.predict`.
+        batches: numpy batches of windows, see `affwild_omg.data.pipeline`;
+            in order, so that a clip's windows follow each other.
+        target_columns: the columns of the batches' labels that are predicted.
+        estimate: "median" or "mean" of each sequence.
+
+    Raises:
+        NothingSeen: no utterance has a frame with a face.
+    """
+    clips = {}
+    for batch in batches:
+        predictions = predict(batch)
+        for i, raw_key in enumerate(batch["key"]):
+            if not raw_key:  # an empty window that fills the last batch
+                continue
+            mask = batch["mask"][i]
+            clip = clips.setdefault(
+                raw_key.decode(), {"sequences": [], "labels": [], "seen": 0}
+            )
+            clip["sequences"].append(
+                aggregation.sequence_estimate(predictions[i], mask, estimate)
+            )
+            clip["labels"].append(batch["labels"][i][: batch["length"][i]])
+            clip["seen"] += int(mask.sum())
+    keys = list(clips)
+    if not any(clip["seen"] for clip in clips.values()):
+        raise NothingSeen
+    labels = [np.concatenate(clips[key]["labels"]) for key in keys]
+    return Utterances(
+        keys=keys,
+        predictions=aggregation.fill_unseen(
+            [video_of(key) for key in keys],
+            [
+                aggregation.utterance_estimate(clips[key]["sequences"])
+                for key in keys
+            ],
+        ),
+        labels=np.stack(
+            [np.mean(x[:, target_columns], axis=0, dtype=float) for x in labels]
+        ),
+        frames=np.array([len(x) for x in labels]),
+        seen=np.array([clips[key]["seen"] for key in keys]),
+    )
+
+
+def video_of(key: str) -> str:
+    """Returns the video of "<video>/<utterance>"."""
+    return key.rsplit("/", 1)[0]
+
+
+def score(utterances: Utterances, targets: tuple[str, ...]) -> dict:
+    """Scores the utterances that have labels.
+
+    Returns:
+        {target: {"ccc", "pearson", "mse"}, ..., "mean_ccc"}, or {} where no
+        utterance has labels.
+    """
+    labelled = np.isfinite(utterances.labels).all(axis=1)
+    if not labelled.any():
+        return {}
+    scores = {}
+    for column, target in enumerate(targets):
+        truth = utterances.labels[labelled, column]
+        predicted = utterances.predictions[labelled, column]
+        scores[target] = {
+            "ccc": concordance.concordance(truth, predicted),
+            "pearson": concordance.pearson(truth, predicted),
+            "mse": concordance.mean_squared_error(truth, predicted),
+        }
+    scores["mean_ccc"] = float(
+        np.mean([scores[target]["ccc"] for target in targets])
+    )
+    return scores

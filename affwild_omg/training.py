@@ -1,0 +1,427 @@
+"""Training: from records to a workdir with a trained model.
+
+A workdir holds `best.keras` and `last.keras` (the second with the optimizer's
+state), `history.json`, `flags.cfg` (a flagfile that starts the same run
+again) and TensorBoard's event files.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from affwild_omg import architectures, model_files, outputs, progress, protocol
+from affwild_omg.data import pipeline, records
+from affwild_omg.errors import UserError
+from affwild_omg.nets import losses, models
+
+HISTORY = "history.json"
+FLAGFILE = "flags.cfg"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a training run is made of; train.py's flags, by the same names.
+
+    Attributes:
+        records: folder that prepare wrote, with train and validation.
+        workdir: where the run goes.
+        architecture: a name in `affwild_omg.architectures.NETWORKS`.
+        width: fraction of the channels, in (0, 1].
+        units: units of each GRU layer; 0 leaves the architecture's.
+        sequence_length: frames a window (the paper: 80).
+        batch_size: windows a step, over all replicas (the paper: 4).
+        learning_rate: Adam's (the paper: 1e-4 or 1e-5 end to end).
+        epochs: passes over the training split, at most.
+        patience: epochs without a better validation CCC before the run
+            stops; 0 never stops early.
+        loss_level: "sequence" or "frame", see
+            `affwild_omg.nets.losses.concordance_loss`.
+        shuffle_labels: permutes the labels of train and of validation among
+            their utterances: a control that has nothing to learn.
+        seed: of the initial weights, the dropout, the order of the windows
+            and the permutation.
+    """
+
+    records: str
+    workdir: str
+    architecture: str = "cnn_3rnn"
+    width: float = 1.0
+    units: int = 0
+    sequence_length: int = 80
+    batch_size: int = 4
+    learning_rate: float = 1e-4
+    epochs: int = 50
+    patience: int = 10
+    loss_level: str = "sequence"
+    shuffle_labels: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, least in (
+            ("sequence_length", 1),
+            ("batch_size", 2 if self.loss_level == "sequence" else 1),
+            ("epochs", 1),
+            ("patience", 0),
+            ("units", 0),
+        ):
+            if getattr(self, name) < least:
+                why = (
+                    " (CCC needs two sequences to compare)"
+                    if least == 2
+                    else ""
+                )
+                raise UserError(
+                    f"--{name} must be at least {least}{why}, not "
+                    f"{getattr(self, name)}"
+                )
+        if not 0 < self.learning_rate < math.inf:
+            raise UserError(
+                f"--learning_rate must be above 0, not {self.learning_rate}"
+            )
+        if self.loss_level not in ("sequence", "frame"):
+            raise UserError(
+                "--loss_level must be sequence or frame, not "
+                f"{self.loss_level!r}"
+            )
+
+    def card(self) -> model_files.Card:
+        """Returns the card of the network that these options name.
+
+        Raises:
+            UserError: there is no such network.
+        """
+        overrides = {"width": self.width}
+        if self.units:
+            overrides["units"] = self.units
+        return model_files.Card(
+            architecture=architectures.named(self.architecture, **overrides),
+            sequence_length=self.sequence_length,
+        )
+
+    def to_flagfile(self) -> str:
+        """Returns the text of a flagfile for train.py."""
+        lines = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool):
+                value = str(value).lower()
+            lines.append(f"--{field.name}={value}\n")
+        return "".join(lines)
+
+
+def train(
+    options: Options,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    strategy: tf.distribute.Strategy | None = None,
+) -> dict:
+    """Trains a network and keeps its best epoch by validation CCC.
+
+    Args:
+        options: the run.
+        overwrite: replace an earlier run in the workdir.
+        resume: go on with an earlier run of the same options.
+        strategy: where to compute; None mirrors over the GPUs, or takes the
+            one device there is.
+
+    Returns:
+        {"best_epoch", "best_ccc" (mean of the targets), "epochs": one entry
+        an epoch with its loss, validation CCCs and speed}.
+
+    Raises:
+        UserError: the options or the records can't be used, or the workdir
+            is not empty and neither `overwrite` nor `resume` is set.
+    """
+    card = options.card()
+    for split in ("train", "validation"):
+        records.require_labels(options.records, split)
+    workdir = pathlib.Path(options.workdir)
+    if resume:
+        _check_resumable(workdir, options)
+    else:
+        outputs.check_output(workdir, flag="--workdir", overwrite=overwrite)
+        workdir.mkdir(parents=True, exist_ok=True)
+        _forget_run(workdir)
+        outputs.write_text(workdir / FLAGFILE, options.to_flagfile())
+    run = _Run(options, card, strategy or default_strategy(), resume)
+    with tf.summary.create_file_writer(
+        str(workdir / "tensorboard")
+    ).as_default():
+        return run.fit()
+
+
+def default_strategy() -> tf.distribute.Strategy:
+    """Returns MirroredStrategy where there are GPUs, else one device."""
+    if tf.config.list_physical_devices("GPU"):
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+class _Run:
+    """The state of a training run; `fit` takes it from epoch to epoch."""
+
+    def __init__(self, options, card, strategy, resume):
+        self.options = options
+        self.card = card
+        self.strategy = strategy
+        self.workdir = pathlib.Path(options.workdir)
+        self.target_columns = [
+            architectures.TARGETS.index(target)
+            for target in card.architecture.targets
+        ]
+        self.labels = {"train": None, "validation": None}
+        if options.shuffle_labels:
+            self.labels = {
+                split: _permuted(
+                    pipeline.read_labels(options.records, split), options.seed
+                )
+                for split in self.labels
+            }
+        self.history = []
+        with strategy.scope():
+            if resume:
+                self.model, _ = model_files.load_model(
+                    self.workdir / model_files.LAST, flag="--workdir"
+                )
+                self.optimizer = self.model.optimizer
+                self.history = json.loads(
+                    (self.workdir / HISTORY).read_text(encoding="utf-8")
+                )["epochs"]
+            else:
+                self.model = models.build(card.architecture, options.seed)
+                self.optimizer = keras.optimizers.Adam(options.learning_rate)
+                # Only so that the model file holds the optimizer's state.
+                self.model.compile(optimizer=self.optimizer)
+            self.optimizer.build(self.model.trainable_variables)
+        self.predictor = model_files.keras_predictor(self.model, card)
+        self.train_step = tf.function(self._train_step)
+
+    def fit(self):
+        if not self.history:
+            logging.info(
+                "%s, width %g: %s parameters, %d replica(s)",
+                self.options.architecture,
+                self.options.width,
+                f"{self.model.count_params():,}",
+                self.strategy.num_replicas_in_sync,
+            )
+        while not self._done():
+            epoch = len(self.history) + 1
+            entry = {"epoch": epoch} | self._train_epoch(epoch)
+            entry |= {"validation": self._validate()}
+            self.history.append(entry)
+            self._report(entry)
+            self._save()
+        return self._summary()
+
+    def _done(self):
+        epochs = len(self.history)
+        if epochs >= self.options.epochs:
+            return True
+        patience = self.options.patience
+        return bool(
+            patience
+            and epochs
+            and epochs - self._summary()["best_epoch"] >= patience
+        )
+
+    def _summary(self):
+        best = max(self.history, key=_mean_ccc)
+        return {
+            "best_epoch": best["epoch"],
+            "best_ccc": _mean_ccc(best),
+            "epochs": self.history,
+        }
+
+    def _batches(self, split, shuffle_seed=None):
+        return pipeline.batches(
+            pipeline.windows(
+                self.options.records,
+                split,
+                sequence_length=self.options.sequence_length,
+                shuffle_seed=shuffle_seed,
+                labels=self.labels[split],
+            ),
+            self.options.batch_size,
+        )
+
+    def _train_epoch(self, epoch):
+        # A seed of its own for each epoch, so that a resumed run sees the
+        # windows in the order in which the whole run would have.
+        dataset = self._batches("train", self.options.seed * 100_003 + epoch)
+        total = -(
+            -pipeline.count_windows(
+                self.options.records, "train", self.options.sequence_length
+            )
+            // self.options.batch_size
+        )
+        dataset = dataset.map(_for_training)
+        steps = progress.bar(
+            self.strategy.experimental_distribute_dataset(dataset),
+            description=f"epoch {epoch}/{self.options.epochs}",
+            unit="step",
+            total=total,
+        )
+        loss_sum, frames = 0.0, 0.0
+        start = time.perf_counter()
+        for batch in steps:
+            loss, batch_frames = self.train_step(batch)
+            loss_sum += loss
+            frames += batch_frames
+        seconds = time.perf_counter() - start
+        loss = float(loss_sum) / total
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} in epoch {epoch}; a lower "
+                "--learning_rate than "
+                f"{self.options.learning_rate:g} may keep it finite"
+            )
+        return {
+            "loss": loss,
+            "learning_rate": float(self.optimizer.learning_rate),
+            "frames_per_second": float(frames) / seconds,
+        }
+
+    def _train_step(self, batch):
+        losses_, frames = self.strategy.run(self._replica_step, args=(batch,))
+        # The loss is the whole batch's on each replica already: any will do.
+        return (
+            self.strategy.experimental_local_results(losses_)[0],
+            self.strategy.reduce("SUM", frames, axis=None),
+        )
+
+    def _replica_step(self, batch):
+        context = tf.distribute.get_replica_context()
+        replicas = context.num_replicas_in_sync
+
+        def over_replicas(sums):
+            if replicas == 1:
+                return sums
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+
+        with tf.GradientTape() as tape:
+            predictions = self.model(batch["inputs"], training=True)
+            loss = losses.concordance_loss(
+                tf.gather(batch["labels"], self.target_columns, axis=-1),
+                predictions,
+                batch["inputs"]["mask"],
+                level=self.options.loss_level,
+                reduce=over_replicas,
+            )
+            # Every replica's loss is the whole batch's. The gradient of
+            # all_reduce sums over the replicas, and so does the optimizer.
+            scaled = loss / replicas
+        gradients = tape.gradient(scaled, self.model.trainable_variables)
+        self.optimizer.apply_gradients(
+            zip(gradients, self.model.trainable_variables, strict=True)
+        )
+        return loss, tf.reduce_sum(tf.cast(batch["inputs"]["mask"], tf.float32))
+
+    def _validate(self):
+        utterances = protocol.predict_utterances(
+            self.predictor.predict,
+            self._batches("validation").as_numpy_iterator(),
+            self.target_columns,
+        )
+        return protocol.score(utterances, self.card.architecture.targets)
+
+    def _report(self, entry):
+        scalars = {
+            "loss": entry["loss"],
+            "learning_rate": entry["learning_rate"],
+            "frames_per_second": entry["frames_per_second"],
+            "validation/mean_ccc": _mean_ccc(entry),
+        }
+        for target in self.card.architecture.targets:
+            scalars[f"validation/ccc_{target}"] = entry["validation"][target][
+                "ccc"
+            ]
+        for name, value in scalars.items():
+            tf.summary.scalar(name, value, step=entry["epoch"])
+        logging.info(
+            "epoch %d: loss %.3f, validation CCC %s, %.0f frames/s",
+            entry["epoch"],
+            entry["loss"],
+            ", ".join(
+                f"{target} {entry['validation'][target]['ccc']:.3f}"
+                for target in self.card.architecture.targets
+            ),
+            entry["frames_per_second"],
+        )
+
+    def _save(self):
+        summary = self._summary()
+        if summary["best_epoch"] == len(self.history):
+            model_files.save_model(
+                self.model, self.card, self.workdir / model_files.BEST
+            )
+        model_files.save_model(
+            self.model,
+            self.card,
+            self.workdir / model_files.LAST,
+            include_optimizer=True,
+        )
+        outputs.write_text(
+            self.workdir / HISTORY, json.dumps(summary, indent=2) + "\n"
+        )
+
+
+def _for_training(batch):
+    return {
+        "inputs": {
+            name: batch[name] for name in ("frames", "landmarks", "mask")
+        },
+        "labels": batch["labels"],
+    }
+
+
+def _permuted(labels, seed):
+    order = np.random.default_rng(seed).permutation(len(labels))
+    values = list(labels.values())
+    return {
+        key: values[index] for key, index in zip(labels, order, strict=True)
+    }
+
+
+def _mean_ccc(entry):
+    return entry["validation"]["mean_ccc"]
+
+
+def _check_resumable(workdir, options):
+    if not (workdir / HISTORY).is_file():
+        raise UserError(
+            f"--resume: {workdir} holds no run with a finished epoch; leave "
+            "--resume out to start one"
+        )
+    before = (workdir / FLAGFILE).read_text(encoding="utf-8").splitlines()
+    now = options.to_flagfile().splitlines()
+    free = ("--epochs=", "--patience=", "--workdir=", "--records=")
+    changed = [
+        f"{old} became {new}"
+        for old, new in zip(before, now, strict=False)
+        if old != new and not old.startswith(free)
+    ]
+    if changed:
+        raise UserError(
+            f"--resume: {workdir} is a run of other flags "
+            f"({'; '.join(changed)}); give them as they were, or train in "
+            "another --workdir"
+        )
+
+
+def _forget_run(workdir):
+    for name in (model_files.BEST, model_files.LAST, HISTORY):
+        (workdir / name).unlink(missing_ok=True)
+    events = workdir / "tensorboard"
+    if events.is_dir():
+        for file in events.glob("events.out.tfevents.*"):
+            os.remove(file)

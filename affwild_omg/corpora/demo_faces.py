@@ -1,74 +1,22 @@
-"""Faces for the demo corpus: two public-domain portraits, set in motion.
+"""Faces for the demo corpus: new people made of two portraits, in motion.
 
-scikit-image ships a NASA portrait of Eileen Collins, matplotlib a US Navy
-portrait of Grace Hopper; both are in the public domain. `load_portraits`
-finds their 68 landmarks, `Person` makes a new person out of the two, and
-`Person.render` draws that person with a `Pose`.
+`Person` makes somebody new out of the portraits, `Person.render` draws them
+in a `Pose`, and a `Camera` takes the picture.
 
 Lengths are in units of the distance between eyes and mouth, so that an
 action means the same on a small and on a large face.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from affwild_omg import errors
-
-LandmarkFinder = Callable[[np.ndarray], np.ndarray | None]
+from affwild_omg.corpora import demo_portraits
+from affwild_omg.corpora.demo_portraits import Portrait
 
 _STEP = 4  # pixels between the nodes of the coarse grid
 _MARGIN = 44  # pixels of person kept around the frame, for heads that move
-
-# Silhouettes and necklines, traced by hand in the pixels of the two files.
-_OUTLINES = {
-    "collins": (
-        [201, 23], [185, 38], [163, 51], [156, 58], [153, 68], [157, 104],
-        [170, 116], [174, 128], [182, 132], [182, 147], [153, 151],
-        [140, 158], [123, 178], [120, 201], [113, 205], [90, 227], [76, 235],
-        [65, 246], [44, 282], [26, 342], [26, 366], [19, 390], [27, 495],
-        [23, 511], [504, 511], [500, 478], [493, 421], [478, 384],
-        [455, 361], [419, 345], [393, 344], [364, 348], [360, 328],
-        [357, 324], [352, 287], [347, 282], [340, 262], [303, 233],
-        [292, 207], [259, 166], [259, 157], [264, 149], [266, 137],
-        [275, 134], [290, 117], [300, 92], [296, 58], [288, 43], [276, 31],
-        [248, 18], [227, 16],
-    ),
-    "hopper": (
-        [218, 30], [214, 43], [198, 49], [181, 64], [176, 84], [156, 100],
-        [152, 104], [148, 125], [149, 160], [151, 180], [154, 190],
-        [154, 215], [156, 240], [162, 255], [163, 280], [172, 290],
-        [185, 297], [200, 302], [203, 312], [195, 325], [180, 338],
-        [160, 347], [131, 352], [80, 368], [61, 380], [53, 381], [47, 387],
-        [38, 411], [27, 459], [17, 526], [11, 599], [511, 599], [511, 434],
-        [505, 431], [492, 393], [464, 377], [422, 366], [365, 342],
-        [334, 318], [334, 309], [341, 302], [344, 289], [350, 283],
-        [356, 266], [361, 262], [367, 227], [370, 208], [373, 185],
-        [369, 183], [371, 134], [368, 95], [365, 89], [352, 86], [347, 70],
-        [335, 56], [315, 45], [299, 41], [281, 27], [249, 23],
-    ),
-}  # fmt: skip
-_NECKLINES = {
-    "collins": (
-        [0, 148], [182, 148], [187, 184], [220, 190], [253, 186], [259, 160],
-        [511, 160],
-    ),
-    "hopper": (
-        [0, 305], [200, 308], [208, 345], [240, 405], [272, 402], [328, 330],
-        [333, 316], [511, 312],
-    ),
-}  # fmt: skip
-
-_TEMPLES = {
-    "hopper": (
-        [[175, 177], [184, 174], [222, 170], [222, 190], [196, 190],
-         [190, 203], [183, 200], [176, 187]],
-        [[300, 165], [335, 164], [348, 167], [361, 180], [361, 190],
-         [348, 191], [338, 193], [330, 190], [300, 176]],
-    ),
-}  # fmt: skip
 
 # What each action does to a face: landmarks, spread, and the displacement
 # (outward from the face's middle line, down), all in units.
@@ -98,24 +46,6 @@ _ACTIONS = {
     ),
 }
 ACTIONS = (*_ACTIONS, "yaw", "pitch")
-
-
-@dataclasses.dataclass(frozen=True)
-class Portrait:
-    """A portrait and what is known of it.
-
-    Attributes:
-        image: uint8 (height, width, 3), RGB.
-        bare: the same without the ends of a pair of glasses.
-        landmarks: float64 (68, 2), x and y in pixels.
-        cover: float32 (height, width, 2), in [0, 1]: the person, and of it
-            the clothes.
-    """
-
-    image: np.ndarray
-    bare: np.ndarray
-    landmarks: np.ndarray
-    cover: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,67 +103,6 @@ class Pose:
     shift: tuple[float, float] = (0.0, 0.0)
 
 
-def load_portraits(find_landmarks: LandmarkFinder) -> list[Portrait]:
-    """Loads both portraits and finds their landmarks.
-
-    Args:
-        find_landmarks: takes a uint8 RGB image and returns float (68, 2)
-            in its pixels, or None where it sees no face.
-
-    Raises:
-        UserError: if the samples are missing or no face is found in one.
-    """
-    return [
-        _load_portrait(name, image, find_landmarks)
-        for name, image in _sample_images().items()
-    ]
-
-
-def _sample_images() -> dict[str, np.ndarray]:
-    # Imported here: only the process that plans needs them.
-    import matplotlib.cbook
-    import skimage.data
-
-    path = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
-    hopper = cv2.imread(str(path))
-    if hopper is None:
-        raise errors.UserError(
-            f"{path}: matplotlib's sample portrait can't be read; reinstall "
-            "matplotlib with its sample data"
-        )
-    return {
-        "collins": skimage.data.astronaut(),
-        "hopper": cv2.cvtColor(hopper, cv2.COLOR_BGR2RGB),
-    }
-
-
-def _load_portrait(name, image, find_landmarks) -> Portrait:
-    # Detectors answer in whole pixels: ask about a picture twice the size.
-    large = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    found = find_landmarks(large)
-    landmarks = None if found is None else np.asarray(found, np.float64)
-    if landmarks is None or landmarks.shape != (68, 2):
-        raise errors.UserError(
-            f"find_landmarks must return 68 points for the portrait {name!r}, "
-            f"but returned {None if found is None else landmarks.shape}"
-        )
-    height, width = image.shape[:2]
-    person = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(person, [np.array(_OUTLINES[name])], 255)
-    person = cv2.GaussianBlur(cv2.erode(person, np.ones((3, 3))), (0, 0), 1.2)
-    clothes = np.zeros((height, width), np.uint8)
-    corners = [[width, height], [0, height]]
-    cv2.fillPoly(clothes, [np.array([*_NECKLINES[name], *corners])], 255)
-    clothes = cv2.GaussianBlur(clothes, (0, 0), 2)
-    cover = np.dstack([person, clothes]).astype(np.float32) / 255
-    bare = image
-    if name in _TEMPLES:
-        glasses = np.zeros((height, width), np.uint8)
-        cv2.fillPoly(glasses, [np.array(c) for c in _TEMPLES[name]], 255)
-        bare = cv2.inpaint(image, glasses, 3, cv2.INPAINT_TELEA)
-    return Portrait(image, bare, (landmarks + 0.5) / 2 - 0.5, cover)
-
-
 def draw_looks(rng: np.random.Generator, *, blend: float) -> Looks:
     """Draws a person whose face is the given blend of the two portraits."""
     return Looks(
@@ -243,7 +112,9 @@ def draw_looks(rng: np.random.Generator, *, blend: float) -> Looks:
         scale=rng.uniform(41, 56),
         centre=(rng.uniform(0.44, 0.56), rng.uniform(0.40, 0.46)),
         mirrored=bool(rng.integers(2)),
-        skin=np.array([rng.uniform(-45, 15), rng.normal(0, 3), rng.normal(0, 4)]),
+        skin=np.array(
+            [rng.uniform(-45, 15), rng.normal(0, 3), rng.normal(0, 4)]
+        ),
         clothes=np.array([rng.uniform(-30, 50), *rng.uniform(-45, 45, 2)]),
         hair=np.array([rng.uniform(-50, 30), *rng.normal(0, 7, 2)]),
         balance=rng.uniform(0.9, 1.1, 3),
@@ -257,7 +128,7 @@ class Person:
     """A new person made of the portraits, ready to be drawn.
 
     Args:
-        portraits: the two of `load_portraits`.
+        portraits: the two of `demo_portraits.load_portraits`.
         looks: what the person looks like.
         size: width and height of the frames in pixels.
     """
@@ -269,7 +140,9 @@ class Person:
         self.margin = _MARGIN
         self.width = size + 2 * _MARGIN
         origin = np.array(looks.centre) * size + _MARGIN
-        shape = _vary_shape(_mean_shape(portraits), looks.shape)
+        shape = demo_portraits.vary_shape(
+            demo_portraits.mean_shape(portraits), looks.shape
+        )
         self.points = shape * self.unit + origin
         self.origin = origin
         self._mouth = _Mouth(self.points, self.unit)
@@ -292,8 +165,8 @@ class Person:
         Returns:
             float32 (width, width, 5): RGB in [0, 255], person, clothes.
         """
-        gap = _lip_gap(portrait.landmarks)
-        to_canvas = _similarity(portrait.landmarks, self.points)
+        gap = demo_portraits.lip_gap(portrait.landmarks)
+        to_canvas = demo_portraits.similarity(portrait.landmarks, self.points)
         gap *= np.hypot(to_canvas[0, 0], to_canvas[0, 1]) / 2
         target = self._mouth.opened(self.points, gap)
         ring = np.linspace(0, 2 * np.pi, 16, endpoint=False)
@@ -305,7 +178,7 @@ class Person:
         back = cv2.invertAffineTransform(to_canvas)
         where = still @ back[:, :2].T + back[:, 2]
         nodes = _grid(self.width)
-        coarse = _thin_plate(
+        coarse = demo_portraits.thin_plate(
             np.concatenate([target, still]),
             np.concatenate([portrait.landmarks, where]),
             nodes.reshape(-1, 2),
@@ -353,7 +226,9 @@ class Person:
         image = image / 255 * np.clip(gain, 0.5, 1.5)[..., None]
         image = np.clip(image * looks.balance, 0, 1) ** looks.gamma * 255
         cover = body[..., 3:4]
-        return np.round(np.dstack([image * cover, cover * 255])).astype(np.uint8)
+        return np.round(np.dstack([image * cover, cover * 255])).astype(
+            np.uint8
+        )
 
     def _tint(self) -> np.ndarray:
         """Light on teeth and tongue, by channel: as on the skin."""
@@ -386,7 +261,9 @@ class Person:
     def _face_masks(self) -> tuple[np.ndarray, np.ndarray]:
         unit, points = self.unit, self.points
         brows = points[17:27] - [0, 0.10 * unit]
-        jaw = points[1:16] + (self.origin + [0, 0.5 * unit] - points[1:16]) * 0.1
+        jaw = (
+            points[1:16] + (self.origin + [0, 0.5 * unit] - points[1:16]) * 0.1
+        )
         hull = cv2.convexHull(np.concatenate([brows, jaw]).astype(np.float32))
         face = np.zeros((self.width, self.width), np.float32)
         cv2.fillConvexPoly(face, np.round(hull).astype(np.int32), 1.0)
@@ -406,7 +283,9 @@ class Person:
             for landmarks, spread, (outward, down) in parts:
                 for landmark in landmarks:
                     centre = self.points[landmark]
-                    side = np.sign(np.round((centre[0] - middle) / self.unit, 1))
+                    side = np.sign(
+                        np.round((centre[0] - middle) / self.unit, 1)
+                    )
                     bell = _bell(nodes, centre, spread * self.unit)
                     field += bell * np.array([side * outward, down])
             fields.append(field)
@@ -439,7 +318,11 @@ class Person:
         gape = self._mouth.gape(x, y, pose.gape)
         y = self._close_lids(x, gape.y, pose.lids)
         drawn = cv2.remap(
-            self._texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            self._texture,
+            x,
+            y,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
         )
         cover = cv2.cvtColor(drawn[..., 3], cv2.COLOR_GRAY2RGB)
         behind = cv2.multiply(self.background, 255 - cover, scale=1 / 255)
@@ -451,7 +334,9 @@ class Person:
         """Finds where on the texture each pixel of the frame comes from."""
         nodes = _grid(self.width)
         # einsum and not @: no BLAS, so the same bits on any machine load.
-        moved = nodes + np.einsum("a,arcx->arcx", pose.actions, self._fields).sum(0)
+        moved = nodes + np.einsum(
+            "a,arcx->arcx", pose.actions, self._fields
+        ).sum(0)
         pivot = self.points[8] + [0, 0.3 * self.unit]
         cosine, sine = np.cos(pose.roll), np.sin(pose.roll)
         turn = pose.size * np.array([[cosine, -sine], [sine, cosine]])
@@ -484,12 +369,18 @@ class Person:
             upper, lower = eye[:4], eye[[0, 5, 4, 3]]
             high = 0.8 * (lower[1:3, 1].mean() - upper[1:3, 1].mean()) + 2
             box = (x > eye[0, 0]) & (x < eye[3, 0])
-            box &= (y > upper[:, 1].min() - high - 2) & (y < eye[:, 1].max() + 2)
+            box &= (y > upper[:, 1].min() - high - 2) & (
+                y < eye[:, 1].max() + 2
+            )
             across, down = x[box], y[box]
             lid = np.interp(across, upper[:, 0], upper[:, 1])
-            end = lid + lids * (np.interp(across, lower[:, 0], lower[:, 1]) - lid)
+            end = lid + lids * (
+                np.interp(across, lower[:, 0], lower[:, 1]) - lid
+            )
             crease = lid - high
-            drawn = crease + (down - crease) * high / (end - crease)
+            # Stretch the skin near the crease and leave the lashes thin.
+            part = np.clip((down - crease) / (end - crease), 0, 1)
+            drawn = crease + high * part ** ((end - crease) / high)
             y[box] = np.where((down > crease) & (down < end), drawn, down)
         return y
 
@@ -647,10 +538,12 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
         centre, spread = rng.uniform(-1.1, 1.1, 2), rng.uniform(0.08, 0.7, 2)
         power = rng.choice([2, 8])
         blob = np.exp(
-            -np.abs((x - centre[0]) / spread[0]) ** power
+            -(np.abs((x - centre[0]) / spread[0]) ** power)
             - np.abs((y - centre[1]) / spread[1]) ** power
         )
-        image += blob[..., None] * (_colour(rng) - image) * rng.uniform(0.3, 0.9)
+        image += (
+            blob[..., None] * (_colour(rng) - image) * rng.uniform(0.3, 0.9)
+        )
     noise = rng.standard_normal((size // 8, size // 8, 1)).astype(np.float32)
     noise = cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
     image += noise[..., None] * rng.uniform(0, 9)
@@ -662,100 +555,6 @@ def _colour(rng) -> np.ndarray:
     """A colour as walls and curtains have them: seldom a loud one."""
     colour = rng.uniform(10, 245, 3)
     return colour + (colour.mean() - colour) * rng.uniform(0.2, 1)
-
-
-def _mean_shape(portraits: list[Portrait]) -> np.ndarray:
-    """The neutral face in units: symmetric, its mouth closed."""
-    shapes = []
-    for portrait in portraits:
-        points = portrait.landmarks
-        eyes = np.array([points[36:42].mean(0), points[42:48].mean(0)])
-        mouth = points[48:68].mean(0)
-        middle = eyes.mean(0)
-        down = mouth - middle
-        across = eyes[1] - eyes[0]
-        angle = np.arctan2(across[1], across[0])
-        cosine, sine = np.cos(angle), np.sin(angle)
-        turn = np.array([[cosine, sine], [-sine, cosine]])
-        shape = (points - middle) @ turn.T / np.hypot(*down)
-        shapes.append((shape + shape[_MIRROR] * [-1, 1]) / 2)
-    mean = (shapes[0] + shapes[1]) / 2
-    # The second portrait's mouth is at rest; the first one smiles.
-    mouth = shapes[1][48:68] * [0.97, 1]
-    mouth[[13, 14, 15, 17, 18, 19], 1] = mouth[[13, 14, 15, 17, 18, 19], 1].mean()
-    mouth[[0, 6, 12, 16], 1] = mouth[13, 1] + 0.01
-    mean[48:68] = mouth
-    return mean
-
-
-def _vary_shape(shape: np.ndarray, looks: np.ndarray) -> np.ndarray:
-    """Makes one person's face out of the mean one; about 6 % a unit."""
-    jaw, chin, eyes, eye_size, brows, nose, mouth, lips = looks
-    shape = shape.copy()
-    low = np.clip((shape[:17, 1] + 0.1) / 1.5, 0, 1)
-    shape[:17, 0] *= 1 + 0.06 * jaw * low + 0.02 * jaw
-    shape[:17, 1] += 0.07 * chin * low**2
-    for part in (slice(36, 42), slice(42, 48)):
-        centre = shape[part].mean(0)
-        shape[part] = centre + (shape[part] - centre) * (1 + 0.07 * eye_size)
-        shape[part, 0] += np.sign(centre[0]) * 0.025 * eyes
-    shape[17:27, 1] += 0.03 * brows
-    shape[29:36, 1] += 0.03 * nose * np.array([0.4, 0.8, 1, 1, 1, 1, 1])
-    shape[31:36, 0] *= 1 - 0.07 * nose
-    centre = shape[48:68].mean(0)
-    shape[48:68, 0] *= 1 + 0.06 * mouth
-    shape[48:68, 1] = centre[1] + (shape[48:68, 1] - centre[1]) * (
-        1.1 + 0.12 * lips
-    )
-    return shape
-
-
-# Landmark i's counterpart on the other side of the face.
-_MIRROR = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
-     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48,
-     59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-)  # fmt: skip
-
-
-def _lip_gap(points: np.ndarray) -> float:
-    """Pixels between the inner lips."""
-    gap = points[[67, 66, 65], 1] - points[[61, 62, 63], 1]
-    return max(float(gap.mean()), 0.0)
-
-
-def _similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Fits the (2, 3) similarity of eyes, nose and mouth, least squares."""
-    use = [*range(27, 48), *range(48, 60)]
-    source, target = source[use], target[use]
-    start, end = source.mean(0), target.mean(0)
-    first = (source - start) @ [1, 1j]
-    second = (target - end) @ [1, 1j]
-    ratio = np.vdot(first, second) / np.vdot(first, first)
-    turn = np.array([[ratio.real, -ratio.imag], [ratio.imag, ratio.real]])
-    return np.column_stack([turn, end - turn @ start])
-
-
-def _thin_plate(source, target, where) -> np.ndarray:
-    """Bends the plane so that `source` lands on `target`; maps `where`."""
-
-    def kernel(first, second):
-        square = ((first[:, None] - second[None]) ** 2).sum(-1)
-        return square * np.log(square + 1e-9)
-
-    def affine(points):
-        return np.column_stack([np.ones(len(points)), points])
-
-    count = len(source)
-    scale = np.abs(source).max()
-    source, where = source / scale, where / scale
-    system = np.zeros((count + 3, count + 3))
-    # A little slack: landmarks found a pixel off must not fold the skin.
-    system[:count, :count] = kernel(source, source) + 2e-4 * np.eye(count)
-    system[:count, count:] = affine(source)
-    system[count:, :count] = affine(source).T
-    weights = np.linalg.solve(system, np.vstack([target, np.zeros((3, 2))]))
-    return kernel(where, source) @ weights[:count] + affine(where) @ weights[count:]
 
 
 def _match_colours(image, like, mask) -> np.ndarray:

@@ -18,7 +18,12 @@ import numpy as np
 CROP_SIZE = 96
 
 # Left eye centre, right eye centre, nose tip, left and right mouth corner of a
-# frontal face in a crop.
+# frontal face in a crop. The proportions are means over five people with
+# neutral faces toward the camera (mouth over four: one smiles), made
+# symmetric and rounded; in units of the distance between the eyes, which is 28
+# pixels here, from the middle of the eyes: nose tip 0.52 down, mouth 1.07 down
+# and 0.39 to each side. The chin lies 1.61 to 1.92 down, so at 81 to 90, the
+# brows at 22 to 27, and an opened mouth stays inside.
 TEMPLATE_ANCHORS = np.array(
     [[33.5, 36.0], [61.5, 36.0], [47.5, 50.5], [36.5, 66.0], [58.5, 66.0]],
     np.float32,

@@ -60,7 +60,7 @@ def test_truncated_file_gives_what_it_holds(tmp_path, capfd):
     part.write_bytes(data[: len(data) // 2])
     with Video(part) as video:
         count = len(list(video))
-        assert 8 <= count <= 22
+        assert 1 <= count <= 28
         assert video.decoded_frames == count
         assert video.announced_frames == 31
         assert video.truncated

@@ -1,0 +1,127 @@
+"""Shared fixtures: one TensorFlow, one set of small records."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+
+FRAMES = {  # utterances of the small records: frames of each
+    "train": {"ann": [7, 4], "bob": [9]},
+    "validation": {"cat": [5], "dan": [6]},
+    "test": {"eve": [8, 3]},
+}
+
+
+@pytest.fixture(scope="session")
+def tf():
+    """TensorFlow with two logical CPUs, for tests of distribution."""
+    import tensorflow
+
+    cpu = tensorflow.config.list_physical_devices("CPU")[0]
+    tensorflow.config.set_logical_device_configuration(
+        cpu, [tensorflow.config.LogicalDeviceConfiguration()] * 2
+    )
+    return tensorflow
+
+
+def make_clip(video, utterance, frames, seed, **changes):
+    """Makes a clip of noise whose label shows in its brightness."""
+    from affwild_omg.data import records
+
+    random = np.random.default_rng(seed)
+    valence = float(random.uniform(-0.9, 0.9))
+    arousal = float(random.uniform(0.1, 0.9))
+    images = random.integers(0, 60, (frames, 96, 96, 3), np.uint8)
+    images[:, :48] += np.uint8(90 + 80 * valence)
+    images[:, 48:] += np.uint8(150 * arousal)
+    face = np.ones(frames, bool)
+    face[frames // 2] = frames < 5  # one frame without a face in long clips
+    fields = {
+        "video": video,
+        "utterance": utterance,
+        "fps": 25.0,
+        "images": images,
+        "landmarks": random.uniform(0, 96, (frames, 68, 2)).astype(np.float32),
+        "face": face,
+        "valence": [valence],
+        "arousal": [arousal],
+    }
+    return records.PreparedClip(**(fields | changes))
+
+
+def write_records_folder(root: pathlib.Path, **changes):
+    """Writes the small records, with the same changes to every clip."""
+    import json
+
+    from affwild_omg.data import records
+
+    splits = {}
+    for split, videos in FRAMES.items():
+        (root / split).mkdir(parents=True)
+        clips = {}
+        for video, lengths in videos.items():
+            clips[video] = [
+                make_clip(
+                    video,
+                    f"utterance_{2 * index + 1}.mp4",
+                    length,
+                    seed=ord(video[0]) + index,
+                    **changes,
+                )
+                for index, length in enumerate(lengths)
+            ]
+            records.write_records(
+                root / split / f"{video}.tfrecord", clips[video]
+            )
+        clips = sum(clips.values(), [])
+        splits[split] = {
+            "expected": len(clips) + 1,
+            "found": len(clips),
+            "prepared": len(clips),
+            "frames": sum(len(clip.images) for clip in clips),
+            "frames_without_face": sum(
+                int((~clip.face).sum()) for clip in clips
+            ),
+            "truncated": [],
+            "failed": [],
+            "utterances": [
+                {
+                    "video": clip.video,
+                    "utterance": clip.utterance,
+                    "frames": len(clip.images),
+                    "frames_without_face": int((~clip.face).sum()),
+                    "labelled": len(clip.valence) > 0,
+                }
+                for clip in clips
+            ],
+        }
+    manifest = {"schema_version": records.SCHEMA_VERSION, "splits": splits}
+    (root / "manifest.json").write_text(json.dumps(manifest))
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_records(tf, tmp_path_factory):
+    """A records folder of three splits; to be read only."""
+    return write_records_folder(tmp_path_factory.mktemp("small") / "records")
+
+
+@pytest.fixture(scope="session")
+def small_run(small_records, tmp_path_factory):
+    """The options and the summary of a short run on the small records."""
+    from affwild_omg import training
+
+    options = training.Options(
+        records=str(small_records),
+        workdir=str(tmp_path_factory.mktemp("small") / "run"),
+        width=0.03,
+        units=4,
+        sequence_length=4,
+        batch_size=2,
+        learning_rate=1e-3,
+        epochs=3,
+    )
+    return options, training.train(options)

@@ -1,0 +1,215 @@
+"""The real detector and landmarker, on a portrait and on real clips."""
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from affwild_omg.faces import alignment
+from affwild_omg.faces.tracking import faces_of_video, track_faces
+from affwild_omg.faces.video import Video
+
+# Seen by eye in skimage.data.astronaut().
+LEFT_PUPIL, RIGHT_PUPIL, NOSE = (203, 101), (247, 104), (223, 127)
+LEFT_CORNER, RIGHT_CORNER = (203, 140), (244, 141)
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return skimage.data.astronaut()
+
+
+@pytest.fixture(scope="module")
+def empty_scene():
+    """A cup of coffee, of the portrait's size."""
+    return cv2.resize(skimage.data.coffee(), (512, 512))
+
+
+def holds(box, point):
+    x, y, width, height = box[:4]
+    return x < point[0] < x + width and y < point[1] < y + height
+
+
+def test_detector_finds_the_face_of_a_portrait(detector, portrait):
+    (boxes,) = detector([portrait])
+    assert boxes.shape == (1, 5) and boxes.dtype == np.float32
+    for point in (LEFT_PUPIL, RIGHT_PUPIL, NOSE):
+        assert holds(boxes[0], point)
+    assert 60 < boxes[0, 2] < 130 and 80 < boxes[0, 3] < 160
+    assert 0.9 < boxes[0, 4] <= 1
+
+
+def test_batches_with_and_without_faces(detector, portrait, empty_scene):
+    black = np.zeros_like(portrait)
+    (alone,) = detector([portrait])
+    mixed = detector([empty_scene, portrait, black, portrait, empty_scene])
+    assert [len(boxes) for boxes in mixed] == [0, 1, 0, 1, 0]
+    np.testing.assert_allclose(mixed[1], alone, atol=0.1)
+    np.testing.assert_allclose(mixed[3], alone, atol=0.1)
+    none = detector([black, empty_scene])
+    assert [boxes.shape for boxes in none] == [(0, 5), (0, 5)]
+    assert detector([]) == []
+
+
+def test_two_faces_the_surest_first(detector, portrait):
+    half = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    wide = np.zeros((512, 768, 3), np.uint8)
+    wide[:, :512] = portrait
+    wide[:256, 512:] = half
+    (boxes,) = detector([wide])
+    assert len(boxes) == 2
+    assert boxes[0, 4] >= boxes[1, 4]
+    places = sorted(boxes[:, 0])
+    assert places[0] < NOSE[0] < 512 < places[1]
+
+
+def test_large_frames_give_the_same_boxes_larger(detector, portrait):
+    (small,) = detector([portrait])
+    large = cv2.resize(portrait, None, fx=3, fy=3)
+    (boxes,) = detector([large])
+    np.testing.assert_allclose(
+        boxes[0, :4] / 3, small[0, :4], atol=0.04 * small[0, 3]
+    )
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda frame: frame / np.float32(255),
+        lambda frame: frame[..., 0],
+        lambda frame: np.dstack([frame, frame[..., 0]]),
+    ],
+    ids=["floats", "grey", "four channels"],
+)
+def test_detector_refuses_other_frames(detector, portrait, spoil):
+    with pytest.raises(ValueError, match=r"frames\[1\].*uint8"):
+        detector([portrait, spoil(portrait)])
+
+
+def test_detector_refuses_frames_of_several_sizes(detector, portrait):
+    with pytest.raises(ValueError, match=r"frames\[1\].*one size"):
+        detector([portrait, portrait[:-1]])
+
+
+def test_landmarker_finds_the_features_of_a_portrait(landmarker, portrait):
+    points = landmarker.find(portrait)
+    assert points.shape == (68, 2) and points.dtype == np.float32
+    seen = [LEFT_PUPIL, RIGHT_PUPIL, NOSE, LEFT_CORNER, RIGHT_CORNER]
+    distances = np.linalg.norm(alignment.anchors(points) - seen, axis=1)
+    assert distances.max() < 5
+
+
+def test_no_portrait_no_landmarks(landmarker, empty_scene):
+    assert landmarker.find(empty_scene) is None
+
+
+def test_landmarks_are_dlibs_own_to_its_whole_pixels(landmarker, portrait):
+    import dlib
+    import face_recognition_models as models
+
+    box = dlib.get_frontal_face_detector()(portrait)[0]
+    predictor = dlib.shape_predictor(models.pose_predictor_model_location())
+    shape = predictor(portrait, box)
+    expected = np.array([(p.x, p.y) for p in shape.parts()])
+    points = landmarker(
+        portrait, (box.left(), box.top(), box.width(), box.height())
+    )
+    distances = np.linalg.norm(points - expected, axis=1)
+    assert np.median(distances) < 1
+    assert abs((points - expected).mean(axis=0)).max() < 0.5
+
+
+def test_boxes_of_both_detectors_give_one_face(detector, landmarker, portrait):
+    ((*box, _),) = detector([portrait])[0]
+    distances = np.linalg.norm(
+        landmarker(portrait, box) - landmarker.find(portrait), axis=1
+    )
+    assert np.median(distances) < 1.2
+
+
+def test_landmarks_follow_shift_and_scale(landmarker, portrait):
+    box = (175, 76, 91, 91)
+    points = landmarker(portrait, box)
+    shifted = np.roll(portrait, (9, 17), axis=(0, 1))
+    np.testing.assert_allclose(
+        landmarker(shifted, (192, 85, 91, 91)), points + (17, 9), atol=0.01
+    )
+    tripled = cv2.resize(portrait, None, fx=3, fy=3)
+    large = landmarker(tripled, (525, 228, 273, 273))
+    # Pixel centres: 3 (x + 1/2) - 1/2.
+    distances = np.linalg.norm((large - 1) / 3 - points, axis=1)
+    assert np.median(distances) < 0.7
+
+
+def test_grey_and_colour_give_the_same_landmarks(landmarker, portrait):
+    box = (175, 76, 91, 91)
+    grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
+    distances = np.linalg.norm(
+        landmarker(portrait, box) - landmarker(grey, box), axis=1
+    )
+    assert np.median(distances) < 0.5
+
+
+@pytest.mark.parametrize("box", [(1, 2, 30, 0), (np.nan, 2, 30, 30)])
+def test_landmarker_refuses_an_empty_box(landmarker, portrait, box):
+    with pytest.raises(ValueError, match="box"):
+        landmarker(portrait, box)
+
+
+def first_faces(path, count, detector, landmarker):
+    with Video(path) as video:
+        faces = faces_of_video(video, detector=detector, landmarker=landmarker)
+        return [face for _, face in itertools.islice(faces, count)]
+
+
+@pytest.mark.parametrize(
+    ("name", "eyes"),
+    [
+        # Between the eyes in the first frame, seen by eye.
+        ("cap13_edit2.mp4", (206, 160)),
+        ("single_face.mp4", (295, 170)),
+        ("asl_yes.mkv", (307, 115)),
+    ],
+)
+def test_real_clips_are_found_in_every_frame(
+    clip, detector, landmarker, name, eyes
+):
+    path = clip(name)
+    faces = first_faces(path, 40, detector, landmarker)
+    assert len(faces) == 40
+    assert all(face.found for face in faces)
+    assert holds(faces[0].box, eyes)
+    assert min(face.confidence for face in faces) > 0.7
+    frames = [frame for _, frame in itertools.islice(Video(path), 40)]
+    for number in (11, 39):
+        # The same face by detection in this very frame.
+        face = faces[number]
+        (boxes,) = detector([frames[number]])
+        points = landmarker(frames[number], boxes[0, :4])
+        _, expected = alignment.align(frames[number], points)
+        distances = np.linalg.norm(face.landmarks - expected, axis=1)
+        assert np.median(distances) < 1.0
+        # Upright and whole: brows, jaw and chin inside the crop.
+        assert face.landmarks.min() > 2 and face.landmarks.max() < 94
+
+
+def test_two_runs_give_the_same_faces(clip, detector, landmarker):
+    path = clip("cap13_edit2.mp4")
+    runs = [first_faces(path, 30, detector, landmarker) for _ in range(2)]
+    for one, two in zip(*runs, strict=True):
+        assert one.box == two.box and one.confidence == two.confidence
+        np.testing.assert_array_equal(one.crop, two.crop)
+        np.testing.assert_array_equal(one.landmarks, two.landmarks)
+
+
+def test_real_scene_cut_and_gap(detector, landmarker, portrait, empty_scene):
+    moved = np.roll(portrait, 200, axis=1)
+    frames = [portrait] * 5 + [moved] * 5 + [empty_scene] * 5 + [portrait] * 3
+    faces = list(track_faces(frames, detector=detector, landmarker=landmarker))
+    assert [f.found for f in faces] == [True] * 10 + [False] * 5 + [True] * 3
+    for face in faces[:5] + faces[15:]:
+        assert holds(face.box, NOSE)
+    for face in faces[5:10]:
+        assert holds(face.box, (NOSE[0] + 200, NOSE[1]))

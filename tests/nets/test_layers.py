@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def layers(tf):
+    from affwild_omg.nets import layers
+
+    return layers
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def gru_by_hand(x, valid, kernel, bias, recurrent_kernel):
+    """The docstring's equations, gate by gate, in float64."""
+    units = len(recurrent_kernel)
+    w = dict(zip("zrc", np.split(kernel.astype(float), 3, axis=1), strict=True))
+    u = dict(
+        zip(
+            "zrc",
+            np.split(recurrent_kernel.astype(float), 3, axis=1),
+            strict=True,
+        )
+    )
+    b = dict(zip("zrc", np.split(bias.astype(float), 3), strict=True))
+    h = np.zeros((len(x), units))
+    states = []
+    for t in range(x.shape[1]):
+        z = sigmoid(x[:, t] @ w["z"] + h @ u["z"] + b["z"])
+        r = sigmoid(x[:, t] @ w["r"] + h @ u["r"] + b["r"])
+        c = np.tanh(x[:, t] @ w["c"] + (r * h) @ u["c"] + b["c"])
+        new = z * h + (1 - z) * c
+        h = np.where(valid[:, t, None], new, h)
+        states.append(np.where(valid[:, t, None], h, 0))
+    return np.stack(states, axis=1)
+
+
+@pytest.fixture
+def sequence():
+    random = np.random.default_rng(0)
+    valid = np.ones((3, 7), bool)
+    valid[0, 2] = valid[1, :3] = valid[2, 5:] = False
+    return random.normal(size=(3, 7, 5)).astype("f"), valid
+
+
+def test_gru_follows_its_equations(layers, sequence):
+    x, valid = sequence
+    layer = layers.GRU(4)
+    states = layer(x, valid)
+    random = np.random.default_rng(1)
+    layer.set_weights([random.normal(size=w.shape) for w in layer.weights])
+    states = layer(x, valid).numpy()
+    by_name = {weight.name: weight.numpy() for weight in layer.weights}
+    expected = gru_by_hand(x, valid, **by_name)
+    np.testing.assert_allclose(states, expected, atol=1e-5)
+
+
+def test_gru_shares_weights_with_keras(layers, sequence):
+    import keras
+
+    x, valid = sequence
+    ours = layers.GRU(4)
+    ours(x, valid)
+    theirs = keras.layers.GRU(4, return_sequences=True, reset_after=False)
+    theirs.build(x.shape)
+    for weight in ours.weights:
+        getattr(theirs.cell, weight.name).assign(weight)
+    expected = np.where(valid[..., None], theirs(x, mask=valid), 0)
+    np.testing.assert_allclose(ours(x, valid), expected, atol=1e-6)
+
+
+def test_gru_starts_as_tensorflow_1_does(layers, sequence):
+    layer = layers.GRU(2)
+    layer(*sequence)
+    np.testing.assert_array_equal(layer.bias, [1, 1, 1, 1, 0, 0])
+
+
+def test_fold_and_unfold_are_inverse(layers):
+    x = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    folded = layers.FoldTime()(x)
+    assert folded.shape == (6, 4, 5)
+    unfolded = layers.UnfoldTime()(folded, like=x)
+    np.testing.assert_array_equal(unfolded, x.reshape(2, 3, 20))

@@ -1,0 +1,57 @@
+import dataclasses
+
+import pytest
+
+from affwild_omg import architectures
+from affwild_omg.architectures import Architecture, named
+from affwild_omg.errors import UserError
+
+
+def test_vgg_vocabulary_counts_as_the_paper_does():
+    assert len(architectures.VGG_CONVS) == 13
+    assert len(architectures.VGG_POOLS) == 5
+    # "2nd pool (following the fourth convolutional layer)", "8th conv".
+    assert architectures.VGG_CONVS[3] == "conv2_2"
+    assert architectures.VGG_CONVS[7] == "conv4_1"
+
+
+def test_published_means_are_the_means_of_the_published_values():
+    rows = [row for row in architectures.NETWORKS.values() if row.published]
+    assert len(rows) == 3
+    for row in rows:
+        valence, arousal, mean = row.published
+        assert mean == pytest.approx((valence + arousal) / 2, abs=0.00051)
+
+
+def test_json_round_trip():
+    architecture = named(
+        "cnn_1rnn", width=0.25, units=7, taps=["fc", "conv3_1"]
+    )
+    assert Architecture.from_json(architecture.to_json()) == architecture
+    with pytest.raises(UserError, match="not an architecture"):
+        Architecture.from_json('{"colour": "red"}')
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("backbone", "vgg", "backbone must be one of vgg_face"),
+        ("taps", (), "taps is empty"),
+        ("taps", ("pool6",), "taps must be one of .*not 'pool6'"),
+        ("taps", ("fc", "fc"), "twice"),
+        ("targets", ("joy",), "targets must be one of valence, arousal"),
+        ("recurrence", "lstm", "recurrence must be one of"),
+        ("gru", "fast", "gru must be one of"),
+        ("units", 0, "units must be at least 1, not 0"),
+        ("fc_dropout", 1.0, r"fc_dropout must be in \[0, 1\)"),
+        ("width", 0.0, r"width must be in \(0, 1\]"),
+    ],
+)
+def test_bad_fields_are_named(field, value, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(Architecture(), **{field: value})
+
+
+def test_unknown_network_lists_the_known():
+    with pytest.raises(UserError, match="cnn_3rnn.*not 'cnn_9rnn'"):
+        named("cnn_9rnn")

@@ -19,7 +19,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer(
     "detect_every",
-    12,
+    24,
     "Frames from one face detection to the next; landmarks are tracked in "
     "between.",
 )

@@ -20,7 +20,7 @@ flags.DEFINE_string(
 flags.DEFINE_string("records", None, "Folder for the records.", required=True)
 flags.DEFINE_integer(
     "detect_every",
-    12,
+    24,
     "Frames from one face detection to the next; landmarks are tracked in "
     "between.",
 )

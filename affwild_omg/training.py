@@ -255,9 +255,11 @@ class _Run:
         )
 
     def _train_epoch(self, epoch):
-        # A seed of its own for each epoch, so that a resumed run sees the
-        # windows in the order in which the whole run would have.
-        dataset = self._batches("train", self.options.seed * 100_003 + epoch)
+        # Seeds of its own for each epoch, so that a resumed run sees the
+        # windows and the dropout that the whole run would have.
+        epoch_seed = self.options.seed * 100_003 + epoch
+        self._seed_dropout(epoch_seed)
+        dataset = self._batches("train", epoch_seed)
         total = -(
             -pipeline.count_windows(
                 self.options.records, "train", self.options.sequence_length
@@ -287,9 +289,15 @@ class _Run:
             )
         return {
             "loss": loss,
-            "learning_rate": float(self.optimizer.learning_rate),
+            "learning_rate": float(self.optimizer.learning_rate.numpy()),
             "frames_per_second": float(frames) / seconds,
         }
+
+    def _seed_dropout(self, seed):
+        for index, layer in enumerate(self.model.layers):
+            if isinstance(layer, keras.layers.Dropout) and layer.rate:
+                state = layer.seed_generator.state
+                state.assign(np.array([seed, index], state.dtype))
 
     def _train_step(self, batch):
         losses_, frames = self.strategy.run(self._replica_step, args=(batch,))

@@ -1,0 +1,216 @@
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from affwild_omg.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def training(tf):
+    from affwild_omg import training
+
+    return training
+
+
+def weights_of(workdir, name):
+    from affwild_omg import model_files
+
+    model, _ = model_files.load_model(pathlib.Path(workdir) / name)
+    return [weight.numpy() for weight in model.weights]
+
+
+def assert_same_weights(one, two, atol=0.0):
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_allclose(first, second, atol=atol)
+
+
+def test_a_run_leaves_its_workdir(small_run):
+    options, summary = small_run
+    workdir = pathlib.Path(options.workdir)
+    assert {path.name for path in workdir.iterdir()} == {
+        "best.keras",
+        "last.keras",
+        "flags.cfg",
+        "history.json",
+        "tensorboard",
+    }
+    assert json.loads((workdir / "history.json").read_text()) == summary
+    means = [entry["validation"]["mean_ccc"] for entry in summary["epochs"]]
+    assert len(means) == 3
+    assert summary["best_ccc"] == max(means)
+    assert summary["best_epoch"] == 1 + int(np.argmax(means))
+
+
+def test_tensorboard_gets_its_scalars(tf, small_run):
+    options, summary = small_run
+    written = {}
+    for file in pathlib.Path(options.workdir, "tensorboard").iterdir():
+        for record in tf.data.TFRecordDataset(str(file)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                scalar = float(tf.make_ndarray(value.tensor))
+                written.setdefault(value.tag, {})[event.step] = scalar
+    assert set(written) == {
+        "loss",
+        "learning_rate",
+        "frames_per_second",
+        "validation/mean_ccc",
+        "validation/ccc_valence",
+        "validation/ccc_arousal",
+    }
+    for entry in summary["epochs"]:
+        assert written["loss"][entry["epoch"]] == pytest.approx(entry["loss"])
+    assert written["learning_rate"][1] == pytest.approx(1e-3)
+
+
+def test_the_same_flags_give_the_same_run(training, small_run, tmp_path):
+    options, _ = small_run
+    again = dataclasses.replace(options, workdir=str(tmp_path / "again"))
+    training.train(again)
+    assert_same_weights(
+        weights_of(options.workdir, "last.keras"),
+        weights_of(again.workdir, "last.keras"),
+    )
+
+
+def test_a_resumed_run_ends_where_the_whole_one_does(
+    training, small_run, tmp_path
+):
+    options, summary = small_run
+    half = dataclasses.replace(options, workdir=str(tmp_path / "half"))
+    training.train(dataclasses.replace(half, epochs=1))
+    resumed = training.train(half, resume=True)
+    losses = [
+        [entry["loss"] for entry in run["epochs"]] for run in (summary, resumed)
+    ]
+    assert losses[0] == losses[1]
+    assert_same_weights(
+        weights_of(options.workdir, "last.keras"),
+        weights_of(half.workdir, "last.keras"),
+    )
+
+
+def test_a_run_of_other_flags_is_not_resumed(training, small_run):
+    options, _ = small_run
+    with pytest.raises(UserError, match="--seed=0 became --seed=1"):
+        training.train(dataclasses.replace(options, seed=1), resume=True)
+
+
+def test_flagfile_holds_every_option(small_run):
+    options, _ = small_run
+    lines = pathlib.Path(options.workdir, "flags.cfg").read_text().splitlines()
+    flags = dict(line.removeprefix("--").split("=", 1) for line in lines)
+    assert flags.keys() == dataclasses.asdict(options).keys()
+    assert flags["learning_rate"] == "0.001"
+    assert flags["shuffle_labels"] == "false"
+
+
+def test_patience_stops_early(training, small_run, tmp_path):
+    options = dataclasses.replace(
+        small_run[0],
+        workdir=str(tmp_path / "run"),
+        learning_rate=1e-12,  # nothing changes: no epoch beats the first
+        epochs=9,
+        patience=2,
+    )
+    assert len(training.train(options)["epochs"]) == 3
+
+
+def test_shuffled_labels_are_the_same_labels_on_other_keys(training):
+    labels = {str(i): np.array([i]) for i in range(20)}
+    permuted = training._permuted(labels, seed=0)
+    assert list(permuted) == list(labels)
+    assert sorted(permuted.values()) == sorted(labels.values())
+    assert sum(permuted[key] == labels[key] for key in labels) < 5
+
+
+def one_step(tf, training, options, strategy):
+    """Trains one epoch of one batch without dropout; returns the weights."""
+    import keras
+
+    card = options.card()
+    card = dataclasses.replace(
+        card,
+        architecture=dataclasses.replace(
+            card.architecture, fc_dropout=0.0, rnn_dropout=0.0
+        ),
+    )
+    run = training._Run(options, card, strategy, resume=False)
+    # Plain descent shows the gradient's size, which Adam would hide.
+    with strategy.scope():
+        run.optimizer = keras.optimizers.SGD(0.1)
+        run.optimizer.build(run.model.trainable_variables)
+    return run._train_epoch(1)["loss"], run.model.get_weights()
+
+
+def test_two_replicas_take_the_step_of_one(tf, training, small_run, tmp_path):
+    options = dataclasses.replace(
+        small_run[0], workdir=str(tmp_path), sequence_length=3, batch_size=8
+    )
+    one = one_step(tf, training, options, tf.distribute.get_strategy())
+    two = one_step(
+        tf,
+        training,
+        options,
+        tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+    )
+    before = one_step(
+        tf,
+        training,
+        dataclasses.replace(options, learning_rate=1e-3),
+        tf.distribute.get_strategy(),
+    )
+    assert one[0] == before[0]
+    assert two[0] == pytest.approx(one[0], abs=1e-6)
+    assert_same_weights(one[1], two[1], atol=1e-5)
+    from affwild_omg.nets import models
+
+    start = models.build(options.card().architecture, 0).get_weights()
+    moved = max(np.abs(x - y).max() for x, y in zip(start, one[1], strict=True))
+    assert moved > 1e-3  # or the comparison would show nothing
+
+
+def test_a_whole_run_works_on_two_replicas(tf, training, small_run, tmp_path):
+    options = dataclasses.replace(
+        small_run[0], workdir=str(tmp_path / "run"), epochs=2
+    )
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    summary = training.train(options, strategy=strategy)
+    losses = [entry["loss"] for entry in summary["epochs"]]
+    # Dropout differs from one replica's, the data and the loss do not.
+    assert losses == pytest.approx(
+        [entry["loss"] for entry in small_run[1]["epochs"][:2]], abs=0.2
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 1}, "CCC needs two sequences"),
+        ({"epochs": 0}, "--epochs must be at least 1"),
+        ({"learning_rate": 0.0}, "--learning_rate must be above 0"),
+        ({"loss_level": "video"}, "--loss_level must be sequence or frame"),
+    ],
+)
+def test_bad_options_are_named(small_run, change, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(small_run[0], **change)
+
+
+def test_an_earlier_run_is_not_overwritten(training, small_run):
+    with pytest.raises(UserError, match="--workdir=.* is not empty"):
+        training.train(small_run[0])
+
+
+def test_nothing_is_left_when_the_architecture_is_unknown(
+    training, small_run, tmp_path
+):
+    options = dataclasses.replace(
+        small_run[0], workdir=str(tmp_path / "run"), architecture="cnn_9rnn"
+    )
+    with pytest.raises(UserError, match="cnn_3rnn"):
+        training.train(options)
+    assert not (tmp_path / "run").exists()

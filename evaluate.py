@@ -29,7 +29,7 @@ flags.DEFINE_integer(
     "sequence_length", 0, "Frames of a window; 0 takes the model's own."
 )
 flags.DEFINE_integer("batch_size", 4, "Windows at a time.")
-cli.define_overwrite("an evaluation")
+cli.define_overwrite("an earlier evaluation")
 
 
 def main():

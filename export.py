@@ -6,16 +6,14 @@ from affwild_omg import cli
 
 flags.DEFINE_string("model", None, "Workdir or .keras file.", required=True)
 flags.DEFINE_string("output", None, "Folder for the SavedModel.", required=True)
-cli.define_overwrite("a SavedModel")
+cli.define_overwrite("an earlier SavedModel")
 
 
 def main():
     from affwild_omg import exporting
 
     path = exporting.export(
-        flags.FLAGS.model,
-        flags.FLAGS.output,
-        overwrite=flags.FLAGS.overwrite,
+        cli.options(exporting.Options), overwrite=flags.FLAGS.overwrite
     )
     cli.show(f"SavedModel in {path}")
 

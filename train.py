@@ -30,7 +30,8 @@ flags.DEFINE_integer("batch_size", 4, "Windows a step, over all GPUs.")
 flags.DEFINE_float(
     "learning_rate",
     1e-4,
-    "Adam's. The paper: 1e-4 or 1e-5 end to end, 1e-3 with the CNN fixed.",
+    "Adam's learning rate. The paper: 1e-4 or 1e-5 end to end, 1e-3 with the "
+    "CNN fixed.",
 )
 flags.DEFINE_integer("epochs", 50, "Passes over the training split, at most.")
 flags.DEFINE_integer(
@@ -49,7 +50,9 @@ flags.DEFINE_bool(
     False,
     "Permute the labels among the utterances: a control with nothing to learn.",
 )
-flags.DEFINE_integer("seed", 0, "Of weights, dropout, order and permutation.")
+flags.DEFINE_integer(
+    "seed", 0, "Seed of weights, dropout, order and permutation."
+)
 flags.DEFINE_bool(
     "resume", False, "Go on with the run of the same flags in the workdir."
 )

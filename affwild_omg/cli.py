@@ -6,43 +6,84 @@ Doorways define their flags, and import what is heavy only once they run.
 import dataclasses
 import logging as standard_logging
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
 
+from affwild_omg import progress
 from affwild_omg.errors import UserError
+
+# What is defined here belongs to the doorway's own flags, shown by --help.
+flags.disclaim_key_flags()
 
 
 def run(main: Callable[[], None]) -> None:
     """Runs a command line.
 
-    Exit codes: 0 done, 1 wrong flags (absl), 2 input that can't be used, 130
-    interrupted.
+    Exit codes: 0 done or help shown, 1 wrong flags, 2 input or output that
+    can't be used, 130 interrupted.
 
     Args:
         main: called once the flags are parsed.
     """
     # TensorFlow's C++ side reports on start-up what concerns no user here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Being told to stop is one thing, by whatever signal, and also where a
+    # shell script has started us in the background, deaf to the first.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    app.run(lambda argv: guarded(main, argv), flags_parser=parse)
 
-    def guarded(argv):
-        handler = logging.get_absl_handler()
-        handler.setFormatter(standard_logging.Formatter("%(message)s"))
-        if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.INFO)
-        try:
-            if len(argv) > 1:
-                raise UserError(
-                    f"{argv[1]!r} is no flag; flags look like --name=value"
-                )
-            main()
-        except UserError as error:
-            _fail(f"error: {error}", 2)
-        except KeyboardInterrupt:
-            _fail("interrupted", 130)
 
-    app.run(guarded)
+def parse(argv: list[str]) -> list[str]:
+    """Parses the flags; exits with one line where they are wrong."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(f"error: {_plain(str(error))}; see --help", 1)
+    except SystemExit:
+        # absl ends help with 1, as if asking were a mistake.
+        sys.exit(0)
+
+
+def guarded(main: Callable[[], None], argv: list[str]) -> None:
+    """Calls main; exits with one line where a user can mend the fault."""
+    handler = logging.get_absl_handler()
+    handler.setFormatter(standard_logging.Formatter("%(message)s"))
+    handler.python_handler.stream = progress.Lines()
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.INFO)
+    try:
+        if len(argv) > 1:
+            raise UserError(
+                f"{argv[1]!r} is no flag; flags look like --name=value"
+            )
+        main()
+    except UserError as error:
+        _fail(f"error: {error}", 2)
+    except OSError as error:
+        # A folder without permission, a full disk: no fault of the program.
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(
+            f"error: {where}{error.strerror or error}; name another place, "
+            "or see to its permissions and free space",
+            2,
+        )
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _plain(message):
+    """Says of a flag that is missing that it is missing, and shouts less."""
+    message = re.sub(
+        r"flag --(\w+)=None: Flag --\1 must have a value other than None\.",
+        r"--\1 is missing;",
+        message,
+    )
+    return message.removeprefix("ERROR:: ").rstrip(".;")
 
 
 def _fail(message, code):
@@ -68,4 +109,4 @@ def show(*lines: str) -> None:
 
 def define_overwrite(what: str) -> None:
     """Defines --overwrite."""
-    flags.DEFINE_bool("overwrite", False, f"Replace {what} that is there.")
+    flags.DEFINE_bool("overwrite", False, f"Replace {what}.")

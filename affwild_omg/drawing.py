@@ -2,15 +2,12 @@
 
 import pathlib
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")  # pictures are files: no display is needed
-
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure  # not pyplot: no display, no state
 
 RANGES = {"valence": (-1.0, 1.0), "arousal": (0.0, 1.0)}
 COLOURS = {"valence": "tab:blue", "arousal": "tab:orange"}
+BINS = 20  # a side of a histogram
 
 
 def scatter(
@@ -25,23 +22,24 @@ def scatter(
         targets: names of the columns.
         scores: {target: {"ccc": ...}}.
     """
-    figure, axes = plt.subplots(
-        1, len(targets), figsize=(5 * len(targets), 5), squeeze=False
-    )
+    figure = Figure(figsize=(5 * len(targets), 5), layout="constrained")
+    axes = figure.subplots(1, len(targets), squeeze=False)
+    # Thousands of opaque points are one blot, a dozen faint ones unseen.
+    alpha = float(np.clip(20 / np.sqrt(len(labels)), 0.25, 0.9))
     for column, target in enumerate(targets):
         axis = axes[0, column]
         values = np.concatenate([labels[:, column], predictions[:, column]])
-        low = min(RANGES[target][0], values.min()) - 0.05
-        high = max(RANGES[target][1], values.max()) + 0.05
-        axis.plot([low, high], [low, high], color="0.6", linewidth=1)
+        low, high = _bounds(values, RANGES[target])
+        low, high = low - 0.05, high + 0.05
         axis.scatter(
             labels[:, column],
             predictions[:, column],
-            s=14,
-            alpha=0.6,
+            s=16,
+            alpha=alpha,
             color=COLOURS[target],
             edgecolors="none",
         )
+        axis.plot([low, high], [low, high], color="0.3", linewidth=1)
         axis.set(
             xlim=(low, high),
             ylim=(low, high),
@@ -68,30 +66,32 @@ def plane_histograms(path: pathlib.Path, labels, predictions) -> None:
         for i, limits in enumerate(RANGES.values())
     ]
     counts = {
-        name: np.histogram2d(*values.T, bins=20, range=bounds)[0]
+        name: np.histogram2d(*values.T, bins=BINS, range=bounds)[0]
         for name, values in panels.items()
     }
     top = max(count.max() for count in counts.values())
-    figure, axes = plt.subplots(
-        1, 2, figsize=(11, 4.5), sharey=True, layout="constrained"
-    )
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     for axis, (name, count) in zip(axes, counts.items(), strict=True):
         picture = axis.imshow(
-            count.T,
+            # Empty bins stay white: one utterance is to be told from none.
+            np.ma.masked_equal(count.T, 0),
             origin="lower",
             extent=(*bounds[0], *bounds[1]),
             aspect="auto",
             vmin=0,
             vmax=top,
-            cmap="viridis",
+            cmap="viridis_r",
         )
-        axis.set(xlabel="valence", title=f"{name}, {len(panels[name])}")
+        axis.set(xlabel="valence", title=f"{len(panels[name])} {name}")
     axes[0].set_ylabel("arousal")
-    figure.colorbar(picture, ax=axes, label="utterances")
+    figure.colorbar(picture, ax=axes, label="utterances in a bin")
     _save(figure, path)
 
 
-def timeline(path: pathlib.Path, times, values, targets, title: str) -> None:
+def timeline(
+    path: pathlib.Path, times, values, targets, *, window: int, title: str
+) -> None:
     """Draws the course of the targets over a video.
 
     Args:
@@ -99,45 +99,66 @@ def timeline(path: pathlib.Path, times, values, targets, title: str) -> None:
         times: [frames], seconds.
         values: [frames, targets], NaN where there is no face.
         targets: names of the columns.
+        window: frames that the network saw at a time. It starts anew with
+            each, which shows in the frames; their median is its estimate.
         title: of the picture.
     """
-    figure, axes = plt.subplots(
-        len(targets),
-        1,
-        figsize=(10, 2.4 * len(targets)),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    times = np.asarray(times)
+    figure = Figure(figsize=(11, 2.6 * len(targets)), layout="constrained")
+    axes = figure.subplots(len(targets), 1, sharex=True, squeeze=False)
+    times, values = np.asarray(times), np.asarray(values)
+    step = np.median(np.diff(times)) if len(times) > 1 else 1.0
     # A lone frame between two without a face is no line: mark it as well.
     marker = "." if len(times) < 100 else None
     for axis, target, column in zip(axes[:, 0], targets, values.T, strict=True):
-        axis.plot(times, column, color=COLOURS[target], marker=marker)
         low, high = _bounds(column, RANGES[target])
-        _shade_missing(axis, times, np.isnan(column))
-        axis.set(ylabel=target, ylim=(low - 0.02, high + 0.02))
+        axis.set(ylabel=target, ylim=(low - 0.03, high + 0.03))
         axis.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-        axis.margins(x=0.01)
+        axis.plot(
+            times,
+            column,
+            color=COLOURS[target],
+            linewidth=0.8,
+            alpha=0.6,
+            marker=marker,
+            label="frame",
+        )
+        starts = range(0, len(times), window)
+        medians = [_median(column[start : start + window]) for start in starts]
+        axis.stairs(
+            medians,
+            [*times[::window], times[-1] + step],
+            baseline=None,
+            color=COLOURS[target],
+            linewidth=2,
+            label=f"median of {window} frames",
+        )
+        _shade(axis, times, np.isnan(column), step)
+        axis.set_xlim(times[0], times[-1] + step)
     axes[-1, 0].set_xlabel("time / s")
-    axes[0, 0].set_title(title)
+    axes[0, 0].set_title(title, loc="left")
+    axes[0, 0].legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False
+    )
     _save(figure, path)
 
 
-def _shade_missing(axis, times, missing):
-    if not missing.any():
-        return
-    step = np.median(np.diff(times)) if len(times) > 1 else 1.0
+def _median(values):
+    values = values[np.isfinite(values)]
+    return np.median(values) if len(values) else np.nan
+
+
+def _shade(axis, times, missing, step):
+    """Shades the frames without a face."""
     edges = np.flatnonzero(np.diff(np.r_[0, missing, 0]))
     for start, end in edges.reshape(-1, 2):
         axis.axvspan(
-            times[start] - step / 2,
-            times[end - 1] + step / 2,
-            color="0.9",
+            times[start],
+            times[end - 1] + step,
+            color="0.88",
+            linewidth=0,
             zorder=0,
             label="no face" if start == edges[0] else None,
         )
-    axis.legend(loc="upper right", frameon=False)
 
 
 def _bounds(values, limits):
@@ -148,5 +169,4 @@ def _bounds(values, limits):
 
 
 def _save(figure, path):
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    plt.close(figure)
+    figure.savefig(path, dpi=120)

@@ -7,13 +7,22 @@ import pathlib
 
 import numpy as np
 
-from affwild_omg import architectures, model_files, outputs, progress, protocol
+from affwild_omg import (
+    architectures,
+    drawing,
+    model_files,
+    outputs,
+    progress,
+    protocol,
+)
 from affwild_omg.data import pipeline, records
 from affwild_omg.errors import UserError
 from affwild_omg.scoring import aggregation
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
+SCATTER = "scatter.png"
+HISTOGRAMS = "histograms.png"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +77,10 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
         UserError: the model, the records or the output can't be used.
     """
     with outputs.whole_directory(
-        options.output, flag="--output", overwrite=overwrite
+        options.output,
+        flag="--output",
+        overwrite=overwrite,
+        owned=(METRICS, PREDICTIONS, SCATTER, HISTOGRAMS),
     ) as directory:
         part = records.read_manifest(options.records)["splits"].get(
             options.split
@@ -122,18 +134,18 @@ def _predict(options, predictor, sequence_length):
     windows = pipeline.count_windows(
         options.records, options.split, sequence_length
     )
+    bar = progress.bar(
+        batches.as_numpy_iterator(),
+        description=f"evaluating {options.split}",
+        unit="batch",
+        total=-(-windows // options.batch_size),
+    )
+    columns = [architectures.TARGETS.index(name) for name in predictor.targets]
     try:
-        return protocol.predict_utterances(
-            predictor.predict,
-            progress.bar(
-                batches.as_numpy_iterator(),
-                description=f"evaluating {options.split}",
-                unit="batch",
-                total=-(-windows // options.batch_size),
-            ),
-            [architectures.TARGETS.index(name) for name in predictor.targets],
-            estimate=options.estimate,
-        )
+        with bar:
+            return protocol.predict_utterances(
+                predictor.predict, bar, columns, estimate=options.estimate
+            )
     except protocol.NothingSeen as error:
         raise UserError(
             f"--records={options.records}: not one frame of {options.split} "
@@ -160,25 +172,21 @@ def _write_predictions(path, utterances, targets):
 
 
 def _draw(directory: pathlib.Path, utterances, targets, metrics):
-    from affwild_omg import drawing
-
     labelled = np.isfinite(utterances.labels).all(axis=1)
     if not labelled.any():
         return
     labels = utterances.labels[labelled]
     predictions = utterances.predictions[labelled]
-    drawing.scatter(
-        directory / "scatter.png", labels, predictions, targets, metrics
-    )
+    drawing.scatter(directory / SCATTER, labels, predictions, targets, metrics)
     if targets == architectures.TARGETS:
-        drawing.plane_histograms(
-            directory / "histograms.png", labels, predictions
-        )
+        drawing.plane_histograms(directory / HISTOGRAMS, labels, predictions)
 
 
 def table(metrics: dict) -> list[str]:
     """Returns the metrics as lines for a console."""
-    lines = [f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}"]
+    lines = []
+    if metrics["utterances"]:
+        lines.append(f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}")
     for target in architectures.TARGETS:
         if target in metrics:
             scores = metrics[target]
@@ -187,7 +195,8 @@ def table(metrics: dict) -> list[str]:
                 f"{scores['mse']:>8.3f}"
             )
     lines.append(
-        f"{metrics['utterances']} labelled utterances of {metrics['split']}, "
-        f"{metrics['coverage']:.1%} of the corpus' split prepared"
+        f"{metrics['utterances'] or 'no'} labelled utterances of "
+        f"{metrics['split']}, {metrics['coverage']:.1%} of the corpus' split "
+        "prepared"
     )
     return lines

@@ -1,21 +1,38 @@
 """Exporting: a trained model becomes a SavedModel that stands alone."""
 
-import os
+import dataclasses
 import pathlib
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from affwild_omg import model_files, outputs
 from affwild_omg.architectures import CROP_SIZE, LANDMARKS
 
+_PARTS = (  # of a SavedModel, whoever wrote it
+    "saved_model.pb",
+    "fingerprint.pb",
+    "variables",
+    "assets",
+    "assets.extra",
+)
 
-def export(
-    model: os.PathLike | str,
-    output: os.PathLike | str,
-    *,
-    overwrite: bool = False,
-) -> pathlib.Path:
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What an export is made of; export.py's flags.
+
+    Attributes:
+        model: workdir or `.keras` file.
+        output: folder of the SavedModel.
+    """
+
+    model: str
+    output: str
+
+
+def export(options: Options, *, overwrite: bool = False) -> pathlib.Path:
     """Writes the SavedModel of a workdir's best model or of a model file.
 
     It runs where there is TensorFlow alone. Signature `serving_default`:
@@ -37,8 +54,7 @@ def export(
     Batch and time are free and the normalisation is inside.
 
     Args:
-        model: workdir or `.keras` file.
-        output: folder of the SavedModel.
+        options: what and where.
         overwrite: replace a SavedModel that is there.
 
     Returns:
@@ -47,13 +63,12 @@ def export(
     Raises:
         UserError: the model can't be loaded or the output can't be used.
     """
-    output = outputs.check_output(output, flag="--output", overwrite=overwrite)
-    network, card = model_files.load_model(model)
     with outputs.whole_directory(
-        output, flag="--output", overwrite=overwrite
+        options.output, flag="--output", overwrite=overwrite, owned=_PARTS
     ) as directory:
+        network, card = model_files.load_model(options.model)
         _write(network, card, directory)
-    return output
+    return pathlib.Path(options.output)
 
 
 def _write(network, card, directory):
@@ -91,7 +106,13 @@ def _write(network, card, directory):
         [inputs["frames"], inputs["landmarks"]],
     )
     archive.add_endpoint("masked", masked, list(inputs.values()))
-    archive.write_out(str(directory), verbose=False)
+    # TensorFlow tells of the temporary folder, which nobody will find.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        archive.write_out(str(directory), verbose=False)
+    finally:
+        logging.set_verbosity(verbosity)
     extra = directory / model_files.SAVED_MODEL_CARD
     extra.parent.mkdir()
     extra.write_text(card.to_json(), encoding="utf-8")
@@ -113,9 +134,7 @@ def masked_median(values, mask):
     ordered = tf.sort(tf.where(mask, values, last), axis=1)
 
     def at(index):
-        return tf.gather(
-            ordered, tf.clip_by_value(index, 0, counts), batch_dims=1
-        )
+        return tf.gather(ordered, tf.maximum(index, 0), batch_dims=1)
 
     middle = (at((counts - 1) // 2) + at(counts // 2)) / 2
     return tf.where(counts > 0, middle, nothing)

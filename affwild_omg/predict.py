@@ -23,7 +23,7 @@ flags.DEFINE_integer(
     "Frames from one face detection to the next; landmarks are tracked in "
     "between.",
 )
-cli.define_overwrite("the video's results")
+cli.define_overwrite("the video's earlier results")
 
 
 def main():

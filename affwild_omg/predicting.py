@@ -6,9 +6,8 @@ import itertools
 import pathlib
 
 import numpy as np
-from absl import logging
 
-from affwild_omg import model_files, outputs, progress
+from affwild_omg import drawing, model_files, outputs, progress
 from affwild_omg.errors import UserError
 from affwild_omg.faces import detection, landmarks, tracking
 from affwild_omg.faces.video import Video
@@ -64,28 +63,30 @@ def predict(options: Options, *, overwrite: bool = False) -> dict:
         UserError: the video, the model or the output can't be used.
     """
     stem = pathlib.Path(options.video).stem
-    directory = _check_output(options.output, stem, overwrite)
-    with Video(options.video) as video:
+    _check_output(options.output, stem, overwrite)
+    with (
+        outputs.whole_directory(
+            options.output, flag="--output", overwrite=True
+        ) as temporary,
+        Video(options.video) as video,
+    ):
         predictor = model_files.load_predictor(options.model)
-        rows, values = _predict_video(video, predictor, options)
-        truncated = video.truncated
-        if truncated:
-            logging.warning(
-                "%s is truncated: %d of %d announced frames could be decoded",
-                options.video,
-                video.decoded_frames,
-                video.announced_frames,
-            )
-    with outputs.whole_directory(
-        directory, flag="--output", overwrite=True
-    ) as temporary:
+        length = _sequence_length(options, predictor)
+        rows, values = _predict_video(video, predictor, length, options)
         _write_table(temporary / f"{stem}.csv", rows, values, predictor.targets)
-        _draw(temporary / f"{stem}.png", stem, rows, values, predictor.targets)
+        drawing.timeline(
+            temporary / f"{stem}.png",
+            [float(row[1]) for row in rows],
+            values,
+            predictor.targets,
+            window=length,
+            title=pathlib.Path(options.video).name,
+        )
     seen = np.isfinite(values).all(axis=1)
     return {
         "frames": len(rows),
         "frames_with_face": int(seen.sum()),
-        "truncated": truncated,
+        "truncated": video.truncated,
     } | {
         target: float(np.median(values[seen, column])) if seen.any() else None
         for column, target in enumerate(predictor.targets)
@@ -95,29 +96,29 @@ def predict(options: Options, *, overwrite: bool = False) -> dict:
 def _check_output(output, stem, overwrite):
     """Refuses to replace this video's results; others' may lie beside them."""
     directory = pathlib.Path(output)
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"--output={directory} is a file; name a folder")
     for name in (f"{stem}.csv", f"{stem}.png"):
         if not overwrite and (directory / name).exists():
             raise UserError(
                 f"--output={directory} holds {name} already; name another "
                 "folder or give --overwrite to replace it"
             )
-    return directory
 
 
-def _predict_video(video, predictor, options):
+def _sequence_length(options, predictor):
+    return options.sequence_length or (
+        predictor.card.sequence_length
+        if predictor.card
+        else DEFAULT_SEQUENCE_LENGTH
+    )
+
+
+def _predict_video(video, predictor, length, options):
     """Returns the rows of the table but for the targets, and the targets.
 
     The pixels of a window at a time are held, so that a video of any length
     fits into memory.
     """
-    length = options.sequence_length or (
-        predictor.card.sequence_length
-        if predictor.card
-        else DEFAULT_SEQUENCE_LENGTH
-    )
-    faces = progress.bar(
+    bar = progress.bar(
         tracking.faces_of_video(
             video,
             detector=detection.Detector(),
@@ -129,16 +130,18 @@ def _predict_video(video, predictor, options):
         total=video.announced_frames,
     )
     rows, values = [], []
-    while window := list(itertools.islice(faces, length)):
-        values.append(_predict_window(window, length, predictor))
-        for time_s, face in window:
-            row = [len(rows), f"{time_s:.3f}", int(face.found)]
-            if face.found:
-                row += [f"{x:.1f}" for x in face.box]
-                row.append(f"{face.confidence:.4f}")
-            else:
-                row += [""] * len(FACE_COLUMNS)
-            rows.append(row)
+    with bar:
+        faces = iter(bar)
+        while window := list(itertools.islice(faces, length)):
+            values.append(_predict_window(window, length, predictor))
+            for time_s, face in window:
+                row = [len(rows), f"{time_s:.3f}", int(face.found)]
+                if face.found:
+                    row += [f"{x:.1f}" for x in face.box]
+                    row.append(f"{face.confidence:.4f}")
+                else:
+                    row += [""] * len(FACE_COLUMNS)
+                rows.append(row)
     return rows, np.concatenate(values)
 
 
@@ -168,10 +171,3 @@ def _write_table(path, rows, values, targets):
             writer.writerow(
                 row + ["" if np.isnan(x) else f"{x:.6f}" for x in predicted]
             )
-
-
-def _draw(path, stem, rows, values, targets):
-    from affwild_omg import drawing
-
-    times = [float(row[1]) for row in rows]
-    drawing.timeline(path, times, values, targets, stem)

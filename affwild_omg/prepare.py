@@ -25,7 +25,7 @@ flags.DEFINE_integer(
     "between.",
 )
 flags.DEFINE_integer("workers", 0, "Processes; 0 takes one a core.")
-cli.define_overwrite("records")
+cli.define_overwrite("earlier records")
 
 
 def main():

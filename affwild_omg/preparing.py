@@ -6,12 +6,15 @@ hours goes on where it stopped, and a records folder is always whole.
 """
 
 import concurrent.futures
+import concurrent.futures.process
+import contextlib
 import dataclasses
-import functools
 import json
 import multiprocessing
 import os
+import pathlib
 import shutil
+import signal
 
 import numpy as np
 from absl import logging
@@ -70,12 +73,12 @@ def prepare(options: Options, *, overwrite: bool = False) -> dict:
         The manifest, see `_manifest`.
 
     Raises:
-        UserError: the source or the target can't be used, or not one clip
-            could be prepared.
+        UserError: the source or the target can't be used, not one clip could
+            be prepared, or a worker process died.
     """
     target = outputs.check_output(
         options.records, flag="--records", overwrite=overwrite
-    )
+    ).resolve()
     if options.corpus == "demo":
         make_demo_corpus(options.source, workers=options.workers)
     clips = omg.read(options.source)
@@ -85,10 +88,12 @@ def prepare(options: Options, *, overwrite: bool = False) -> dict:
     manifest = _manifest(reports, options)
     if not any(part["prepared"] for part in manifest["splits"].values()):
         shutil.rmtree(staging)
-        failure = reports[0]["failed"]
+        present = next(
+            (report for report in reports if report["found"]), reports[0]
+        )
         raise UserError(
             f"--source={options.source}: not one clip could be prepared; "
-            f"the first: {failure['reason']}"
+            f"the first that is there: {present['failed']['reason']}"
         )
     _publish(staging, target, manifest)
     return manifest
@@ -130,17 +135,20 @@ def _require_some_files(clips, source):
 def _staging(target, options):
     """Returns the folder for work in progress, kept if it fits the options."""
     staging = target.parent / f".{target.name}.partial"
-    settings = dataclasses.asdict(options) | {
-        "schema_version": records.SCHEMA_VERSION
-    }
-    del settings["workers"]  # it changes nothing in the records
-    text = json.dumps(settings, indent=2)
+    text = json.dumps(
+        {
+            "schema_version": records.SCHEMA_VERSION,
+            "source": str(pathlib.Path(options.source).resolve()),
+            "detect_every": options.detect_every,
+        }
+    )
     marker = staging / "settings.json"
     if marker.is_file() and marker.read_text(encoding="utf-8") == text:
         logging.info("going on with the interrupted preparation in %s", staging)
+        for left in staging.glob("*/*.partial"):
+            left.unlink()
         return staging
-    if staging.exists():
-        shutil.rmtree(staging)
+    outputs.remove(staging)
     staging.mkdir(parents=True)
     outputs.write_text(marker, text)
     return staging
@@ -151,35 +159,80 @@ def _prepare_videos(clips, staging, options):
     for clip in clips:
         videos.setdefault((clip.split, clip.video), []).append(clip)
         (staging / clip.split).mkdir(exist_ok=True)
-    # Long videos first, so that no worker is left alone with one at the end.
-    jobs = sorted(
-        videos.values(),
-        key=lambda job: (
-            -sum(
-                clip.path.stat().st_size for clip in job if clip.path.is_file()
-            )
-        ),
-    )
-    workers = min(options.workers or os.cpu_count(), len(jobs))
     reports = {}
-    with (
-        progress.bar(
-            description="finding faces", unit="clip", total=len(clips)
-        ) as bar,
-        # Spawned: a forked TensorFlow hangs.
-        concurrent.futures.ProcessPoolExecutor(
-            workers,
-            multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(options.detect_every,),
-        ) as pool,
-    ):
-        work = functools.partial(_prepare_video, staging)
-        for job, video_reports in zip(jobs, pool.map(work, jobs), strict=True):
+    with progress.bar(
+        description="finding faces", unit="clip", total=len(clips)
+    ) as bar:
+
+        def keep(job, video_reports):
             for clip, report in zip(job, video_reports, strict=True):
                 reports[clip.split, clip.key] = report
             bar.update(len(job))
+
+        jobs = []
+        for job in videos.values():
+            finished = _read_finished(staging, job)
+            if finished is None:
+                jobs.append(job)
+            else:
+                keep(job, finished)
+        if jobs:
+            _work(jobs, staging, options, keep)
     return [reports[clip.split, clip.key] for clip in clips]
+
+
+def _work(jobs, staging, options, keep):
+    """Prepares videos in worker processes, and hands on their reports."""
+    # Long videos first, so that no worker is left alone with one at the end.
+    jobs = sorted(jobs, key=lambda job: -sum(map(_size, job)))
+    workers = min(options.workers or os.cpu_count(), len(jobs))
+    others = set(multiprocessing.active_children())
+    pool = _pool(workers, options.detect_every)
+    try:
+        with _interrupts_held():
+            tasks = {
+                pool.submit(_prepare_video, staging, job): job for job in jobs
+            }
+        for task in concurrent.futures.as_completed(tasks):
+            keep(tasks[task], task.result())
+    except BaseException as error:
+        # Nobody should wait for a worker's video after Ctrl-C: whatever is
+        # unfinished has only a partial file, which the next run removes.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        if isinstance(error, concurrent.futures.process.BrokenProcessPool):
+            raise UserError(
+                "a worker process died, most likely for lack of memory; what "
+                "is finished is kept: give the same command again, with more "
+                f"memory free or fewer --workers than {workers}"
+            ) from error
+        raise
+    pool.shutdown()
+
+
+def _pool(workers, detect_every):
+    # Spawned: a forked TensorFlow hangs.
+    return concurrent.futures.ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(detect_every,),
+    )
+
+
+@contextlib.contextmanager
+def _interrupts_held():
+    """Holds Ctrl-C back; processes that start meanwhile never get it.
+
+    A terminal sends it to the workers too, each of which would answer with a
+    traceback. It is for the main process to end them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _tracking = {}  # a worker process' own settings, made by _start_worker
@@ -195,6 +248,8 @@ def _start_worker(detect_every):
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.set_visible_devices([], "GPU")
+    # The manifest tells what a warning would, and no line runs into the bar.
+    logging.set_verbosity(logging.ERROR)
     _tracking.update(
         detector=detection.Detector(),
         landmarker=landmarks.Landmarker(),
@@ -203,17 +258,16 @@ def _start_worker(detect_every):
 
 
 def _prepare_video(staging, clips: list[Clip]) -> list[dict]:
-    """Prepares the clips of one video, unless an earlier run has.
+    """Prepares the clips of one video.
 
     Returns:
         A report a clip: split, video, utterance, found, and either frames
         and the like or failed, with the reason.
     """
-    first = clips[0]
-    path = staging / first.split / f"{first.video}.tfrecord"
-    report_path = path.with_suffix(".json")
-    if report_path.is_file():
-        return json.loads(report_path.read_text(encoding="utf-8"))
+    path, report_path = _paths(staging, clips)
+    inputs = _inputs(clips)
+    # Of an earlier run, from other rows or files.
+    path.unlink(missing_ok=True)
     reports, prepared = [], []
     for clip in clips:
         report = {
@@ -237,8 +291,48 @@ def _prepare_video(staging, clips: list[Clip]) -> list[dict]:
         partial = path.with_suffix(".partial")
         records.write_records(partial, prepared)
         os.replace(partial, path)
-    outputs.write_text(report_path, json.dumps(reports))
+    outputs.write_text(
+        report_path, json.dumps({"inputs": inputs, "reports": reports})
+    )
     return reports
+
+
+def _read_finished(staging, clips):
+    """Returns the reports of a video that an earlier run finished, or None.
+
+    None too where its rows in the table or its files have changed since.
+    """
+    _, report_path = _paths(staging, clips)
+    if not report_path.is_file():
+        return None
+    finished = json.loads(report_path.read_text(encoding="utf-8"))
+    if finished["inputs"] != _inputs(clips):
+        return None
+    return finished["reports"]
+
+
+def _paths(staging, clips):
+    folder = staging / clips[0].split
+    video = clips[0].video
+    return folder / f"{video}.tfrecord", folder / f"{video}.json"
+
+
+def _inputs(clips):
+    """Returns what the records of a video are made of, as JSON holds it."""
+    return [
+        [
+            clip.utterance,
+            clip.valence,
+            clip.arousal,
+            clip.path.stat().st_mtime_ns if clip.path.is_file() else None,
+            _size(clip),
+        ]
+        for clip in clips
+    ]
+
+
+def _size(clip):
+    return clip.path.stat().st_size if clip.path.is_file() else 0
 
 
 def _prepare_clip(clip):
@@ -336,20 +430,35 @@ def _publish(staging, target, manifest):
         staging / records.MANIFEST, json.dumps(manifest, indent=1) + "\n"
     )
     target.mkdir(parents=True, exist_ok=True)
-    for entry in staging.iterdir():
-        outputs.replace(entry, target / entry.name)
+    # Without a manifest records are refused: none lies there while old and
+    # new are mixed.
+    for name in (records.MANIFEST, *SPLITS):
+        outputs.remove(target / name)
+    for name in (*manifest["splits"], records.MANIFEST):
+        outputs.replace(staging / name, target / name)
     staging.rmdir()
 
 
 def table(manifest: dict) -> list[str]:
     """Returns the manifest as lines for a console."""
-    columns = ("expected", "found", "prepared", "frames", "frames_without_face")
-    lines = [f"{'':<12}" + "".join(f"{name:>10}" for name in columns[:-1])]
-    lines[0] += f"{'no face':>10}{'failed':>8}"
-    for split, part in manifest["splits"].items():
+    parts = manifest["splits"].items()
+    columns = {
+        "expected": lambda part: part["expected"],
+        "found": lambda part: part["found"],
+        "prepared": lambda part: part["prepared"],
+        "truncated": lambda part: len(part["truncated"]),
+        "failed": lambda part: len(part["failed"]),
+        "frames": lambda part: part["frames"],
+        "no face": lambda part: part["frames_without_face"],
+    }
+    lines = [f"{'':<12}" + "".join(f"{name:>10}" for name in columns)]
+    for split, part in parts:
+        numbers = (f"{count(part):>10}" for count in columns.values())
+        lines.append(f"{split:<12}" + "".join(numbers))
+    failed = [clip for _, part in parts for clip in part["failed"]]
+    if failed:
         lines.append(
-            f"{split:<12}"
-            + "".join(f"{part[name]:>10}" for name in columns)
-            + f"{len(part['failed']):>8}"
+            f"{records.MANIFEST} says why {len(failed)} failed; the first: "
+            f"{failed[0]['reason']}"
         )
     return lines

@@ -1,15 +1,25 @@
-"""One look for every progress bar."""
+"""One look for every progress bar, and no line that a bar runs through."""
 
+import io
 import sys
 
 import tqdm
 
 
-def bar(iterable=None, *, description: str, unit: str, total=None):
+def bar(iterable=None, *, description: str, unit: str, total=None) -> tqdm.tqdm:
     """Wraps an iterable (or counts by `update`) in a bar on standard error.
+
+    Go through it by `for`, or use it as a context manager: both end its line
+    when an error breaks it off, so that the message stands below.
 
     Where standard error is no terminal, as in a log file, the bar writes a
     line only every ten seconds.
+
+    Args:
+        iterable: what is gone through, or None.
+        description: what is being done.
+        unit: of the count, in the singular.
+        total: how many there are; None where that is unknown.
     """
     return tqdm.tqdm(
         iterable,
@@ -20,3 +30,14 @@ def bar(iterable=None, *, description: str, unit: str, total=None):
         dynamic_ncols=True,
         smoothing=0.1,
     )
+
+
+class Lines(io.TextIOBase):
+    """Standard error for whole lines, above any bar that is on it."""
+
+    def write(self, text: str) -> int:
+        with tqdm.tqdm.external_write_mode(file=sys.stderr):
+            return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()

@@ -12,6 +12,8 @@ import numpy as np
 
 from affwild_omg.scoring import aggregation, concordance
 
+INPUTS = ("frames", "landmarks", "mask")
+
 
 class NothingSeen(ValueError):
     """Not one frame of a split has a face, so there is nothing to predict."""
@@ -58,7 +60,8 @@ def predict_utterances(
     """
     clips = {}
     for batch in batches:
-        predictions = predict(batch)
+        # Not the labels, which are no business of the network's.
+        predictions = predict({name: batch[name] for name in INPUTS})
         for i, raw_key in enumerate(batch["key"]):
             if not raw_key:  # an empty window that fills the last batch
                 continue

@@ -125,3 +125,16 @@ def small_run(small_records, tmp_path_factory):
         epochs=3,
     )
     return options, training.train(options)
+
+
+@pytest.fixture(scope="session")
+def small_saved_model(small_run, tmp_path_factory):
+    """The SavedModel of the short run; to be read only."""
+    from affwild_omg import exporting
+
+    return exporting.export(
+        exporting.Options(
+            model=small_run[0].workdir,
+            output=str(tmp_path_factory.mktemp("small") / "saved"),
+        )
+    )

@@ -47,9 +47,10 @@ def act(
     """Turns an utterance's truth into a pose a frame."""
     count, arousal = utterance.frames, utterance.true_arousal
     seconds = np.arange(count) / fps
-    # Speed says most about arousal; extent says less, and less surely.
+    # How far things move shows in the mean over time, not in a frame: that
+    # may fall between two syllables.
     pace = 0.3 + 2.2 * arousal
-    extent = (0.40 + 0.85 * arousal) * np.exp(rng.normal(0, 0.16))
+    extent = (0.15 + 1.25 * arousal) * np.exp(rng.normal(0, 0.12))
     mood = utterance.true_valence + habits.rest
     mood = mood + 0.10 * _wander(rng, seconds, 0.2 + 0.5 * arousal)
     raised = 0.15 * arousal + 0.35 * extent * np.maximum(
@@ -59,13 +60,13 @@ def act(
     actions[:, 0] = np.maximum(mood, 0) * habits.gains[0]
     actions[:, 1] = np.maximum(-mood, 0) * habits.gains[1]
     actions[:, 2] = raised * habits.gains[2]
-    actions[:, 3] = (habits.stare + 0.5 * arousal) * habits.gains[3]
+    actions[:, 3] = (habits.stare + 0.9 * arousal) * habits.gains[3]
     actions[:, 4] = 0.09 * extent * _wander(rng, seconds, 0.35 * pace)
     actions[:, 5] = 0.07 * extent * _wander(rng, seconds, 0.5 * pace)
     lids = np.maximum(_blink(rng, seconds), 0.22 * np.maximum(mood, 0))
     gape = (
         habits.parted
-        + 0.02 * arousal
+        + 0.05 * arousal
         + 0.19 * extent * _talk(rng, seconds, 0.7 + 2.6 * arousal)
     )
     roll = habits.tilt + 0.055 * extent * _wander(rng, seconds, 0.3 * pace)

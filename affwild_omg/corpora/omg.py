@@ -124,7 +124,7 @@ def _read_label(text, name, where):
         value = float("nan")
     if not low <= value <= high:
         raise UserError(
-            f"{where}: {name} {text!r} must be a number in [{low:g}, {high:g}]; "
-            "correct the row or leave it out"
+            f"{where}: {name} {text!r} must be a number in [{low:g}, "
+            f"{high:g}]; correct the row or leave it out"
         )
     return value

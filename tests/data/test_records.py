@@ -96,7 +96,9 @@ def test_other_schema_versions_are_refused(records, folder, monkeypatch):
             "bob.tfrecord is missing",
         ),
         (
-            lambda folder: (folder / "train" / "bob.tfrecord").write_text("x" * 99),
+            lambda folder: (folder / "train" / "bob.tfrecord").write_text(
+                "x" * 99
+            ),
             "bob.tfrecord is damaged",
         ),
         (

@@ -1,0 +1,44 @@
+# make demo   the whole path, from video to prediction
+# make test   the test suite
+# Both set up .venv first, which is `make install`.
+
+.PHONY: install demo test lint lock
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+# The first Python that TensorFlow 2.17 runs on; name one with PYTHON=...
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
+	2>/dev/null && echo $$p && break; done)
+endif
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements.lock setup.py
+	@test -n "$(PYTHON)" || { \
+		echo "error: no Python 3.10, 3.11 or 3.12 found; install one, or" \
+		"name it: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+demo: install
+	@$(BIN)/python -m affwild_omg.demo --directory=checkpoints/demo
+
+test: install lint
+	@$(BIN)/python -m pytest
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+# Renews requirements.lock from setup.py; needs uv.
+lock:
+	uv pip compile --universal --python-version 3.10 --extra test \
+		--no-emit-index-url --no-emit-find-links --no-header \
+		--upgrade --output-file requirements.lock setup.py

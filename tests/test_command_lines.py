@@ -1,0 +1,425 @@
+"""The doorways as a user meets them: flags, help, and errors in one line."""
+
+import dataclasses
+import json
+import pathlib
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from absl import flags, logging
+
+from affwild_omg import cli, progress
+from affwild_omg.errors import UserError
+from tests.conftest import make_clip, write_records_folder
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DOORWAYS = {
+    "train": "train.py",
+    "evaluate": "evaluate.py",
+    "export": "export.py",
+    "prepare": "affwild_omg/prepare.py",
+    "predict": "affwild_omg/predict.py",
+    "demo": "affwild_omg/demo.py",
+}
+HEAVY = {
+    "cv2",
+    "dlib",
+    "keras",
+    "matplotlib",
+    "mtcnn",
+    "numpy",
+    "tensorflow",
+}
+
+
+@pytest.fixture
+def open_doorway(monkeypatch):
+    """Defines one doorway's flags, and no other's; returns its names."""
+    own = flags.FLAGS
+    verbosity = logging.get_verbosity()
+    defined = flags.FlagValues()
+    defined.append_flag_values(own)  # absl's own, such as --verbosity
+    monkeypatch.setattr(flags, "FLAGS", defined)
+    for kind in ("string", "integer", "float", "bool", "enum"):
+        define = getattr(flags, f"DEFINE_{kind}")
+
+        def with_values(*arguments, define=define, **settings):
+            return define(*arguments, flag_values=defined, **settings)
+
+        monkeypatch.setattr(flags, f"DEFINE_{kind}", with_values)
+    yield lambda name: runpy.run_path(str(ROOT / DOORWAYS[name]))
+    defined.unparse_flags()
+    logging.set_verbosity(verbosity)
+
+
+@pytest.fixture
+def call(open_doorway, capfd):
+    """Runs a doorway in this process: (exit code, stdout, stderr)."""
+
+    def call(name, *arguments):
+        main = open_doorway(name)["main"]
+        capfd.readouterr()
+        code = 0
+        try:
+            cli.guarded(main, cli.parse([name, *map(str, arguments)]))
+        except SystemExit as error:
+            code = error.code
+        return code, *capfd.readouterr()
+
+    return call
+
+
+def assert_one_line(outcome, code, *words):
+    assert outcome[0] == code
+    assert outcome[1] == ""
+    lines = outcome[2].splitlines()
+    # A progress bar may stand above.
+    assert len([line for line in lines if "error" in line]) == 1, outcome
+    assert lines[-1].startswith("error: ")
+    assert "Traceback" not in outcome[2]
+    for word in words:
+        assert word in lines[-1]
+
+
+@pytest.mark.parametrize("name", DOORWAYS)
+def test_help_is_quick_and_complete(name):
+    program = (
+        "import runpy, sys\n"
+        "sys.argv = [sys.argv[1], '--help']\n"
+        "try:\n"
+        "    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally:\n"
+        "    print('imported', *sorted(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, DOORWAYS[name]],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    *text, imported = done.stdout.splitlines()
+    imported = set(imported.split())
+    assert "absl.flags" in imported
+    assert not HEAVY & imported
+    overwrites = any("--[no]overwrite" in line for line in text)
+    assert overwrites == (name != "demo")  # which goes on where it stopped
+
+
+def test_an_installed_module_shows_its_help_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "affwild_omg.prepare", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    for flag in ("--corpus", "--source", "--records", "--[no]overwrite"):
+        assert flag in done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in DOORWAYS if name != "demo"])
+def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
+    from affwild_omg import (
+        evaluation,
+        exporting,
+        predicting,
+        preparing,
+        training,
+    )
+
+    options = {
+        "train": training.Options,
+        "evaluate": evaluation.Options,
+        "export": exporting.Options,
+        "prepare": preparing.Options,
+        "predict": predicting.Options,
+    }[name]
+    before = set(flags.FLAGS)
+    open_doorway(name)
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    extra = {"overwrite", "resume"} if name == "train" else {"overwrite"}
+    assert set(flags.FLAGS) - before == fields.keys() | extra
+    for field in fields.values():
+        flag = flags.FLAGS[field.name]
+        if field.default is dataclasses.MISSING:
+            assert flag.default is None
+        else:
+            assert flag.default == field.default
+            assert type(flag.default) is type(field.default)
+
+
+def test_the_networks_that_help_names_are_all_there_are(open_doorway):
+    from affwild_omg.architectures import NETWORKS
+
+    open_doorway("train")
+    text = flags.FLAGS["architecture"].help
+    names = text.removeprefix("Network: ").removesuffix(".")
+    assert names.replace(" or ", ", ").split(", ") == list(NETWORKS)
+
+
+@pytest.mark.parametrize("name", DOORWAYS)
+def test_every_flag_is_explained(open_doorway, name):
+    before = set(flags.FLAGS)
+    open_doorway(name)
+    for flag in set(flags.FLAGS) - before:
+        text = flags.FLAGS[flag].help
+        assert len(text.split()) > 1 and text.endswith("."), flag
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--workdir=w"], ["--records is missing; see --help"]),
+        (
+            ["evaluate", "--model=m"],
+            ["--records is missing", "--output is missing"],
+        ),
+        (["export", "--modle=m"], ["'modle'", "model"]),
+        (
+            ["train", "--records=r", "--workdir=w", "--epochs=many"],
+            ["--epochs=many"],
+        ),
+        (
+            ["prepare", "--corpus=aff", "--source=s", "--records=r"],
+            ["--corpus=aff", "omg|demo"],
+        ),
+        (
+            ["train", "--records=r", "--workdir=w", "--width=half"],
+            ["--width=half"],
+        ),
+        (["train", "--flagfile=nowhere.cfg"], ["nowhere.cfg"]),
+    ],
+)
+def test_wrong_flags_are_told_in_a_line(call, arguments, words):
+    assert_one_line(call(*arguments), 1, *words)
+
+
+def test_a_stray_word_is_no_flag(call):
+    outcome = call("export", "model", "--model=m", "--output=o")
+    assert_one_line(outcome, 2, "'model' is no flag")
+
+
+@pytest.fixture(scope="module")
+def shelf(small_run, small_records, small_saved_model, tmp_path_factory):
+    """A folder with good and bad input for every doorway, by short names."""
+    shelf = tmp_path_factory.mktemp("shelf")
+    workdir = pathlib.Path(small_run[0].workdir)
+    (shelf / "workdir").symlink_to(workdir)
+    (shelf / "saved").symlink_to(small_saved_model)
+    (shelf / "records").symlink_to(small_records)
+    (shelf / "text.keras").write_text("this is no model")
+    model = (workdir / "best.keras").read_bytes()
+    (shelf / "half.keras").write_bytes(model[: len(model) // 2])
+    (shelf / "unfinished").mkdir()
+    (shelf / "unfinished" / "flags.cfg").touch()
+    shutil.copytree(small_saved_model, shelf / "broken_saved")
+    (shelf / "broken_saved" / "saved_model.pb").write_bytes(b"broken")
+
+    (shelf / "full").mkdir()
+    (shelf / "full" / "file").touch()
+    (shelf / "empty").mkdir()
+    (shelf / "text.mp4").write_text("this is no video")
+    header = "link,start,end,video,utterance,arousal,valence\n"
+    for name, text in {
+        "no_arousal": header.replace("arousal,", "") + "x,0,1,v,u.mp4,0\n",
+        "bad_label": header + "x,0,1,v,u.mp4,1.5,0\n",
+        "no_clips": header + "x,0,1,v,u.mp4,0.5,0\n",
+    }.items():
+        (shelf / name).mkdir()
+        (shelf / name / "omg_TrainVideos.csv").write_text(text)
+    shutil.copytree(shelf / "no_clips", shelf / "no_video")
+    (shelf / "no_video" / "v").mkdir()
+    (shelf / "no_video" / "v" / "u.mp4").write_text("this is no video")
+
+    from affwild_omg.data import records
+
+    shutil.copytree(small_records, shelf / "other_manifest")
+    manifest = json.loads((small_records / "manifest.json").read_text())
+    (shelf / "other_manifest" / "manifest.json").write_text(
+        json.dumps(manifest | {"schema_version": 0})
+    )
+    shutil.copytree(small_records, shelf / "other_record")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "SCHEMA_VERSION", 2)
+        records.write_records(
+            shelf / "other_record" / "test" / "eve.tfrecord",
+            [make_clip("eve", "u", 2, 0)],
+        )
+    write_records_folder(shelf / "bare", valence=[], arousal=[])
+    return shelf
+
+
+def shelved(directory):
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("prepare --source=nowhere", ["--source=nowhere is no folder"]),
+        ("prepare --source=empty", ["omg_TrainVideos.csv"]),
+        ("prepare --source=no_arousal", ["lacks column arousal"]),
+        ("prepare --source=bad_label", ["line 2: arousal '1.5'", "[0, 1]"]),
+        ("prepare --source=no_clips", ["none of the tables' 1 clips"]),
+        ("prepare --source=no_clips --records=full", ["--overwrite"]),
+        ("prepare --source=no_clips --records=text.mp4", ["is a file"]),
+        ("prepare --source=full --corpus=demo", ["full"]),
+        ("prepare --source=empty --detect_every=0", ["at least 1, not 0"]),
+        ("evaluate --model=nowhere", ["--model=nowhere does not exist"]),
+        ("evaluate --model=unfinished", ["has finished an epoch"]),
+        ("evaluate --model=text.keras", ["no model file of this project"]),
+        ("evaluate --model=half.keras", ["--model=half.keras is damaged"]),
+        ("evaluate --model=broken_saved", ["--model=broken_saved is damaged"]),
+        ("evaluate --records=nowhere", ["manifest.json", "prepare"]),
+        ("evaluate --records=other_manifest", ["schema version 0"]),
+        ("evaluate --records=other_record", ["schema version 2", "again"]),
+        ("evaluate --output=full", ["--output=full is not empty"]),
+        ("evaluate --output=text.mp4/out", ["text.mp4/out", "another place"]),
+        ("evaluate --batch_size=0", ["--batch_size must be at least 1"]),
+        ("export --model=saved", ["is a SavedModel", "workdir"]),
+        ("export --model=half.keras", ["--model=half.keras is damaged"]),
+        ("export --model=empty", ["holds no best.keras"]),
+        ("export --output=full", ["--overwrite"]),
+        ("predict --video=nowhere.mp4", ["nowhere.mp4: no such video"]),
+        ("predict --video=text.mp4", ["text.mp4: no video"]),
+        ("predict --video=empty", ["a directory"]),
+        ("predict --output=text.mp4", ["--output=text.mp4 is a file"]),
+        ("predict --sequence_length=-1", ["at least 0, not -1"]),
+        ("train --architecture=cnn_9rnn", ["cnn_3rnn", "'cnn_9rnn'"]),
+        ("train --records=bare", ["have no labels"]),
+        ("train --records=other_manifest", ["schema version 0"]),
+        ("train --workdir=full", ["--workdir=full is not empty"]),
+        ("train --workdir=text.mp4/run", ["text.mp4/run"]),
+        ("train --width=0", ["width must be in (0, 1]"]),
+        ("train --resume", ["holds no run"]),
+    ],
+)
+def test_bad_input_is_told_in_a_line(shelf, call, monkeypatch, line, words):
+    good = {
+        "prepare": "--corpus=omg --records=new/records",
+        "evaluate": "--model=workdir --records=records --output=new/out",
+        "export": "--model=workdir --output=new/saved",
+        "predict": "--model=workdir --video=text.mp4 --output=new/out",
+        "train": "--records=records --workdir=new",
+    }
+    monkeypatch.chdir(shelf)
+    before = shelved(shelf)
+    name, *changes = line.split()
+    assert_one_line(call(name, *good[name].split(), *changes), 2, *words)
+    assert shelved(shelf) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("first\n  second"), 2, "error: first second"),
+        (
+            PermissionError(13, "Permission denied", "/out"),
+            2,
+            "error: /out: Permission denied; name another place, or see to "
+            "its permissions and free space",
+        ),
+        (
+            OSError("odd"),
+            2,
+            "error: odd; name another place, or see to its permissions and "
+            "free space",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_errors_end_below_an_open_bar(open_doorway, capfd, error, code, line):
+    def main():
+        bar = progress.bar(range(9), description="going", unit="step")
+        for _ in bar:
+            # Where log lines go.
+            stream = logging.get_absl_handler().python_handler.stream
+            stream.write("a line above the bar\n")
+            raise error
+
+    open_doorway("export")
+    argv = cli.parse(["x", "--model=m", "--output=o"])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as raised:
+        cli.guarded(main, argv)
+    assert raised.value.code == code
+    lines = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    assert lines[-1] == line
+    assert "a line above the bar" in [text.strip() for text in lines]
+    assert [text for text in lines if "going" in text][0].startswith("going")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(open_doorway):
+    def main():
+        raise RuntimeError("a bug")
+
+    open_doorway("export")
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.guarded(main, cli.parse(["x", "--model=m", "--output=o"]))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_being_told_to_stop_is_one_line(number):
+    program = (
+        "import time\n"
+        "from affwild_omg import cli\n"
+        "def main():\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+        "cli.run(main)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == "interrupted\n"
+
+
+def test_the_flagfile_starts_the_same_run_again(small_run, tmp_path):
+    options, summary = small_run
+    done = subprocess.run(
+        [sys.executable, "train.py"]
+        + [f"--flagfile={options.workdir}/flags.cfg"]
+        + [f"--workdir={tmp_path}/again"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"best epoch {summary['best_epoch']} of 3" in done.stdout
+    again = json.loads((tmp_path / "again" / "history.json").read_text())
+    # Another process may add in another order, no more than that.
+    for one, other in zip(summary["epochs"], again["epochs"], strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], abs=1e-4)
+        assert other["validation"]["mean_ccc"] == pytest.approx(
+            one["validation"]["mean_ccc"], abs=1e-3
+        )
+
+
+def test_results_are_told_on_standard_output(shelf, call, tmp_path):
+    code, out, _ = call(
+        "evaluate",
+        f"--model={shelf}/saved",
+        f"--records={shelf}/records",
+        f"--output={tmp_path}/out",
+    )
+    assert code == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert f"{metrics['arousal']['ccc']:.3f}" in out
+    assert out.endswith(f"results in {tmp_path}/out\n")

@@ -6,7 +6,6 @@ exports a SavedModel and predicts a video with it.
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 import time
@@ -27,7 +26,7 @@ TRAINING = {
     "sequence_length": 20,
     "batch_size": 8,
     "learning_rate": 1e-3,
-    "epochs": 7,
+    "epochs": 8,
     "patience": 0,
 }
 STAGES = "stages.json"
@@ -70,11 +69,19 @@ def demonstrate(directory: pathlib.Path) -> None:
             corpus="demo", source=place["corpus"], records=place["records"]
         ),
         "python -m affwild_omg.prepare",
-        product=pathlib.Path(place["records"], "manifest.json"),
+        products=[
+            pathlib.Path(place["records"], "manifest.json"),
+            pathlib.Path(place["corpus"], corpus.ABOUT),
+        ],
     )
     for run, scores, changes in (
         ("run", "evaluation", {}),
-        ("control", "control_evaluation", {"shuffle_labels": True}),
+        (
+            "control",
+            "control_evaluation",
+            # There is nothing to come: four epochs without any are enough.
+            {"shuffle_labels": True, "patience": 4},
+        ),
     ):
         options = training.Options(
             records=place["records"],
@@ -83,10 +90,10 @@ def demonstrate(directory: pathlib.Path) -> None:
         )
         stages.run(
             run,
-            functools.partial(_train_or_resume, training),
+            training.train,
             options,
             "python train.py",
-            product=pathlib.Path(place[run], "best.keras"),
+            products=[pathlib.Path(place[run], "best.keras")],
         )
         stages.run(
             scores,
@@ -97,14 +104,14 @@ def demonstrate(directory: pathlib.Path) -> None:
                 output=place[scores],
             ),
             "python evaluate.py",
-            product=pathlib.Path(place[scores], evaluation.METRICS),
+            products=[pathlib.Path(place[scores], evaluation.METRICS)],
         )
     stages.run(
         "saved_model",
         exporting.export,
         exporting.Options(model=place["run"], output=place["saved_model"]),
         "python export.py",
-        product=pathlib.Path(place["saved_model"], "saved_model.pb"),
+        products=[pathlib.Path(place["saved_model"], "saved_model.pb")],
     )
     video = _longest_test_clip(corpus, place["corpus"])
     stages.run(
@@ -116,7 +123,7 @@ def demonstrate(directory: pathlib.Path) -> None:
             output=place["prediction"],
         ),
         "python -m affwild_omg.predict",
-        product=pathlib.Path(place["prediction"], f"{video.stem}.csv"),
+        products=[pathlib.Path(place["prediction"], f"{video.stem}.csv")],
     )
     cli.show(*_summary(corpus, place, time.monotonic() - start))
 
@@ -136,16 +143,16 @@ class _Stages:
         options,
         command: str,
         *,
-        product: pathlib.Path,
+        products: list[pathlib.Path],
     ) -> None:
-        """Runs a stage unless its product is whole and of these options."""
+        """Runs a stage unless its products are there, of these options."""
         from affwild_omg import outputs
 
         settings = dataclasses.asdict(options)
         if (
             not self.fresh
             and self.done.get(name) == settings
-            and product.is_file()
+            and all(product.is_file() for product in products)
         ):
             logging.info("%s: there already", name)
             return
@@ -155,10 +162,6 @@ class _Stages:
         self.done[name] = settings
         self.path.parent.mkdir(parents=True, exist_ok=True)
         outputs.write_text(self.path, json.dumps(self.done, indent=2) + "\n")
-
-
-def _train_or_resume(training, options, *, overwrite):
-    return training.train(options, overwrite=overwrite)
 
 
 def _command_line(command, options):

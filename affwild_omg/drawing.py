@@ -7,7 +7,7 @@ from matplotlib.figure import Figure  # not pyplot: no display, no state
 
 RANGES = {"valence": (-1.0, 1.0), "arousal": (0.0, 1.0)}
 COLOURS = {"valence": "tab:blue", "arousal": "tab:orange"}
-BINS = 20  # a side of a histogram
+MAX_BINS = 20  # a side of a histogram; few utterances get fewer
 
 
 def scatter(
@@ -65,8 +65,9 @@ def plane_histograms(path: pathlib.Path, labels, predictions) -> None:
         _bounds(np.concatenate([labels[:, i], predictions[:, i]]), limits)
         for i, limits in enumerate(RANGES.values())
     ]
+    bins = min(MAX_BINS, round(len(labels) ** 0.5) + 1)
     counts = {
-        name: np.histogram2d(*values.T, bins=BINS, range=bounds)[0]
+        name: np.histogram2d(*values.T, bins=bins, range=bounds)[0]
         for name, values in panels.items()
     }
     top = max(count.max() for count in counts.values())

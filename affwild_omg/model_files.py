@@ -185,11 +185,12 @@ def _load_saved_model(path, flag):
             f"{flag}={path} is damaged, or no SavedModel of export.py"
         ) from error
     card_path = path / SAVED_MODEL_CARD
-    card = (
-        Card.from_json(card_path.read_text(encoding="utf-8"))
-        if card_path.is_file()
-        else None
-    )
+    card = None
+    if card_path.is_file():
+        try:
+            card = Card.from_json(card_path.read_text(encoding="utf-8"))
+        except UserError as error:
+            raise UserError(f"{flag}={path}: {error}") from error
     targets = tuple(target for target in TARGETS if target in outputs)
 
     def predict(inputs):

@@ -5,21 +5,17 @@ folder beside the records until all are done, so that an interrupted run of
 hours goes on where it stopped, and a records folder is always whole.
 """
 
-import concurrent.futures
-import concurrent.futures.process
-import contextlib
 import dataclasses
+import functools
 import json
-import multiprocessing
 import os
 import pathlib
 import shutil
-import signal
 
 import numpy as np
 from absl import logging
 
-from affwild_omg import outputs, progress
+from affwild_omg import outputs, progress, workers
 from affwild_omg.corpora import demo, omg
 from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.data import records
@@ -177,62 +173,19 @@ def _prepare_videos(clips, staging, options):
             else:
                 keep(job, finished)
         if jobs:
-            _work(jobs, staging, options, keep)
+            jobs.sort(key=lambda job: -sum(map(_size, job)))
+            # A video that is unfinished when this stops leaves only a partial
+            # file, which the next run removes.
+            with workers.share_out(
+                functools.partial(_prepare_video, staging),
+                jobs,
+                workers=min(options.workers or os.cpu_count(), len(jobs)),
+                initializer=_start_worker,
+                initargs=(options.detect_every,),
+            ) as results:
+                for job, video_reports in results:
+                    keep(job, video_reports)
     return [reports[clip.split, clip.key] for clip in clips]
-
-
-def _work(jobs, staging, options, keep):
-    """Prepares videos in worker processes, and hands on their reports."""
-    # Long videos first, so that no worker is left alone with one at the end.
-    jobs = sorted(jobs, key=lambda job: -sum(map(_size, job)))
-    workers = min(options.workers or os.cpu_count(), len(jobs))
-    others = set(multiprocessing.active_children())
-    pool = _pool(workers, options.detect_every)
-    try:
-        with _interrupts_held():
-            tasks = {
-                pool.submit(_prepare_video, staging, job): job for job in jobs
-            }
-        for task in concurrent.futures.as_completed(tasks):
-            keep(tasks[task], task.result())
-    except BaseException as error:
-        # Nobody should wait for a worker's video after Ctrl-C: whatever is
-        # unfinished has only a partial file, which the next run removes.
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        if isinstance(error, concurrent.futures.process.BrokenProcessPool):
-            raise UserError(
-                "a worker process died, most likely for lack of memory; what "
-                "is finished is kept: give the same command again, with more "
-                f"memory free or fewer --workers than {workers}"
-            ) from error
-        raise
-    pool.shutdown()
-
-
-def _pool(workers, detect_every):
-    # Spawned: a forked TensorFlow hangs.
-    return concurrent.futures.ProcessPoolExecutor(
-        workers,
-        multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(detect_every,),
-    )
-
-
-@contextlib.contextmanager
-def _interrupts_held():
-    """Holds Ctrl-C back; processes that start meanwhile never get it.
-
-    A terminal sends it to the workers too, each of which would answer with a
-    traceback. It is for the main process to end them.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _tracking = {}  # a worker process' own settings, made by _start_worker

@@ -5,10 +5,10 @@ state), `history.json`, `flags.cfg` (a flagfile that starts the same run
 again) and TensorBoard's event files.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import time
 
@@ -24,6 +24,7 @@ from affwild_omg.nets import losses, models
 
 HISTORY = "history.json"
 FLAGFILE = "flags.cfg"
+EVENTS = "tensorboard"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,6 +145,12 @@ def train(
     card = options.card()
     for split in ("train", "validation"):
         records.require_labels(options.records, split)
+    strategy = strategy or default_strategy()
+    if options.batch_size % strategy.num_replicas_in_sync:
+        raise UserError(
+            f"--batch_size={options.batch_size} must be a multiple of the "
+            f"{strategy.num_replicas_in_sync} GPUs that share it"
+        )
     workdir = pathlib.Path(options.workdir)
     if resume:
         _check_resumable(workdir, options)
@@ -152,11 +159,25 @@ def train(
         workdir.mkdir(parents=True, exist_ok=True)
         _forget_run(workdir)
         outputs.write_text(workdir / FLAGFILE, options.to_flagfile())
-    run = _Run(options, card, strategy or default_strategy(), resume)
-    with tf.summary.create_file_writer(
-        str(workdir / "tensorboard")
-    ).as_default():
-        return run.fit()
+    events = tf.summary.create_file_writer(str(workdir / EVENTS))
+    try:
+        with events.as_default():
+            return _Run(options, card, strategy, resume).fit()
+    except BaseException as error:
+        events.close()
+        if not (workdir / HISTORY).is_file():
+            # Not one epoch: nothing to keep, and no reason to ask for
+            # --overwrite the next time.
+            _forget_run(workdir)
+            with contextlib.suppress(OSError):
+                workdir.rmdir()
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise UserError(
+                f"out of memory with --batch_size={options.batch_size} "
+                f"--sequence_length={options.sequence_length} "
+                f"--width={options.width:g}; make one of them smaller"
+            ) from error
+        raise
 
 
 def default_strategy() -> tf.distribute.Strategy:
@@ -427,9 +448,10 @@ def _check_resumable(workdir, options):
 
 
 def _forget_run(workdir):
-    for name in (model_files.BEST, model_files.LAST, HISTORY):
+    for name in (model_files.BEST, model_files.LAST, HISTORY, FLAGFILE):
         (workdir / name).unlink(missing_ok=True)
-    events = workdir / "tensorboard"
-    if events.is_dir():
-        for file in events.glob("events.out.tfevents.*"):
-            os.remove(file)
+    events = workdir / EVENTS
+    for file in events.glob("events.out.tfevents.*"):
+        file.unlink()
+    with contextlib.suppress(OSError):  # there is none, or others' files
+        events.rmdir()

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOORWAYS = {"train", "evaluate", "export", "prepare", "predict", "demo"}
 FLOORS = [
     {"", "errors"},
-    {"architectures", "progress", "outputs"},
+    {"architectures", "progress", "outputs", "workers"},
     {"scoring", "faces", "corpora", "nets"},
     {"data", "model_files"},
     {"protocol", "drawing"},

@@ -98,7 +98,7 @@ def fake(preparing, monkeypatch):
             yield time_s, Face.missing() if index == 1 else face
 
     monkeypatch.setattr(preparing.tracking, "faces_of_video", faces_of_video)
-    monkeypatch.setattr(preparing, "_pool", lambda *settings: Here())
+    monkeypatch.setattr(preparing.workers, "_pool", lambda *settings: Here())
     return seen
 
 

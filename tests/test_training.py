@@ -205,6 +205,34 @@ def test_an_earlier_run_is_not_overwritten(training, small_run):
         training.train(small_run[0])
 
 
+def test_nothing_is_left_of_a_run_without_an_epoch(
+    training, small_run, tmp_path, monkeypatch
+):
+    options = dataclasses.replace(small_run[0], workdir=str(tmp_path / "run"))
+
+    def interrupted(self, epoch):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Run, "_train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_batches_that_cannot_be_split_are_refused(
+    tf, training, small_run, tmp_path
+):
+    options = dataclasses.replace(
+        small_run[0], workdir=str(tmp_path / "run"), batch_size=3
+    )
+    with pytest.raises(UserError, match="--batch_size=3 must be a multiple"):
+        training.train(
+            options,
+            strategy=tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_nothing_is_left_when_the_architecture_is_unknown(
     training, small_run, tmp_path
 ):

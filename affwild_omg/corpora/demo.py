@@ -13,11 +13,10 @@ beside `<video>/utterance_<n>.mp4`. Two more files are for people only:
 `truth.csv`, before any rater, and `demo.json`, which says how it was made.
 """
 
-import concurrent.futures
 import csv
 import dataclasses
+import functools
 import json
-import multiprocessing
 import pathlib
 import shutil
 import tempfile
@@ -42,6 +41,7 @@ from affwild_omg.corpora.demo_portraits import (
     Portrait,
     load_portraits,
 )
+from affwild_omg.workers import share_out
 
 COLUMNS = (
     "link",
@@ -227,26 +227,16 @@ def _draw_videos(root, portraits, videos, options, workers, progress) -> None:
         finally:
             cv2.setNumThreads(threads)
         return
-    # Spawned, not forked: the caller may hold TensorFlow and its threads.
-    executor = concurrent.futures.ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
+    ordered = sorted(videos, key=lambda v: -sum(u.frames for u in v.utterances))
+    with share_out(
+        functools.partial(_draw_in_worker, root, options),
+        ordered,
+        workers=workers,
         initializer=_start_worker,
         initargs=(portraits,),
-    )
-    try:
-        # The longest first, so that no worker is left alone with it.
-        ordered = sorted(
-            videos, key=lambda v: -sum(u.frames for u in v.utterances)
-        )
-        tasks = [
-            executor.submit(_draw_in_worker, root, video, options)
-            for video in ordered
-        ]
-        for task in concurrent.futures.as_completed(tasks):
-            report(task.result())
-    finally:
-        executor.shutdown(cancel_futures=True)
+    ) as results:
+        for _, count in results:
+            report(count)
 
 
 _portraits: list[Portrait] = []  # of a worker process, sent to it once
@@ -257,7 +247,7 @@ def _start_worker(portraits: list[Portrait]) -> None:
     cv2.setNumThreads(1)  # the workers fill the cores already
 
 
-def _draw_in_worker(root, video, options) -> int:
+def _draw_in_worker(root, options, video) -> int:
     return _draw_video(_portraits, root, video, options)
 
 

@@ -60,7 +60,7 @@ def act(
     actions[:, 0] = np.maximum(mood, 0) * habits.gains[0]
     actions[:, 1] = np.maximum(-mood, 0) * habits.gains[1]
     actions[:, 2] = raised * habits.gains[2]
-    actions[:, 3] = (habits.stare + 0.9 * arousal) * habits.gains[3]
+    actions[:, 3] = (habits.stare + 0.7 * arousal) * habits.gains[3]
     actions[:, 4] = 0.09 * extent * _wander(rng, seconds, 0.35 * pace)
     actions[:, 5] = 0.07 * extent * _wander(rng, seconds, 0.5 * pace)
     lids = np.maximum(_blink(rng, seconds), 0.22 * np.maximum(mood, 0))

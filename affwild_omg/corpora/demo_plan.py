@@ -40,8 +40,8 @@ class DemoOptions:
     """
 
     seed: int = 0
-    train_videos: int = 28
-    validation_videos: int = 8
+    train_videos: int = 60
+    validation_videos: int = 12
     test_videos: int = 19
     min_utterances: int = 4
     max_utterances: int = 8

@@ -1,0 +1,56 @@
+import dataclasses
+import json
+
+import pytest
+
+from affwild_omg import demo
+
+
+@pytest.fixture
+def options(tf):
+    from affwild_omg import training
+
+    return training.Options(records="r", workdir="w", epochs=3, seed=0)
+
+
+def test_stages_show_the_command_that_does_the_same(options):
+    line = demo._command_line("python train.py", options)
+    assert line == "python train.py --records=r --workdir=w --epochs=3"
+
+
+def test_a_stage_is_run_again_only_where_it_must_be(options, tmp_path):
+    product = tmp_path / "product"
+    ran = []
+
+    def stage(options, overwrite):
+        ran.append(options.seed)
+        product.write_text("made")
+
+    def run(*names, settings=options):
+        ran.clear()
+        stages = demo._Stages(tmp_path / "stages.json")
+        for name in names:
+            stages.run(name, stage, settings, "python", products=[product])
+        return len(ran)
+
+    assert run("one", "two") == 2
+    assert run("one", "two") == 0
+    product.unlink()  # what is not there is made, and all that follows
+    assert run("one", "two") == 2
+    other = dataclasses.replace(options, seed=5)
+    assert run("one", "two", settings=other) == 2
+    done = json.loads((tmp_path / "stages.json").read_text())
+    assert done["two"]["seed"] == 5
+
+
+def test_the_video_is_the_longest_of_the_test_split(tf):
+    from affwild_omg.corpora import demo as corpus
+
+    clip = demo._longest_test_clip(corpus, "folder")
+    frames = {
+        (video.video, utterance.utterance): utterance.frames
+        for video in corpus.plan_corpus(corpus.DemoOptions())
+        if video.split == "test"
+        for utterance in video.utterances
+    }
+    assert frames[clip.parts[-2:]] == max(frames.values())

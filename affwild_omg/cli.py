@@ -31,6 +31,8 @@ def run(main: Callable[[], None]) -> None:
     """
     # TensorFlow's C++ side reports on start-up what concerns no user here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Or TensorFlow takes all of a GPU, and a second command finds none.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     # Being told to stop is one thing, by whatever signal, and also where a
     # shell script has started us in the background, deaf to the first.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -8,12 +8,15 @@ exports a SavedModel and predicts a video with it.
 import dataclasses
 import json
 import pathlib
+import shlex
+import shutil
 import time
 from collections.abc import Callable
 
 from absl import flags, logging
 
 from affwild_omg import cli
+from affwild_omg.errors import UserError
 
 flags.DEFINE_string(
     "directory", "checkpoints/demo", "Folder for everything the demo makes."
@@ -23,6 +26,7 @@ flags.DEFINE_string(
 # size and on real corpora the paper's settings are train.py's defaults.
 TRAINING = {
     "width": 0.0625,
+    "units": 32,
     "sequence_length": 20,
     "batch_size": 8,
     "learning_rate": 1e-3,
@@ -62,17 +66,18 @@ def demonstrate(directory: pathlib.Path) -> None:
         )
     }
     stages = _Stages(directory / STAGES)
+    _drop_broken(corpus, pathlib.Path(place["corpus"]))
     stages.run(
         "prepare",
         preparing.prepare,
         preparing.Options(
             corpus="demo", source=place["corpus"], records=place["records"]
         ),
-        "python -m affwild_omg.prepare",
-        products=[
-            pathlib.Path(place["records"], "manifest.json"),
-            pathlib.Path(place["corpus"], corpus.ABOUT),
-        ],
+        ".venv/bin/python -m affwild_omg.prepare",
+        whole=lambda: (
+            corpus.is_complete(place["corpus"], corpus.DemoOptions())
+            and _records_whole(place["records"])
+        ),
     )
     for run, scores, changes in (
         ("run", "evaluation", {}),
@@ -92,8 +97,8 @@ def demonstrate(directory: pathlib.Path) -> None:
             run,
             training.train,
             options,
-            "python train.py",
-            products=[pathlib.Path(place[run], "best.keras")],
+            ".venv/bin/python train.py",
+            whole=_files(place[run], "best.keras", training.HISTORY),
         )
         stages.run(
             scores,
@@ -103,15 +108,23 @@ def demonstrate(directory: pathlib.Path) -> None:
                 records=place["records"],
                 output=place[scores],
             ),
-            "python evaluate.py",
-            products=[pathlib.Path(place[scores], evaluation.METRICS)],
+            ".venv/bin/python evaluate.py",
+            whole=_files(
+                place[scores],
+                evaluation.METRICS,
+                evaluation.PREDICTIONS,
+                "scatter.png",
+                "histograms.png",
+            ),
         )
     stages.run(
         "saved_model",
         exporting.export,
         exporting.Options(model=place["run"], output=place["saved_model"]),
-        "python export.py",
-        products=[pathlib.Path(place["saved_model"], "saved_model.pb")],
+        ".venv/bin/python export.py",
+        whole=_files(
+            place["saved_model"], "saved_model.pb", "variables/variables.index"
+        ),
     )
     video = _longest_test_clip(corpus, place["corpus"])
     stages.run(
@@ -122,8 +135,10 @@ def demonstrate(directory: pathlib.Path) -> None:
             video=str(video),
             output=place["prediction"],
         ),
-        "python -m affwild_omg.predict",
-        products=[pathlib.Path(place["prediction"], f"{video.stem}.csv")],
+        ".venv/bin/python -m affwild_omg.predict",
+        whole=_files(
+            place["prediction"], f"{video.stem}.csv", f"{video.stem}.png"
+        ),
     )
     cli.show(*_summary(corpus, place, time.monotonic() - start))
 
@@ -143,17 +158,13 @@ class _Stages:
         options,
         command: str,
         *,
-        products: list[pathlib.Path],
+        whole: Callable[[], bool],
     ) -> None:
-        """Runs a stage unless its products are there, of these options."""
+        """Runs a stage unless what it makes is whole, of these options."""
         from affwild_omg import outputs
 
         settings = dataclasses.asdict(options)
-        if (
-            not self.fresh
-            and self.done.get(name) == settings
-            and all(product.is_file() for product in products)
-        ):
+        if not self.fresh and self.done.get(name) == settings and whole():
             logging.info("%s: there already", name)
             return
         self.fresh = True
@@ -164,12 +175,38 @@ class _Stages:
         outputs.write_text(self.path, json.dumps(self.done, indent=2) + "\n")
 
 
+def _files(directory, *names):
+    return lambda: all(
+        pathlib.Path(directory, name).is_file() for name in names
+    )
+
+
+def _records_whole(directory):
+    from affwild_omg.data import records
+
+    try:
+        for split in records.read_manifest(directory)["splits"]:
+            records.check_files(directory, split)
+    except UserError:
+        return False
+    return True
+
+
+def _drop_broken(corpus, directory):
+    """Removes a demo corpus that lost a part, or is of an older version."""
+    options = corpus.DemoOptions()
+    if (directory / corpus.ABOUT).is_file() and not corpus.is_complete(
+        directory, options
+    ):
+        shutil.rmtree(directory)
+
+
 def _command_line(command, options):
     defaults = {
         field.name: field.default for field in dataclasses.fields(options)
     }
     given = [
-        f"--{name}={value}"
+        shlex.quote(f"--{name}={value}")
         for name, value in dataclasses.asdict(options).items()
         if value != defaults[name] and value is not True
     ]

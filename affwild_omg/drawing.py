@@ -136,7 +136,7 @@ def timeline(
         _shade(axis, times, np.isnan(column), step)
         axis.set_xlim(times[0], times[-1] + step)
     axes[-1, 0].set_xlabel("time / s")
-    axes[0, 0].set_title(title, loc="left")
+    axes[0, 0].set_title(title, loc="left", parse_math=False)
     axes[0, 0].legend(
         loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False
     )

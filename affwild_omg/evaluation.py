@@ -85,7 +85,7 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
         part = records.read_manifest(options.records)["splits"].get(
             options.split
         )
-        records.split_files(options.records, options.split)
+        records.check_files(options.records, options.split)
         predictor = model_files.load_predictor(options.model)
         sequence_length = _sequence_length(options, predictor)
         utterances = _predict(options, predictor, sequence_length)
@@ -141,16 +141,10 @@ def _predict(options, predictor, sequence_length):
         total=-(-windows // options.batch_size),
     )
     columns = [architectures.TARGETS.index(name) for name in predictor.targets]
-    try:
-        with bar:
-            return protocol.predict_utterances(
-                predictor.predict, bar, columns, estimate=options.estimate
-            )
-    except protocol.NothingSeen as error:
-        raise UserError(
-            f"--records={options.records}: not one frame of {options.split} "
-            "has a face; prepare them again from other videos"
-        ) from error
+    with bar, records.reading(options.records, options.split):
+        return protocol.predict_utterances(
+            predictor.predict, bar, columns, estimate=options.estimate
+        )
 
 
 def _write_predictions(path, utterances, targets):

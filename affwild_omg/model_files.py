@@ -71,18 +71,35 @@ def save_model(
 ) -> None:
     """Writes a model file, whole or not at all."""
     temporary = path.with_name(f".partial.{path.name}")
-    model.save(temporary, include_optimizer=include_optimizer)
-    with zipfile.ZipFile(temporary, "a") as archive:
-        archive.writestr(CARD, card.to_json())
-    os.replace(temporary, path)
+    # Keras heeds include_optimizer for its older formats only.
+    optimizer = getattr(model, "optimizer", None)
+    try:
+        if not include_optimizer:
+            model.optimizer = None
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(CARD, card.to_json())
+        os.replace(temporary, path)
+    finally:
+        model.optimizer = optimizer
+        temporary.unlink(missing_ok=True)
 
 
 def load_model(
-    path: os.PathLike | str, *, flag: str = "--model"
+    path: os.PathLike | str,
+    *,
+    flag: str = "--model",
+    with_optimizer: bool = False,
 ) -> tuple[keras.Model, Card]:
     """Loads a workdir's best model, or a model file.
 
     Never runs code from the file: Keras loads it in safe mode.
+
+    Args:
+        path: workdir or `.keras` file.
+        flag: that named it, for messages.
+        with_optimizer: load the optimizer and its state, which `last.keras`
+            holds, as well.
 
     Raises:
         UserError: there is no such thing, or it is something else.
@@ -108,10 +125,19 @@ def load_model(
     try:
         with zipfile.ZipFile(path) as archive:
             card = Card.from_json(archive.read(CARD).decode())
-        return keras.saving.load_model(path, safe_mode=True), card
+        model = keras.saving.load_model(
+            path, safe_mode=True, compile=with_optimizer
+        )
+        return model, card
     except UserError as error:
         raise UserError(f"{flag}={path}: {error}") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+    ) as error:
         raise UserError(
             f"{flag}={path} is damaged or no model file of this project"
         ) from error

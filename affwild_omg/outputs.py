@@ -6,9 +6,11 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from affwild_omg.errors import UserError
+
+_PARTIAL = ".partial-"  # begins the names of temporary folders
 
 
 def check_output(
@@ -28,7 +30,7 @@ def check_output(
             f"{flag}={directory} is not writable for this user; name another "
             "folder or change its permissions"
         )
-    if not overwrite and directory.is_dir() and any(directory.iterdir()):
+    if not overwrite and directory.is_dir() and _contents(directory):
         raise UserError(
             f"{flag}={directory} is not empty; name another folder or give "
             "--overwrite to replace the results in it"
@@ -59,16 +61,13 @@ def whole_directory(
     Raises:
         UserError: as `check_output`.
     """
-    # Resolved, so that the temporary folder is a sibling of the real one,
-    # behind any symbolic link: moving is then renaming in one file system.
-    target = check_output(directory, flag=flag, overwrite=overwrite).resolve()
+    target = check_output(directory, flag=flag, overwrite=overwrite)
     with contextlib.ExitStack() as undo:
-        for parent in [*reversed(target.parents), target]:
-            if not parent.exists():
-                parent.mkdir()
-                undo.callback(_remove_if_empty, parent)
+        undo.callback(make_folder(target))
+        # Inside the target: moving is then renaming in one file system, and
+        # the folder around the target need not be writable.
         with tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.", dir=target.parent
+            prefix=_PARTIAL, dir=target
         ) as temporary:
             yield pathlib.Path(temporary)
             written = list(pathlib.Path(temporary).iterdir())
@@ -79,22 +78,47 @@ def whole_directory(
         undo.pop_all()
 
 
-def _remove_if_empty(directory):
-    with contextlib.suppress(OSError):
-        directory.rmdir()
+def _contents(directory):
+    # What a killed run left behind does not count.
+    return [
+        entry
+        for entry in directory.iterdir()
+        if not entry.name.startswith(_PARTIAL)
+    ]
+
+
+def make_folder(directory: pathlib.Path) -> Callable[[], None]:
+    """Makes a folder and its parents.
+
+    Returns:
+        A function that removes those that were made and are empty.
+    """
+    missing = [
+        folder
+        for folder in [directory, *directory.parents]
+        if not folder.exists()
+    ]
+    directory.mkdir(parents=True, exist_ok=True)
+
+    def undo():
+        with contextlib.suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+
+    return undo
 
 
 def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     """Moves a file or folder over one of the same name."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
     try:
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
         os.replace(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # The target is a mount point, so its sibling is on another file
-        # system: copy beside the target first, so that it appears whole.
+        # The target is a mount point, and the source outside it: copy beside
+        # the target first, so that it appears whole.
         beside = target.with_name(f".{target.name}.partial")
         remove(beside)
         shutil.move(source, beside)

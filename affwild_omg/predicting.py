@@ -53,7 +53,8 @@ def predict(options: Options, *, overwrite: bool = False) -> dict:
 
     Args:
         options: what and where.
-        overwrite: replace the video's results that are there.
+        overwrite: go on although the folder holds something; only results
+            of a video of the same name are replaced.
 
     Returns:
         {"frames", "frames_with_face", "truncated", and for each target its
@@ -63,10 +64,9 @@ def predict(options: Options, *, overwrite: bool = False) -> dict:
         UserError: the video, the model or the output can't be used.
     """
     stem = pathlib.Path(options.video).stem
-    _check_output(options.output, stem, overwrite)
     with (
         outputs.whole_directory(
-            options.output, flag="--output", overwrite=True
+            options.output, flag="--output", overwrite=overwrite
         ) as temporary,
         Video(options.video) as video,
     ):
@@ -91,17 +91,6 @@ def predict(options: Options, *, overwrite: bool = False) -> dict:
         target: float(np.median(values[seen, column])) if seen.any() else None
         for column, target in enumerate(predictor.targets)
     }
-
-
-def _check_output(output, stem, overwrite):
-    """Refuses to replace this video's results; others' may lie beside them."""
-    directory = pathlib.Path(output)
-    for name in (f"{stem}.csv", f"{stem}.png"):
-        if not overwrite and (directory / name).exists():
-            raise UserError(
-                f"--output={directory} holds {name} already; name another "
-                "folder or give --overwrite to replace it"
-            )
 
 
 def _sequence_length(options, predictor):

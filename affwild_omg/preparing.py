@@ -79,11 +79,13 @@ def prepare(options: Options, *, overwrite: bool = False) -> dict:
         make_demo_corpus(options.source, workers=options.workers)
     clips = omg.read(options.source)
     _require_some_files(clips, options.source)
+    remove_parents = outputs.make_folder(target.parent)
     staging = _staging(target, options)
     reports = _prepare_videos(clips, staging, options)
     manifest = _manifest(reports, options)
     if not any(part["prepared"] for part in manifest["splits"].values()):
         shutil.rmtree(staging)
+        remove_parents()
         present = next(
             (report for report in reports if report["found"]), reports[0]
         )
@@ -114,9 +116,14 @@ def make_demo_corpus(directory: str, *, workers: int = 0) -> None:
             directory,
             find_landmarks=landmarks.Landmarker().find,
             options=options,
-            workers=workers or os.cpu_count(),
+            workers=workers or _cores(),
             progress=advance,
         )
+
+
+def _cores():
+    # Not cpu_count: a container or a batch system may allow fewer.
+    return len(os.sched_getaffinity(0))
 
 
 def _require_some_files(clips, source):
@@ -145,7 +152,7 @@ def _staging(target, options):
             left.unlink()
         return staging
     outputs.remove(staging)
-    staging.mkdir(parents=True)
+    staging.mkdir()
     outputs.write_text(marker, text)
     return staging
 
@@ -179,7 +186,7 @@ def _prepare_videos(clips, staging, options):
             with workers.share_out(
                 functools.partial(_prepare_video, staging),
                 jobs,
-                workers=min(options.workers or os.cpu_count(), len(jobs)),
+                workers=min(options.workers or _cores(), len(jobs)),
                 initializer=_start_worker,
                 initargs=(options.detect_every,),
             ) as results:

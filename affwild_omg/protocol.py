@@ -10,13 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from affwild_omg.errors import UserError
 from affwild_omg.scoring import aggregation, concordance
 
 INPUTS = ("frames", "landmarks", "mask")
-
-
-class NothingSeen(ValueError):
-    """Not one frame of a split has a face, so there is nothing to predict."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +53,7 @@ def predict_utterances(
         estimate: "median" or "mean" of each sequence.
 
     Raises:
-        NothingSeen: no utterance has a frame with a face.
+        UserError: no utterance has a frame with a face.
     """
     clips = {}
     for batch in batches:
@@ -76,7 +73,10 @@ def predict_utterances(
             clip["seen"] += int(mask.sum())
     keys = list(clips)
     if not any(clip["seen"] for clip in clips.values()):
-        raise NothingSeen
+        raise UserError(
+            "not one frame of the split has a face; prepare the records "
+            "again from other videos"
+        )
     labels = [np.concatenate(clips[key]["labels"]) for key in keys]
     return Utterances(
         keys=keys,

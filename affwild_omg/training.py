@@ -7,6 +7,7 @@ again) and TensorBoard's event files.
 
 import contextlib
 import dataclasses
+import errno
 import json
 import math
 import pathlib
@@ -83,6 +84,8 @@ class Options:
                     f"--{name} must be at least {least}{why}, not "
                     f"{getattr(self, name)}"
                 )
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed must be in [0, 2^32), not {self.seed}")
         if not 0 < self.learning_rate < math.inf:
             raise UserError(
                 f"--learning_rate must be above 0, not {self.learning_rate}"
@@ -156,28 +159,21 @@ def train(
         _check_resumable(workdir, options)
     else:
         outputs.check_output(workdir, flag="--workdir", overwrite=overwrite)
-        workdir.mkdir(parents=True, exist_ok=True)
-        _forget_run(workdir)
-        outputs.write_text(workdir / FLAGFILE, options.to_flagfile())
-    events = tf.summary.create_file_writer(str(workdir / EVENTS))
+    remove_workdir = outputs.make_folder(workdir)
     try:
-        with events.as_default():
-            return _Run(options, card, strategy, resume).fit()
-    except BaseException as error:
-        events.close()
-        if not (workdir / HISTORY).is_file():
-            # Not one epoch: nothing to keep, and no reason to ask for
-            # --overwrite the next time.
-            _forget_run(workdir)
-            with contextlib.suppress(OSError):
-                workdir.rmdir()
-        if isinstance(error, tf.errors.ResourceExhaustedError):
-            raise UserError(
-                f"out of memory with --batch_size={options.batch_size} "
-                f"--sequence_length={options.sequence_length} "
-                f"--width={options.width:g}; make one of them smaller"
-            ) from error
-        raise
+        return _Run(options, card, strategy, resume).fit()
+    except tf.errors.ResourceExhaustedError as error:
+        if "No space left" in error.message:
+            raise OSError(errno.ENOSPC, "No space left", str(workdir)) from (
+                error
+            )
+        raise UserError(
+            f"out of memory with --batch_size={options.batch_size} "
+            f"--sequence_length={options.sequence_length} "
+            f"--width={options.width:g}; make one of them smaller"
+        ) from error
+    finally:
+        remove_workdir()  # if nothing came to lie in it
 
 
 def default_strategy() -> tf.distribute.Strategy:
@@ -208,10 +204,13 @@ class _Run:
                 for split in self.labels
             }
         self.history = []
+        self.events = None  # TensorBoard's, once there is something to tell
         with strategy.scope():
             if resume:
                 self.model, _ = model_files.load_model(
-                    self.workdir / model_files.LAST, flag="--workdir"
+                    self.workdir / model_files.LAST,
+                    flag="--workdir",
+                    with_optimizer=True,
                 )
                 self.optimizer = self.model.optimizer
                 self.history = json.loads(
@@ -219,12 +218,26 @@ class _Run:
                 )["epochs"]
             else:
                 self.model = models.build(card.architecture, options.seed)
+                self._start_at_label_means()
                 self.optimizer = keras.optimizers.Adam(options.learning_rate)
                 # Only so that the model file holds the optimizer's state.
                 self.model.compile(optimizer=self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
         self.predictor = model_files.keras_predictor(self.model, card)
         self.train_step = tf.function(self._train_step)
+
+    def _start_at_label_means(self):
+        """Sets the output's bias to the mean of the training labels.
+
+        CCC's gradient falls with the square of the distance of the means: a
+        network that starts half a unit off the labels, as one from 0 does in
+        arousal, may wander off before it has learned anything.
+        """
+        means = np.mean(
+            list(pipeline.read_labels(self.options.records, "train").values()),
+            axis=0,
+        )
+        self.model.get_layer("output").bias.assign(means[self.target_columns])
 
     def fit(self):
         if not self.history:
@@ -240,8 +253,11 @@ class _Run:
             entry = {"epoch": epoch} | self._train_epoch(epoch)
             entry |= {"validation": self._validate()}
             self.history.append(entry)
-            self._report(entry)
+            if epoch == 1:
+                # Only now does an earlier run give way.
+                _forget_run(self.workdir)
             self._save()
+            self._report(entry)
         return self._summary()
 
     def _done(self):
@@ -296,18 +312,14 @@ class _Run:
         )
         loss_sum, frames = 0.0, 0.0
         start = time.perf_counter()
-        for batch in steps:
-            loss, batch_frames = self.train_step(batch)
-            loss_sum += loss
-            frames += batch_frames
+        with records.reading(self.options.records, "train"):
+            for batch in steps:
+                loss, batch_frames = self.train_step(batch)
+                loss_sum += loss
+                frames += batch_frames
         seconds = time.perf_counter() - start
         loss = float(loss_sum) / total
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} in epoch {epoch}; a lower "
-                "--learning_rate than "
-                f"{self.options.learning_rate:g} may keep it finite"
-            )
+        self._require_finite(loss, f"the loss of epoch {epoch}")
         return {
             "loss": loss,
             "learning_rate": float(self.optimizer.learning_rate.numpy()),
@@ -318,7 +330,7 @@ class _Run:
         for index, layer in enumerate(self.model.layers):
             if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 state = layer.seed_generator.state
-                state.assign(np.array([seed, index], state.dtype))
+                state.assign(np.array([seed % 2**32, index], state.dtype))
 
     def _train_step(self, batch):
         losses_, frames = self.strategy.run(self._replica_step, args=(batch,))
@@ -356,12 +368,23 @@ class _Run:
         return loss, tf.reduce_sum(tf.cast(batch["inputs"]["mask"], tf.float32))
 
     def _validate(self):
-        utterances = protocol.predict_utterances(
-            self.predictor.predict,
-            self._batches("validation").as_numpy_iterator(),
-            self.target_columns,
+        with records.reading(self.options.records, "validation"):
+            utterances = protocol.predict_utterances(
+                self.predictor.predict,
+                self._batches("validation").as_numpy_iterator(),
+                self.target_columns,
+            )
+        self._require_finite(
+            utterances.predictions.sum(), "a prediction of validation"
         )
         return protocol.score(utterances, self.card.architecture.targets)
+
+    def _require_finite(self, value, what):
+        if not math.isfinite(value):
+            raise UserError(
+                f"{what} is {value}; a lower --learning_rate than "
+                f"{self.options.learning_rate:g} may keep it finite"
+            )
 
     def _report(self, entry):
         scalars = {
@@ -374,8 +397,14 @@ class _Run:
             scalars[f"validation/ccc_{target}"] = entry["validation"][target][
                 "ccc"
             ]
-        for name, value in scalars.items():
-            tf.summary.scalar(name, value, step=entry["epoch"])
+        if self.events is None:
+            self.events = tf.summary.create_file_writer(
+                str(self.workdir / EVENTS)
+            )
+        with self.events.as_default(step=entry["epoch"]):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+        self.events.flush()
         logging.info(
             "epoch %d: loss %.3f, validation CCC %s, %.0f frames/s",
             entry["epoch"],
@@ -399,6 +428,7 @@ class _Run:
             self.workdir / model_files.LAST,
             include_optimizer=True,
         )
+        outputs.write_text(self.workdir / FLAGFILE, self.options.to_flagfile())
         outputs.write_text(
             self.workdir / HISTORY, json.dumps(summary, indent=2) + "\n"
         )
@@ -431,13 +461,16 @@ def _check_resumable(workdir, options):
             f"--resume: {workdir} holds no run with a finished epoch; leave "
             "--resume out to start one"
         )
-    before = (workdir / FLAGFILE).read_text(encoding="utf-8").splitlines()
-    now = options.to_flagfile().splitlines()
-    free = ("--epochs=", "--patience=", "--workdir=", "--records=")
+    text = (workdir / FLAGFILE).read_text(encoding="utf-8")
+    before = dict(line.split("=", 1) for line in text.splitlines())
+    now = dict(
+        line.split("=", 1) for line in options.to_flagfile().splitlines()
+    )
+    free = ("--epochs", "--patience", "--workdir", "--records")
     changed = [
-        f"{old} became {new}"
-        for old, new in zip(before, now, strict=False)
-        if old != new and not old.startswith(free)
+        f"{flag}={before.get(flag)} became {flag}={value}"
+        for flag, value in now.items()
+        if before.get(flag) != value and flag not in free
     ]
     if changed:
         raise UserError(

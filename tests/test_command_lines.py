@@ -271,6 +271,7 @@ def shelved(directory):
         ("prepare --source=no_clips", ["none of the tables' 1 clips"]),
         ("prepare --source=no_clips --records=full", ["--overwrite"]),
         ("prepare --source=no_clips --records=text.mp4", ["is a file"]),
+        ("prepare --source=no_video", ["not one clip", "u.mp4: no video"]),
         ("prepare --source=full --corpus=demo", ["full"]),
         ("prepare --source=empty --detect_every=0", ["at least 1, not 0"]),
         ("evaluate --model=nowhere", ["--model=nowhere does not exist"]),
@@ -292,6 +293,7 @@ def shelved(directory):
         ("predict --video=text.mp4", ["text.mp4: no video"]),
         ("predict --video=empty", ["a directory"]),
         ("predict --output=text.mp4", ["--output=text.mp4 is a file"]),
+        ("predict --output=full", ["--output=full is not empty"]),
         ("predict --sequence_length=-1", ["at least 0, not -1"]),
         ("train --architecture=cnn_9rnn", ["cnn_3rnn", "'cnn_9rnn'"]),
         ("train --records=bare", ["have no labels"]),
@@ -299,6 +301,7 @@ def shelved(directory):
         ("train --workdir=full", ["--workdir=full is not empty"]),
         ("train --workdir=text.mp4/run", ["text.mp4/run"]),
         ("train --width=0", ["width must be in (0, 1]"]),
+        ("train --seed=-1", ["--seed must be in [0, 2^32), not -1"]),
         ("train --resume", ["holds no run"]),
     ],
 )

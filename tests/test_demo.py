@@ -30,7 +30,7 @@ def test_a_stage_is_run_again_only_where_it_must_be(options, tmp_path):
         ran.clear()
         stages = demo._Stages(tmp_path / "stages.json")
         for name in names:
-            stages.run(name, stage, settings, "python", products=[product])
+            stages.run(name, stage, settings, "python", whole=product.is_file)
         return len(ran)
 
     assert run("one", "two") == 2

@@ -289,12 +289,12 @@ def test_results_of_other_videos_may_lie_beside(
     output = pathlib.Path(options.output)
     output.mkdir()
     (output / "other.csv").touch()
-    predicting.predict(options)
+    with pytest.raises(UserError, match="--output=.* is not empty; .*--over"):
+        predicting.predict(options)
+    predicting.predict(options, overwrite=True)
     names = {"other.csv", "utterance_1.csv", "utterance_1.png"}
     assert {path.name for path in output.iterdir()} == names
     (output / "utterance_1.png").unlink()
-    with pytest.raises(UserError, match="holds utterance_1.csv already; .*--o"):
-        predicting.predict(options)
     predicting.predict(options, overwrite=True)
     assert {path.name for path in output.iterdir()} == names
 

@@ -162,7 +162,7 @@ def test_manifest_counts_everything(preparing, records, source, fake):
 
 def test_records_hold_the_clips(tf, preparing, records, source, fake):
     preparing.prepare(options_of(preparing, source))
-    files = records.split_files(source.parent / "records", "train")
+    files = records.list_files(source.parent / "records", "train")
     assert [file.rsplit("/", 1)[1] for file in files] == [
         "bob.tfrecord",
         "ann.tfrecord",
@@ -188,7 +188,7 @@ def test_unlabelled_tables_give_unlabelled_records(
     manifest = preparing.prepare(options_of(preparing, source))
     (utterance,) = manifest["splits"]["test"]["utterances"]
     assert utterance["labelled"] is False
-    files = records.split_files(source.parent / "records", "test")
+    files = records.list_files(source.parent / "records", "test")
     (clip,) = map(records.parse, tf.data.TFRecordDataset(files))
     assert np.isnan(clip["labels"]).all()
 
@@ -334,7 +334,7 @@ def test_a_target_that_is_a_mount_point_is_filled(
     preparing.prepare(options_of(preparing, source))
     target = source.parent / "records"
     assert names(target) == ["manifest.json", "train", "validation"]
-    assert len(records.split_files(target, "train")) == 2
+    assert len(records.list_files(target, "train")) == 2
     assert not (source.parent / ".records.partial").exists()
 
 

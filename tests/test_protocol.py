@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from affwild_omg import protocol
+from affwild_omg.errors import UserError
 
 
 def batch(keys, values, mask, labels, length=None):
@@ -84,7 +85,7 @@ def test_one_target_takes_its_own_labels():
 
 def test_nothing_seen_is_told():
     unseen = batch(["v/a"], [[[1, 1]]], [[0]], [[[0, 0]]])
-    with pytest.raises(protocol.NothingSeen):
+    with pytest.raises(UserError, match="not one frame"):
         protocol.predict_utterances(read_landmarks, [unseen], [0, 1])
 
 

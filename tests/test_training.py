@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -42,6 +43,53 @@ def test_a_run_leaves_its_workdir(small_run):
     assert len(means) == 3
     assert summary["best_ccc"] == max(means)
     assert summary["best_epoch"] == 1 + int(np.argmax(means))
+
+
+def test_only_the_last_model_holds_the_optimizer(small_run, tmp_path):
+    import h5py
+
+    for name, expected in (("best.keras", False), ("last.keras", True)):
+        path = pathlib.Path(small_run[0].workdir) / name
+        with zipfile.ZipFile(path) as archive:
+            weights = archive.extract("model.weights.h5", tmp_path)
+        with h5py.File(weights) as file:
+            assert ("optimizer" in file) is expected
+
+
+def test_an_earlier_run_gives_way_to_an_epoch_only(
+    training, small_run, tmp_path, monkeypatch
+):
+    options = dataclasses.replace(
+        small_run[0], workdir=str(tmp_path / "run"), epochs=1
+    )
+    first = training.train(options)
+
+    def interrupted(self, epoch):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Run, "_train_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(options, overwrite=True)
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert history == first
+    other = dataclasses.replace(options, seed=1)
+    second = training.train(other, overwrite=True)
+    assert second["epochs"][0]["loss"] != first["epochs"][0]["loss"]
+    events = list((tmp_path / "run" / "tensorboard").iterdir())
+    assert len(events) == 1
+
+
+def test_a_network_starts_at_the_mean_label(training, small_run, tmp_path):
+    from affwild_omg.data import pipeline
+
+    options = dataclasses.replace(small_run[0], workdir=str(tmp_path))
+    strategy = training.default_strategy()
+    run = training._Run(options, options.card(), strategy, resume=False)
+    labels = pipeline.read_labels(options.records, "train")
+    expected = np.mean(list(labels.values()), axis=0)
+    bias = run.model.get_layer("output").bias
+    np.testing.assert_allclose(bias, expected, rtol=1e-6)
 
 
 def test_tensorboard_gets_its_scalars(tf, small_run):
@@ -146,9 +194,18 @@ def one_step(tf, training, options, strategy):
     return run._train_epoch(1)["loss"], run.model.get_weights()
 
 
-def test_two_replicas_take_the_step_of_one(tf, training, small_run, tmp_path):
+@pytest.mark.parametrize(
+    "batch_size",
+    [8, 14],  # of 8 windows: all real, and six that fill up
+)
+def test_two_replicas_take_the_step_of_one(
+    tf, training, small_run, tmp_path, batch_size
+):
     options = dataclasses.replace(
-        small_run[0], workdir=str(tmp_path), sequence_length=3, batch_size=8
+        small_run[0],
+        workdir=str(tmp_path),
+        sequence_length=3,
+        batch_size=batch_size,
     )
     one = one_step(tf, training, options, tf.distribute.get_strategy())
     two = one_step(
@@ -157,13 +214,6 @@ def test_two_replicas_take_the_step_of_one(tf, training, small_run, tmp_path):
         options,
         tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
     )
-    before = one_step(
-        tf,
-        training,
-        dataclasses.replace(options, learning_rate=1e-3),
-        tf.distribute.get_strategy(),
-    )
-    assert one[0] == before[0]
     assert two[0] == pytest.approx(one[0], abs=1e-6)
     assert_same_weights(one[1], two[1], atol=1e-5)
     from affwild_omg.nets import models
@@ -191,6 +241,7 @@ def test_a_whole_run_works_on_two_replicas(tf, training, small_run, tmp_path):
     [
         ({"batch_size": 1}, "CCC needs two sequences"),
         ({"epochs": 0}, "--epochs must be at least 1"),
+        ({"seed": -1}, r"--seed must be in \[0, 2\^32\), not -1"),
         ({"learning_rate": 0.0}, "--learning_rate must be above 0"),
         ({"loss_level": "video"}, "--loss_level must be sequence or frame"),
     ],

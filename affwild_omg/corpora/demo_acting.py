@@ -25,7 +25,7 @@ class Habits:
 def draw_habits(rng: np.random.Generator) -> Habits:
     return Habits(
         rest=rng.normal(0, 0.08),
-        parted=max(0.0, rng.normal(0.02, 0.03)),
+        parted=max(0.0, rng.normal(0.04, 0.05)),
         stare=rng.normal(0, 0.4),
         tilt=rng.normal(0, 0.04),
         gains=rng.uniform(0.85, 1.15, 4),
@@ -60,13 +60,13 @@ def act(
     actions[:, 0] = np.maximum(mood, 0) * habits.gains[0]
     actions[:, 1] = np.maximum(-mood, 0) * habits.gains[1]
     actions[:, 2] = raised * habits.gains[2]
-    actions[:, 3] = (habits.stare + 0.7 * arousal) * habits.gains[3]
+    actions[:, 3] = (habits.stare + 0.5 * arousal) * habits.gains[3]
     actions[:, 4] = 0.09 * extent * _wander(rng, seconds, 0.35 * pace)
     actions[:, 5] = 0.07 * extent * _wander(rng, seconds, 0.5 * pace)
     lids = np.maximum(_blink(rng, seconds), 0.22 * np.maximum(mood, 0))
     gape = (
         habits.parted
-        + 0.05 * arousal
+        + 0.02 * arousal
         + 0.19 * extent * _talk(rng, seconds, 0.7 + 2.6 * arousal)
     )
     roll = habits.tilt + 0.055 * extent * _wander(rng, seconds, 0.3 * pace)

@@ -48,7 +48,7 @@ def windows(
     Raises:
         UserError: the records can't be used.
     """
-    files = records_lib.split_files(records, split)
+    files = records_lib.list_files(records, split)
     dataset = tf.data.Dataset.from_tensor_slices(files)
     if shuffle_seed is None:
         dataset = dataset.flat_map(tf.data.TFRecordDataset)
@@ -68,10 +68,14 @@ def windows(
     dataset = dataset.flat_map(lambda clip: _cut(clip, sequence_length))
     if shuffle_seed is not None:
         dataset = dataset.shuffle(SHUFFLE_WINDOWS, seed=shuffle_seed)
+    options = tf.data.Options()
+    # The thread that tunes wakes every ten seconds in a long run, and the end
+    # of an epoch waits for it; cores are a good number without it.
+    options.autotune.enabled = False
     return dataset.map(
         lambda window: _pad(window, sequence_length),
         num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    ).with_options(options)
 
 
 def batches(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
@@ -116,12 +120,15 @@ def read_labels(records: pathlib.Path, split: str) -> dict[str, np.ndarray]:
     Returns:
         key to float32 [2], valence and arousal; NaN where there is none.
     """
-    files = records_lib.split_files(records, split)
+    files = records_lib.list_files(records, split)
     dataset = tf.data.TFRecordDataset(files).map(
         lambda record: _key_and_label(records_lib.parse(record)),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    return {key.decode(): label for key, label in dataset.as_numpy_iterator()}
+    with records_lib.reading(records, split):
+        return {
+            key.decode(): label for key, label in dataset.as_numpy_iterator()
+        }
 
 
 def _key_and_label(clip):

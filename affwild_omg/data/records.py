@@ -18,18 +18,24 @@ PNG keeps the crops bit for bit: what is evaluated from records is what is
 predicted from the video itself.
 """
 
+import contextlib
 import dataclasses
+import errno
 import json
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import message
 
 from affwild_omg.architectures import CROP_SIZE, LANDMARKS
 from affwild_omg.errors import UserError
 
 SCHEMA_VERSION = 1
+_REMEDY = (
+    "make the records again with python -m affwild_omg.prepare --overwrite"
+)
 MANIFEST = "manifest.json"
 
 _FEATURES = {
@@ -123,10 +129,18 @@ def to_example(clip: PreparedClip) -> bytes:
 
 
 def write_records(path: pathlib.Path, clips: Iterable[PreparedClip]) -> None:
-    """Writes the clips of one video."""
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for clip in clips:
-            writer.write(to_example(clip))
+    """Writes the clips of one video.
+
+    Raises:
+        OSError: the file can't be written, for lack of space among others.
+    """
+    try:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for clip in clips:
+                writer.write(to_example(clip))
+    except tf.errors.OpError as error:
+        # TensorFlow's own name for a full disk, among others.
+        raise OSError(errno.EIO, error.message, str(path)) from error
 
 
 def parse(serialised) -> dict:
@@ -206,50 +220,71 @@ def read_manifest(records: pathlib.Path) -> dict:
     return manifest
 
 
-def split_files(records: pathlib.Path, split: str) -> list[str]:
-    """Returns a split's TFRecord files in the manifest's order, checked.
+def list_files(records: pathlib.Path, split: str) -> list[str]:
+    """Returns a split's TFRecord files in the manifest's order.
 
     Raises:
-        UserError: no such split, a file is missing or unreadable, or its
-            first record has another schema version.
+        UserError: the manifest can't be used, or has no such split.
     """
-    manifest = read_manifest(records)
-    splits = manifest["splits"]
+    splits = read_manifest(records)["splits"]
     prepared = [name for name in splits if splits[name]["prepared"]]
     if split not in prepared:
         raise UserError(
             f"--records={records} has no utterance of split {split!r}; it "
             f"has {', '.join(prepared) or 'none at all'}"
         )
-    names = dict.fromkeys(clip["video"] for clip in splits[split]["utterances"])
-    files = [
-        str(pathlib.Path(records) / split / f"{name}.tfrecord")
-        for name in names
+    videos = dict.fromkeys(
+        clip["video"] for clip in splits[split]["utterances"]
+    )
+    return [
+        str(pathlib.Path(records) / split / f"{video}.tfrecord")
+        for video in videos
     ]
-    for file in files:
+
+
+def check_files(records: pathlib.Path, split: str) -> None:
+    """Checks that a split's files are there and of this schema.
+
+    Reads the first record of each: once before a run, not once an epoch.
+
+    Raises:
+        UserError: as `list_files`; or a file is missing, unreadable, or its
+            first record has another schema version.
+    """
+    for file in list_files(records, split):
         _check_file(file)
-    return files
+
+
+@contextlib.contextmanager
+def reading(records: pathlib.Path, split: str) -> Iterator[None]:
+    """Tells of damage that shows only while a split is read.
+
+    Raises:
+        UserError: a record in the block is cut off, or not of the schema.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise UserError(
+            f"--records={records}: a file of {split} is damaged or cut off "
+            f"({error.message.splitlines()[0][:120]}); {_REMEDY}"
+        ) from error
 
 
 def _check_file(file):
-    remedy = (
-        "make the records again with python -m affwild_omg.prepare --overwrite"
-    )
     try:
         first = next(iter(tf.data.TFRecordDataset(file).take(1)), None)
         if first is None:
-            raise UserError(f"{file} holds no record; {remedy}")
+            raise UserError(f"{file} holds no record; {_REMEDY}")
         feature = tf.train.Example.FromString(first.numpy()).features.feature
         version = list(feature["schema_version"].int64_list.value)
     except tf.errors.NotFoundError as error:
         raise UserError(
-            f"{file} is missing although the manifest lists it; {remedy}"
+            f"{file} is missing although the manifest lists it; {_REMEDY}"
         ) from error
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        if isinstance(error, UserError):
-            raise
+    except (tf.errors.DataLossError, message.DecodeError) as error:
         raise UserError(
-            f"{file} is damaged or no TFRecord file; {remedy}"
+            f"{file} is damaged or no TFRecord file; {_REMEDY}"
         ) from error
     _check_version(file, version[0] if version else None)
 
@@ -269,7 +304,7 @@ def require_labels(records: pathlib.Path, split: str) -> None:
     Raises:
         UserError: some have none, or the records can't be used.
     """
-    split_files(records, split)
+    check_files(records, split)
     utterances = read_manifest(records)["splits"][split]["utterances"]
     bare = [clip for clip in utterances if not clip["labelled"]]
     if bare:

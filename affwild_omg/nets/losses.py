@@ -13,9 +13,9 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
     """Computes the concordance correlation coefficient of each column.
 
     ccc = 2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2) with biased
-    (1/N) moments (equation 2). It is 0 where the denominator is 0 (no
-    variance on either side, and equal means) or no row counts, and so is its
-    gradient there.
+    (1/N) moments (equation 2). It is 0 where the denominator is 0 but for
+    rounding (no variance on either side, and equal means) or no row counts,
+    and so is its gradient there.
 
     CCC is no sum over examples: with data split over replicas, each replica's
     own CCC points elsewhere than the whole batch's. `reduce` therefore sums
@@ -64,7 +64,10 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
         + mean(prediction_rest**2, total)
         + (label_mean - prediction_mean) ** 2
     )
-    defined = denominator > 0
+    # Equal values have a variance of rounding, not of 0, and its gradient
+    # would be as large as it is meaningless.
+    squares = mean(labels**2, total) + mean(predictions**2, total)
+    defined = denominator > 1e-10 * squares
     return ops.where(
         defined, 2 * covariance / ops.where(defined, denominator, 1), 0
     )

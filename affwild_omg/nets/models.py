@@ -55,8 +55,8 @@ def build(architecture: Architecture, seed: int = 0) -> keras.Model:
         x = keras.layers.Dense(
             architecture.head_units, activation="relu", name="head"
         )(x)
-    # Linear and unbounded (SPEC: arousal is in [-1, 1] in Aff-Wild and in
-    # [0, 1] in OMG); float32 whatever the precision of the layers below.
+    # Linear and unbounded, as arousal is in [-1, 1] in Aff-Wild and in [0, 1]
+    # in OMG; float32 whatever the precision of the layers below.
     output = keras.layers.Dense(
         len(architecture.targets), dtype="float32", name="output"
     )(x)
@@ -95,8 +95,13 @@ def _gru_stack(x, mask, name, architecture):
             )(x)
         gru_name = f"{name}_gru{layer}"
         if architecture.gru == "cudnn":
+            # NVIDIA's kernels themselves take masks without holes only, and
+            # a face may be missing anywhere.
             x = keras.layers.GRU(
-                architecture.units, return_sequences=True, name=gru_name
+                architecture.units,
+                return_sequences=True,
+                use_cudnn=False,
+                name=gru_name,
             )(x, mask=mask)
         else:
             x = layers.GRU(architecture.units, name=gru_name)(x, mask)

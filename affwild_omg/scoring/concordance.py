@@ -14,18 +14,20 @@ def concordance(labels, predictions) -> float:
         predictions: [rows].
 
     Returns:
-        In [-1, 1]. 0 where the formula is 0/0: neither side varies and the
-        means are equal, a single row among them. Without variance there is
-        nothing to agree on.
+        In [-1, 1]; 0 where either side is constant, a single row among them,
+        also where the formula is 0/0. Without variance there is nothing to
+        agree on.
 
     Raises:
         ValueError: the two are not one-dimensional, of one length of at least
             1, and finite.
     """
     x, y = _checked(labels, predictions)
+    if _constant(x) or _constant(y):
+        return 0.0
     covariance = np.mean((x - x.mean()) * (y - y.mean()))
     denominator = x.var() + y.var() + (x.mean() - y.mean()) ** 2
-    return float(2 * covariance / denominator) if denominator > 0 else 0.0
+    return float(2 * covariance / denominator)
 
 
 def pearson(labels, predictions) -> float:
@@ -35,10 +37,10 @@ def pearson(labels, predictions) -> float:
         ValueError: as `concordance`.
     """
     x, y = _checked(labels, predictions)
-    scale = x.std() * y.std()
-    if scale == 0:
+    if _constant(x) or _constant(y):
         return 0.0
-    return float(np.mean((x - x.mean()) * (y - y.mean())) / scale)
+    covariance = np.mean((x - x.mean()) * (y - y.mean()))
+    return float(covariance / (x.std() * y.std()))
 
 
 def mean_squared_error(labels, predictions) -> float:
@@ -49,6 +51,11 @@ def mean_squared_error(labels, predictions) -> float:
     """
     x, y = _checked(labels, predictions)
     return float(np.mean((x - y) ** 2))
+
+
+def _constant(values):
+    # Not by the variance: the mean of equal values is rounded.
+    return np.ptp(values) == 0
 
 
 def _checked(labels, predictions):

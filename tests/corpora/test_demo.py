@@ -124,11 +124,11 @@ def test_plan_has_the_size_of_the_demo():
     for video in DEFAULT_PLAN:
         assert 4 <= len(video.utterances) <= 8
         counts[video.split] += len(video.utterances)
-    assert 150 <= counts["train"] <= 190
-    assert 40 <= counts["validation"] <= 60
+    assert 330 <= counts["train"] <= 390
+    assert 60 <= counts["validation"] <= 85
     assert 95 <= counts["test"] <= 125
     frames = sum(u.frames for v in DEFAULT_PLAN for u in v.utterances)
-    assert 9_000 <= frames <= 10_000
+    assert 14_500 <= frames <= 16_500
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])

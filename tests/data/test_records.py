@@ -61,7 +61,7 @@ def folder(tf, tmp_path):
 
 
 def test_files_come_in_the_manifests_order(records, folder):
-    files = records.split_files(folder, "train")
+    files = records.list_files(folder, "train")
     assert [file.rsplit("/", 1)[1] for file in files] == [
         "ann.tfrecord",
         "bob.tfrecord",
@@ -75,12 +75,12 @@ def test_other_schema_versions_are_refused(records, folder, monkeypatch):
     )
     monkeypatch.undo()
     with pytest.raises(UserError, match="bob.tfrecord has schema version 99"):
-        records.split_files(folder, "train")
+        records.check_files(folder, "train")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["schema_version"] = 7
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="manifest.json has schema version 7"):
-        records.split_files(folder, "test")
+        records.check_files(folder, "test")
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,36 @@ def test_other_schema_versions_are_refused(records, folder, monkeypatch):
 def test_damaged_folders_are_named(records, folder, damage, message):
     damage(folder)
     with pytest.raises(UserError, match=message):
-        records.split_files(folder, "train")
+        records.check_files(folder, "train")
+
+
+def test_a_record_that_is_no_example_is_refused(records, tf, folder):
+    path = folder / "train" / "bob.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(b"\xff no example")
+    with pytest.raises(UserError, match="bob.tfrecord is damaged"):
+        records.check_files(folder, "train")
+
+
+def test_damage_behind_the_first_record_is_told_while_reading(
+    records, tf, folder
+):
+    from affwild_omg.data import pipeline
+
+    path = folder / "train" / "ann.tfrecord"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match="a file of train is damaged"):
+        pipeline.read_labels(folder, "train")
+
+
+def test_a_disk_that_is_full_is_an_operating_systems_error(records):
+    with pytest.raises(OSError, match="/dev/full"):
+        records.write_records("/dev/full", [make_clip("v", "u", 9, 0)])
 
 
 def test_unknown_split_lists_the_known(records, folder):
     with pytest.raises(UserError, match="'dev'; it has train, validation, te"):
-        records.split_files(folder, "dev")
+        records.check_files(folder, "dev")
 
 
 def test_unlabelled_utterances_cannot_be_trained_on(records, tf, tmp_path):

@@ -74,8 +74,8 @@ def predict_utterances(
     keys = list(clips)
     if not any(clip["seen"] for clip in clips.values()):
         raise UserError(
-            "not one frame of the split has a face; prepare the records "
-            "again from other videos"
+            "not one frame has a face; prepare the records again from other "
+            "videos"
         )
     labels = [np.concatenate(clips[key]["labels"]) for key in keys]
     return Utterances(

@@ -1,9 +1,19 @@
 import dataclasses
+import importlib
 import json
 
 import pytest
+from absl import flags
 
-from affwild_omg import demo
+
+@pytest.fixture
+def demo():
+    """The module, without its flags: other tests open it as a doorway."""
+    before = set(flags.FLAGS)
+    module = importlib.import_module("affwild_omg.demo")
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+    return module
 
 
 @pytest.fixture
@@ -13,12 +23,12 @@ def options(tf):
     return training.Options(records="r", workdir="w", epochs=3, seed=0)
 
 
-def test_stages_show_the_command_that_does_the_same(options):
+def test_stages_show_the_command_that_does_the_same(demo, options):
     line = demo._command_line("python train.py", options)
     assert line == "python train.py --records=r --workdir=w --epochs=3"
 
 
-def test_a_stage_is_run_again_only_where_it_must_be(options, tmp_path):
+def test_a_stage_is_run_again_only_where_it_must_be(demo, options, tmp_path):
     product = tmp_path / "product"
     ran = []
 
@@ -43,7 +53,7 @@ def test_a_stage_is_run_again_only_where_it_must_be(options, tmp_path):
     assert done["two"]["seed"] == 5
 
 
-def test_the_video_is_the_longest_of_the_test_split(tf):
+def test_the_video_is_the_longest_of_the_test_split(demo, tf):
     from affwild_omg.corpora import demo as corpus
 
     clip = demo._longest_test_clip(corpus, "folder")

@@ -257,13 +257,16 @@ def check_files(records: pathlib.Path, split: str) -> None:
 
 @contextlib.contextmanager
 def reading(records: pathlib.Path, split: str) -> Iterator[None]:
-    """Tells of damage that shows only while a split is read.
+    """Tells where, of what shows only while a split is read.
 
     Raises:
-        UserError: a record in the block is cut off, or not of the schema.
+        UserError: a record in the block is cut off, or not of the schema, or
+            the block itself can't use what it reads.
     """
     try:
         yield
+    except UserError as error:
+        raise UserError(f"--records={records}, {split}: {error}") from error
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise UserError(
             f"--records={records}: a file of {split} is damaged or cut off "

@@ -6,7 +6,6 @@ tables are those of Kollias & Zafeiriou (2020).
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 
 from affwild_omg.errors import UserError
@@ -111,24 +110,6 @@ class Architecture:
     def scaled(self, channels: int) -> int:
         """Returns `channels` at this width, at least 1."""
         return max(1, round(channels * self.width))
-
-    def to_json(self) -> str:
-        """Returns the architecture as a JSON object that `from_json` reads."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Architecture":
-        """Reads what `to_json` wrote.
-
-        Raises:
-            UserError: the text is not an architecture of this version.
-        """
-        try:
-            return cls(**json.loads(text))
-        except (TypeError, json.JSONDecodeError) as error:
-            raise UserError(
-                f"this is not an architecture of this version: {error}"
-            ) from error
 
 
 def _one_of(name, value, vocabulary):

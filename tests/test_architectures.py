@@ -23,15 +23,6 @@ def test_published_means_are_the_means_of_the_published_values():
         assert mean == pytest.approx((valence + arousal) / 2, abs=0.00051)
 
 
-def test_json_round_trip():
-    architecture = named(
-        "cnn_1rnn", width=0.25, units=7, taps=["fc", "conv3_1"]
-    )
-    assert Architecture.from_json(architecture.to_json()) == architecture
-    with pytest.raises(UserError, match="not an architecture"):
-        Architecture.from_json('{"colour": "red"}')
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

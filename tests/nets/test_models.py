@@ -151,8 +151,6 @@ def test_landmarks_reach_the_output_unless_left_out(models):
 
 
 def test_inputs_are_normalised_inside(models):
-    # One convolution tap and weights of 1: the first layer's output is the
-    # normalised image itself, summed over its 27 neighbours.
     model = models.build(named("vgg_face", **SMALL))
     for layer, low, high in [
         ("normalise_frames", -1, 127 / 128),

@@ -325,7 +325,8 @@ def test_bad_options_are_named(options, change, message):
 
 
 @pytest.mark.parametrize(
-    ("name", "frames"), [("cap13_edit2.mp4", 765), ("single_face.mp4", 72)]
+    ("name", "frames"),
+    [("cap13_edit2.mp4", 765), ("single_face.mp4", 72), ("asl_yes.mkv", 65)],
 )
 def test_real_clips_are_predicted(predicting, options, loaded, name, frames):
     default = ROOT.parent / "shared" / "data" / "faces"

@@ -350,7 +350,11 @@ class _Run:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         with tf.GradientTape() as tape:
-            predictions = self.model(batch["inputs"], training=True)
+            inputs = {
+                tensor.name: batch["inputs"][tensor.name]
+                for tensor in self.model.inputs
+            }
+            predictions = self.model(inputs, training=True)
             loss = losses.concordance_loss(
                 tf.gather(batch["labels"], self.target_columns, axis=-1),
                 predictions,

@@ -46,7 +46,9 @@ def test_a_model_file_says_what_it_is(model_files, tmp_path, fields):
         assert predictor.card == card
         assert predictor.targets == card.architecture.targets
         np.testing.assert_allclose(
-            predictor.predict(inputs()), model(inputs()), atol=1e-7
+            predictor.predict(inputs()),
+            model({t.name: inputs()[t.name] for t in model.inputs}),
+            atol=1e-7,
         )
 
 

@@ -19,7 +19,8 @@ def build(architecture: Architecture, seed: int = 0) -> keras.Model:
         A functional model from {"frames": uint8 [batch, time, 96, 96, 3],
         "landmarks": float32 [batch, time, 68, 2] in crop pixels, "mask": bool
         [batch, time]} to float32 [batch, time, targets], the targets in the
-        architecture's order. Batch and time are free. Where mask is False the
+        architecture's order. Batch and time are free. A network that does not
+        use the landmarks has no such input. Where mask is False the
         frame has no effect on any other and its output means nothing.
     """
     keras.utils.set_random_seed(seed)
@@ -60,11 +61,11 @@ def build(architecture: Architecture, seed: int = 0) -> keras.Model:
     output = keras.layers.Dense(
         len(architecture.targets), dtype="float32", name="output"
     )(x)
-    return keras.Model(
-        {"frames": frames, "landmarks": landmarks, "mask": mask},
-        output,
-        name="affwild_omg",
-    )
+    inputs = {"frames": frames, "landmarks": landmarks, "mask": mask}
+    # By way of fc alone; Keras refuses inputs that lead nowhere.
+    if not (architecture.landmarks and "fc" in architecture.taps):
+        del inputs["landmarks"]
+    return keras.Model(inputs, output, name="affwild_omg")
 
 
 def _fully_connected(last_pool, landmarks, architecture):

@@ -145,7 +145,7 @@ def test_landmarks_reach_the_output_unless_left_out(models):
     model = models.build(named("cnn_3rnn", **SMALL))
     assert np.abs(model(batch) - model(moved)).max() > 1e-5
     bare = models.build(named("cnn_3rnn", landmarks=False, **SMALL))
-    np.testing.assert_array_equal(bare(batch), bare(moved))
+    assert [tensor.name for tensor in bare.inputs] == ["frames", "mask"]
     full = named("cnn_3rnn", landmarks=False)
     assert models.build(full).count_params() == 66_249_538 - 136 * 4096
 

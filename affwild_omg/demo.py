@@ -99,6 +99,7 @@ def demonstrate(directory: pathlib.Path) -> None:
             options,
             ".venv/bin/python train.py",
             whole=_files(place[run], "best.keras", training.HISTORY),
+            needs="prepare",
         )
         stages.run(
             scores,
@@ -116,6 +117,7 @@ def demonstrate(directory: pathlib.Path) -> None:
                 "scatter.png",
                 "histograms.png",
             ),
+            needs=run,
         )
     stages.run(
         "saved_model",
@@ -125,6 +127,7 @@ def demonstrate(directory: pathlib.Path) -> None:
         whole=_files(
             place["saved_model"], "saved_model.pb", "variables/variables.index"
         ),
+        needs="run",
     )
     video = _longest_test_clip(corpus, place["corpus"])
     stages.run(
@@ -139,6 +142,7 @@ def demonstrate(directory: pathlib.Path) -> None:
         whole=_files(
             place["prediction"], f"{video.stem}.csv", f"{video.stem}.png"
         ),
+        needs="saved_model",
     )
     cli.show(*_summary(corpus, place, time.monotonic() - start))
 
@@ -149,7 +153,7 @@ class _Stages:
     def __init__(self, path):
         self.path = path
         self.done = json.loads(path.read_text()) if path.is_file() else {}
-        self.fresh = False  # whether a stage before was run anew
+        self.anew = set()  # stages that were run this time
 
     def run(
         self,
@@ -159,15 +163,23 @@ class _Stages:
         command: str,
         *,
         whole: Callable[[], bool],
+        needs: str | None = None,
     ) -> None:
-        """Runs a stage unless what it makes is whole, of these options."""
+        """Runs a stage unless what it makes is whole, of these options.
+
+        A stage that needs another is run whenever that one was.
+        """
         from affwild_omg import outputs
 
         settings = dataclasses.asdict(options)
-        if not self.fresh and self.done.get(name) == settings and whole():
+        if (
+            needs not in self.anew
+            and self.done.get(name) == settings
+            and whole()
+        ):
             logging.info("%s: there already", name)
             return
-        self.fresh = True
+        self.anew.add(name)
         logging.info("\n$ %s", _command_line(command, options))
         stage(options, overwrite=True)
         self.done[name] = settings

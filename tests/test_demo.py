@@ -29,24 +29,35 @@ def test_stages_show_the_command_that_does_the_same(demo, options):
 
 
 def test_a_stage_is_run_again_only_where_it_must_be(demo, options, tmp_path):
-    product = tmp_path / "product"
+    products = {name: tmp_path / name for name in ("one", "two", "apart")}
     ran = []
 
     def stage(options, overwrite):
         ran.append(options.seed)
-        product.write_text("made")
+        for product in products.values():
+            product.touch()
 
     def run(*names, settings=options):
         ran.clear()
         stages = demo._Stages(tmp_path / "stages.json")
         for name in names:
-            stages.run(name, stage, settings, "python", whole=product.is_file)
+            needs = {"two": "one"}.get(name)
+            stages.run(
+                name,
+                stage,
+                settings,
+                "python",
+                whole=products[name].is_file,
+                needs=needs,
+            )
         return len(ran)
 
-    assert run("one", "two") == 2
-    assert run("one", "two") == 0
-    product.unlink()  # what is not there is made, and all that follows
-    assert run("one", "two") == 2
+    assert run("one", "two", "apart") == 3
+    assert run("one", "two", "apart") == 0
+    products["one"].unlink()  # made again, with what needs it and no more
+    assert run("one", "two", "apart") == 2
+    products["two"].unlink()
+    assert run("one", "two", "apart") == 1
     other = dataclasses.replace(options, seed=5)
     assert run("one", "two", settings=other) == 2
     done = json.loads((tmp_path / "stages.json").read_text())

@@ -45,6 +45,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     from affwild_omg import (
         evaluation,
         exporting,
+        model_files,
         predicting,
         preparing,
         training,
@@ -98,7 +99,7 @@ def demonstrate(directory: pathlib.Path) -> None:
             training.train,
             options,
             ".venv/bin/python train.py",
-            whole=_files(place[run], "best.keras", training.HISTORY),
+            whole=_files(place[run], model_files.BEST, training.HISTORY),
             needs="prepare",
         )
         stages.run(
@@ -114,8 +115,8 @@ def demonstrate(directory: pathlib.Path) -> None:
                 place[scores],
                 evaluation.METRICS,
                 evaluation.PREDICTIONS,
-                "scatter.png",
-                "histograms.png",
+                evaluation.SCATTER,
+                evaluation.HISTOGRAMS,
             ),
             needs=run,
         )

@@ -156,10 +156,11 @@ def _write_predictions(path, utterances, targets):
         for key, row in zip(
             utterances.keys, utterances.predictions, strict=True
         ):
+            video, _, utterance = key.rpartition("/")
             writer.writerow(
                 [
-                    protocol.video_of(key),
-                    key[len(protocol.video_of(key)) + 1 :],
+                    video,
+                    utterance,
                     *(f"{row[targets.index(name)]:.6f}" for name in columns),
                 ]
             )

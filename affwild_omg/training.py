@@ -233,10 +233,10 @@ class _Run:
         network that starts half a unit off the labels, as one from 0 does in
         arousal, may wander off before it has learned anything.
         """
-        means = np.mean(
-            list(pipeline.read_labels(self.options.records, "train").values()),
-            axis=0,
+        labels = self.labels["train"] or pipeline.read_labels(
+            self.options.records, "train"
         )
+        means = np.mean(list(labels.values()), axis=0)
         self.model.get_layer("output").bias.assign(means[self.target_columns])
 
     def fit(self):
@@ -303,7 +303,13 @@ class _Run:
             )
             // self.options.batch_size
         )
-        dataset = dataset.map(_for_training)
+        names = [tensor.name for tensor in self.model.inputs]
+        dataset = dataset.map(
+            lambda batch: {
+                "inputs": {name: batch[name] for name in names},
+                "labels": batch["labels"],
+            }
+        )
         steps = progress.bar(
             self.strategy.experimental_distribute_dataset(dataset),
             description=f"epoch {epoch}/{self.options.epochs}",
@@ -350,11 +356,7 @@ class _Run:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         with tf.GradientTape() as tape:
-            inputs = {
-                tensor.name: batch["inputs"][tensor.name]
-                for tensor in self.model.inputs
-            }
-            predictions = self.model(inputs, training=True)
+            predictions = self.model(batch["inputs"], training=True)
             loss = losses.concordance_loss(
                 tf.gather(batch["labels"], self.target_columns, axis=-1),
                 predictions,
@@ -436,15 +438,6 @@ class _Run:
         outputs.write_text(
             self.workdir / HISTORY, json.dumps(summary, indent=2) + "\n"
         )
-
-
-def _for_training(batch):
-    return {
-        "inputs": {
-            name: batch[name] for name in ("frames", "landmarks", "mask")
-        },
-        "labels": batch["labels"],
-    }
 
 
 def _permuted(labels, seed):

@@ -10,6 +10,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import pytest
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 FRAMES = {  # utterances of the small records: frames of each
     "train": {"ann": [7, 4], "bob": [9]},
     "validation": {"cat": [5], "dan": [6]},
@@ -140,3 +141,21 @@ def small_saved_model(small_run, tmp_path_factory):
             output=str(tmp_path_factory.mktemp("small") / "saved"),
         )
     )
+
+
+@pytest.fixture(scope="session")
+def clip():
+    """Gives the path of a real clip by its name, or skips the test."""
+    default = ROOT.parent / "shared" / "data" / "faces"
+    folder = pathlib.Path(os.environ.get("AFFWILD_OMG_FACES", default))
+
+    def path_of(name):
+        path = folder / name
+        if not path.exists():
+            pytest.skip(
+                f"the real clip {name} isn't here; AFFWILD_OMG_FACES names "
+                "the folder that holds it"
+            )
+        return path
+
+    return path_of

@@ -1,7 +1,6 @@
 import csv
 import dataclasses
 import gc
-import os
 import pathlib
 import subprocess
 import sys
@@ -328,15 +327,10 @@ def test_bad_options_are_named(options, change, message):
     ("name", "frames"),
     [("cap13_edit2.mp4", 765), ("single_face.mp4", 72), ("asl_yes.mkv", 65)],
 )
-def test_real_clips_are_predicted(predicting, options, loaded, name, frames):
-    default = ROOT.parent / "shared" / "data" / "faces"
-    path = pathlib.Path(os.environ.get("AFFWILD_OMG_FACES", default), name)
-    if not path.exists():
-        pytest.skip(
-            f"the real clip {name} isn't here; AFFWILD_OMG_FACES names the "
-            "folder that holds it"
-        )
-    options = dataclasses.replace(options, video=str(path))
+def test_real_clips_are_predicted(
+    predicting, options, loaded, clip, name, frames
+):
+    options = dataclasses.replace(options, video=str(clip(name)))
     summary = predicting.predict(options)
     rows = read_table(options)
     assert len(rows) == summary["frames"] == frames

@@ -1,4 +1,4 @@
-"""Real detectors, loaded once, and the real clips where they are present."""
+"""Real detectors, loaded once."""
 
 import pytest
 

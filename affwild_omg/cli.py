@@ -85,6 +85,7 @@ def _plain(message):
         r"--\1 is missing;",
         message,
     )
+    message = re.sub(r"flags .*: (--\w+ is missing)\.", r"\1", message)
     return message.removeprefix("ERROR:: ").rstrip(".;")
 
 
@@ -112,3 +113,13 @@ def show(*lines: str) -> None:
 def define_overwrite(what: str) -> None:
     """Defines --overwrite."""
     flags.DEFINE_bool("overwrite", False, f"Replace {what}.")
+
+
+def require(*names: str, unless: str) -> None:
+    """Makes flags required, unless a boolean flag is set."""
+    for name in names:
+        flags.register_multi_flags_validator(
+            [name, unless],
+            lambda values, name=name: values[name] or values[unless],
+            f"--{name} is missing.",
+        )

@@ -84,6 +84,8 @@ def _write(network, card, directory):
     }
     taken = {tensor.name for tensor in network.inputs}
 
+    # One function that both signatures call, so that it is traced once.
+    @tf.function(input_signature=list(inputs.values()))
     def masked(frames, landmarks, mask):
         features = {"frames": frames, "landmarks": landmarks, "mask": mask}
         values = network(

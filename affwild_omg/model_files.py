@@ -1,8 +1,10 @@
 """Models on disk: saving, recognising and loading them.
 
 A model file is a Keras `.keras` archive with one more member, `card.json`,
-that says which network it is and how it is to be fed. A workdir is what
-training writes; it stands for its best model. A SavedModel is what export
+that says which network it is and how it is to be fed. Loading builds the
+network that the card names and reads nothing but its weights: what else a
+file may describe is never looked at, so no code from it can run. A workdir is
+what training writes; it stands for its best model. A SavedModel is what export
 writes; its card lies in `assets.extra`, TensorFlow's place for such files.
 """
 
@@ -17,9 +19,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from affwild_omg.architectures import TARGETS, Architecture
+from affwild_omg import architectures
+from affwild_omg.architectures import TARGETS, Architecture, Fusion
 from affwild_omg.errors import UserError
-from affwild_omg.nets import layers  # noqa: F401 registers what files name
+from affwild_omg.nets import models
 
 BEST = "best.keras"
 LAST = "last.keras"
@@ -36,7 +39,7 @@ class Card:
         sequence_length: frames of the windows that it was trained on.
     """
 
-    architecture: Architecture
+    architecture: Architecture | Fusion
     sequence_length: int
 
     def to_json(self) -> str:
@@ -53,7 +56,7 @@ class Card:
         try:
             content = json.loads(text)
             return cls(
-                architecture=Architecture(**content["architecture"]),
+                architecture=architectures.from_dict(content["architecture"]),
                 sequence_length=int(content["sequence_length"]),
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
@@ -86,25 +89,77 @@ def save_model(
 
 
 def load_model(
-    path: os.PathLike | str,
-    *,
-    flag: str = "--model",
-    with_optimizer: bool = False,
+    path: os.PathLike | str, *, flag: str = "--model"
 ) -> tuple[keras.Model, Card]:
     """Loads a workdir's best model, or a model file.
-
-    Never runs code from the file: Keras loads it in safe mode.
 
     Args:
         path: workdir or `.keras` file.
         flag: that named it, for messages.
-        with_optimizer: load the optimizer and its state, which `last.keras`
-            holds, as well.
 
     Raises:
         UserError: there is no such thing, or it is something else.
     """
-    path = pathlib.Path(path)
+    path = _model_file(pathlib.Path(path), flag)
+    card = read_card(path, flag=flag)
+    model = models.build(card.architecture)
+    load_weights(model, path, flag=flag)
+    return model, card
+
+
+def load_weights(
+    model: keras.Model, path: pathlib.Path, *, flag: str = "--model"
+) -> None:
+    """Gives a model the weights of a model file.
+
+    Args:
+        model: built from the file's card; if it is compiled, the optimizer
+            gets its state, too.
+        path: `.keras` file.
+        flag: that named it, for messages.
+
+    Raises:
+        UserError: the file is damaged or of another network.
+    """
+    try:
+        model.load_weights(path)
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+    ) as error:
+        raise _damaged(path, flag) from error
+
+
+def read_card(path: os.PathLike | str, *, flag: str = "--model") -> Card:
+    """Reads the card of a workdir's best model, or of a model file.
+
+    Raises:
+        UserError: there is no such thing, or it is something else.
+    """
+    path = _model_file(pathlib.Path(path), flag)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return Card.from_json(archive.read(CARD).decode())
+    except UserError as error:
+        raise UserError(f"{flag}={path}: {error}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise _damaged(path, flag) from error
+
+
+def is_model_file(path: os.PathLike | str) -> bool:
+    """Tells whether the path is a `.keras` file of this project."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return CARD in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _model_file(path, flag):
+    """Returns the file that a workdir stands for, or the file itself."""
     if is_saved_model(path):
         raise UserError(
             f"{flag}={path} is a SavedModel; here a workdir or a .keras file "
@@ -116,31 +171,24 @@ def load_model(
                 f"{flag}={path} holds no {BEST}; give a workdir in which "
                 "train.py has finished an epoch"
             )
-        path = path / BEST
+        return path / BEST
     if not path.exists():
         raise UserError(
             f"{flag}={path} does not exist; give a workdir, a .keras file or "
             "a SavedModel"
         )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            card = Card.from_json(archive.read(CARD).decode())
-        model = keras.saving.load_model(
-            path, safe_mode=True, compile=with_optimizer
-        )
-        return model, card
-    except UserError as error:
-        raise UserError(f"{flag}={path}: {error}") from error
-    except (
-        zipfile.BadZipFile,
-        KeyError,
-        TypeError,
-        ValueError,
-        OSError,
-    ) as error:
+    if path.suffix != ".keras":
         raise UserError(
-            f"{flag}={path} is damaged or no model file of this project"
-        ) from error
+            f"{flag}={path} does not end in .keras, as model files do; give "
+            "one that does, or a workdir"
+        )
+    return path
+
+
+def _damaged(path, flag):
+    return UserError(
+        f"{flag}={path} is damaged or no model file of this project"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

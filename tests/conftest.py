@@ -30,6 +30,11 @@ def tf():
     return tensorflow
 
 
+def clip_seed(video: str, index: int) -> int:
+    """Returns the seed of a video's clip: no other clip has its label."""
+    return 100 * ord(video[0]) + index
+
+
 def make_clip(video, utterance, frames, seed, **changes):
     """Makes a clip of noise whose label shows in its brightness."""
     from affwild_omg.data import records
@@ -71,7 +76,7 @@ def write_records_folder(root: pathlib.Path, **changes):
                     video,
                     f"utterance_{2 * index + 1}.mp4",
                     length,
-                    seed=ord(video[0]) + index,
+                    seed=clip_seed(video, index),
                     **changes,
                 )
                 for index, length in enumerate(lengths)

@@ -17,7 +17,7 @@ def test_vgg_vocabulary_counts_as_the_paper_does():
 
 def test_published_means_are_the_means_of_the_published_values():
     rows = [row for row in architectures.NETWORKS.values() if row.published]
-    assert len(rows) == 3
+    assert len(rows) == 16
     for row in rows:
         valence, arousal, mean = row.published
         assert mean == pytest.approx((valence + arousal) / 2, abs=0.00051)
@@ -29,11 +29,14 @@ def test_published_means_are_the_means_of_the_published_values():
         ("backbone", "vgg", "backbone must be one of vgg_face"),
         ("taps", (), "taps is empty"),
         ("taps", ("pool6",), "taps must be one of .*not 'pool6'"),
+        ("backbone", "resnet50", "pool.*with backbone resnet50, not 'pool2'"),
+        ("landmark_units", -1, "landmark_units must be 0 .none. or more"),
+        ("depth", 0, "depth must be 1 or more"),
         ("taps", ("fc", "fc"), "twice"),
         ("targets", ("joy",), "targets must be one of valence, arousal"),
         ("recurrence", "lstm", "recurrence must be one of"),
         ("gru", "fast", "gru must be one of"),
-        ("units", 0, "units must be at least 1, not 0"),
+        ("units", 0, "units must be 1 or more, not 0"),
         ("fc_dropout", 1.0, r"fc_dropout must be in \[0, 1\)"),
         ("width", 0.0, r"width must be in \(0, 1\]"),
     ],

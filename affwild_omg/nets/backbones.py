@@ -1,24 +1,32 @@
-"""Backbones: from frames to every tensor that can be tapped."""
+"""Backbones: from frames to every tensor that can be tapped.
+
+Each builder takes the same arguments,
+
+    images        [frames, height, width, 3], normalised to [-1, 1)
+    valid         [frames], bool: which frames count
+    architecture  gives the width
+
+and returns, by name, every tap of `affwild_omg.architectures.BACKBONES` but
+"fc".
+"""
+
+import functools
+from collections.abc import Callable, Mapping
 
 import keras
 
 from affwild_omg.architectures import VGG_BLOCKS, Architecture
+from affwild_omg.nets import layers
 
 
-def vgg_face(frames, architecture: Architecture) -> dict:
-    """Builds VGG-Face's 13 convolutions and 5 pools.
+def vgg_face(images, valid, architecture: Architecture) -> dict:
+    """Builds VGG-Face's 13 convolutions (after their ReLU) and 5 pools.
 
-    Args:
-        frames: [frames, height, width, 3], normalised.
-        architecture: gives the width.
-
-    Returns:
-        Every convolution (after its ReLU) and pool by name, as {name:
-        [frames, height, width, channels]}; at 96x96 and full width pool2 is
-        24x24x128 and pool5 is 3x3x512.
+    At 96x96 and full width pool2 is 24x24x128 and pool5 is 3x3x512.
     """
+    del valid  # nothing here looks from one frame to another
     taps = {}
-    x = frames
+    x = images
     for block, channels in enumerate(VGG_BLOCKS, start=1):
         for index, filters in enumerate(channels, start=1):
             name = f"conv{block}_{index}"
@@ -37,4 +45,134 @@ def vgg_face(frames, architecture: Architecture) -> dict:
         x = taps[name] = keras.layers.MaxPooling2D(
             2, padding="same", name=name
         )(x)
+    return taps
+
+
+def _of_applications(
+    make: Callable,
+    stages: Mapping[str, str],
+    images,
+    valid,
+    architecture: Architecture,
+) -> dict:
+    """Builds a network of keras.applications, its layers under their names.
+
+    Args:
+        make: the function in keras.applications.
+        stages: {tap: the layer whose output it is}.
+    """
+    del architecture  # there is one width
+    source = make(include_top=False, weights=None, input_shape=images.shape[1:])
+    # The layers are called again, one by one, for two reasons: they become
+    # layers of the network itself, and batch normalisation learns which
+    # frames count.
+    outputs = {id(source.inputs[0]): images}
+    by_layer = {}
+    for layer in source.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        tensors = layer.input
+        if isinstance(tensors, list):
+            x = layer.from_config(layer.get_config())(
+                [outputs[id(tensor)] for tensor in tensors]
+            )
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            copy = layers.FrameBatchNormalization.from_config(
+                layer.get_config()
+            )
+            x = copy(outputs[id(tensors)], valid)
+        else:
+            x = layer.from_config(layer.get_config())(outputs[id(tensors)])
+        outputs[id(layer.output)] = by_layer[layer.name] = x
+    taps = {tap: by_layer[name] for tap, name in stages.items()}
+    taps["pool"] = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return taps
+
+
+resnet50 = functools.partial(
+    _of_applications,
+    keras.applications.ResNet50,
+    {
+        "conv1": "conv1_relu",
+        "pool1": "pool1_pool",
+        "conv2": "conv2_block3_out",
+        "conv3": "conv3_block4_out",
+        "conv4": "conv4_block6_out",
+        "conv5": "conv5_block3_out",
+    },
+)
+
+densenet121 = functools.partial(
+    _of_applications,
+    keras.applications.DenseNet121,
+    {
+        "conv1": "conv1_relu",
+        "pool1": "pool1",
+        "conv2": "conv2_block6_concat",
+        "conv3": "conv3_block12_concat",
+        "conv4": "conv4_block24_concat",
+        "conv5": "relu",
+    },
+)
+
+
+def resnet50_slim(images, valid, architecture: Architecture) -> dict:
+    """Builds TF-Slim's resnet_v1_50.
+
+    It differs from keras.applications.ResNet50 in that a stage's stride lies
+    in the 3x3 convolution of its last unit and not in the first of its first,
+    in that the fifth stage has none, in where zeros are padded, in that
+    convolutions have no bias, and in the constants of batch normalisation.
+    """
+
+    def convolution(x, channels, size, stride, name, activation="relu"):
+        if stride > 1:
+            # The same zeros on both sides, whatever the size of the input.
+            x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+        x = keras.layers.Conv2D(
+            channels,
+            size,
+            strides=stride,
+            padding="valid" if stride > 1 else "same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=f"{name}_conv",
+        )(x)
+        x = layers.FrameBatchNormalization(
+            momentum=0.997, epsilon=1e-5, name=f"{name}_bn"
+        )(x, valid)
+        if activation is None:
+            return x
+        return keras.layers.Activation(activation, name=f"{name}_relu")(x)
+
+    taps = {}
+    taps["conv1"] = convolution(images, architecture.scaled(64), 7, 2, "conv1")
+    x = taps["pool1"] = keras.layers.MaxPooling2D(
+        3, strides=2, padding="same", name="pool1"
+    )(taps["conv1"])
+    for stage, (channels, units, last_stride) in enumerate(
+        [(64, 3, 2), (128, 4, 2), (256, 6, 2), (512, 3, 1)], start=2
+    ):
+        inner = architecture.scaled(channels)
+        outer = architecture.scaled(4 * channels)
+        for unit in range(1, units + 1):
+            name = f"conv{stage}_unit{unit}"
+            stride = last_stride if unit == units else 1
+            if x.shape[-1] != outer:
+                shortcut = convolution(
+                    x, outer, 1, stride, f"{name}_shortcut", activation=None
+                )
+            elif stride > 1:
+                shortcut = keras.layers.MaxPooling2D(
+                    1, strides=stride, name=f"{name}_shortcut"
+                )(x)
+            else:
+                shortcut = x
+            x = convolution(x, inner, 1, 1, f"{name}_1")
+            x = convolution(x, inner, 3, stride, f"{name}_2")
+            x = convolution(x, outer, 1, 1, f"{name}_3", activation=None)
+            x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
+            x = keras.layers.Activation("relu", name=f"{name}_out")(x)
+        taps[f"conv{stage}"] = x
+    taps["pool"] = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     return taps

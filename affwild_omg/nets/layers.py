@@ -82,6 +82,36 @@ class UnfoldTime(keras.layers.Layer):
         )
 
 
+@keras.saving.register_keras_serializable("affwild_omg")
+class FrameBatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation whose statistics leave out frames that don't count.
+
+    The frames that fill up a window, and those without a face, would
+    otherwise shift every other frame of the batch in training.
+    """
+
+    def build(self, inputs_shape, valid_shape):
+        super().build(inputs_shape)
+
+    def call(self, inputs, valid, training=None):
+        """Returns the inputs, normalised.
+
+        Args:
+            inputs: [frames, height, width, channels].
+            valid: [frames], bool.
+            training: whether the statistics are the batch's.
+        """
+        places = None
+        if training:
+            places = ops.broadcast_to(
+                valid[:, None, None], ops.shape(inputs)[:-1]
+            )
+        return super().call(inputs, training=training, mask=places)
+
+    def compute_output_spec(self, inputs, valid, training=None):
+        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+
+
 class _GRUStep(keras.layers.Layer):
     """One step of `GRU` on x W + b; holds the state's weights."""
 
@@ -147,9 +177,10 @@ class GRU(keras.layers.Layer):
         super().__init__(**kwargs)
         self.units = units
         self.recurrence = keras.layers.RNN(
-            _GRUStep(units, dtype=self.dtype_policy),
+            _GRUStep(units, dtype=self.dtype_policy, name="step"),
             return_sequences=True,
             dtype=self.dtype_policy,
+            name="recurrence",
         )
 
     def build(self, inputs_shape, valid_shape):

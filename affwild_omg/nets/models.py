@@ -1,14 +1,18 @@
-"""Models: an `Architecture` becomes a functional Keras model."""
+"""Models: an `Architecture` or a `Fusion` becomes a functional Keras model."""
 
 import keras
 
-from affwild_omg.architectures import CROP_SIZE, LANDMARKS, Architecture
+from affwild_omg.architectures import (
+    BACKBONES,
+    CROP_SIZE,
+    LANDMARKS,
+    Architecture,
+    Fusion,
+)
 from affwild_omg.nets import backbones, layers
 
-_BACKBONES = {"vgg_face": backbones.vgg_face}
 
-
-def build(architecture: Architecture, seed: int = 0) -> keras.Model:
+def build(architecture: Architecture | Fusion, seed: int = 0) -> keras.Model:
     """Builds the network, freshly initialised.
 
     Args:
@@ -21,19 +25,76 @@ def build(architecture: Architecture, seed: int = 0) -> keras.Model:
         [batch, time]} to float32 [batch, time, targets], the targets in the
         architecture's order. Batch and time are free. A network that does not
         use the landmarks has no such input. Where mask is False the
-        frame has no effect on any other and its output means nothing.
+        frame has no effect on any other and its output means nothing. The
+        members of a fusion are models in it, "member1" and so on.
     """
     keras.utils.set_random_seed(seed)
-    frames = keras.Input(
-        (None, CROP_SIZE, CROP_SIZE, 3), dtype="uint8", name="frames"
-    )
-    landmarks = keras.Input((None, LANDMARKS, 2), name="landmarks")
-    mask = keras.Input((None,), dtype="bool", name="mask")
+    if isinstance(architecture, Fusion):
+        inputs = _inputs(
+            any(member.sees_landmarks for member in architecture.members)
+        )
+        x = _fused(inputs, architecture)
+    else:
+        inputs = _inputs(architecture.sees_landmarks)
+        x = _features(inputs, architecture)
+        if architecture.head_units:
+            x = keras.layers.Dense(
+                architecture.head_units, activation="relu", name="head"
+            )(x)
+    # Linear and unbounded, as arousal is in [-1, 1] in Aff-Wild and in [0, 1]
+    # in OMG; float32 whatever the precision of the layers below.
+    output = keras.layers.Dense(
+        len(architecture.targets), dtype="float32", name="output"
+    )(x)
+    return keras.Model(inputs, output, name="affwild_omg")
 
-    images = layers.FoldTime(name="fold_frames")(frames)
+
+def _inputs(landmarks):
+    inputs = {
+        "frames": keras.Input(
+            (None, CROP_SIZE, CROP_SIZE, 3), dtype="uint8", name="frames"
+        ),
+        "landmarks": keras.Input((None, LANDMARKS, 2), name="landmarks"),
+        "mask": keras.Input((None,), dtype="bool", name="mask"),
+    }
+    if not landmarks:  # Keras refuses inputs that lead nowhere
+        del inputs["landmarks"]
+    return inputs
+
+
+def _fused(inputs, fusion):
+    """Builds a fusion up to its output layer."""
+    features = []
+    for index, architecture in enumerate(fusion.members, start=1):
+        own = _inputs(architecture.sees_landmarks)
+        member = keras.Model(
+            own, _features(own, architecture), name=f"member{index}"
+        )
+        features.append(member({name: inputs[name] for name in own}))
+    x = _concatenate(features, "members")
+    if fusion.by == "fc":
+        return keras.layers.Dense(
+            fusion.fusion_units, activation="relu", name="fusion_fc"
+        )(x)
+    return _gru(
+        x, inputs["mask"], fusion.fusion_units, fusion.gru, "fusion_gru"
+    )
+
+
+def _features(inputs, architecture):
+    """Builds a network up to what its output, or head, is fed."""
+    mask = inputs["mask"]
+    images = layers.FoldTime(name="fold_frames")(inputs["frames"])
     images = layers.frame_normalisation(name="normalise_frames")(images)
-    taps = _BACKBONES[architecture.backbone](images, architecture)
-    taps["fc"] = _fully_connected(taps["pool5"], landmarks, architecture)
+    valid = layers.FoldTime(name="fold_mask")(mask)
+    backbone = getattr(backbones, architecture.backbone)
+    taps = backbone(images, valid, architecture)
+    last_pool = taps[BACKBONES[architecture.backbone].last_pool]
+    taps["fc"] = _fully_connected(
+        last_pool,
+        inputs["landmarks"] if architecture.sees_landmarks else None,
+        architecture,
+    )
 
     features = [
         layers.UnfoldTime(name=f"{tap}_sequence")(taps[tap], mask)
@@ -51,31 +112,24 @@ def build(architecture: Architecture, seed: int = 0) -> keras.Model:
             _gru_stack(x, mask, name, architecture)
             for name, x in zip(names, features, strict=True)
         ]
-    x = _concatenate(features, "features")
-    if architecture.head_units:
-        x = keras.layers.Dense(
-            architecture.head_units, activation="relu", name="head"
-        )(x)
-    # Linear and unbounded, as arousal is in [-1, 1] in Aff-Wild and in [0, 1]
-    # in OMG; float32 whatever the precision of the layers below.
-    output = keras.layers.Dense(
-        len(architecture.targets), dtype="float32", name="output"
-    )(x)
-    inputs = {"frames": frames, "landmarks": landmarks, "mask": mask}
-    # By way of fc alone; Keras refuses inputs that lead nowhere.
-    if not (architecture.landmarks and "fc" in architecture.taps):
-        del inputs["landmarks"]
-    return keras.Model(inputs, output, name="affwild_omg")
+    return _concatenate(features, "features")
 
 
 def _fully_connected(last_pool, landmarks, architecture):
     x = keras.layers.Flatten(name="last_pool")(last_pool)
-    if architecture.landmarks:
+    if landmarks is not None:
         points = layers.FoldTime(name="fold_landmarks")(landmarks)
         points = layers.landmark_normalisation(name="normalise_landmarks")(
             points
         )
         points = keras.layers.Flatten(name="flat_landmarks")(points)
+        if architecture.landmark_units:
+            points = keras.layers.Dense(
+                architecture.landmark_units,
+                activation="relu",
+                kernel_initializer="he_normal",
+                name="landmark_encoder",
+            )(points)
         x = keras.layers.Concatenate(name="last_pool_and_landmarks")(
             [x, points]
         )
@@ -94,19 +148,20 @@ def _gru_stack(x, mask, name, architecture):
             x = keras.layers.Dropout(
                 architecture.rnn_dropout, name=f"{name}_dropout{layer - 1}"
             )(x)
-        gru_name = f"{name}_gru{layer}"
-        if architecture.gru == "cudnn":
-            # NVIDIA's kernels themselves take masks without holes only, and
-            # a face may be missing anywhere.
-            x = keras.layers.GRU(
-                architecture.units,
-                return_sequences=True,
-                use_cudnn=False,
-                name=gru_name,
-            )(x, mask=mask)
-        else:
-            x = layers.GRU(architecture.units, name=gru_name)(x, mask)
+        x = _gru(
+            x, mask, architecture.units, architecture.gru, f"{name}_gru{layer}"
+        )
     return x
+
+
+def _gru(x, mask, units, kind, name):
+    if kind == "reset_before":
+        return layers.GRU(units, name=name)(x, mask)
+    # NVIDIA's kernels themselves take masks without holes only, and a face
+    # may be missing anywhere.
+    return keras.layers.GRU(
+        units, return_sequences=True, use_cudnn=False, name=name
+    )(x, mask=mask)
 
 
 def _concatenate(tensors, name):

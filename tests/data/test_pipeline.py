@@ -3,7 +3,7 @@ import collections
 import numpy as np
 import pytest
 
-from tests.conftest import FRAMES, make_clip
+from tests.conftest import FRAMES, clip_seed, make_clip
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def clips():
         for video, lengths in videos.items():
             for index, length in enumerate(lengths):
                 name = f"utterance_{2 * index + 1}.mp4"
-                clip = make_clip(video, name, length, ord(video[0]) + index)
+                clip = make_clip(video, name, length, clip_seed(video, index))
                 made[f"{video}/{name}"] = clip
     return made
 

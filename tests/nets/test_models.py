@@ -1,63 +1,180 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from affwild_omg.architectures import NETWORKS, Architecture, named
+from affwild_omg.architectures import NETWORKS, Architecture, Fusion, named
 
-# Worked out by hand from the layers' shapes, at full size with landmarks:
-# a convolution is (9 in + 1) out, a dense layer (in + 1) out, GRUs of 128
-# units 3 * (in * 128 + 128 * 128 + 128) for the first and in = 128 for the
-# second.
-CONVOLUTIONS = sum(
-    (9 * inputs + 1) * outputs
-    for inputs, outputs in [
-        (3, 64),
-        (64, 64),
-        (64, 128),
-        (128, 128),
-        (128, 256),
-        (256, 256),
-        (256, 256),
-        (256, 512),
-        (512, 512),
-        (512, 512),
-        (512, 512),
-        (512, 512),
-        (512, 512),
-    ]
-)
-POOL2, POOL5, FC = 24 * 24 * 128, 3 * 3 * 512, 4096
-FULLY_CONNECTED = (POOL5 + 136 + 1) * FC
+# Worked out by hand from the layers' shapes, at full size: a convolution is
+# (places * in + 1) * out, a dense layer (in + 1) * out, a GRU layer 3 * (in *
+# units + units * units + units). A network whose taps are all convolutions
+# ends at the highest of them.
 
 
-def stack(features):
+def dense(inputs, outputs):
+    return (inputs + 1) * outputs
+
+
+def gru(inputs, units=128):
+    return 3 * (inputs * units + units * units + units)
+
+
+def stack(inputs):
+    return gru(inputs) + gru(128)
+
+
+def vgg(convolutions=13):
+    channels = [3, 64, 64, 128, 128, 256, 256, 256, *[512] * 6]
     return sum(
-        3 * (inputs * 128 + 128 * 128 + 128) for inputs in (features, 128)
+        dense(9 * inputs, outputs)
+        for inputs, outputs in list(
+            zip(channels[:-1], channels[1:], strict=True)
+        )[:convolutions]
     )
 
 
+def resnet50():
+    # He et al., table 1; convolutions with biases, batch normalisation with
+    # four numbers a channel; a unit with another number of channels than
+    # the one before has a convolution on its shortcut.
+    total, before = dense(49 * 3, 64) + 4 * 64, 64
+    for inner, units in [(64, 3), (128, 4), (256, 6), (512, 3)]:
+        for _ in range(units):
+            outer = 4 * inner
+            if before != outer:
+                total += dense(before, outer) + 4 * outer
+            total += dense(before, inner) + 4 * inner
+            total += dense(9 * inner, inner) + 4 * inner
+            total += dense(inner, outer) + 4 * outer
+            before = outer
+    return total
+
+
+def densenet121():
+    # Huang et al., table 1, growth 32; no biases; between blocks a 1x1
+    # convolution halves the channels.
+    total, channels = 49 * 3 * 64 + 4 * 64, 64
+    for block, layers in enumerate([6, 12, 24, 16]):
+        for _ in range(layers):
+            total += 4 * channels + channels * 128 + 4 * 128 + 9 * 128 * 32
+            channels += 32
+        if block < 3:
+            total += 4 * channels + channels * (channels // 2)
+            channels //= 2
+    return total + 4 * channels
+
+
+TAPS = {
+    "conv2_1": 48 * 48 * 128,
+    "conv2_2": 48 * 48 * 128,
+    "pool2": 24 * 24 * 128,
+    "conv3_1": 24 * 24 * 256,
+    "conv3_2": 24 * 24 * 256,
+    "conv3_3": 24 * 24 * 256,
+    "conv4_1": 12 * 12 * 512,
+    "conv4_2": 12 * 12 * 512,
+    "conv5_3": 6 * 6 * 512,
+    "pool5": 3 * 3 * 512,
+    "fc": 4096,
+}
+VGG_FC = vgg() + dense(TAPS["pool5"] + 136, 4096)
+RESNET_FC = resnet50() + dense(2048 + 136, 1500)
+DENSENET_FC = densenet121() + dense(1024 + 136, 1500)
+
+
+def three(*taps, below=VGG_FC, output=2):
+    stacks = sum(stack(TAPS[tap]) for tap in taps)
+    return below + stacks + dense(3 * 128, output)
+
+
+ONE_RNN = VGG_FC + stack(TAPS["pool2"] + TAPS["pool5"] + TAPS["fc"])
+THREE_RNN = three("pool2", "pool5", "fc", output=0)
 PARAMETERS = {
-    "vgg_face": CONVOLUTIONS + FULLY_CONNECTED + (FC + 1) * 2,
-    "cnn_1rnn": CONVOLUTIONS
-    + FULLY_CONNECTED
-    + stack(POOL2 + POOL5 + FC)
-    + (128 + 1) * 2,
+    "vgg_face": VGG_FC + dense(4096, 2),
+    "resnet50": RESNET_FC + dense(1500, 2),
+    "densenet121": DENSENET_FC + dense(1500, 2),
+    "affwildnet": RESNET_FC + stack(1500) + dense(128, 2),
+    "densenet_rnn": DENSENET_FC + stack(1500) + dense(128, 2),
+    "cnn_1rnn": ONE_RNN + dense(128, 2),
     "cnn_3rnn": 66_249_538,
-    "cnn_2rnn": CONVOLUTIONS
-    + FULLY_CONNECTED
-    + stack(POOL5)
-    + stack(FC)
-    + (256 + 1) * 2,
-    "cnn2_to_1rnn": CONVOLUTIONS
-    + FULLY_CONNECTED
-    + stack(POOL5 + FC)
-    + (128 + 1) * 2,
-    "cnn_2rnn_1fc": CONVOLUTIONS
-    + FULLY_CONNECTED
-    + stack(POOL5)
-    + stack(FC)
-    + (256 + 1) * 128
-    + (128 + 1) * 2,
-    "cnn_3rnn_1fc": 66_249_538 - 770 + (384 + 1) * 128 + (128 + 1) * 2,
+    "cnn_2rnn": VGG_FC + stack(4608) + stack(4096) + dense(256, 2),
+    "cnn2_to_1rnn": VGG_FC + stack(4608 + 4096) + dense(128, 2),
+    "cnn_2rnn_1fc": VGG_FC
+    + stack(4608)
+    + stack(4096)
+    + dense(256, 128)
+    + dense(128, 2),
+    "cnn_3rnn_1fc": 66_249_538 - 770 + dense(384, 128) + dense(128, 2),
+    "cnn_3rnn_conv4_1_pool5_fc": three("conv4_1", "pool5", "fc"),
+    "cnn_3rnn_conv3_1_pool5_fc": three("conv3_1", "pool5", "fc"),
+    "cnn_3rnn_conv2_1_conv3_3_fc": three("conv2_1", "conv3_3", "fc"),
+    "cnn_3rnn_conv5_3_pool5_fc": three("conv5_3", "pool5", "fc"),
+    "cnn_3rnn_conv3_2_conv3_3_conv4_1": three(
+        "conv3_2", "conv3_3", "conv4_1", below=vgg(8)
+    ),
+    "cnn_3rnn_conv3_3_conv4_1_conv4_2": three(
+        "conv3_3", "conv4_1", "conv4_2", below=vgg(9)
+    ),
+    "cnn_3rnn_conv2_1_conv2_2_conv3_1": three(
+        "conv2_1", "conv2_2", "conv3_1", below=vgg(5)
+    ),
+    "model_fusion_rnn": ONE_RNN + THREE_RNN + gru(4 * 128) + dense(128, 2),
+    "model_fusion_fc": ONE_RNN
+    + THREE_RNN
+    + dense(4 * 128, 128)
+    + dense(128, 2),
+}
+
+# The paper's ablations, as (row, what differs, parameters). An encoder of the
+# landmarks takes the place of their 136 numbers.
+VARIANTS = {
+    "no landmarks": (
+        "cnn_3rnn",
+        {"landmarks": False},
+        66_249_538 - 136 * 4096,
+    ),
+    "fusion, no landmarks": (
+        "model_fusion_rnn",
+        {"landmarks": False},
+        PARAMETERS["model_fusion_rnn"] - 2 * 136 * 4096,
+    ),
+    **{
+        f"landmark encoder of {units}": (
+            "cnn_3rnn",
+            {"landmark_units": units},
+            66_249_538 + dense(136, units) + (units - 136) * 4096,
+        )
+        for units in (512, 1024, 2048)
+    },
+    "valence alone": ("cnn_3rnn", {"targets": ("valence",)}, 66_249_538 - 385),
+    "arousal alone": ("cnn_1rnn", {"targets": ("arousal",)}, ONE_RNN + 129),
+    "cudnn": ("cnn_3rnn", {"gru": "cudnn"}, 66_251_842),
+    "fusion, cudnn": (
+        "model_fusion_rnn",
+        {"gru": "cudnn"},
+        # A second bias of 3 * 128 in each of nine layers.
+        PARAMETERS["model_fusion_rnn"] + 9 * 384,
+    ),
+    "one GRU layer": (
+        "cnn_3rnn",
+        {"depth": 1},
+        66_249_538 - 3 * gru(128),
+    ),
+    "three GRU layers": (
+        "cnn2_to_1rnn",
+        {"depth": 3},
+        PARAMETERS["cnn2_to_1rnn"] + gru(128),
+    ),
+    "averaged pool alone, on TF-Slim's ResNet-50": (
+        "affwildnet",
+        {"backbone": "resnet50_slim", "taps": ("pool",)},
+        # Its convolutions have no biases: of each stage 6 * inner a unit and
+        # 4 * inner on the shortcut.
+        resnet50()
+        - (64 + 22 * 64 + 28 * 128 + 40 * 256 + 22 * 512)
+        + stack(2048)
+        + dense(128, 2),
+    ),
 }
 
 
@@ -66,6 +183,48 @@ def models(tf):
     from affwild_omg.nets import models
 
     return models
+
+
+def parameters(models, architecture):
+    """Counts parameters from shapes: some networks fill gigabytes."""
+    import keras
+
+    with keras.StatelessScope(initialize_variables=False):
+        count = models.build(architecture).count_params()
+    keras.backend.clear_session()  # forgets what was never initialised
+    return count
+
+
+def test_every_network_has_its_parameters_in_the_table():
+    assert set(PARAMETERS) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameter_count_at_full_size(models, name):
+    row = NETWORKS[name]
+    assert parameters(models, row.architecture) == PARAMETERS[name]
+    assert row.parameters == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameter_count_of_ablations(models, name):
+    row, overrides, expected = VARIANTS[name]
+    assert parameters(models, named(row, **overrides)) == expected
+
+
+def test_parameters_of_the_parts_of_cnn_3rnn(models):
+    from affwild_omg.nets import parts
+
+    model = models.build(named("cnn_3rnn"))
+    sizes = dict.fromkeys(parts.PARTS, 0)
+    for layer in parts.layers(model):
+        sizes[parts.part_of(layer.name)] += layer.count_params()
+    assert sizes == {
+        "cnn": 14_714_688,
+        "fc": 19_435_520,
+        "rnn": 32_098_560,
+        "output": 770,
+    }
 
 
 def inputs(batch, time, seed=0):
@@ -80,65 +239,6 @@ def inputs(batch, time, seed=0):
 SMALL = {"width": 0.05, "units": 6}
 
 
-def test_every_network_has_its_parameters_in_the_table():
-    assert set(PARAMETERS) == set(NETWORKS)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_parameter_count_at_full_size(models, name):
-    assert models.build(named(name)).count_params() == PARAMETERS[name]
-
-
-def test_parameters_of_the_parts_of_cnn_3rnn(models):
-    model = models.build(named("cnn_3rnn"))
-    parts = {"conv": 0, "fc": 0, "gru": 0, "output": 0}
-    for layer in model.layers:
-        for part in parts:
-            if part in layer.name and layer.weights:
-                parts["gru" if "gru" in layer.name else part] += (
-                    layer.count_params()
-                )
-                break
-    assert parts == {
-        "conv": 14_714_688,
-        "fc": 19_435_520,
-        "gru": 32_098_560,
-        "output": 770,
-    }
-
-
-def test_cudnn_gru_has_a_second_bias(models):
-    model = models.build(named("cnn_3rnn", gru="cudnn"))
-    assert model.count_params() == 66_251_842
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_output_shape_for_any_batch_and_time(models, name):
-    model = models.build(named(name, **SMALL))
-    for batch, time in [(1, 1), (2, 3)]:
-        assert model(inputs(batch, time)).shape == (batch, time, 2)
-    assert model.output.dtype == "float32"
-
-
-@pytest.mark.parametrize("gru", ["reset_before", "cudnn"])
-def test_masked_frames_have_no_effect_on_others(models, gru):
-    model = models.build(named("cnn_3rnn", gru=gru, **SMALL))
-    whole = inputs(2, 6)
-    whole["mask"][:, [2, 4, 5]] = False
-    other = inputs(2, 6, seed=1)
-    for name in ("frames", "landmarks"):
-        other[name][whole["mask"]] = whole[name][whole["mask"]]
-    other["mask"] = whole["mask"]
-    without = {name: x[:, [0, 1, 3]] for name, x in whole.items()}
-    expected = model(without).numpy()
-    for batch in (whole, other):
-        predicted = model(batch).numpy()[:, [0, 1, 3]]
-        np.testing.assert_allclose(predicted, expected, atol=1e-6)
-    # And a frame that counts does have an effect on later ones.
-    without["frames"][:, 0] //= 2
-    assert np.abs(model(without).numpy() - expected)[:, 2].max() > 1e-4
-
-
 def test_landmarks_reach_the_output_unless_left_out(models):
     batch = inputs(1, 2)
     moved = batch | {"landmarks": batch["landmarks"] + 9}
@@ -146,8 +246,18 @@ def test_landmarks_reach_the_output_unless_left_out(models):
     assert np.abs(model(batch) - model(moved)).max() > 1e-5
     bare = models.build(named("cnn_3rnn", landmarks=False, **SMALL))
     assert [tensor.name for tensor in bare.inputs] == ["frames", "mask"]
-    full = named("cnn_3rnn", landmarks=False)
-    assert models.build(full).count_params() == 66_249_538 - 136 * 4096
+
+
+def test_members_of_a_fusion_may_differ_in_landmarks(models):
+    member = Architecture(taps=("pool5", "fc"), **SMALL)
+    bare = dataclasses.replace(member, landmarks=False)
+    model = models.build(Fusion(members=(bare, member)))
+    assert len(model.inputs) == 3
+    batch = inputs(1, 2)
+    moved = batch | {"landmarks": batch["landmarks"] + 9}
+    assert np.abs(model(batch) - model(moved)).max() > 1e-5
+    model = models.build(Fusion(members=(bare, bare), by="fc"))
+    assert [tensor.name for tensor in model.inputs] == ["frames", "mask"]
 
 
 def test_inputs_are_normalised_inside(models):
@@ -176,3 +286,67 @@ def test_same_seed_same_weights(models):
 def test_any_tap_can_be_named(models, tap):
     architecture = Architecture(taps=(tap, "fc"), **SMALL)
     assert models.build(architecture)(inputs(1, 2)).shape == (1, 2, 2)
+
+
+def test_a_fusion_joins_what_the_rnns_of_its_members_give(models):
+    """Against the members built alone and the formula of its layer."""
+    from affwild_omg.nets import parts
+
+    fusion = named("model_fusion_fc", fusion_units=3, **SMALL)
+    model = models.build(fusion, seed=5)
+    weights = parts.named_weights(model)
+    features = []
+    for index, architecture in enumerate(fusion.members, start=1):
+        member = models.build(architecture, seed=9)
+        for name, weight in parts.named_weights(member).items():
+            if not name.startswith("output/"):
+                weight.assign(weights[f"member{index}/{name}"])
+        # An output that gives back what it is fed, column by column.
+        output = member.get_layer("output")
+        for unit in range(output.kernel.shape[0]):
+            kernel = np.zeros(output.kernel.shape, "f")
+            kernel[unit, 0] = 1
+            output.kernel.assign(kernel)
+            features.append(member(inputs(2, 3)).numpy()[..., 0])
+    x = np.stack(features, axis=-1)
+    assert x.shape[-1] == 6 + 18
+    hidden = np.maximum(
+        0, x @ weights["fusion_fc/kernel"] + weights["fusion_fc/bias"]
+    )
+    expected = hidden @ weights["output/kernel"] + weights["output/bias"]
+    np.testing.assert_allclose(model(inputs(2, 3)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "densenet121"])
+def test_backbones_compute_what_keras_applications_does(models, name):
+    import keras
+
+    from affwild_omg.nets import parts
+
+    make = {
+        "resnet50": keras.applications.ResNet50,
+        "densenet121": keras.applications.DenseNet121,
+    }[name]
+    source = make(include_top=False, weights=None, pooling="avg")
+    random = np.random.default_rng(0)
+    for weight in source.weights:  # moving statistics of 0 and 1 hide much
+        if "variance" in weight.path or "gamma" in weight.path:
+            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+        elif "kernel" not in weight.path:
+            weight.assign(random.uniform(-0.2, 0.2, weight.shape))
+    model = models.build(
+        Architecture(backbone=name, taps=("pool",), recurrence="none")
+    )
+    ours = parts.named_weights(model)
+    for weight in source.weights:
+        ours[weight.path].assign(weight)
+    features = keras.Model(model.inputs, model.get_layer("pool").output)
+    batch = inputs(1, 2)
+    expected = source((batch["frames"][0] - 128.0) / 128)
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(
+        features({k: batch[k] for k in ("frames", "mask")}),
+        expected,
+        rtol=1e-4,
+        atol=1e-6,
+    )

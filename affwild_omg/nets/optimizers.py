@@ -1,0 +1,40 @@
+"""The optimizer: Adam, with a learning rate for each part of a network."""
+
+from collections.abc import Mapping
+
+import keras
+
+from affwild_omg.nets import parts
+
+
+@keras.saving.register_keras_serializable("affwild_omg")
+class PartAdam(keras.optimizers.Adam):
+    """Adam whose learning rate depends on the part that a weight is in.
+
+    Scaling the gradients instead would do nothing: Adam divides by them.
+
+    Args:
+        learning_rate: of every part that `rates` does not name.
+        rates: {part: learning rate}, see `affwild_omg.nets.parts.PARTS`.
+    """
+
+    def __init__(self, learning_rate=1e-4, rates: Mapping = (), **kwargs):
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.rates = dict(rates)
+
+    def build(self, variables):
+        super().build(variables)
+        rates = [
+            self.rates.get(parts.part_of(variable.path.split("/")[0]))
+            for variable in variables
+        ]
+        self._rates = rates
+
+    def update_step(self, gradient, variable, learning_rate):
+        rate = self._rates[self._get_variable_index(variable)]
+        super().update_step(
+            gradient, variable, learning_rate if rate is None else rate
+        )
+
+    def get_config(self):
+        return super().get_config() | {"rates": self.rates}

@@ -1,0 +1,142 @@
+"""Every network of the paper, and its ablations, keeps the same promises."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from affwild_omg.architectures import BACKBONES, NETWORKS, Fusion, named
+from tests.nets.test_models import VARIANTS, inputs
+
+NAMES = [*NETWORKS, *VARIANTS]
+
+
+def small(name):
+    """Returns a network of few parameters and the same topology."""
+    row, overrides, _ = VARIANTS.get(name, (name, {}, None))
+    network = NETWORKS[row].architecture
+    sizes = {"units": 6, "fc_units": 24}
+    backbone = overrides.get("backbone", getattr(network, "backbone", None))
+    if backbone is None or BACKBONES[backbone].scalable:
+        sizes |= {"width": 0.05, "fc_units": 400}
+    if isinstance(network, Fusion):
+        sizes["fusion_units"] = 5
+    return named(row, **sizes | overrides)
+
+
+@dataclasses.dataclass
+class Network:
+    """A built network, its card and what it says of some inputs."""
+
+    model: object
+    card: object
+    batch: dict
+    predictions: np.ndarray
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def network(tf, request):
+    from affwild_omg import model_files
+    from affwild_omg.nets import models
+
+    card = model_files.Card(
+        architecture=small(request.param), sequence_length=4
+    )
+    model = models.build(card.architecture, seed=1)
+    batch = inputs(2, 4)
+    batch["mask"][1, 2:] = False
+    taken = {tensor.name for tensor in model.inputs}
+    batch = {name: x for name, x in batch.items() if name in taken}
+    return Network(model, card, batch, model(batch).numpy())
+
+
+def test_output_for_any_batch_and_time(network):
+    targets = len(network.card.architecture.targets)
+    assert network.predictions.shape == (2, 4, targets)
+    assert network.model.output.dtype == "float32"
+    first = {name: x[:1, :3] for name, x in network.batch.items()}
+    predictions = network.model(first).numpy()
+    assert predictions.shape == (1, 3, targets)
+    # Batch and time are free, and do not matter.
+    np.testing.assert_allclose(
+        predictions, network.predictions[:1, :3], atol=1e-5
+    )
+
+
+def test_masked_frames_have_no_effect_on_others(network):
+    mask = network.batch["mask"].copy()
+    mask[:, 1] = False
+    kept = np.array([0, 2, 3])
+    without = {name: x[:, kept] for name, x in network.batch.items()}
+    expected = network.model(without).numpy()
+    noise = inputs(2, 4, seed=1)
+    other = {
+        name: np.where(mask.reshape(2, 4, *[1] * (x.ndim - 2)), x, noise[name])
+        for name, x in network.batch.items()
+    }
+    predictions = network.model(other | {"mask": mask}).numpy()
+    counts = mask[:, kept]
+    np.testing.assert_allclose(
+        predictions[:, kept][counts], expected[counts], atol=1e-5
+    )
+
+
+def test_a_step_changes_every_trainable_weight(tf, network):
+    import keras
+
+    from affwild_omg.nets import losses
+
+    model = keras.models.clone_model(network.model)
+    model.set_weights(network.model.get_weights())
+    before = [weight.numpy() for weight in model.trainable_weights]
+    labels = np.random.default_rng(3).uniform(-1, 1, network.predictions.shape)
+    with tf.GradientTape() as tape:
+        loss = losses.concordance_loss(
+            tf.constant(labels, tf.float32),
+            model(network.batch, training=True),
+            network.batch["mask"],
+        )
+    gradients = tape.gradient(loss, model.trainable_variables)
+    optimizer = keras.optimizers.Adam(0.01)
+    optimizer.apply_gradients(
+        zip(gradients, model.trainable_variables, strict=True)
+    )
+    unmoved = [
+        weight.path
+        for weight, value in zip(model.trainable_weights, before, strict=True)
+        if np.array_equal(weight, value)
+    ]
+    assert unmoved == []
+
+
+def test_a_model_file_gives_the_network_back(network, tmp_path):
+    from affwild_omg import model_files
+
+    path = tmp_path / "model.keras"
+    model_files.save_model(network.model, network.card, path)
+    model, card = model_files.load_model(path)
+    assert card == network.card
+    np.testing.assert_array_equal(model(network.batch), network.predictions)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [*NETWORKS, "cudnn", "averaged pool alone, on TF-Slim's ResNet-50"],
+    indirect=True,
+)
+def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
+    from affwild_omg import exporting, model_files
+
+    path = tmp_path / "model.keras"
+    model_files.save_model(network.model, network.card, path)
+    exporting.export(
+        exporting.Options(model=str(path), output=str(tmp_path / "saved"))
+    )
+    predictor = model_files.load_predictor(tmp_path / "saved")
+    assert predictor.card == network.card
+    landmarks = inputs(2, 4)["landmarks"]
+    np.testing.assert_allclose(
+        predictor.predict({"landmarks": landmarks} | network.batch),
+        network.predictions,
+        atol=1e-5,
+    )

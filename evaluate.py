@@ -13,7 +13,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "output",
     None,
-    "Folder for metrics.json, predictions.csv and pictures.",
+    "Folder for metrics.json, predictions.csv, labels.csv and pictures.",
     required=True,
 )
 flags.DEFINE_enum(

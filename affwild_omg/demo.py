@@ -48,6 +48,7 @@ def demonstrate(directory: pathlib.Path) -> None:
         model_files,
         predicting,
         preparing,
+        results,
         training,
     )
     from affwild_omg.corpora import demo as corpus
@@ -113,10 +114,7 @@ def demonstrate(directory: pathlib.Path) -> None:
             ".venv/bin/python evaluate.py",
             whole=_files(
                 place[scores],
-                evaluation.METRICS,
-                evaluation.PREDICTIONS,
-                evaluation.SCATTER,
-                evaluation.HISTOGRAMS,
+                *results.FILES,
             ),
             needs=run,
         )

@@ -1,4 +1,6 @@
-"""The one exception that users are meant to read."""
+"""The one exception that users are meant to read, and how it lists names."""
+
+from collections.abc import Sequence
 
 
 class UserError(ValueError):
@@ -7,3 +9,9 @@ class UserError(ValueError):
     The message says what is wrong, where, which rule it breaks and what to
     do about it. Command lines print it without a traceback and exit with 2.
     """
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Returns the first few of some names, for a message of one line."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + more

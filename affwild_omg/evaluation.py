@@ -1,9 +1,6 @@
 """Evaluation: a model and the records of a split become scored tables."""
 
-import csv
 import dataclasses
-import json
-import pathlib
 
 import numpy as np
 
@@ -14,15 +11,11 @@ from affwild_omg import (
     outputs,
     progress,
     protocol,
+    results,
 )
 from affwild_omg.data import pipeline, records
 from affwild_omg.errors import UserError
 from affwild_omg.scoring import aggregation
-
-METRICS = "metrics.json"
-PREDICTIONS = "predictions.csv"
-SCATTER = "scatter.png"
-HISTOGRAMS = "histograms.png"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +25,7 @@ class Options:
     Attributes:
         model: workdir, model file or SavedModel.
         records: folder that prepare wrote.
-        output: folder for metrics, predictions and pictures.
+        output: folder for metrics, predictions, labels and pictures.
         split: "train", "validation" or "test".
         estimate: "median" or "mean" of a sequence's frames.
         sequence_length: frames a window; 0 takes the model's own.
@@ -64,6 +57,9 @@ class Options:
 def evaluate(options: Options, *, overwrite: bool = False) -> dict:
     """Evaluates a model on a split.
 
+    Writes a results folder, see `affwild_omg.results`: the scores are those of
+    predictions.csv against labels.csv as they stand there.
+
     Args:
         options: what and where.
         overwrite: replace results that are there.
@@ -80,7 +76,7 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
         options.output,
         flag="--output",
         overwrite=overwrite,
-        owned=(METRICS, PREDICTIONS, SCATTER, HISTOGRAMS),
+        owned=results.FILES,
     ) as directory:
         part = records.read_manifest(options.records)["splits"].get(
             options.split
@@ -102,13 +98,18 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
             "sequence_length": sequence_length,
             "model": options.model,
         }
-        (directory / METRICS).write_text(
-            json.dumps(metrics, indent=2) + "\n", encoding="utf-8"
+        results.write(
+            directory,
+            results.Results(
+                keys=utterances.keys,
+                targets=predictor.targets,
+                predictions=utterances.predictions,
+                labels=utterances.labels,
+                metrics=metrics,
+            ),
+            scatter=drawing.scatter,
+            histograms=drawing.plane_histograms,
         )
-        _write_predictions(
-            directory / PREDICTIONS, utterances, predictor.targets
-        )
-        _draw(directory, utterances, predictor.targets, metrics)
     return metrics
 
 
@@ -142,39 +143,12 @@ def _predict(options, predictor, sequence_length):
     )
     columns = [architectures.TARGETS.index(name) for name in predictor.targets]
     with bar, records.reading(options.records, options.split):
-        return protocol.predict_utterances(
+        utterances = protocol.predict_utterances(
             predictor.predict, bar, columns, estimate=options.estimate
         )
-
-
-def _write_predictions(path, utterances, targets):
-    # Arousal before valence, as in the organisers' tables.
-    columns = [name for name in ("arousal", "valence") if name in targets]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["video", "utterance", *columns])
-        for key, row in zip(
-            utterances.keys, utterances.predictions, strict=True
-        ):
-            video, _, utterance = key.rpartition("/")
-            writer.writerow(
-                [
-                    video,
-                    utterance,
-                    *(f"{row[targets.index(name)]:.6f}" for name in columns),
-                ]
-            )
-
-
-def _draw(directory: pathlib.Path, utterances, targets, metrics):
-    labelled = np.isfinite(utterances.labels).all(axis=1)
-    if not labelled.any():
-        return
-    labels = utterances.labels[labelled]
-    predictions = utterances.predictions[labelled]
-    drawing.scatter(directory / SCATTER, labels, predictions, targets, metrics)
-    if targets == architectures.TARGETS:
-        drawing.plane_histograms(directory / HISTOGRAMS, labels, predictions)
+    return dataclasses.replace(
+        utterances, predictions=results.as_written(utterances.predictions)
+    )
 
 
 def table(metrics: dict) -> list[str]:

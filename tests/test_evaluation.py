@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from affwild_omg.errors import UserError
-from tests.conftest import FRAMES, make_clip, write_records_folder
+from affwild_omg.scoring import concordance
+from tests.conftest import FRAMES, clip_seed, make_clip, write_records_folder
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,9 @@ def options(evaluation, small_run, small_records, tmp_path):
     )
 
 
-def read_predictions(options):
+def read_table(options, name):
     """Returns {(video, utterance): [valence, arousal]}, checking the header."""
-    path = pathlib.Path(options.output, "predictions.csv")
+    path = pathlib.Path(options.output, name)
     with path.open(newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["video", "utterance", "arousal", "valence"]
@@ -38,6 +39,10 @@ def read_predictions(options):
         (video, utterance): [float(valence), float(arousal)]
         for video, utterance, arousal, valence in rows
     }
+
+
+def read_predictions(options):
+    return read_table(options, "predictions.csv")
 
 
 def names(directory):
@@ -53,7 +58,7 @@ def by_hand(model, split, length, estimate):
     for video, lengths in FRAMES[split].items():
         for index, frames in enumerate(lengths):
             name = f"utterance_{2 * index + 1}.mp4"
-            clip = make_clip(video, name, frames, ord(video[0]) + index)
+            clip = make_clip(video, name, frames, clip_seed(video, index))
             estimates = []
             for start in range(0, frames, length):
                 window = slice(start, start + length)
@@ -119,6 +124,16 @@ def test_predictions_and_scores_by_another_way(
         }
     cccs = [metrics[target]["ccc"] for target in ("valence", "arousal")]
     assert metrics["mean_ccc"] == pytest.approx(np.mean(cccs))
+    truth = read_table(options, "labels.csv")
+    assert list(truth) == list(expected)
+    for key, values in labels.items():
+        np.testing.assert_allclose(truth[key], values, atol=1e-7)
+    for column, target in enumerate(("valence", "arousal")):
+        ccc = concordance.concordance(
+            [row[column] for row in truth.values()],
+            [row[column] for row in found.values()],
+        )
+        assert ccc == pytest.approx(metrics[target]["ccc"], abs=1e-7)
     facts = {
         "utterances": 3,
         "coverage": 0.75,
@@ -172,6 +187,7 @@ def test_pictures_are_drawn_and_old_ones_go(evaluation, options, tmp_path):
     metrics = evaluation.evaluate(options)
     assert names(options.output) == [
         "histograms.png",
+        "labels.csv",
         "metrics.json",
         "predictions.csv",
         "scatter.png",
@@ -198,6 +214,29 @@ def test_pictures_are_drawn_and_old_ones_go(evaluation, options, tmp_path):
     ]
 
 
+def test_labels_are_those_of_labelled_utterances_alone(
+    tf, evaluation, options, small_records, tmp_path
+):
+    from affwild_omg.data import records
+
+    folder = shutil.copytree(small_records, tmp_path / "mixed")
+    clips = [
+        make_clip("eve", "utterance_1.mp4", 8, seed=1),
+        make_clip("eve", "utterance_3.mp4", 3, seed=2, valence=[]),
+    ]
+    records.write_records(folder / "test" / "eve.tfrecord", clips)
+    options = dataclasses.replace(options, records=str(folder), split="test")
+    metrics = evaluation.evaluate(options)
+    assert metrics["utterances"] == 1
+    assert len(read_predictions(options)) == 2
+    assert read_table(options, "labels.csv") == {
+        ("eve", "utterance_1.mp4"): [
+            pytest.approx(clips[0].valence[0]),
+            pytest.approx(clips[0].arousal[0]),
+        ]
+    }
+
+
 def without_faces(tf, small_records, folder, blind):
     """Copies the small records, with some test clips made faceless."""
     from affwild_omg.data import records
@@ -208,7 +247,7 @@ def without_faces(tf, small_records, folder, blind):
             "eve",
             f"utterance_{2 * index + 1}.mp4",
             frames,
-            seed=ord("e") + index,
+            seed=clip_seed("eve", index),
             **({"face": np.zeros(frames, bool)} if index in blind else {}),
         )
         for index, frames in enumerate(FRAMES["test"]["eve"])

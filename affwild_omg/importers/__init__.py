@@ -1,0 +1,1 @@
+"""Importers: weight files from elsewhere, as arrays that fit our networks."""

@@ -2,7 +2,8 @@
 
 A workdir holds `best.keras` and `last.keras` (the second with the optimizer's
 state), `history.json`, `flags.cfg` (a flagfile that starts the same run
-again) and TensorBoard's event files.
+again), TensorBoard's event files, and `initialisation.json` where weights were
+taken from elsewhere: which, what was left there and what stayed fresh.
 """
 
 import contextlib
@@ -12,20 +13,40 @@ import json
 import math
 import pathlib
 import time
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from affwild_omg import architectures, model_files, outputs, progress, protocol
+from affwild_omg import (
+    architectures,
+    model_files,
+    outputs,
+    progress,
+    protocol,
+    transfer,
+)
 from affwild_omg.data import pipeline, records
 from affwild_omg.errors import UserError
-from affwild_omg.nets import losses, models
+from affwild_omg.nets import losses, models, optimizers, parts
 
 HISTORY = "history.json"
 FLAGFILE = "flags.cfg"
 EVENTS = "tensorboard"
+INITIALISATION = "initialisation.json"
+
+# Options that replace fields of the named architecture.
+OVERRIDES = tuple(
+    field.name for field in dataclasses.fields(architectures.Architecture)
+) + ("fusion_units",)
+# What `Options.train` trains, in parts of the network.
+TRAINED = {
+    "all": parts.PARTS,
+    "head": ("fc", "rnn", "output"),
+    "output": ("output",),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,11 +57,23 @@ class Options:
         records: folder that prepare wrote, with train and validation.
         workdir: where the run goes.
         architecture: a name in `affwild_omg.architectures.NETWORKS`.
-        width: fraction of the channels, in (0, 1].
-        units: units of each GRU layer; 0 leaves the architecture's.
+        members: of a fusion, other networks than its own: names, or workdirs
+            or model files, which bring their weights.
+        backbone, taps, recurrence, units, depth, fc_units, landmarks,
+            landmark_units, head_units, targets, gru, fc_dropout, rnn_dropout,
+            width, fusion_units: replace the network's, see
+            `affwild_omg.architectures`; None leaves them.
+        init_from: workdir, model file or weight file whose weights the
+            network starts from, where they fit.
+        init_strict: refuse to start unless all of them fit.
+        train: what is trained: "all"; "head", all but the convolutions (the
+            paper's fixed CNN, section 5.2); or "output", only what is above
+            the RNNs, and of a fusion above its members.
         sequence_length: frames a window (the paper: 80).
         batch_size: windows a step, over all replicas (the paper: 4).
         learning_rate: Adam's (the paper: 1e-4 or 1e-5 end to end).
+        part_learning_rates: "part=rate" for parts that take another, see
+            `affwild_omg.nets.parts.PARTS`.
         epochs: passes over the training split, at most.
         patience: epochs without a better validation CCC before the run
             stops; 0 never stops early.
@@ -55,11 +88,29 @@ class Options:
     records: str
     workdir: str
     architecture: str = "cnn_3rnn"
-    width: float = 1.0
-    units: int = 0
+    members: Sequence[str] | None = None
+    backbone: str | None = None
+    taps: Sequence[str] | None = None
+    recurrence: str | None = None
+    units: int | None = None
+    depth: int | None = None
+    fc_units: int | None = None
+    landmarks: bool | None = None
+    landmark_units: int | None = None
+    head_units: int | None = None
+    targets: Sequence[str] | None = None
+    gru: str | None = None
+    fc_dropout: float | None = None
+    rnn_dropout: float | None = None
+    width: float | None = None
+    fusion_units: int | None = None
+    init_from: str | None = None
+    init_strict: bool = False
+    train: str = "all"
     sequence_length: int = 80
     batch_size: int = 4
     learning_rate: float = 1e-4
+    part_learning_rates: Sequence[str] | None = None
     epochs: int = 50
     patience: int = 10
     loss_level: str = "sequence"
@@ -72,7 +123,6 @@ class Options:
             ("batch_size", 2 if self.loss_level == "sequence" else 1),
             ("epochs", 1),
             ("patience", 0),
-            ("units", 0),
         ):
             if getattr(self, name) < least:
                 why = (
@@ -90,23 +140,70 @@ class Options:
             raise UserError(
                 f"--learning_rate must be above 0, not {self.learning_rate}"
             )
-        if self.loss_level not in ("sequence", "frame"):
-            raise UserError(
-                "--loss_level must be sequence or frame, not "
-                f"{self.loss_level!r}"
-            )
+        for name, values in (
+            ("loss_level", ("sequence", "frame")),
+            ("train", tuple(TRAINED)),
+        ):
+            if getattr(self, name) not in values:
+                raise UserError(
+                    f"--{name} must be {' or '.join(values)}, not "
+                    f"{getattr(self, name)!r}"
+                )
+        if self.init_strict and not self.init_from:
+            raise UserError("--init_strict says nothing without --init_from")
+        self.rates()  # raises
+
+    def rates(self) -> dict[str, float]:
+        """Returns `part_learning_rates` as {part: rate}.
+
+        Raises:
+            UserError: one of them is no "part=rate", or not for this run.
+        """
+        rates = {}
+        for text in self.part_learning_rates or ():
+            part, _, number = text.partition("=")
+            try:
+                rate = float(number)
+            except ValueError:
+                rate = math.nan
+            if part not in parts.PARTS or not 0 < rate < math.inf:
+                raise UserError(
+                    "--part_learning_rates must be like cnn=1e-5, with a part "
+                    f"out of {', '.join(parts.PARTS)} and a rate above 0, not "
+                    f"{text!r}"
+                )
+            if part in rates:
+                raise UserError(f"--part_learning_rates gives {part} twice")
+            if part not in TRAINED[self.train]:
+                raise UserError(
+                    f"--part_learning_rates gives a rate to {part}, which "
+                    f"--train={self.train} leaves fixed"
+                )
+            rates[part] = rate
+        return rates
 
     def card(self) -> model_files.Card:
         """Returns the card of the network that these options name.
 
         Raises:
-            UserError: there is no such network.
+            UserError: there is no such network, or a field of it is outside
+                its vocabulary or range.
         """
-        overrides = {"width": self.width}
-        if self.units:
-            overrides["units"] = self.units
+        overrides = {
+            name: getattr(self, name)
+            for name in OVERRIDES
+            if getattr(self, name) is not None
+        }
+        members = [
+            name
+            if name in architectures.NETWORKS
+            else model_files.read_card(name, flag="--members").architecture
+            for name in self.members or ()
+        ]
         return model_files.Card(
-            architecture=architectures.named(self.architecture, **overrides),
+            architecture=architectures.named(
+                self.architecture, members=members, **overrides
+            ),
             sequence_length=self.sequence_length,
         )
 
@@ -115,8 +212,12 @@ class Options:
         lines = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if value is None:
+                continue
             if isinstance(value, bool):
                 value = str(value).lower()
+            elif not isinstance(value, str | int | float):
+                value = ",".join(value)
             lines.append(f"--{field.name}={value}\n")
         return "".join(lines)
 
@@ -145,7 +246,6 @@ def train(
         UserError: the options or the records can't be used, or the workdir
             is not empty and neither `overwrite` nor `resume` is set.
     """
-    card = options.card()
     for split in ("train", "validation"):
         records.require_labels(options.records, split)
     strategy = strategy or default_strategy()
@@ -157,7 +257,10 @@ def train(
     workdir = pathlib.Path(options.workdir)
     if resume:
         _check_resumable(workdir, options)
+        # The members of a fusion may be gone since.
+        card = model_files.read_card(workdir, flag="--workdir")
     else:
+        card = options.card()
         outputs.check_output(workdir, flag="--workdir", overwrite=overwrite)
     remove_workdir = outputs.make_folder(workdir)
     try:
@@ -169,8 +272,8 @@ def train(
             )
         raise UserError(
             f"out of memory with --batch_size={options.batch_size} "
-            f"--sequence_length={options.sequence_length} "
-            f"--width={options.width:g}; make one of them smaller"
+            f"--sequence_length={options.sequence_length}; make one of them, "
+            "or the network by --width, smaller"
         ) from error
     finally:
         remove_workdir()  # if nothing came to lie in it
@@ -204,27 +307,77 @@ class _Run:
                 for split in self.labels
             }
         self.history = []
+        self.initialisation = []  # reports of what was taken from where
         self.events = None  # TensorBoard's, once there is something to tell
         with strategy.scope():
+            self.model = models.build(card.architecture, options.seed)
+            if not resume:
+                self._initialise()
+            self._fix_parts()
+            rates = options.rates()
+            self.optimizer = (
+                optimizers.PartAdam(options.learning_rate, rates=rates)
+                if rates
+                else keras.optimizers.Adam(options.learning_rate)
+            )
+            self.optimizer.build(self.model.trainable_variables)
+            # Only so that the model file holds the optimizer's state.
+            self.model.compile(optimizer=self.optimizer)
             if resume:
-                self.model, _ = model_files.load_model(
+                model_files.load_weights(
+                    self.model,
                     self.workdir / model_files.LAST,
                     flag="--workdir",
-                    with_optimizer=True,
                 )
-                self.optimizer = self.model.optimizer
                 self.history = json.loads(
                     (self.workdir / HISTORY).read_text(encoding="utf-8")
                 )["epochs"]
-            else:
-                self.model = models.build(card.architecture, options.seed)
-                self._start_at_label_means()
-                self.optimizer = keras.optimizers.Adam(options.learning_rate)
-                # Only so that the model file holds the optimizer's state.
-                self.model.compile(optimizer=self.optimizer)
-            self.optimizer.build(self.model.trainable_variables)
         self.predictor = model_files.keras_predictor(self.model, card)
         self.train_step = tf.function(self._train_step)
+
+    def _initialise(self):
+        """Takes weights from where the options say."""
+        for index, member in enumerate(self.options.members or (), start=1):
+            if member not in architectures.NETWORKS:
+                self._take(member, "--members", member=f"member{index}")
+        if self.options.init_from:
+            self._take(
+                self.options.init_from,
+                "--init_from",
+                strict=self.options.init_strict,
+            )
+        if not any(
+            "output/bias" in report.taken for report in self.initialisation
+        ):
+            self._start_at_label_means()
+
+    def _take(self, path, flag, **how):
+        source = transfer.read(path, flag=flag)
+        try:
+            report = transfer.take(
+                self.model, self.card.architecture, source, **how
+            )
+        except UserError as error:
+            raise UserError(f"{flag}: {error}") from error
+        self.initialisation.append(report)
+        for line in report.lines():
+            logging.info("%s", line)
+
+    def _fix_parts(self):
+        """Fixes what `Options.train` does not train."""
+        trained = TRAINED[self.options.train]
+        there = set()
+        for layer in parts.layers(self.model):
+            if layer.weights:
+                there.add(parts.part_of(layer.name))
+                layer.trainable = parts.part_of(layer.name) in trained
+        for part in self.options.rates():
+            if part not in there:
+                raise UserError(
+                    f"--part_learning_rates gives a rate to {part}, which "
+                    f"{self.options.architecture} does not have; it has "
+                    f"{', '.join(x for x in parts.PARTS if x in there)}"
+                )
 
     def _start_at_label_means(self):
         """Sets the output's bias to the mean of the training labels.
@@ -242,10 +395,10 @@ class _Run:
     def fit(self):
         if not self.history:
             logging.info(
-                "%s, width %g: %s parameters, %d replica(s)",
+                "%s: %s parameters, %s of them trained, %d replica(s)",
                 self.options.architecture,
-                self.options.width,
                 f"{self.model.count_params():,}",
+                f"{_size(self.model.trainable_variables):,}",
                 self.strategy.num_replicas_in_sync,
             )
         while not self._done():
@@ -333,7 +486,7 @@ class _Run:
         }
 
     def _seed_dropout(self, seed):
-        for index, layer in enumerate(self.model.layers):
+        for index, layer in enumerate(parts.layers(self.model)):
             if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 state = layer.seed_generator.state
                 state.assign(np.array([seed % 2**32, index], state.dtype))
@@ -435,9 +588,19 @@ class _Run:
             include_optimizer=True,
         )
         outputs.write_text(self.workdir / FLAGFILE, self.options.to_flagfile())
+        if self.initialisation:
+            reports = [dataclasses.asdict(one) for one in self.initialisation]
+            outputs.write_text(
+                self.workdir / INITIALISATION,
+                json.dumps(reports, indent=2) + "\n",
+            )
         outputs.write_text(
             self.workdir / HISTORY, json.dumps(summary, indent=2) + "\n"
         )
+
+
+def _size(variables):
+    return sum(math.prod(variable.shape) for variable in variables)
 
 
 def _permuted(labels, seed):
@@ -465,9 +628,9 @@ def _check_resumable(workdir, options):
     )
     free = ("--epochs", "--patience", "--workdir", "--records")
     changed = [
-        f"{flag}={before.get(flag)} became {flag}={value}"
-        for flag, value in now.items()
-        if before.get(flag) != value and flag not in free
+        f"{_flag(flag, before)} became {_flag(flag, now)}"
+        for flag in before | now
+        if before.get(flag) != now.get(flag) and flag not in free
     ]
     if changed:
         raise UserError(
@@ -477,8 +640,18 @@ def _check_resumable(workdir, options):
         )
 
 
+def _flag(flag, flags):
+    return f"{flag}={flags[flag]}" if flag in flags else f"no {flag}"
+
+
 def _forget_run(workdir):
-    for name in (model_files.BEST, model_files.LAST, HISTORY, FLAGFILE):
+    for name in (
+        model_files.BEST,
+        model_files.LAST,
+        HISTORY,
+        FLAGFILE,
+        INITIALISATION,
+    ):
         (workdir / name).unlink(missing_ok=True)
     events = workdir / EVENTS
     for file in events.glob("events.out.tfevents.*"):

@@ -8,13 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 
+import numpy as np
 import pytest
 from absl import flags, logging
 
 from affwild_omg import cli, progress
+from affwild_omg.architectures import VGG_BLOCKS, VGG_CONVS
 from affwild_omg.errors import UserError
 from tests.conftest import make_clip, write_records_folder
+from tests.test_results import write_folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOORWAYS = {
@@ -23,7 +27,9 @@ DOORWAYS = {
     "export": "export.py",
     "prepare": "affwild_omg/prepare.py",
     "predict": "affwild_omg/predict.py",
+    "fuse": "affwild_omg/fuse.py",
     "demo": "affwild_omg/demo.py",
+    "tf1": "affwild_omg/importers/tf1.py",
 }
 HEAVY = {
     "cv2",
@@ -44,13 +50,19 @@ def open_doorway(monkeypatch):
     defined = flags.FlagValues()
     defined.append_flag_values(own)  # absl's own, such as --verbosity
     monkeypatch.setattr(flags, "FLAGS", defined)
-    for kind in ("string", "integer", "float", "bool", "enum"):
+    for kind in ("string", "integer", "float", "bool", "enum", "list"):
         define = getattr(flags, f"DEFINE_{kind}")
 
         def with_values(*arguments, define=define, **settings):
             return define(*arguments, flag_values=defined, **settings)
 
         monkeypatch.setattr(flags, f"DEFINE_{kind}", with_values)
+    validator = flags.register_multi_flags_validator
+
+    def validate(*arguments, **settings):
+        return validator(*arguments, flag_values=defined, **settings)
+
+    monkeypatch.setattr(flags, "register_multi_flags_validator", validate)
     yield lambda name: runpy.run_path(str(ROOT / DOORWAYS[name]))
     defined.unparse_flags()
     logging.set_verbosity(verbosity)
@@ -130,10 +142,12 @@ def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
     from affwild_omg import (
         evaluation,
         exporting,
+        fusing,
         predicting,
         preparing,
         training,
     )
+    from affwild_omg.importers import tf1_checkpoint
 
     options = {
         "train": training.Options,
@@ -141,11 +155,15 @@ def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
         "export": exporting.Options,
         "prepare": preparing.Options,
         "predict": predicting.Options,
+        "fuse": fusing.Options,
+        "tf1": tf1_checkpoint.Options,
     }[name]
     before = set(flags.FLAGS)
     open_doorway(name)
     fields = {field.name: field for field in dataclasses.fields(options)}
-    extra = {"overwrite", "resume"} if name == "train" else {"overwrite"}
+    extra = {"overwrite"}
+    if name == "train":
+        extra |= {"resume", "list_architectures"}
     assert set(flags.FLAGS) - before == fields.keys() | extra
     for field in fields.values():
         flag = flags.FLAGS[field.name]
@@ -156,13 +174,30 @@ def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
             assert type(flag.default) is type(field.default)
 
 
-def test_the_networks_that_help_names_are_all_there_are(open_doorway):
+def test_all_networks_are_listed_with_nothing_else_given(call):
     from affwild_omg.architectures import NETWORKS
 
-    open_doorway("train")
-    text = flags.FLAGS["architecture"].help
-    names = text.removeprefix("Network: ").removesuffix(".")
-    assert names.replace(" or ", ", ").split(", ") == list(NETWORKS)
+    code, out, err = call("train", "--list_architectures")
+    assert (code, err) == (0, "")
+    header, *rows = out.splitlines()
+    assert header.split()[:5] == [
+        "name",
+        "backbone",
+        "taps",
+        "recurrence",
+        "parameters",
+    ]
+    assert [row.split()[0] for row in rows] == list(NETWORKS)
+    (row,) = [row for row in rows if row.startswith("cnn_3rnn ")]
+    for cell in (
+        "vgg_face",
+        "pool2, pool5, fc",
+        "3 GRU stacks",
+        "66,249,538",
+        "0.472 0.329 0.401",
+        "tables 3 and 5",
+    ):
+        assert cell in row
 
 
 @pytest.mark.parametrize("name", DOORWAYS)
@@ -196,6 +231,10 @@ def test_every_flag_is_explained(open_doorway, name):
             ["--width=half"],
         ),
         (["train", "--flagfile=nowhere.cfg"], ["nowhere.cfg"]),
+        (
+            ["fuse", "--test=t,u"],
+            ["--validation is missing", "--output is missing"],
+        ),
     ],
 )
 def test_wrong_flags_are_told_in_a_line(call, arguments, words):
@@ -218,6 +257,7 @@ def shelf(small_run, small_records, small_saved_model, tmp_path_factory):
     (shelf / "text.keras").write_text("this is no model")
     model = (workdir / "best.keras").read_bytes()
     (shelf / "half.keras").write_bytes(model[: len(model) // 2])
+    _write_uni_task(workdir / "best.keras", shelf / "uni.keras")
     (shelf / "unfinished").mkdir()
     (shelf / "unfinished" / "flags.cfg").touch()
     shutil.copytree(small_saved_model, shelf / "broken_saved")
@@ -254,7 +294,57 @@ def shelf(small_run, small_records, small_saved_model, tmp_path_factory):
             [make_clip("eve", "u", 2, 0)],
         )
     write_records_folder(shelf / "bare", valence=[], arousal=[])
+    _write_vgg_face(shelf / "fitting.npz", lambda size: round(0.03 * size))
+    _write_vgg_face(shelf / "wide.npz", lambda size: 3)
+    _write_results(shelf)
     return shelf
+
+
+def _write_uni_task(model, path):
+    """Writes a model file whose card says that it predicts valence alone."""
+    with zipfile.ZipFile(model) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "card.json":
+                card = json.loads(content)
+                card["architecture"]["targets"] = ["valence"]
+                content = json.dumps(card)
+            new.writestr(name, content)
+
+
+def _write_vgg_face(path, channels):
+    """Writes VGG-Face's convolutions with so many channels each."""
+    arrays, inputs = {}, 3
+    sizes = [size for block in VGG_BLOCKS for size in block]
+    for name, size in zip(VGG_CONVS, sizes, strict=True):
+        outputs = channels(size)
+        arrays[f"{name}_W"] = np.zeros((3, 3, inputs, outputs), "f")
+        arrays[f"{name}_b"] = np.zeros(outputs, "f")
+        inputs = outputs
+    np.savez(path, **arrays)
+
+
+def _write_results(shelf):
+    """Writes the results of two runs, and some to be refused."""
+    header = "video,utterance,arousal,valence\n"
+    rows = "{0},u1,0.1,0.1\n{0},u2,0.2,0.2\n"
+    for name, split, video in (
+        ("val_a", "validation", "v"),
+        ("val_b", "validation", "v"),
+        ("test_a", "test", "t"),
+        ("test_b", "test", "t"),
+        ("test_of_others", "test", "o"),
+    ):
+        text = header + rows.format(video)
+        write_folder(shelf / name, text, text, split=split)
+    text = header + rows.format("v")
+    bad = text.replace("0.2\n", "high\n")
+    write_folder(shelf / "val_text", bad, text, split="validation")
+    write_folder(shelf / "val_twice", text + "v,u1,0,0\n", text)
+    write_folder(shelf / "val_bare", text, split="validation")
+    turned = header + "v,u1,0.2,0.1\nv,u2,0.1,0.2\n"
+    for name in ("val_bad_a", "val_bad_b"):
+        write_folder(shelf / name, turned, text, split="validation")
 
 
 def shelved(directory):
@@ -303,6 +393,49 @@ def shelved(directory):
         ("train --width=0", ["width must be in (0, 1]"]),
         ("train --seed=-1", ["--seed must be in [0, 2^32), not -1"]),
         ("train --resume", ["holds no run"]),
+        ("train --taps=pool2,pool9", ["vgg_face, not 'pool9'"]),
+        ("train --taps=fc,fc", ["taps names one of them twice"]),
+        ("train --backbone=resnet50", ["resnet50, not 'pool2'"]),
+        ("train --members=vgg_face,cnn_1rnn", ["is for model_fusion_rnn"]),
+        (
+            "train --architecture=model_fusion_fc --members=workdir,nowhere",
+            ["--members=nowhere does not exist"],
+        ),
+        (
+            "train --architecture=model_fusion_fc --members=workdir,uni.keras",
+            ["must have the same targets", "valence, arousal against valence"],
+        ),
+        ("train --init_from=nowhere", ["--init_from=nowhere does not exist"]),
+        ("train --init_from=empty", ["--init_from=empty holds no best.keras"]),
+        ("train --init_from=text.mp4", ["no weight file", "give VGG-Face"]),
+        ("train --init_from=half.keras", ["--init_from=half.keras", "damaged"]),
+        (
+            "train --width=0.03 --init_from=wide.npz",
+            ["no weight of wide.npz", "3x3x3x3 there, 3x3x3x2 here"],
+        ),
+        (
+            "train --width=0.03 --init_from=fitting.npz --init_strict",
+            ["not every weight of fitting.npz", "pool2_gru1", "not there"],
+        ),
+        ("train --init_strict", ["nothing without --init_from"]),
+        ("tf1 --checkpoint=nowhere", ["nowhere: no such checkpoint"]),
+        ("tf1 --output=model.h5", ["--output=model.h5 must end in .keras"]),
+        ("tf1 --output=text.keras", ["--output=text.keras exists"]),
+        ("fuse --validation=val_a --test=test_a", ["1 run;", "two or more"]),
+        ("fuse --validation=val_a", ["1 folders and --test 2", "same order"]),
+        ("fuse --test=test_a,test_a", ["--test=test_a is the same folder"]),
+        ("fuse --test=test_a,", ["--test has an empty place"]),
+        ("fuse --output=val_a", ["is the same folder as --validation=val_a"]),
+        ("fuse --output=full", ["--output=full is not empty"]),
+        ("fuse --output=text.mp4/out", ["text.mp4/out", "another place"]),
+        ("fuse --test=test_a,nowhere", ["--test=nowhere is no folder"]),
+        ("fuse --test=test_a,empty", ["--test=empty holds no metrics.json"]),
+        ("fuse --test=test_a,test_of_others", ["lacks 2 (t/u1, t/u2)"]),
+        ("fuse --validation=val_a,val_text", ["line 3: valence 'high'"]),
+        ("fuse --validation=val_a,val_twice", ["line 4: v/u1", "in line 2"]),
+        ("fuse --validation=val_a,val_bare", ["holds no labels.csv"]),
+        ("fuse --validation=test_of_others,val_b", ["is of split test"]),
+        ("fuse --validation=val_bad_a,val_bad_b", ["CCC in arousal", "(-1)"]),
     ],
 )
 def test_bad_input_is_told_in_a_line(shelf, call, monkeypatch, line, words):
@@ -312,6 +445,8 @@ def test_bad_input_is_told_in_a_line(shelf, call, monkeypatch, line, words):
         "export": "--model=workdir --output=new/saved",
         "predict": "--model=workdir --video=text.mp4 --output=new/out",
         "train": "--records=records --workdir=new",
+        "tf1": "--checkpoint=text.mp4 --output=new.keras",
+        "fuse": "--validation=val_a,val_b --test=test_a,test_b --output=new",
     }
     monkeypatch.chdir(shelf)
     before = shelved(shelf)
@@ -426,3 +561,42 @@ def test_results_are_told_on_standard_output(shelf, call, tmp_path):
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert f"{metrics['arousal']['ccc']:.3f}" in out
     assert out.endswith(f"results in {tmp_path}/out\n")
+
+
+def test_fused_results_are_told_on_standard_output(
+    shelf, call, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(shelf)
+    code, out, _ = call(
+        "fuse",
+        "--validation=val_a,val_b",
+        "--test=test_a,test_b",
+        f"--output={tmp_path}/out",
+    )
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["CCC", "valence", "arousal", "mean"],
+        ["fused", "1.000", "1.000", "1.000"],
+        ["equal", "weights", "1.000", "1.000", "1.000"],
+        ["best", "single:", "test_a", "1.000", "1.000", "1.000"],
+        ["test_a", "1.000", "1.000", "1.000"],
+        ["test_b", "1.000", "1.000", "1.000"],
+        "2 labelled utterances of test, 2 runs fused".split(),
+        ["results", "in", f"{tmp_path}/out"],
+    ]
+
+
+def test_fusing_needs_no_network():
+    program = (
+        "import sys\n"
+        "from affwild_omg import fusing\n"
+        "print(*{'tensorflow', 'keras'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "\n")

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from affwild_omg.architectures import Architecture
 from affwild_omg.errors import UserError
 
 
@@ -151,9 +152,192 @@ def test_flagfile_holds_every_option(small_run):
     options, _ = small_run
     lines = pathlib.Path(options.workdir, "flags.cfg").read_text().splitlines()
     flags = dict(line.removeprefix("--").split("=", 1) for line in lines)
-    assert flags.keys() == dataclasses.asdict(options).keys()
+    given = {
+        name
+        for name, value in dataclasses.asdict(options).items()
+        if value is not None
+    }
+    assert flags.keys() == given
     assert flags["learning_rate"] == "0.001"
     assert flags["shuffle_labels"] == "false"
+    assert "taps" not in flags  # the network's own
+    options = dataclasses.replace(options, taps=("pool2", "fc"))
+    assert "--taps=pool2,fc\n" in options.to_flagfile()
+
+
+def test_overrides_make_the_network(training, small_run):
+    options = dataclasses.replace(
+        small_run[0],
+        architecture="cnn_2rnn_1fc",
+        taps=["conv3_1", "fc"],
+        landmark_units=5,
+        targets=["arousal"],
+        gru="cudnn",
+        depth=1,
+    )
+    assert options.card().architecture == Architecture(
+        taps=("conv3_1", "fc"),
+        width=0.03,
+        units=4,
+        landmark_units=5,
+        head_units=128,
+        targets=("arousal",),
+        gru="cudnn",
+        depth=1,
+    )
+
+
+def start(training, options):
+    """Returns a run that has not begun: its model as training starts."""
+    strategy = training.default_strategy()
+    return training._Run(options, options.card(), strategy, resume=False)
+
+
+def test_weights_come_from_an_earlier_run(training, small_run, tmp_path):
+    """CNN to CNN-RNN: what fits is taken, the rest starts anew."""
+    from affwild_omg.nets import parts
+
+    cnn = dataclasses.replace(
+        small_run[0],
+        workdir=str(tmp_path / "cnn"),
+        architecture="vgg_face",
+        epochs=1,
+    )
+    training.train(cnn)
+    options = dataclasses.replace(
+        small_run[0],
+        workdir=str(tmp_path / "rnn"),
+        init_from=cnn.workdir,
+        epochs=1,
+    )
+    weights = parts.named_weights(start(training, options).model)
+    from affwild_omg import model_files
+
+    model, _ = model_files.load_model(cnn.workdir)
+    source = parts.named_weights(model)
+    shared = [name for name in source if not name.startswith("output/")]
+    assert len(shared) == 28  # 13 convolutions and fc
+    for name in shared:
+        np.testing.assert_array_equal(weights[name], source[name])
+    # The output does not fit, so it starts at the mean label.
+    assert weights["output/kernel"].shape != source["output/kernel"].shape
+    training.train(options)
+    text = (tmp_path / "rnn" / "initialisation.json").read_text()
+    (report,) = json.loads(text)
+    assert report["taken"] == shared
+    assert set(report["left"]) == {"output/kernel", "output/bias"}
+    assert set(report["taken"]) | set(report["fresh"]) == set(weights)
+
+
+def test_the_output_is_taken_as_it_is(training, small_run, tmp_path):
+    """From corpus to corpus nothing is rescaled, nor is the bias moved."""
+    options = dataclasses.replace(
+        small_run[0],
+        workdir=str(tmp_path / "next"),
+        init_from=small_run[0].workdir,
+        init_strict=True,
+    )
+    assert_same_weights(
+        weights_of(small_run[0].workdir, "best.keras"),
+        start(training, options).model.weights,
+    )
+
+
+def test_members_of_a_fusion_bring_their_weights(training, small_run, tmp_path):
+    from affwild_omg.nets import parts
+
+    options = dataclasses.replace(
+        small_run[0],
+        workdir=str(tmp_path / "fusion"),
+        architecture="model_fusion_rnn",
+        members=[small_run[0].workdir, "cnn2_to_1rnn"],
+        fusion_units=3,
+        train="output",
+        epochs=2,
+    )
+    members = options.card().architecture.members
+    assert [member.recurrence for member in members] == ["per_tap", "joint"]
+    before = parts.named_weights(start(training, options).model)
+    before = {name: weight.numpy().copy() for name, weight in before.items()}
+    training.train(options)
+    from affwild_omg import model_files
+
+    model, card = model_files.load_model(options.workdir)
+    assert card.architecture.members == members
+    after = parts.named_weights(model)
+    own, _ = model_files.load_model(small_run[0].workdir)
+    for name, weight in parts.named_weights(own).items():
+        if not name.startswith("output/"):
+            np.testing.assert_array_equal(after[f"member1/{name}"], weight)
+    moved = {
+        name for name in after if not np.array_equal(after[name], before[name])
+    }
+    assert moved == {name for name in after if "member" not in name}
+    assert len(moved) == 5  # kernel, bias and recurrence; kernel and bias
+
+
+@pytest.mark.parametrize("trained", ["all", "head", "output"])
+def test_only_what_is_trained_moves(training, small_run, tmp_path, trained):
+    from affwild_omg.nets import parts
+
+    options = dataclasses.replace(
+        small_run[0], workdir=str(tmp_path), train=trained, batch_size=6
+    )
+    run = start(training, options)
+    before = [weight.numpy().copy() for weight in run.model.weights]
+    run._train_epoch(1)
+    moved = {
+        parts.part_of(weight.path.split("/")[0])
+        for weight, value in zip(run.model.weights, before, strict=True)
+        if not np.array_equal(weight, value)
+    }
+    assert moved == set(training.TRAINED[trained])
+
+
+def test_parts_have_their_learning_rates(training, small_run, tmp_path):
+    """Adam's first step is as long as the rate, whatever the gradient."""
+    from affwild_omg.nets import parts
+
+    options = dataclasses.replace(
+        small_run[0],
+        workdir=str(tmp_path),
+        batch_size=14,
+        learning_rate=1e-3,
+        part_learning_rates=["cnn=1e-5", "rnn=1e-2"],
+    )
+    run = start(training, options)
+    before = [weight.numpy().copy() for weight in run.model.weights]
+    run._train_epoch(1)
+    steps = dict.fromkeys(parts.PARTS, 0.0)
+    for weight, value in zip(run.model.weights, before, strict=True):
+        part = parts.part_of(weight.path.split("/")[0])
+        steps[part] = max(steps[part], np.abs(weight - value).max())
+    expected = {"cnn": 1e-5, "fc": 1e-3, "rnn": 1e-2, "output": 1e-3}
+    assert steps == pytest.approx(expected, rel=0.02)
+
+
+def test_a_resumed_run_keeps_its_parts_and_rates(training, small_run, tmp_path):
+    options = dataclasses.replace(
+        small_run[0],
+        workdir=str(tmp_path / "whole"),
+        train="head",
+        part_learning_rates=["fc=1e-4"],
+        epochs=2,
+    )
+    half = dataclasses.replace(options, workdir=str(tmp_path / "half"))
+    training.train(options)
+    training.train(dataclasses.replace(half, epochs=1))
+    training.train(half, resume=True)
+    assert_same_weights(
+        weights_of(options.workdir, "last.keras"),
+        weights_of(half.workdir, "last.keras"),
+    )
+
+
+def test_a_flag_that_was_left_out_is_a_change(training, small_run):
+    options = dataclasses.replace(small_run[0], units=None)
+    with pytest.raises(UserError, match="--units=4 became no --units"):
+        training.train(options, resume=True)
 
 
 def test_patience_stops_early(training, small_run, tmp_path):
@@ -244,11 +428,70 @@ def test_a_whole_run_works_on_two_replicas(tf, training, small_run, tmp_path):
         ({"seed": -1}, r"--seed must be in \[0, 2\^32\), not -1"),
         ({"learning_rate": 0.0}, "--learning_rate must be above 0"),
         ({"loss_level": "video"}, "--loss_level must be sequence or frame"),
+        ({"train": "rnn"}, "--train must be all or head or output"),
+        ({"init_strict": True}, "nothing without --init_from"),
+        ({"part_learning_rates": ["gru=1"]}, "like cnn=1e-5.*not 'gru=1'"),
+        ({"part_learning_rates": ["cnn=fast"]}, "not 'cnn=fast'"),
+        ({"part_learning_rates": ["cnn=0"]}, "a rate above 0, not 'cnn=0'"),
+        ({"part_learning_rates": ["fc=1", "fc=2"]}, "gives fc twice"),
+        (
+            {"train": "head", "part_learning_rates": ["cnn=1e-5"]},
+            "to cnn, which --train=head leaves fixed",
+        ),
     ],
 )
 def test_bad_options_are_named(small_run, change, message):
     with pytest.raises(UserError, match=message):
         dataclasses.replace(small_run[0], **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"taps": ["pool9"]}, "taps must be one of .*vgg_face, not 'pool9'"),
+        ({"taps": ["fc", "fc"]}, "taps names one of them twice"),
+        (
+            {"backbone": "resnet50", "taps": ["pool", "fc"]},
+            "width must be 1 with backbone resnet50",
+        ),
+        ({"members": ["cnn_1rnn"]}, "members is for model_fusion_rnn and"),
+        ({"fusion_units": 5}, "fusion_units is for model_fusion_rnn and"),
+        (
+            {"architecture": "model_fusion_fc", "members": ["cnn_1rnn"]},
+            "members must be two networks or more, not 1",
+        ),
+        (
+            {
+                "architecture": "model_fusion_fc",
+                "members": ["cnn_1rnn", "model_fusion_rnn"],
+            },
+            "one of them is a fusion",
+        ),
+        (
+            {
+                "architecture": "model_fusion_fc",
+                "members": ["cnn_1rnn", "nowhere"],
+            },
+            "--members=nowhere does not exist",
+        ),
+        (
+            {
+                "architecture": "vgg_face",
+                "part_learning_rates": ["rnn=1e-3"],
+            },
+            "to rnn, which vgg_face does not have; it has cnn, fc, output",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_are_refused(
+    training, small_run, tmp_path, change, message
+):
+    options = dataclasses.replace(
+        small_run[0], workdir=str(tmp_path / "run"), **change
+    )
+    with pytest.raises(UserError, match=message):
+        training.train(options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_earlier_run_is_not_overwritten(training, small_run):

@@ -1,9 +1,11 @@
+import dataclasses
+import json
 import zipfile
 
 import numpy as np
 import pytest
 
-from affwild_omg.architectures import named
+from affwild_omg.architectures import Architecture, named
 from affwild_omg.errors import UserError
 
 
@@ -73,6 +75,56 @@ def test_a_keras_file_from_elsewhere_is_refused(model_files, tmp_path):
     model.save(path)
     with pytest.raises(UserError, match="no model file of this project"):
         model_files.load_model(path)
+
+
+def test_no_code_of_a_file_runs(model_files, tmp_path):
+    """A config that names any function of Python is not even read."""
+    model, card = make(model_files)
+    path = tmp_path / "m.keras"
+    model_files.save_model(model, card, path)
+    harm = tmp_path / "harm"
+    config = {
+        "module": "builtins",
+        "class_name": "function",
+        "config": f"open({str(harm)!r}, 'w')",
+        "registered_name": "function",
+    }
+    other = tmp_path / "other.keras"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                content = json.dumps(config)
+            new.writestr(name, content)
+    loaded, _ = model_files.load_model(other)
+    for one, two in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not harm.exists()
+
+
+def test_a_card_of_another_network_is_found_out(model_files, tmp_path):
+    model, card = make(model_files)
+    path = tmp_path / "m.keras"
+    wider = dataclasses.replace(card.architecture, units=4)
+    model_files.save_model(
+        model, dataclasses.replace(card, architecture=wider), path
+    )
+    with pytest.raises(UserError, match="--model=.* is damaged or no model"):
+        model_files.load_model(path)
+
+
+def test_a_card_holds_a_fusion(model_files):
+    card = model_files.Card(
+        architecture=named(
+            "model_fusion_fc",
+            members=["cnn2_to_1rnn", Architecture(taps=("conv3_1",))],
+            fusion_units=9,
+            gru="cudnn",
+        ),
+        sequence_length=3,
+    )
+    assert model_files.Card.from_json(card.to_json()) == card
+    assert card.architecture.members[0].gru == "cudnn"
 
 
 def test_nothing_is_left_when_saving_fails(model_files, tmp_path, monkeypatch):

@@ -83,3 +83,38 @@ def test_fold_and_unfold_are_inverse(layers):
     assert folded.shape == (6, 4, 5)
     unfolded = layers.UnfoldTime()(folded, like=x)
     np.testing.assert_array_equal(unfolded, x.reshape(2, 3, 20))
+
+
+def test_statistics_leave_out_frames_that_do_not_count(tf):
+    from affwild_omg.nets import layers
+
+    random = np.random.default_rng(0)
+    frames = random.normal(3, 2, (5, 4, 4, 2)).astype("f")
+    valid = np.array([True, False, True, True, False])
+    layer = layers.FrameBatchNormalization(momentum=0.9, epsilon=1e-3)
+    outputs = layer(frames, valid, training=True)
+    kept = frames[valid]
+    mean, variance = kept.mean((0, 1, 2)), kept.var((0, 1, 2))
+    np.testing.assert_allclose(
+        outputs, (frames - mean) / np.sqrt(variance + 1e-3), atol=1e-5
+    )
+    np.testing.assert_allclose(layer.moving_mean, 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(
+        layer.moving_variance, 0.9 + 0.1 * variance, rtol=1e-5
+    )
+    # Out of training the frames have no say, whichever count.
+    np.testing.assert_array_equal(
+        layer(frames, valid), layer(frames, np.ones(5, bool))
+    )
+
+
+def test_fixed_statistics_stay(tf):
+    from affwild_omg.nets import layers
+
+    layer = layers.FrameBatchNormalization()
+    frames = np.random.default_rng(0).normal(3, 2, (2, 4, 4, 2)).astype("f")
+    layer(frames, np.ones(2, bool))
+    layer.trainable = False
+    layer(frames, np.ones(2, bool), training=True)
+    np.testing.assert_array_equal(layer.moving_mean, [0, 0])
+    np.testing.assert_array_equal(layer.moving_variance, [1, 1])

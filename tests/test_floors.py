@@ -23,7 +23,7 @@ FLOORS = [
     {"scoring", "faces", "corpora", "nets"},
     {"data", "model_files"},
     {"protocol", "drawing", "results", "importers"},
-    {"transfer"},
+    {"transfer", "training_options"},
     {
         "preparing",
         "training",

@@ -1,0 +1,217 @@
+"""What a training run is made of: train.py's flags, checked."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from affwild_omg import architectures, model_files
+from affwild_omg.errors import UserError
+from affwild_omg.nets import parts
+
+# Options that replace fields of the named architecture.
+OVERRIDES = tuple(
+    field.name for field in dataclasses.fields(architectures.Architecture)
+) + ("fusion_units",)
+# What `Options.train` trains, in parts of the network.
+TRAINED = {
+    "all": parts.PARTS,
+    "head": ("fc", "rnn", "output"),
+    "output": ("output",),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a training run is made of; train.py's flags, by the same names.
+
+    Attributes:
+        records: folder that prepare wrote, with train and validation.
+        workdir: where the run goes.
+        architecture: a name in `affwild_omg.architectures.NETWORKS`.
+        members: of a fusion, other networks than its own: names, or workdirs
+            or model files, which bring their weights.
+        backbone, taps, recurrence, units, depth, fc_units, landmarks,
+            landmark_units, head_units, targets, gru, fc_dropout, rnn_dropout,
+            width, fusion_units: replace the network's, see
+            `affwild_omg.architectures`; None leaves them.
+        init_from: workdir, model file or weight file whose weights the
+            network starts from, where they fit.
+        init_strict: refuse to start unless all of them fit.
+        train: what is trained: "all"; "head", all but the convolutions (the
+            paper's fixed CNN, section 5.2); or "output", only what is above
+            the RNNs, and of a fusion above its members.
+        sequence_length: frames a window (the paper: 80).
+        batch_size: windows a step, over all replicas (the paper: 4).
+        learning_rate: Adam's (the paper: 1e-4 or 1e-5 end to end).
+        part_learning_rates: "part=rate" for parts that take another, see
+            `affwild_omg.nets.parts.PARTS`.
+        epochs: passes over the training split, at most.
+        patience: epochs without a better validation CCC before the run
+            stops; 0 never stops early.
+        loss_level: "sequence" or "frame", see
+            `affwild_omg.nets.losses.concordance_loss`.
+        shuffle_labels: permutes the labels of train and of validation among
+            their utterances: a control that has nothing to learn.
+        seed: of the initial weights, the dropout, the order of the windows
+            and the permutation.
+    """
+
+    records: str
+    workdir: str
+    architecture: str = "cnn_3rnn"
+    members: Sequence[str] | None = None
+    backbone: str | None = None
+    taps: Sequence[str] | None = None
+    recurrence: str | None = None
+    units: int | None = None
+    depth: int | None = None
+    fc_units: int | None = None
+    landmarks: bool | None = None
+    landmark_units: int | None = None
+    head_units: int | None = None
+    targets: Sequence[str] | None = None
+    gru: str | None = None
+    fc_dropout: float | None = None
+    rnn_dropout: float | None = None
+    width: float | None = None
+    fusion_units: int | None = None
+    init_from: str | None = None
+    init_strict: bool = False
+    train: str = "all"
+    sequence_length: int = 80
+    batch_size: int = 4
+    learning_rate: float = 1e-4
+    part_learning_rates: Sequence[str] | None = None
+    epochs: int = 50
+    patience: int = 10
+    loss_level: str = "sequence"
+    shuffle_labels: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, least in (
+            ("sequence_length", 1),
+            ("batch_size", 2 if self.loss_level == "sequence" else 1),
+            ("epochs", 1),
+            ("patience", 0),
+        ):
+            if getattr(self, name) < least:
+                why = (
+                    " (CCC needs two sequences to compare)"
+                    if least == 2
+                    else ""
+                )
+                raise UserError(
+                    f"--{name} must be at least {least}{why}, not "
+                    f"{getattr(self, name)}"
+                )
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed must be in [0, 2^32), not {self.seed}")
+        if not 0 < self.learning_rate < math.inf:
+            raise UserError(
+                f"--learning_rate must be above 0, not {self.learning_rate}"
+            )
+        for name, values in (
+            ("loss_level", ("sequence", "frame")),
+            ("train", tuple(TRAINED)),
+        ):
+            if getattr(self, name) not in values:
+                raise UserError(
+                    f"--{name} must be {' or '.join(values)}, not "
+                    f"{getattr(self, name)!r}"
+                )
+        if self.init_strict and not self.init_from:
+            raise UserError("--init_strict says nothing without --init_from")
+        self.rates()  # raises
+
+    def rates(self) -> dict[str, float]:
+        """Returns `part_learning_rates` as {part: rate}.
+
+        Raises:
+            UserError: one of them is no "part=rate", or not for this run.
+        """
+        rates = {}
+        for text in self.part_learning_rates or ():
+            part, _, number = text.partition("=")
+            try:
+                rate = float(number)
+            except ValueError:
+                rate = math.nan
+            if part not in parts.PARTS or not 0 < rate < math.inf:
+                raise UserError(
+                    "--part_learning_rates must be like cnn=1e-5, with a part "
+                    f"out of {', '.join(parts.PARTS)} and a rate above 0, not "
+                    f"{text!r}"
+                )
+            if part in rates:
+                raise UserError(f"--part_learning_rates gives {part} twice")
+            if part not in TRAINED[self.train]:
+                raise UserError(
+                    f"--part_learning_rates gives a rate to {part}, which "
+                    f"--train={self.train} leaves fixed"
+                )
+            rates[part] = rate
+        return rates
+
+    def card(self) -> model_files.Card:
+        """Returns the card of the network that these options name.
+
+        Raises:
+            UserError: there is no such network, or a field of it is outside
+                its vocabulary or range.
+        """
+        overrides = {
+            name: getattr(self, name)
+            for name in OVERRIDES
+            if getattr(self, name) is not None
+        }
+        members = [
+            name
+            if name in architectures.NETWORKS
+            else model_files.read_card(name, flag="--members").architecture
+            for name in self.members or ()
+        ]
+        return model_files.Card(
+            architecture=architectures.named(
+                self.architecture, members=members, **overrides
+            ),
+            sequence_length=self.sequence_length,
+        )
+
+    def to_flagfile(self) -> str:
+        """Returns the text of a flagfile for train.py."""
+        lines = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            if isinstance(value, bool):
+                value = str(value).lower()
+            elif not isinstance(value, str | int | float):
+                value = ",".join(value)
+            lines.append(f"--{field.name}={value}\n")
+        return "".join(lines)
+
+    def differences(self, flagfile: str) -> list[str]:
+        """Returns how these options differ from those of a flagfile.
+
+        Left aside is what may differ when a run goes on: where things lie,
+        and when it ends.
+
+        Args:
+            flagfile: text that `to_flagfile` returned.
+        """
+        before, now = (
+            dict(line.split("=", 1) for line in text.splitlines())
+            for text in (flagfile, self.to_flagfile())
+        )
+        free = ("--epochs", "--patience", "--workdir", "--records")
+        return [
+            f"{_shown(flag, before)} became {_shown(flag, now)}"
+            for flag in before | now
+            if before.get(flag) != now.get(flag) and flag not in free
+        ]
+
+
+def _shown(flag, flags):
+    return f"{flag}={flags[flag]}" if flag in flags else f"no {flag}"

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from affwild_omg import architectures, cli
+from affwild_omg import architectures, cli, training_options
 
 flags.DEFINE_bool(
     "list_architectures", False, "Show the networks there are, and end."
@@ -137,10 +137,12 @@ def main():
     if flags.FLAGS.list_architectures:
         cli.show(*architectures.table())
         return
+    options = cli.options(training_options.Options)
+    options.network()  # tells what is wrong before TensorFlow takes its time
     from affwild_omg import training
 
     summary = training.train(
-        cli.options(training.Options),
+        options,
         overwrite=flags.FLAGS.overwrite,
         resume=flags.FLAGS.resume,
     )

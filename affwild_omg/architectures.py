@@ -7,9 +7,10 @@ either into a Keras model. Sections and tables are those of Kollias & Zafeiriou
 """
 
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
 
-from affwild_omg.errors import UserError
+from affwild_omg.errors import UserError, listed
 
 CROP_SIZE = 96  # pixels, section 4: "96x96x3"
 LANDMARKS = 68
@@ -27,6 +28,9 @@ VGG_CONVS = tuple(
     for block, channels in enumerate(VGG_BLOCKS, start=1)
     for conv in range(1, len(channels) + 1)
 )
+# Channels and units of ResNet-50's stages (He et al., 2016, table 1); a unit
+# gives four times the channels.
+RESNET_STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
 VGG_POOLS = tuple(f"pool{block}" for block in range(1, len(VGG_BLOCKS) + 1))
 
 
@@ -65,6 +69,9 @@ RECURRENCES = ("none", "joint", "per_tap")
 GRUS = ("reset_before", "cudnn")
 TARGETS = ("valence", "arousal")
 FUSIONS = ("rnn", "fc")
+# What can be trained, or fixed, on its own; `affwild_omg.nets.parts` says what
+# belongs to each.
+PARTS = ("cnn", "fc", "rnn", "output")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,6 +136,8 @@ class Architecture:
         _some_of("targets", self.targets, TARGETS)
         ordered = tuple(name for name in TARGETS if name in self.targets)
         object.__setattr__(self, "targets", ordered)
+        for field in dataclasses.fields(self):
+            _of_type(field, getattr(self, field.name))
         for name in ("units", "depth", "fc_units"):
             _at_least(name, getattr(self, name), 1)
         for name in ("landmark_units", "head_units"):
@@ -150,6 +159,14 @@ class Architecture:
                 f"landmark_units is {self.landmark_units}, but landmarks is "
                 "false; an encoder of landmarks needs them"
             )
+
+    def uses(self, field: str) -> bool:
+        """Tells whether a field has an effect on this network."""
+        if field in ("units", "depth", "gru", "rnn_dropout"):
+            return self.recurrence != "none"
+        if field in ("fc_units", "fc_dropout", "landmark_units"):
+            return "fc" in self.taps
+        return True
 
     @property
     def sees_landmarks(self) -> bool:
@@ -243,6 +260,18 @@ def _some_of(name, values, vocabulary, where=""):
         _one_of(name, value, vocabulary, where)
     if len(set(values)) < len(values):
         raise UserError(f"{name} names one of them twice: {', '.join(values)}")
+
+
+def _of_type(field, value):
+    """Checks numbers and truth values, which may come from a file."""
+    kinds = {int: (int,), float: (int, float), bool: (bool,)}.get(field.type)
+    if kinds and (
+        not isinstance(value, kinds)
+        or (isinstance(value, bool) and field.type is not bool)
+    ):
+        raise UserError(
+            f"{field.name} must be of type {field.type.__name__}, not {value!r}"
+        )
 
 
 def _at_least(name, value, least, meaning=""):
@@ -429,7 +458,12 @@ def named(
     Raises:
         UserError: there is no such network, or a field is out of range.
     """
-    _one_of("architecture", name, NETWORKS)
+    if name not in NETWORKS:
+        close = difflib.get_close_matches(name, NETWORKS, cutoff=0.3)
+        raise UserError(
+            "architecture must be a name that train.py --list_architectures "
+            f"shows{f', such as {listed(close)}' * bool(close)}, not {name!r}"
+        )
     network = NETWORKS[name].architecture
     if isinstance(network, Fusion):
         own = {
@@ -439,18 +473,27 @@ def named(
         }
         theirs = {k: v for k, v in overrides.items() if k != "fusion_units"}
         if not members:
-            members = [
-                dataclasses.replace(member, **theirs)
-                for member in network.members
+            members = network.members
+            changed = members = [
+                dataclasses.replace(member, **theirs) for member in members
             ]
-        return dataclasses.replace(
-            network,
-            members=[
-                named(member, **theirs) if isinstance(member, str) else member
+        else:
+            changed = [
+                named(member, **theirs)
                 for member in members
-            ],
-            **own,
-        )
+                if isinstance(member, str)
+            ]
+            fresh = iter(changed)
+            members = [
+                next(fresh) if isinstance(member, str) else member
+                for member in members
+            ]
+        for field in theirs.keys() - own.keys():
+            if not any(member.uses(field) for member in changed):
+                raise UserError(
+                    f"{field} changes no member of this fusion; leave it out"
+                )
+        return dataclasses.replace(network, members=members, **own)
     if members or "fusion_units" in overrides:
         fusions = [
             name
@@ -459,9 +502,48 @@ def named(
         ]
         raise UserError(
             f"{'members' if members else 'fusion_units'} is for "
-            f"{' and '.join(fusions)}; {name} is a single network"
+            f"{' and '.join(fusions)}; {name} is a single network: give "
+            f"--architecture={fusions[0]}, or leave it out"
         )
-    return dataclasses.replace(network, **overrides)
+    network = dataclasses.replace(network, **overrides)
+    for field in overrides:
+        if not network.uses(field):
+            raise UserError(
+                f"{field} changes nothing in {name} as it is here, with taps "
+                f"{', '.join(network.taps)} and recurrence "
+                f"{network.recurrence}; leave it out"
+            )
+    return network
+
+
+def as_flags(network: Architecture) -> str:
+    """Returns the flags by which train.py names this network.
+
+    They start from the row of `NETWORKS` that differs in the fewest fields.
+    """
+    rows = {
+        name: row.architecture
+        for name, row in NETWORKS.items()
+        if isinstance(row.architecture, Architecture)
+    }
+    changes = {
+        name: {
+            field.name: getattr(network, field.name)
+            for field in dataclasses.fields(network)
+            if network.uses(field.name)
+            and getattr(network, field.name) != getattr(row, field.name)
+        }
+        for name, row in rows.items()
+    }
+    name = min(changes, key=lambda name: len(changes[name]))
+    flags = [f"--architecture={name}"]
+    for field, value in changes[name].items():
+        if isinstance(value, tuple):
+            value = ",".join(value)
+        elif isinstance(value, bool):
+            value = str(value).lower()
+        flags.append(f"--{field}={value}")
+    return " ".join(flags)
 
 
 def table() -> list[str]:
@@ -511,7 +593,8 @@ def _described(network):
     stacks = {
         "none": "none",
         "joint": "1 GRU stack",
-        "per_tap": f"{len(network.taps)} GRU stacks",
+        "per_tap": f"{len(network.taps)} GRU stack"
+        + "s" * (len(network.taps) > 1),
     }[network.recurrence]
     if network.head_units:
         stacks += f", fc {network.head_units}"

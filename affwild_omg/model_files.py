@@ -55,11 +55,19 @@ class Card:
         """
         try:
             content = json.loads(text)
+            length = content["sequence_length"]
+            if not isinstance(length, int) or length < 1:
+                raise TypeError(f"sequence_length is {length!r}")
             return cls(
                 architecture=architectures.from_dict(content["architecture"]),
-                sequence_length=int(content["sequence_length"]),
+                sequence_length=length,
             )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (
+            KeyError,
+            TypeError,
+            json.JSONDecodeError,
+            RecursionError,
+        ) as error:
             raise UserError(f"its {CARD} is of another version: {error}") from (
                 error
             )
@@ -102,7 +110,7 @@ def load_model(
     """
     path = _model_file(pathlib.Path(path), flag)
     card = read_card(path, flag=flag)
-    model = models.build(card.architecture)
+    model = models.build(card.architecture, seed=None)
     load_weights(model, path, flag=flag)
     return model, card
 
@@ -129,6 +137,7 @@ def load_weights(
         TypeError,
         ValueError,
         OSError,
+        RuntimeError,  # what h5py makes of some damage
     ) as error:
         raise _damaged(path, flag) from error
 
@@ -149,15 +158,6 @@ def read_card(path: os.PathLike | str, *, flag: str = "--model") -> Card:
         raise _damaged(path, flag) from error
 
 
-def is_model_file(path: os.PathLike | str) -> bool:
-    """Tells whether the path is a `.keras` file of this project."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return CARD in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
 def _model_file(path, flag):
     """Returns the file that a workdir stands for, or the file itself."""
     if is_saved_model(path):
@@ -174,8 +174,7 @@ def _model_file(path, flag):
         return path / BEST
     if not path.exists():
         raise UserError(
-            f"{flag}={path} does not exist; give a workdir, a .keras file or "
-            "a SavedModel"
+            f"{flag}={path} does not exist; give a workdir or a .keras file"
         )
     if path.suffix != ".keras":
         raise UserError(
@@ -187,7 +186,8 @@ def _model_file(path, flag):
 
 def _damaged(path, flag):
     return UserError(
-        f"{flag}={path} is damaged or no model file of this project"
+        f"{flag}={path} is damaged or no model file of this project; give a "
+        "workdir or .keras file that train.py or an importer wrote whole"
     )
 
 
@@ -219,6 +219,11 @@ def load_predictor(
             this project.
     """
     path = pathlib.Path(path)
+    if not path.exists():
+        raise UserError(
+            f"{flag}={path} does not exist; give a workdir, a .keras file or "
+            "a SavedModel"
+        )
     if is_saved_model(path):
         return _load_saved_model(path, flag)
     model, card = load_model(path, flag=flag)
@@ -263,7 +268,7 @@ def _load_saved_model(path, flag):
     if card_path.is_file():
         try:
             card = Card.from_json(card_path.read_text(encoding="utf-8"))
-        except UserError as error:
+        except ValueError as error:  # a UserError, or no text
             raise UserError(f"{flag}={path}: {error}") from error
     targets = tuple(target for target in TARGETS if target in outputs)
 

@@ -76,7 +76,7 @@ def train(
         # The members of a fusion may be gone since.
         card = model_files.read_card(workdir, flag="--workdir")
     else:
-        card = options.card()
+        card = card_of(options)
         outputs.check_output(workdir, flag="--workdir", overwrite=overwrite)
     remove_workdir = outputs.make_folder(workdir)
     try:
@@ -93,6 +93,13 @@ def train(
         ) from error
     finally:
         remove_workdir()  # if nothing came to lie in it
+
+
+def card_of(options: Options) -> model_files.Card:
+    """Returns the card of the model that these options train."""
+    return model_files.Card(
+        architecture=options.network(), sequence_length=options.sequence_length
+    )
 
 
 def default_strategy() -> tf.distribute.Strategy:
@@ -153,9 +160,8 @@ class _Run:
 
     def _initialise(self):
         """Takes weights from where the options say."""
-        for index, member in enumerate(self.options.members or (), start=1):
-            if member not in architectures.NETWORKS:
-                self._take(member, "--members", member=f"member{index}")
+        for member, path in self.options.member_runs().items():
+            self._take(path, "--members", member=member)
         if self.options.init_from:
             self._take(
                 self.options.init_from,
@@ -192,7 +198,7 @@ class _Run:
                 raise UserError(
                     f"--part_learning_rates gives a rate to {part}, which "
                     f"{self.options.architecture} does not have; it has "
-                    f"{', '.join(x for x in parts.PARTS if x in there)}"
+                    f"{', '.join(x for x in architectures.PARTS if x in there)}"
                 )
 
     def _start_at_label_means(self):
@@ -212,7 +218,7 @@ class _Run:
         if not self.history:
             logging.info(
                 "%s: %s parameters, %s of them trained, %d replica(s)",
-                self.options.architecture,
+                self.options.described(),
                 f"{self.model.count_params():,}",
                 f"{_size(self.model.trainable_variables):,}",
                 self.strategy.num_replicas_in_sync,

@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+import pathlib
 from collections.abc import Sequence
 
-from affwild_omg import architectures, model_files
+from affwild_omg import architectures
+from affwild_omg.architectures import PARTS
 from affwild_omg.errors import UserError
-from affwild_omg.nets import parts
 
 # Options that replace fields of the named architecture.
 OVERRIDES = tuple(
@@ -14,7 +15,7 @@ OVERRIDES = tuple(
 ) + ("fusion_units",)
 # What `Options.train` trains, in parts of the network.
 TRAINED = {
-    "all": parts.PARTS,
+    "all": PARTS,
     "head": ("fc", "rnn", "output"),
     "output": ("output",),
 }
@@ -44,7 +45,7 @@ class Options:
         batch_size: windows a step, over all replicas (the paper: 4).
         learning_rate: Adam's (the paper: 1e-4 or 1e-5 end to end).
         part_learning_rates: "part=rate" for parts that take another, see
-            `affwild_omg.nets.parts.PARTS`.
+            `affwild_omg.nets.PARTS`.
         epochs: passes over the training split, at most.
         patience: epochs without a better validation CCC before the run
             stops; 0 never stops early.
@@ -122,7 +123,23 @@ class Options:
                 )
         if self.init_strict and not self.init_from:
             raise UserError("--init_strict says nothing without --init_from")
+        if self.members is not None and not self.members:
+            raise UserError("--members is empty; name two networks, or runs")
+        if self.init_from and self.member_runs():
+            raise UserError(
+                "--init_from and --members="
+                f"{', '.join(self.member_runs().values())} both bring weights; "
+                "give one of the two"
+            )
         self.rates()  # raises
+
+    def member_runs(self) -> dict[str, str]:
+        """Returns {"member1": path, ...} of those members that are runs."""
+        return {
+            f"member{index}": name
+            for index, name in enumerate(self.members or (), start=1)
+            if name not in architectures.NETWORKS
+        }
 
     def rates(self) -> dict[str, float]:
         """Returns `part_learning_rates` as {part: rate}.
@@ -137,10 +154,10 @@ class Options:
                 rate = float(number)
             except ValueError:
                 rate = math.nan
-            if part not in parts.PARTS or not 0 < rate < math.inf:
+            if part not in PARTS or not 0 < rate < math.inf:
                 raise UserError(
                     "--part_learning_rates must be like cnn=1e-5, with a part "
-                    f"out of {', '.join(parts.PARTS)} and a rate above 0, not "
+                    f"out of {', '.join(PARTS)} and a rate above 0, not "
                     f"{text!r}"
                 )
             if part in rates:
@@ -148,13 +165,14 @@ class Options:
             if part not in TRAINED[self.train]:
                 raise UserError(
                     f"--part_learning_rates gives a rate to {part}, which "
-                    f"--train={self.train} leaves fixed"
+                    f"--train={self.train} leaves fixed; leave it out or give "
+                    "--train=all"
                 )
             rates[part] = rate
         return rates
 
-    def card(self) -> model_files.Card:
-        """Returns the card of the network that these options name.
+    def network(self) -> architectures.Architecture | architectures.Fusion:
+        """Returns the network that these options name.
 
         Raises:
             UserError: there is no such network, or a field of it is outside
@@ -165,18 +183,21 @@ class Options:
             for name in OVERRIDES
             if getattr(self, name) is not None
         }
-        members = [
-            name
-            if name in architectures.NETWORKS
-            else model_files.read_card(name, flag="--members").architecture
-            for name in self.members or ()
-        ]
-        return model_files.Card(
-            architecture=architectures.named(
+        members = [_member(name) for name in self.members or ()]
+        try:
+            return architectures.named(
                 self.architecture, members=members, **overrides
-            ),
-            sequence_length=self.sequence_length,
-        )
+            )
+        except UserError as error:
+            # Its messages begin with a field, which here is a flag.
+            raise UserError(f"--{error}") from error
+
+    def described(self) -> str:
+        """Returns the network's name, and what differs from it, as flags."""
+        own = tuple(f"--{name}=" for name in ("members", *OVERRIDES))
+        flags = self.to_flagfile().splitlines()
+        given = [flag for flag in flags if flag.startswith(own)]
+        return " ".join([self.architecture, *given])
 
     def to_flagfile(self) -> str:
         """Returns the text of a flagfile for train.py."""
@@ -211,6 +232,21 @@ class Options:
             for flag in before | now
             if before.get(flag) != now.get(flag) and flag not in free
         ]
+
+
+def _member(name):
+    """Returns the name of a network, or the network of a run."""
+    if name in architectures.NETWORKS:
+        return name
+    if not pathlib.Path(name).exists():
+        raise UserError(
+            f"--members={name} does not exist: it is no workdir, no .keras "
+            "file and no name that --list_architectures shows"
+        )
+    # Heavy, and seldom needed: other flags are checked in no time.
+    from affwild_omg import model_files
+
+    return model_files.read_card(name, flag="--members").architecture
 
 
 def _shown(flag, flags):

@@ -18,6 +18,8 @@ from affwild_omg.errors import UserError
 from affwild_omg.importers import weight_files
 from affwild_omg.nets import parts
 
+ABSENT = "absent"  # why a weight was not taken: the other side lacks it
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
@@ -68,7 +70,7 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> Source:
         UserError: it is none of these, or damaged.
     """
     path = pathlib.Path(path)
-    if path.is_dir() or model_files.is_model_file(path):
+    if path.is_dir() or path.suffix == ".keras":
         model, card = model_files.load_model(path, flag=flag)
         return Source(
             description=str(path),
@@ -96,11 +98,11 @@ def take(
 ) -> Report:
     """Gives the model every weight of the source that fits it.
 
-    A weight fits another of the same name and shape, if its rows and columns
-    mean the same: one of a convolutional network the same backbone, one that
-    is fed several taps the same taps in the same order, one that gives the
-    targets the same targets. What a single network offers is offered to every
-    member of a fusion.
+    A weight fits another of the same name and shape. A layer is taken whole
+    or not at all, and only if it is fed, and gives, the same there as here:
+    features of the same backbone, the same taps in the same order, the same
+    form of landmarks, the same targets. What a single network offers is
+    offered to every member of a fusion.
 
     Args:
         model: built from the architecture; changed only if nothing is raised.
@@ -113,29 +115,34 @@ def take(
         UserError: nothing fits, or with `strict` not everything.
     """
     assignments, fresh, left = [], {}, {}
-    for name, weight in parts.named_weights(model).items():
-        place, plain = _split(name)
+    offers = _by_layer(source.weights)
+    for layer, weights in _by_layer(parts.named_weights(model)).items():
+        place, plain = _split(layer)
         if member and place != f"{member}/":
             continue
-        origin = name if name in source.weights else plain
-        values = source.weights.get(origin)
-        if values is None:
-            fresh[name] = "not there"
-            continue
-        there, here = _shape(values.shape), _shape(weight.shape)
-        if there == here:
-            there = _meaning(origin, source.architecture)
-            here = _meaning(name, architecture)
-        if there == here:
-            assignments.append((name, origin, weight, values))
+        origin = layer if layer in offers else plain
+        offer = offers.get(origin)
+        if offer is None:
+            reason = ABSENT
         else:
-            fresh[name] = left[origin] = f"{there} there, {here} here"
+            reason = _difference(offer, weights) or _other_meaning(
+                origin, source.architecture, layer, architecture
+            )
+        if reason:
+            fresh |= dict.fromkeys(_names(layer, weights), reason)
+            if offer is not None:
+                left |= dict.fromkeys(_names(origin, offer), reason)
+            continue
+        for rest, weight in weights.items():
+            assignments.append(
+                (layer + rest, origin + rest, weight, offer[rest])
+            )
     used = {origin for _, origin, _, _ in assignments}
     report = Report(
         source=source.description,
         taken=[name for name, _, _, _ in assignments],
         left={
-            name: left.get(name, "not here")
+            name: left.get(name, ABSENT)
             for name in source.weights
             if name not in used
         },
@@ -150,32 +157,82 @@ def take(
     return report
 
 
-def _meaning(name, architecture):
-    """Returns what a weight's rows and columns stand for, beyond its name."""
+def _by_layer(weights):
+    """Groups {"member1/fc/kernel": ...} as {"member1/fc": {"/kernel": ...}}."""
+    layers = {}
+    for name, weight in weights.items():
+        layer = _layer(name)
+        layers.setdefault(layer, {})[name.removeprefix(layer)] = weight
+    return layers
+
+
+def _layer(name):
     place, plain = _split(name)
-    layer = plain.split("/")[0]
+    return place + plain.split("/")[0]
+
+
+def _names(layer, weights):
+    return [layer + rest for rest in weights]
+
+
+def _difference(there, here):
+    """Says which of a layer's weights differ in shape; "" if none does."""
+    for rest in {**here, **there}:
+        shapes = [
+            _shape(side[rest].shape) if rest in side else "absent"
+            for side in (there, here)
+        ]
+        if shapes[0] != shapes[1]:
+            return f"{rest[1:]} {shapes[0]} there, {shapes[1]} here"
+    return ""
+
+
+def _other_meaning(origin, source, layer, architecture):
+    there, here = _meaning(origin, source), _meaning(layer, architecture)
+    return "" if there == here else f"{there} there, {here} here"
+
+
+def _meaning(layer, architecture):
+    """Says what a layer is fed and gives, beyond its name and shapes."""
+    place, plain = _split(layer)
     if isinstance(architecture, Fusion):
         if not place:
-            members = " and ".join(map(_taps, architecture.members))
+            members = " and ".join(map(_features, architecture.members))
             return f"{members} to {' and '.join(architecture.targets)}"
         index = int(place.removeprefix("member").rstrip("/"))
         architecture = architecture.members[index - 1]
-    part = parts.part_of(layer)
-    if part == "cnn":
-        return architecture.backbone
-    if part == "output":
-        return f"{_taps(architecture)} to {' and '.join(architecture.targets)}"
-    return _taps(architecture) if layer.startswith("joint_") else ""
+    if plain == "fc":
+        encoded = architecture.landmark_units
+        return f"{architecture.backbone} with " + (
+            "no landmarks"
+            if not architecture.landmarks
+            else "encoded landmarks"
+            if encoded
+            else "landmarks"
+        )
+    if plain == "head":
+        return _features(architecture, head=False)
+    if plain == "output":
+        return (
+            f"{_features(architecture)} to {' and '.join(architecture.targets)}"
+        )
+    if plain.startswith("joint_gru"):
+        return _features(architecture, head=False)
+    return architecture.backbone
 
 
-def _taps(architecture):
-    return f"{'+'.join(architecture.taps)} ({architecture.recurrence})"
+def _features(architecture, head=True):
+    """Names what the output layer of a network is fed."""
+    above = f"{architecture.recurrence} recurrence"
+    if head and architecture.head_units:
+        above += " and head"
+    return f"{architecture.backbone} {'+'.join(architecture.taps)}, {above}"
 
 
 def _split(name):
     """Splits "member1/fc/kernel" into ("member1/", "fc/kernel")."""
     first, _, rest = name.partition("/")
-    if first.startswith("member") and "/" in rest:
+    if first.startswith("member"):
         return f"{first}/", rest
     return "", name
 
@@ -185,31 +242,27 @@ def _shape(shape):
 
 
 def _refusal(report):
+    different = {
+        _layer(name): reason
+        for name, reason in report.fresh.items()
+        if reason != ABSENT
+    }
+    lists = [f"{name}: {different[name]}" for name in list(different)[:2]]
+    if len(different) > 2:
+        lists[-1] += f", and {len(different) - 2} more layers differ"
+    for where, weights in (("there", report.left), ("here", report.fresh)):
+        alone = [name for name, reason in weights.items() if reason == ABSENT]
+        lists.append(f"only {where}: {layers_of(alone)}")
     return (
-        f"{report.source} fits this network: there {_reasons(report.left)}; "
-        f"here {_reasons(report.fresh)}; choose --architecture and its sizes "
-        "as they are there, or another file"
-    )
-
-
-def _reasons(weights):
-    if not weights:
-        return "nothing is left over"
-    grouped = {}
-    for name, reason in weights.items():
-        grouped.setdefault(reason, []).append(name)
-    return ", ".join(
-        f"{layers_of(names)} ({reason})" for reason, names in grouped.items()
+        f"{report.source} fits this network; {'; '.join(lists)}; choose "
+        "--architecture, --width and --units as they are there, or another "
+        "file"
     )
 
 
 def layers_of(weights: Iterable[str]) -> str:
     """Names the layers of some weights; of many the first and the last."""
-    layers = list(
-        dict.fromkeys(
-            place + plain.split("/")[0] for place, plain in map(_split, weights)
-        )
-    )
+    layers = list(dict.fromkeys(map(_layer, weights)))
     if len(layers) > 8:
         return (
             f"{', '.join(layers[:3])} ... {', '.join(layers[-3:])} "

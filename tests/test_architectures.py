@@ -31,6 +31,9 @@ def test_published_means_are_the_means_of_the_published_values():
         ("taps", ("pool6",), "taps must be one of .*not 'pool6'"),
         ("backbone", "resnet50", "pool.*with backbone resnet50, not 'pool2'"),
         ("landmark_units", -1, "landmark_units must be 0 .none. or more"),
+        ("units", 2.5, "units must be of type int, not 2.5"),
+        ("depth", True, "depth must be of type int, not True"),
+        ("landmarks", "no", "landmarks must be of type bool, not 'no'"),
         ("depth", 0, "depth must be 1 or more"),
         ("taps", ("fc", "fc"), "twice"),
         ("targets", ("joy",), "targets must be one of valence, arousal"),
@@ -44,6 +47,37 @@ def test_published_means_are_the_means_of_the_published_values():
 def test_bad_fields_are_named(field, value, message):
     with pytest.raises(UserError, match=message):
         dataclasses.replace(Architecture(), **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("network", "flags"),
+    [
+        (Architecture(), "--architecture=cnn_3rnn"),
+        (
+            Architecture(taps=("fc", "pool5"), recurrence="joint", units=64),
+            "--architecture=cnn_1rnn --taps=fc,pool5 --units=64",
+        ),
+        (
+            Architecture(
+                backbone="resnet50_slim", taps=("pool",), landmarks=False
+            ),
+            "--architecture=affwildnet --backbone=resnet50_slim --taps=pool "
+            "--landmarks=false",
+        ),
+        (
+            Architecture(
+                taps=("fc",),
+                recurrence="none",
+                head_units=2000,
+                units=7,  # of GRUs that it has not
+                landmarks=False,
+            ),
+            "--architecture=vgg_face --landmarks=false --head_units=2000",
+        ),
+    ],
+)
+def test_a_network_is_told_in_flags(network, flags):
+    assert architectures.as_flags(network) == flags
 
 
 def test_unknown_network_lists_the_known():

@@ -396,26 +396,32 @@ def shelved(directory):
         ("train --taps=pool2,pool9", ["vgg_face, not 'pool9'"]),
         ("train --taps=fc,fc", ["taps names one of them twice"]),
         ("train --backbone=resnet50", ["resnet50, not 'pool2'"]),
-        ("train --members=vgg_face,cnn_1rnn", ["is for model_fusion_rnn"]),
+        (
+            "train --members=vgg_face,cnn_1rnn",
+            ["--members is for model_fusion"],
+        ),
         (
             "train --architecture=model_fusion_fc --members=workdir,nowhere",
             ["--members=nowhere does not exist"],
         ),
         (
             "train --architecture=model_fusion_fc --members=workdir,uni.keras",
-            ["must have the same targets", "valence, arousal against valence"],
+            ["--members must have the same targets", "against valence"],
         ),
         ("train --init_from=nowhere", ["--init_from=nowhere does not exist"]),
         ("train --init_from=empty", ["--init_from=empty holds no best.keras"]),
-        ("train --init_from=text.mp4", ["no weight file", "give VGG-Face"]),
+        (
+            "train --init_from=text.mp4",
+            ["no weight file", "VGG-Face as Oxford"],
+        ),
         ("train --init_from=half.keras", ["--init_from=half.keras", "damaged"]),
         (
             "train --width=0.03 --init_from=wide.npz",
-            ["no weight of wide.npz", "3x3x3x3 there, 3x3x3x2 here"],
+            ["no weight of wide.npz", "conv1_1: kernel 3x3x3x3 there"],
         ),
         (
             "train --width=0.03 --init_from=fitting.npz --init_strict",
-            ["not every weight of fitting.npz", "pool2_gru1", "not there"],
+            ["not every weight of fitting.npz", "only here: fc, pool2_gru1"],
         ),
         ("train --init_strict", ["nothing without --init_from"]),
         ("tf1 --checkpoint=nowhere", ["nowhere: no such checkpoint"]),

@@ -154,10 +154,10 @@ def test_batch_and_time_are_free(
 
 
 def test_one_target_gives_its_outputs_only(tf, export, small_run, tmp_path):
-    from affwild_omg import model_files
+    from affwild_omg import model_files, training
     from affwild_omg.nets import models
 
-    card = small_run[0].card()
+    card = training.card_of(small_run[0])
     card = dataclasses.replace(
         card,
         architecture=dataclasses.replace(

@@ -19,7 +19,7 @@ DOORWAYS = {
 }
 FLOORS = [
     {"", "errors"},
-    {"architectures", "progress", "outputs", "workers"},
+    {"architectures", "experiments", "progress", "outputs", "workers"},
     {"scoring", "faces", "corpora", "nets"},
     {"data", "model_files"},
     {"protocol", "drawing", "results", "importers"},
@@ -45,7 +45,7 @@ PECULIAR = {
     "cv2": {"faces", "corpora.demo*", "preparing"},
     "matplotlib": {"drawing", "corpora.demo*"},
     "h5py": {"importers"},
-    "scipy": {"importers"},
+    "scipy": {"importers", "scoring.significance"},
     "absl.flags": {"cli"} | DOORWAYS,
 }
 NETS_MAY = {"keras", "numpy"}

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from affwild_omg import architectures
 from affwild_omg.architectures import Architecture
 from affwild_omg.errors import UserError
 
@@ -86,7 +87,9 @@ def test_a_network_starts_at_the_mean_label(training, small_run, tmp_path):
 
     options = dataclasses.replace(small_run[0], workdir=str(tmp_path))
     strategy = training.default_strategy()
-    run = training._Run(options, options.card(), strategy, resume=False)
+    run = training._Run(
+        options, training.card_of(options), strategy, resume=False
+    )
     labels = pipeline.read_labels(options.records, "train")
     expected = np.mean(list(labels.values()), axis=0)
     bias = run.model.get_layer("output").bias
@@ -175,7 +178,7 @@ def test_overrides_make_the_network(training, small_run):
         gru="cudnn",
         depth=1,
     )
-    assert options.card().architecture == Architecture(
+    assert options.network() == Architecture(
         taps=("conv3_1", "fc"),
         width=0.03,
         units=4,
@@ -190,7 +193,9 @@ def test_overrides_make_the_network(training, small_run):
 def start(training, options):
     """Returns a run that has not begun: its model as training starts."""
     strategy = training.default_strategy()
-    return training._Run(options, options.card(), strategy, resume=False)
+    return training._Run(
+        options, training.card_of(options), strategy, resume=False
+    )
 
 
 def test_weights_come_from_an_earlier_run(training, small_run, tmp_path):
@@ -201,6 +206,7 @@ def test_weights_come_from_an_earlier_run(training, small_run, tmp_path):
         small_run[0],
         workdir=str(tmp_path / "cnn"),
         architecture="vgg_face",
+        units=None,  # it has no GRUs
         epochs=1,
     )
     training.train(cnn)
@@ -255,7 +261,7 @@ def test_members_of_a_fusion_bring_their_weights(training, small_run, tmp_path):
         train="output",
         epochs=2,
     )
-    members = options.card().architecture.members
+    members = options.network().members
     assert [member.recurrence for member in members] == ["per_tap", "joint"]
     before = parts.named_weights(start(training, options).model)
     before = {name: weight.numpy().copy() for name, weight in before.items()}
@@ -274,6 +280,27 @@ def test_members_of_a_fusion_bring_their_weights(training, small_run, tmp_path):
     }
     assert moved == {name for name in after if "member" not in name}
     assert len(moved) == 5  # kernel, bias and recurrence; kernel and bias
+
+
+def test_flags_that_members_would_not_heed_are_refused(small_run):
+    runs = dataclasses.replace(
+        small_run[0],
+        architecture="model_fusion_rnn",
+        members=[small_run[0].workdir] * 2,
+        width=None,
+        units=None,
+    )
+    assert runs.network().members[0].units == 4
+    with pytest.raises(UserError, match="--units changes no member"):
+        dataclasses.replace(runs, units=9).network()
+    # The fusion itself heeds these.
+    network = dataclasses.replace(runs, fusion_units=9, gru="cudnn").network()
+    assert (network.fusion_units, network.gru) == (9, "cudnn")
+    assert network.members[0].gru == "reset_before"
+    with pytest.raises(UserError, match="both bring weights"):
+        dataclasses.replace(runs, init_from="anything")
+    with pytest.raises(UserError, match="--members is empty"):
+        dataclasses.replace(runs, members=[])
 
 
 @pytest.mark.parametrize("trained", ["all", "head", "output"])
@@ -308,7 +335,7 @@ def test_parts_have_their_learning_rates(training, small_run, tmp_path):
     run = start(training, options)
     before = [weight.numpy().copy() for weight in run.model.weights]
     run._train_epoch(1)
-    steps = dict.fromkeys(parts.PARTS, 0.0)
+    steps = dict.fromkeys(architectures.PARTS, 0.0)
     for weight, value in zip(run.model.weights, before, strict=True):
         part = parts.part_of(weight.path.split("/")[0])
         steps[part] = max(steps[part], np.abs(weight - value).max())
@@ -363,7 +390,7 @@ def one_step(tf, training, options, strategy):
     """Trains one epoch of one batch without dropout; returns the weights."""
     import keras
 
-    card = options.card()
+    card = training.card_of(options)
     card = dataclasses.replace(
         card,
         architecture=dataclasses.replace(
@@ -402,7 +429,7 @@ def test_two_replicas_take_the_step_of_one(
     assert_same_weights(one[1], two[1], atol=1e-5)
     from affwild_omg.nets import models
 
-    start = models.build(options.card().architecture, 0).get_weights()
+    start = models.build(options.network(), 0).get_weights()
     moved = max(np.abs(x - y).max() for x, y in zip(start, one[1], strict=True))
     assert moved > 1e-3  # or the comparison would show nothing
 
@@ -452,10 +479,15 @@ def test_bad_options_are_named(small_run, change, message):
         ({"taps": ["fc", "fc"]}, "taps names one of them twice"),
         (
             {"backbone": "resnet50", "taps": ["pool", "fc"]},
-            "width must be 1 with backbone resnet50",
+            "--width must be 1 with backbone resnet50",
         ),
-        ({"members": ["cnn_1rnn"]}, "members is for model_fusion_rnn and"),
+        ({"members": ["cnn_1rnn"]}, "--members is for model_fusion_rnn and"),
         ({"fusion_units": 5}, "fusion_units is for model_fusion_rnn and"),
+        ({"architecture": "vgg_face"}, "--units changes nothing in vgg_face"),
+        (
+            {"taps": ["conv2_1"], "landmark_units": 5},
+            "--landmark_units changes nothing in cnn_3rnn",
+        ),
         (
             {"architecture": "model_fusion_fc", "members": ["cnn_1rnn"]},
             "members must be two networks or more, not 1",
@@ -472,11 +504,12 @@ def test_bad_options_are_named(small_run, change, message):
                 "architecture": "model_fusion_fc",
                 "members": ["cnn_1rnn", "nowhere"],
             },
-            "--members=nowhere does not exist",
+            "--members=nowhere does not exist: it is no workdir",
         ),
         (
             {
                 "architecture": "vgg_face",
+                "units": None,
                 "part_learning_rates": ["rnn=1e-3"],
             },
             "to rnn, which vgg_face does not have; it has cnn, fc, output",

@@ -22,12 +22,18 @@ cli.define_overwrite("an earlier model file")
 
 
 def main():
+    from affwild_omg import architectures, model_files
     from affwild_omg.importers import tf1_checkpoint
 
     path = tf1_checkpoint.convert(
         cli.options(tf1_checkpoint.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(f"model in {path}")
+    architecture = model_files.read_card(path).architecture
+    cli.show(
+        f"model in {path}",
+        "to train from it: train.py --records=... --workdir=... "
+        f"--init_from={path} {architectures.as_flags(architecture)}",
+    )
 
 
 if __name__ == "__main__":

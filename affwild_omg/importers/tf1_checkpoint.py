@@ -21,6 +21,7 @@ from affwild_omg import model_files, outputs
 from affwild_omg.architectures import (
     CROP_SIZE,
     LANDMARKS,
+    RESNET_STAGES,
     TARGETS,
     VGG_BLOCKS,
     VGG_CONVS,
@@ -123,7 +124,6 @@ FIRST_CHANNELS = 64  # of either, at full width
 FC = "linear_1"  # here "fc"
 # Numbers a frame that taps below fc give, of a crop of 96x96 at full width.
 FEATURES = {"conv5_3": 6 * 6 * 512, "pool5": 3 * 3 * 512, "pool": 2048}
-RESNET_BLOCKS = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels, units
 
 # What training keeps beside the weights: counters, and optimizers' slots and
 # running means, which are called after the variable that they belong to.
@@ -344,7 +344,7 @@ class _Variables:
     def _damaged(self):
         return UserError(
             f"{self.where} is damaged, incomplete or no TensorFlow checkpoint; "
-            "copy all of its files again"
+            "give the path that its files have in common, and copy all of them"
         )
 
 
@@ -402,7 +402,8 @@ def _recognise(variables):
     raise UserError(
         f"{variables.where} holds {listed(sorted(names))}, which "
         "is none of the networks that can be imported: "
-        f"{', '.join(kind.title for kind in KINDS)}"
+        f"{', '.join(kind.title for kind in KINDS)}; give a checkpoint of one "
+        "of these"
     )
 
 
@@ -549,7 +550,7 @@ def _resnet(architecture, variables):
     root = "resnet_v1_50"
     channels = architecture.scaled(64)
     weights = _normalised("conv1", f"{root}/conv1", 7, 3, channels, variables)
-    for block, (filters, units) in enumerate(RESNET_BLOCKS, start=1):
+    for block, (filters, units) in enumerate(RESNET_STAGES, start=1):
         inner = architecture.scaled(filters)
         outer = architecture.scaled(4 * filters)
         for unit in range(1, units + 1):

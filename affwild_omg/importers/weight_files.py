@@ -84,7 +84,10 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> WeightFile:
         with path.open("rb") as file:
             head = file.read(128)
     except FileNotFoundError as error:
-        raise UserError(f"{where} does not exist; give {ACCEPTED}") from error
+        raise UserError(
+            f"{where} does not exist; give a model of this project, or "
+            f"{ACCEPTED}"
+        ) from error
     except OSError as error:
         raise UserError(f"{where} can't be read: {error.strerror}") from error
     kind, reader = _begins(head, _READERS) or (None, None)
@@ -193,7 +196,7 @@ def _read_zip(path, where):
     with np.load(path, allow_pickle=False) as arrays:
         found = vgg_face.from_arrays(arrays, where)
         if not found:
-            raise _other(where, f"an .npz with {listed(arrays.files)}")
+            raise _other(where, f"an .npz of the arrays {listed(arrays.files)}")
     description, weights = found
     return WeightFile(
         description=description, backbone="vgg_face", weights=weights
@@ -217,5 +220,5 @@ def _begins(head, kinds):
 def _other(where, kind):
     return UserError(
         f"{where} is {kind}; this is no weight file that can be read here: "
-        f"give {ACCEPTED}"
+        f"give a model of this project, or {ACCEPTED}"
     )

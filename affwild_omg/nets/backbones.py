@@ -15,7 +15,11 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from affwild_omg.architectures import VGG_BLOCKS, Architecture
+from affwild_omg.architectures import (
+    RESNET_STAGES,
+    VGG_BLOCKS,
+    Architecture,
+)
 from affwild_omg.nets import layers
 
 
@@ -150,14 +154,12 @@ def resnet50_slim(images, valid, architecture: Architecture) -> dict:
     x = taps["pool1"] = keras.layers.MaxPooling2D(
         3, strides=2, padding="same", name="pool1"
     )(taps["conv1"])
-    for stage, (channels, units, last_stride) in enumerate(
-        [(64, 3, 2), (128, 4, 2), (256, 6, 2), (512, 3, 1)], start=2
-    ):
+    for stage, (channels, units) in enumerate(RESNET_STAGES, start=2):
         inner = architecture.scaled(channels)
         outer = architecture.scaled(4 * channels)
         for unit in range(1, units + 1):
             name = f"conv{stage}_unit{unit}"
-            stride = last_stride if unit == units else 1
+            stride = 2 if unit == units and stage < 5 else 1
             if x.shape[-1] != outer:
                 shortcut = convolution(
                     x, outer, 1, stride, f"{name}_shortcut", activation=None

@@ -108,6 +108,17 @@ class FrameBatchNormalization(keras.layers.BatchNormalization):
             )
         return super().call(inputs, training=training, mask=places)
 
+    def _moments(self, inputs, mask):
+        mean, variance = super()._moments(inputs, mask)
+        # Of no frames at all there are no statistics: the ones so far stay.
+        some = ops.any(mask)
+        return (
+            ops.where(some, mean, ops.cast(self.moving_mean, mean.dtype)),
+            ops.where(
+                some, variance, ops.cast(self.moving_variance, mean.dtype)
+            ),
+        )
+
     def compute_output_spec(self, inputs, valid, training=None):
         return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
 

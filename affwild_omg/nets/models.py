@@ -12,12 +12,15 @@ from affwild_omg.architectures import (
 from affwild_omg.nets import backbones, layers
 
 
-def build(architecture: Architecture | Fusion, seed: int = 0) -> keras.Model:
+def build(
+    architecture: Architecture | Fusion, seed: int | None = 0
+) -> keras.Model:
     """Builds the network, freshly initialised.
 
     Args:
         architecture: what to build.
-        seed: of the initial weights and the dropout.
+        seed: of the initial weights and the dropout, set for the whole
+            process; None sets none.
 
     Returns:
         A functional model from {"frames": uint8 [batch, time, 96, 96, 3],
@@ -28,7 +31,8 @@ def build(architecture: Architecture | Fusion, seed: int = 0) -> keras.Model:
         frame has no effect on any other and its output means nothing. The
         members of a fusion are models in it, "member1" and so on.
     """
-    keras.utils.set_random_seed(seed)
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
     if isinstance(architecture, Fusion):
         inputs = _inputs(
             any(member.sees_landmarks for member in architecture.members)
@@ -37,10 +41,6 @@ def build(architecture: Architecture | Fusion, seed: int = 0) -> keras.Model:
     else:
         inputs = _inputs(architecture.sees_landmarks)
         x = _features(inputs, architecture)
-        if architecture.head_units:
-            x = keras.layers.Dense(
-                architecture.head_units, activation="relu", name="head"
-            )(x)
     # Linear and unbounded, as arousal is in [-1, 1] in Aff-Wild and in [0, 1]
     # in OMG; float32 whatever the precision of the layers below.
     output = keras.layers.Dense(
@@ -82,7 +82,7 @@ def _fused(inputs, fusion):
 
 
 def _features(inputs, architecture):
-    """Builds a network up to what its output, or head, is fed."""
+    """Builds a network up to what its output is fed."""
     mask = inputs["mask"]
     images = layers.FoldTime(name="fold_frames")(inputs["frames"])
     images = layers.frame_normalisation(name="normalise_frames")(images)
@@ -112,7 +112,12 @@ def _features(inputs, architecture):
             _gru_stack(x, mask, name, architecture)
             for name, x in zip(names, features, strict=True)
         ]
-    return _concatenate(features, "features")
+    x = _concatenate(features, "features")
+    if architecture.head_units:
+        x = keras.layers.Dense(
+            architecture.head_units, activation="relu", name="head"
+        )(x)
+    return x
 
 
 def _fully_connected(last_pool, landmarks, architecture):

@@ -15,7 +15,7 @@ class PartAdam(keras.optimizers.Adam):
 
     Args:
         learning_rate: of every part that `rates` does not name.
-        rates: {part: learning rate}, see `affwild_omg.nets.parts.PARTS`.
+        rates: {part: learning rate}, see `affwild_omg.nets.parts.part_of`.
     """
 
     def __init__(self, learning_rate=1e-4, rates: Mapping = (), **kwargs):

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 import keras
 
-PARTS = ("cnn", "fc", "rnn", "output")
-
 
 def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns every weight by a name that the architecture alone decides.
@@ -35,7 +33,7 @@ def _layers(model, prefix=""):
 
 
 def part_of(layer: str) -> str:
-    """Returns which of `PARTS` a layer belongs to.
+    """Returns which of `affwild_omg.architectures.PARTS` a layer belongs to.
 
     "cnn" is the convolutional network, "fc" the fully connected layer on it
     and the landmark encoder, "rnn" the GRU stacks, and "output" what is above

@@ -510,7 +510,24 @@ def test_the_command_line_writes_a_model(shelf, tmp_path):
         "--sequence_length=60",
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"model in {output}\n"
+    first, second = done.stdout.splitlines()
+    assert first == f"model in {output}"
+    # And by the flags that it shows, the network is the same one.
+    flags = dict(
+        flag.removeprefix("--").split("=")
+        for flag in second.partition("train.py ")[2].split()
+    )
+    assert flags == {
+        "records": "...",
+        "workdir": "...",
+        "init_from": str(output),
+        "architecture": "vgg_face",
+        "recurrence": "per_tap",
+        "units": "5",
+        "fc_units": "192",
+        "landmarks": "false",
+        "width": "0.125",
+    }
     assert "is AffWildNet of VGG-Face" in done.stderr
     assert os.listdir(output.parent) == ["model.keras"]
     card = model_files.read_card(output)

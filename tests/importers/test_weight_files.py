@@ -92,7 +92,9 @@ def test_a_truncated_file(kind, share, tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    refusal(tmp_path / "x", "does not exist; give VGG-Face as")
+    refusal(
+        tmp_path / "x", "does not exist; give a model of this project, or VGG"
+    )
     refusal(tmp_path, "is a folder; give a weight file")
 
 
@@ -106,7 +108,7 @@ def test_no_permission(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty; this is no weight file .* give VGG-Face as Oxford's"),
+        (b"", "is empty; this is no weight file .* or VGG-Face as Oxford's"),
         (pickle.dumps({"conv1_1": [1.0]}), "is a Python pickle"),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "is a Python pickle"),
         (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "is a Torch 7 file"),
@@ -169,7 +171,7 @@ def test_zip_of_something_else(tmp_path):
         refusal(path, message)
     with path.open("wb") as file:
         np.savez(file, mean=np.ones(3), fc6_W=np.ones((2, 2)))
-    refusal(path, "is an .npz with mean, fc6_W;")
+    refusal(path, "is an .npz of the arrays mean, fc6_W;")
 
 
 class Trap:

@@ -108,6 +108,16 @@ def test_statistics_leave_out_frames_that_do_not_count(tf):
     )
 
 
+def test_no_frame_at_all_leaves_the_statistics(tf):
+    from affwild_omg.nets import layers
+
+    layer = layers.FrameBatchNormalization(momentum=0.9)
+    frames = np.ones((2, 4, 4, 2), "f")
+    layer(frames, np.zeros(2, bool), training=True)
+    np.testing.assert_allclose(layer.moving_mean, [0, 0])
+    np.testing.assert_allclose(layer.moving_variance, [1, 1], rtol=1e-6)
+
+
 def test_fixed_statistics_stay(tf):
     from affwild_omg.nets import layers
 

@@ -3,7 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from affwild_omg.architectures import NETWORKS, Architecture, Fusion, named
+from affwild_omg.architectures import (
+    NETWORKS,
+    PARTS,
+    Architecture,
+    Fusion,
+    named,
+)
 
 # Worked out by hand from the layers' shapes, at full size: a convolution is
 # (places * in + 1) * out, a dense layer (in + 1) * out, a GRU layer 3 * (in *
@@ -216,7 +222,7 @@ def test_parameters_of_the_parts_of_cnn_3rnn(models):
     from affwild_omg.nets import parts
 
     model = models.build(named("cnn_3rnn"))
-    sizes = dict.fromkeys(parts.PARTS, 0)
+    sizes = dict.fromkeys(PARTS, 0)
     for layer in parts.layers(model):
         sizes[parts.part_of(layer.name)] += layer.count_params()
     assert sizes == {

@@ -14,13 +14,15 @@ NAMES = [*NETWORKS, *VARIANTS]
 def small(name):
     """Returns a network of few parameters and the same topology."""
     row, overrides, _ = VARIANTS.get(name, (name, {}, None))
-    network = NETWORKS[row].architecture
-    sizes = {"units": 6, "fc_units": 24}
-    backbone = overrides.get("backbone", getattr(network, "backbone", None))
-    if backbone is None or BACKBONES[backbone].scalable:
-        sizes |= {"width": 0.05, "fc_units": 400}
+    network = named(row, **overrides)
     if isinstance(network, Fusion):
-        sizes["fusion_units"] = 5
+        sizes = {"width": 0.05, "units": 6, "fc_units": 400, "fusion_units": 5}
+    elif BACKBONES[network.backbone].scalable:
+        sizes = {"width": 0.05, "units": 6, "fc_units": 400}
+    else:
+        sizes = {"units": 6, "fc_units": 24}
+    if not isinstance(network, Fusion):
+        sizes = {k: size for k, size in sizes.items() if network.uses(k)}
     return named(row, **sizes | overrides)
 
 

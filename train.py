@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from affwild_omg import architectures, cli, training_options
+from affwild_omg import cli, experiments, training_options
 
 flags.DEFINE_bool(
     "list_architectures", False, "Show the networks there are, and end."
@@ -135,7 +135,7 @@ cli.define_overwrite("the run in the workdir")
 
 def main():
     if flags.FLAGS.list_architectures:
-        cli.show(*architectures.table())
+        cli.show(*experiments.list_networks())
         return
     options = cli.options(training_options.Options)
     options.network()  # tells what is wrong before TensorFlow takes its time

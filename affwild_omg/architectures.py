@@ -281,20 +281,17 @@ def _at_least(name, value, least, meaning=""):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """A network of the paper and where the paper has it.
+    """A network of the paper, and where the paper has it.
 
     Attributes:
         architecture: the network.
         parameters: how many numbers it holds, trained or not.
         source: section, table or figure.
-        published: CCC on the OMG test set as (valence, arousal, mean), with
-            post-processing, pre-trained on Aff-Wild2; None if not published.
     """
 
     architecture: Architecture | Fusion
     parameters: int
     source: str
-    published: tuple[float, float, float] | None = None
 
 
 _CNN_3RNN = Architecture()
@@ -305,13 +302,12 @@ _RESNET = dataclasses.replace(_CNN, backbone="resnet50", fc_units=1500)
 _DENSENET = dataclasses.replace(_RESNET, backbone="densenet121")
 
 
-def _table_5(*taps, parameters, published):
+def _table_5(*taps, parameters):
     """Returns a row of table 5, which compares taps of CNN-3RNN."""
     return Row(
         architecture=dataclasses.replace(_CNN_3RNN, taps=taps),
         parameters=parameters,
         source="table 5",
-        published=published,
     )
 
 
@@ -320,43 +316,36 @@ NETWORKS: Mapping[str, Row] = {
         architecture=_CNN,
         parameters=34_158_402,
         source="section 5.1, table 3",
-        published=(0.378, 0.203, 0.291),
     ),
     "resnet50": Row(
         architecture=_RESNET,
         parameters=26_868_214,
         source="section 5.1, table 3",
-        published=(0.359, 0.195, 0.277),
     ),
     "densenet121": Row(
         architecture=_DENSENET,
         parameters=8_782_006,
         source="section 5.1, table 3",
-        published=(0.365, 0.191, 0.278),
     ),
     "affwildnet": Row(
         architecture=dataclasses.replace(_RESNET, recurrence="per_tap"),
         parameters=27_589_694,
         source="section 5.2.1, tables 2 and 3",
-        published=(0.409, 0.224, 0.317),
     ),
     "densenet_rnn": Row(
         architecture=dataclasses.replace(_DENSENET, recurrence="per_tap"),
         parameters=9_503_486,
         source="section 5.2, table 3",
-        published=(0.394, 0.211, 0.303),
     ),
     "cnn_1rnn": Row(
         architecture=_CNN_1RNN,
         parameters=65_952_578,
         source="section 5.3.2, table 3",
-        published=(0.449, 0.303, 0.376),
     ),
     "cnn_3rnn": Row(
         architecture=_CNN_3RNN,
         parameters=66_249_538,
         source="section 5.3.1, tables 3 and 5",
-        published=(0.472, 0.329, 0.401),
     ),
     "cnn_2rnn": Row(
         architecture=_CNN_2RNN, parameters=37_789_506, source="section 5.3"
@@ -381,61 +370,52 @@ NETWORKS: Mapping[str, Row] = {
         "pool5",
         "fc",
         parameters=66_249_538,
-        published=(0.416, 0.261, 0.339),
     ),
     "cnn_3rnn_conv3_1_pool5_fc": _table_5(
         "conv3_1",
         "pool5",
         "fc",
         parameters=94_561_090,
-        published=(0.455, 0.322, 0.389),
     ),
     "cnn_3rnn_conv2_1_conv3_3_fc": _table_5(
         "conv2_1",
         "conv3_3",
         "fc",
         parameters=206_037_826,
-        published=(0.402, 0.267, 0.335),
     ),
     "cnn_3rnn_conv5_3_pool5_fc": _table_5(
         "conv5_3",
         "pool5",
         "fc",
         parameters=45_015_874,
-        published=(0.440, 0.248, 0.344),
     ),
     "cnn_3rnn_conv3_2_conv3_3_conv4_1": _table_5(
         "conv3_2",
         "conv3_3",
         "conv4_1",
         parameters=144_918_850,
-        published=(0.328, 0.162, 0.245),
     ),
     "cnn_3rnn_conv3_3_conv4_1_conv4_2": _table_5(
         "conv3_3",
         "conv4_1",
         "conv4_2",
         parameters=118_967_106,
-        published=(0.334, 0.172, 0.253),
     ),
     "cnn_3rnn_conv2_1_conv2_2_conv3_1": _table_5(
         "conv2_1",
         "conv2_2",
         "conv3_1",
         parameters=284_116_290,
-        published=(0.345, 0.185, 0.265),
     ),
     "model_fusion_rnn": Row(
         architecture=Fusion(members=(_CNN_1RNN, _CNN_3RNN)),
         parameters=132_447_490,
         source="section 5.4.1, table 3",
-        published=(0.535, 0.365, 0.450),
     ),
     "model_fusion_fc": Row(
         architecture=Fusion(members=(_CNN_1RNN, _CNN_3RNN), by="fc"),
         parameters=132_267_010,
         source="section 5.4.1, table 3",
-        published=(0.518, 0.348, 0.433),
     ),
 }
 
@@ -544,58 +524,3 @@ def as_flags(network: Architecture) -> str:
             value = str(value).lower()
         flags.append(f"--{field}={value}")
     return " ".join(flags)
-
-
-def table() -> list[str]:
-    """Returns `NETWORKS` as lines for a console."""
-    rows = [
-        (
-            "name",
-            "backbone",
-            "taps",
-            "recurrence",
-            "parameters",
-            "paper: CCC valence, arousal, mean",
-            "source",
-        )
-    ]
-    for name, row in NETWORKS.items():
-        network = row.architecture
-        published = row.published or ()
-        rows.append(
-            (
-                name,
-                *_described(network),
-                f"{row.parameters:,}",
-                " ".join(f"{value:.3f}" for value in published) or "-",
-                row.source,
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if column == 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(
-                zip(row, widths, strict=True)
-            )
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _described(network):
-    """Returns a network's backbone, taps and recurrence for `table`."""
-    if isinstance(network, Fusion):
-        names = {row.architecture: name for name, row in NETWORKS.items()}
-        members = " + ".join(names[member] for member in network.members)
-        layer = "GRU" if network.by == "rnn" else "fc"
-        return "fusion", members, f"{layer} {network.fusion_units}"
-    stacks = {
-        "none": "none",
-        "joint": "1 GRU stack",
-        "per_tap": f"{len(network.taps)} GRU stack"
-        + "s" * (len(network.taps) > 1),
-    }[network.recurrence]
-    if network.head_units:
-        stacks += f", fc {network.head_units}"
-    return network.backbone, ", ".join(network.taps), stacks

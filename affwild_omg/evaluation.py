@@ -66,8 +66,8 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
 
     Returns:
         What goes into metrics.json: for each target CCC, Pearson's r and MSE
-        over all utterances with labels, their mean CCC, and what it was
-        computed from.
+        over all utterances with labels, their mean CCC, the CCCs' confidence
+        intervals, and what all that was computed from.
 
     Raises:
         UserError: the model, the records or the output can't be used.
@@ -86,6 +86,7 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
         sequence_length = _sequence_length(options, predictor)
         utterances = _predict(options, predictor, sequence_length)
         metrics = protocol.score(utterances, predictor.targets) | {
+            "intervals": protocol.intervals(utterances, predictor.targets),
             "utterances": int(np.isfinite(utterances.labels).all(1).sum()),
             "coverage": part["prepared"] / part["expected"],
             "expected": part["expected"],
@@ -155,13 +156,20 @@ def table(metrics: dict) -> list[str]:
     """Returns the metrics as lines for a console."""
     lines = []
     if metrics["utterances"]:
-        lines.append(f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}")
+        level = f"{protocol.LEVEL:.0%} interval of CCC"
+        lines.append(f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}  {level}")
     for target in architectures.TARGETS:
         if target in metrics:
             scores = metrics[target]
+            interval = metrics["intervals"].get(target)
             lines.append(
                 f"{target:<10}{scores['ccc']:>8.3f}{scores['pearson']:>10.3f}"
-                f"{scores['mse']:>8.3f}"
+                f"{scores['mse']:>8.3f}  "
+                + (
+                    "{:.3f} to {:.3f}".format(*interval)
+                    if interval
+                    else "none, of one video alone"
+                )
             )
     lines.append(
         f"{metrics['utterances'] or 'no'} labelled utterances of "

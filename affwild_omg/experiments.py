@@ -9,6 +9,7 @@ Kollias & Zafeiriou (2020); all scores are those on the OMG-Emotion test set.
 import dataclasses
 from collections.abc import Mapping
 
+from affwild_omg.architectures import NETWORKS, Fusion
 from affwild_omg.errors import UserError
 
 # What a network saw before OMG-Emotion. "scratch" (table 4) is without Aff-Wild
@@ -466,3 +467,67 @@ def _runs():
 
 # Every training that the tables need, by `Row.run`: the first row that has it.
 RUNS: Mapping[str, Row] = _runs()
+
+
+def list_networks() -> list[str]:
+    """Returns `architectures.NETWORKS` as lines for a console.
+
+    With each stands the CCC that the paper gives for it with post-processing,
+    pre-trained on Aff-Wild2.
+    """
+    rows = [
+        (
+            "name",
+            "backbone",
+            "taps",
+            "recurrence",
+            "parameters",
+            "paper: CCC valence, arousal, mean",
+            "source",
+        )
+    ]
+    for name, row in NETWORKS.items():
+        network = row.architecture
+        run = RUNS.get(f"{name}-affwild2")
+        published = (
+            (run.published.valence, run.published.arousal, run.published.mean)
+            if run
+            else ()
+        )
+        rows.append(
+            (
+                name,
+                *_described(network),
+                f"{row.parameters:,}",
+                " ".join(f"{value:.3f}" for value in published) or "-",
+                row.source,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if column == 4 else cell.ljust(width)
+            for column, (cell, width) in enumerate(
+                zip(row, widths, strict=True)
+            )
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _described(network):
+    """Returns a network's backbone, taps and recurrence for `table`."""
+    if isinstance(network, Fusion):
+        names = {row.architecture: name for name, row in NETWORKS.items()}
+        members = " + ".join(names[member] for member in network.members)
+        layer = "GRU" if network.by == "rnn" else "fc"
+        return "fusion", members, f"{layer} {network.fusion_units}"
+    stacks = {
+        "none": "none",
+        "joint": "1 GRU stack",
+        "per_tap": f"{len(network.taps)} GRU stack"
+        + "s" * (len(network.taps) > 1),
+    }[network.recurrence]
+    if network.head_units:
+        stacks += f", fc {network.head_units}"
+    return network.backbone, ", ".join(network.taps), stacks

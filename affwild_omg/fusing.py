@@ -303,6 +303,9 @@ def _metrics(options, runs, test, fused, ccc, weights):
         fusion.fuse(test.predictions, fusion.equal_weights(np.isfinite(ccc)))
     )
     metrics = _score(test, fused, test.targets) | {
+        "intervals": protocol.intervals(
+            _scored(test, fused, test.targets), test.targets
+        ),
         "utterances": int(np.isfinite(test.labels).all(axis=1).sum()),
         **_facts([run.metrics for run in runs.values()]),
         "level": "utterance",
@@ -348,18 +351,19 @@ def _member(options, i, test, ccc, weights):
 
 
 def _score(test, predictions, targets):
-    """Scores on the utterances that have all labels, the same for everyone."""
+    return protocol.score(_scored(test, predictions, targets), targets)
+
+
+def _scored(test, predictions, targets):
+    """Keeps the labels of utterances that have all, the same for everyone."""
     columns = [test.targets.index(name) for name in targets]
     labelled = np.isfinite(test.labels).all(axis=1)
-    return protocol.score(
-        results.Results(
-            keys=test.keys,
-            targets=targets,
-            predictions=predictions[:, columns],
-            labels=np.where(labelled[:, None], test.labels, np.nan)[:, columns],
-            metrics={},
-        ),
-        targets,
+    return results.Results(
+        keys=test.keys,
+        targets=targets,
+        predictions=predictions[:, columns],
+        labels=np.where(labelled[:, None], test.labels, np.nan)[:, columns],
+        metrics={},
     )
 
 

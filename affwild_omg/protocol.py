@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from affwild_omg.errors import UserError
-from affwild_omg.scoring import aggregation, concordance
+from affwild_omg.scoring import aggregation, concordance, significance
 
 INPUTS = ("frames", "landmarks", "mask")
+SAMPLES = 2000  # of the bootstrap
+LEVEL = 0.95
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,3 +125,37 @@ def score(utterances: Utterances, targets: tuple[str, ...]) -> dict:
         np.mean([scores[target]["ccc"] for target in targets])
     )
     return scores
+
+
+def intervals(utterances: Utterances, targets: tuple[str, ...]) -> dict:
+    """Says how far the CCCs of `score` can be trusted.
+
+    Returns:
+        {target: [low, high], ..., "level", "samples", "videos"}, confidence
+        intervals by drawing whole videos, see
+        `affwild_omg.scoring.significance.bootstrap_interval`; {} where the
+        utterances with labels are of fewer than two videos.
+    """
+    labelled = np.isfinite(utterances.labels).all(axis=1)
+    videos = [
+        video_of(key)
+        for key, known in zip(utterances.keys, labelled, strict=True)
+        if known
+    ]
+    if len(set(videos)) < 2:
+        return {}
+    found = {
+        "level": LEVEL,
+        "samples": SAMPLES,
+        "videos": len(set(videos)),
+    }
+    for column, target in enumerate(targets):
+        interval = significance.bootstrap_interval(
+            utterances.labels[labelled, column],
+            utterances.predictions[labelled, column],
+            videos,
+            samples=SAMPLES,
+            level=LEVEL,
+        )
+        found[target] = [interval.low, interval.high]
+    return found

@@ -15,14 +15,6 @@ def test_vgg_vocabulary_counts_as_the_paper_does():
     assert architectures.VGG_CONVS[7] == "conv4_1"
 
 
-def test_published_means_are_the_means_of_the_published_values():
-    rows = [row for row in architectures.NETWORKS.values() if row.published]
-    assert len(rows) == 16
-    for row in rows:
-        valence, arousal, mean = row.published
-        assert mean == pytest.approx((valence + arousal) / 2, abs=0.00051)
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

@@ -199,7 +199,10 @@ def test_pictures_are_drawn_and_old_ones_go(evaluation, options, tmp_path):
     assert table[1].split() == [
         "valence",
         *(f"{metrics['valence'][x]:.3f}" for x in ("ccc", "pearson", "mse")),
+        *"none, of one video alone".split(),
     ]
+    two = metrics | {"intervals": {"valence": [-0.1, 0.25]}}
+    assert evaluation.table(two)[1].endswith("  -0.100 to 0.250")
 
     pathlib.Path(options.output, "notes.txt").touch()
     bare = write_records_folder(tmp_path / "bare", valence=[], arousal=[])

@@ -19,8 +19,8 @@ DOORWAYS = {
 }
 FLOORS = [
     {"", "errors"},
-    {"architectures", "experiments", "progress", "outputs", "workers"},
-    {"scoring", "faces", "corpora", "nets"},
+    {"architectures", "progress", "outputs", "workers"},
+    {"experiments", "scoring", "faces", "corpora", "nets"},
     {"data", "model_files"},
     {"protocol", "drawing", "results", "importers"},
     {"transfer", "training_options"},

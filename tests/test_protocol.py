@@ -119,6 +119,28 @@ def test_scores_are_pooled_over_labelled_utterances():
     assert scores["mean_ccc"] == pytest.approx((8 / 13 + 1) / 2)
 
 
+def test_intervals_draw_whole_videos():
+    nan = float("nan")
+    some = protocol.Utterances(
+        keys=["a/1", "a/2", "b/1", "b/2", "c/1"],
+        predictions=np.array([[0.0], [1], [0], [1], [9]]),
+        labels=np.array([[0.0], [1], [1], [0], [nan]]),
+        frames=np.ones(5, int),
+        seen=np.ones(5, int),
+    )
+    found = protocol.intervals(some, ("arousal",))
+    # Of the two labelled videos one agrees and one contradicts: samples of
+    # either alone have CCC 1 and -1, and make up a quarter each.
+    assert found == {
+        "arousal": [-1, 1],
+        "level": 0.95,
+        "samples": 2000,
+        "videos": 2,
+    }
+    one = utterances([[0, 1], [1, 0]], [[0, 1], [1, 0]])
+    assert protocol.intervals(one, ("valence", "arousal")) == {}
+
+
 def test_no_labels_no_scores():
     nan = float("nan")
     nothing = utterances([[0, 1]], [[nan, nan]])

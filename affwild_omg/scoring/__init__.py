@@ -1,1 +1,1 @@
-"""Scores, in numpy and float64 only: they owe nothing to the networks."""
+"""Scores, in float64: they owe nothing to the networks."""

@@ -3,19 +3,17 @@
 from absl import flags
 
 from affwild_omg import cli
+from affwild_omg.errors import UserError
 
-flags.DEFINE_string(
-    "model", None, "Workdir, .keras file or SavedModel.", required=True
-)
-flags.DEFINE_string(
-    "records", None, "Folder that affwild_omg.prepare wrote.", required=True
-)
+flags.DEFINE_string("model", None, "Workdir, .keras file or SavedModel.")
+flags.DEFINE_string("records", None, "Folder that affwild_omg.prepare wrote.")
 flags.DEFINE_string(
     "output",
     None,
     "Folder for metrics.json, predictions.csv, labels.csv and pictures.",
     required=True,
 )
+cli.require("model", "records", unless="predictions")
 flags.DEFINE_enum(
     "split", "test", ["train", "validation", "test"], "What to evaluate."
 )
@@ -29,16 +27,46 @@ flags.DEFINE_integer(
     "sequence_length", 0, "Frames of a window; 0 takes the model's own."
 )
 flags.DEFINE_integer("batch_size", 4, "Windows at a time.")
+# In the place of a model: a submission, scored as the organisers' script does.
+flags.DEFINE_string(
+    "predictions", None, "CSV of predictions to score in the place of a model."
+)
+flags.DEFINE_string(
+    "annotations", None, "CSV of the truth, such as the organisers' tables."
+)
+flags.DEFINE_enum(
+    "match",
+    "key",
+    ["key", "order"],
+    "How the rows of the two match: by video and utterance, or by order.",
+)
 cli.define_overwrite("an earlier evaluation")
 
 
 def main():
+    if flags.FLAGS.predictions or flags.FLAGS.annotations:
+        _score_submission()
+        return
     from affwild_omg import evaluation
 
     metrics = evaluation.evaluate(
         cli.options(evaluation.Options), overwrite=flags.FLAGS.overwrite
     )
     cli.show(*evaluation.table(metrics), f"results in {flags.FLAGS.output}")
+
+
+def _score_submission():
+    if not flags.FLAGS.annotations or flags.FLAGS.model or flags.FLAGS.records:
+        raise UserError(
+            "--predictions goes with --annotations, and with neither --model "
+            "nor --records; give the one pair or the other"
+        )
+    from affwild_omg import submission
+
+    metrics = submission.score(
+        cli.options(submission.Options), overwrite=flags.FLAGS.overwrite
+    )
+    cli.show(*submission.table(metrics), f"results in {flags.FLAGS.output}")
 
 
 if __name__ == "__main__":

@@ -154,26 +154,9 @@ def _predict(options, predictor, sequence_length):
 
 def table(metrics: dict) -> list[str]:
     """Returns the metrics as lines for a console."""
-    lines = []
-    if metrics["utterances"]:
-        level = f"{protocol.LEVEL:.0%} interval of CCC"
-        lines.append(f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}  {level}")
-    for target in architectures.TARGETS:
-        if target in metrics:
-            scores = metrics[target]
-            interval = metrics["intervals"].get(target)
-            lines.append(
-                f"{target:<10}{scores['ccc']:>8.3f}{scores['pearson']:>10.3f}"
-                f"{scores['mse']:>8.3f}  "
-                + (
-                    "{:.3f} to {:.3f}".format(*interval)
-                    if interval
-                    else "none, of one video alone"
-                )
-            )
-    lines.append(
+    return [
+        *protocol.table(metrics),
         f"{metrics['utterances'] or 'no'} labelled utterances of "
         f"{metrics['split']}, {metrics['coverage']:.1%} of the corpus' split "
-        "prepared"
-    )
-    return lines
+        "prepared",
+    ]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError
 from affwild_omg.scoring import aggregation, concordance, significance
 
@@ -159,3 +160,29 @@ def intervals(utterances: Utterances, targets: tuple[str, ...]) -> dict:
         )
         found[target] = [interval.low, interval.high]
     return found
+
+
+def table(metrics: dict) -> list[str]:
+    """Returns what `score` and `intervals` found as lines for a console.
+
+    Args:
+        metrics: what `score` returned, "intervals" and "utterances".
+    """
+    lines = []
+    if metrics["utterances"]:
+        level = f"{LEVEL:.0%} interval of CCC"
+        lines.append(f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}  {level}")
+    for target in TARGETS:
+        if target in metrics:
+            scores = metrics[target]
+            interval = metrics["intervals"].get(target)
+            lines.append(
+                f"{target:<10}{scores['ccc']:>8.3f}{scores['pearson']:>10.3f}"
+                f"{scores['mse']:>8.3f}  "
+                + (
+                    "{:.3f} to {:.3f}".format(*interval)
+                    if interval
+                    else "none, of one video alone"
+                )
+            )
+    return lines

@@ -91,8 +91,6 @@ def write(
     labelled = np.isfinite(results.labels).all(axis=1)
     if not labelled.any():
         return
-    labels = results.labels[labelled]
-    predictions = results.predictions[labelled]
     _write_table(
         directory / LABELS,
         [
@@ -101,9 +99,23 @@ def write(
             if known
         ],
         results.targets,
-        labels,
+        results.labels[labelled],
         ".8g",  # as much as float32 knows, not the digits of its rounding
     )
+    draw(directory, results, scatter=scatter, histograms=histograms)
+
+
+def draw(
+    directory: pathlib.Path,
+    results: Results,
+    *,
+    scatter: Callable,
+    histograms: Callable,
+) -> None:
+    """Draws the pictures of a results folder; for arguments see `write`."""
+    labelled = np.isfinite(results.labels).all(axis=1)
+    labels = results.labels[labelled]
+    predictions = results.predictions[labelled]
     scatter(
         directory / SCATTER,
         labels,
@@ -153,7 +165,7 @@ def read(directory: os.PathLike | str, *, flag: str) -> Results:
             raise UserError(f"{flag}={directory} holds no {name}; {_ORIGIN}")
     metrics = _read_metrics(directory / METRICS, flag)
     where = f"{flag}={directory / PREDICTIONS}"
-    targets, rows = _read_table(directory / PREDICTIONS, flag)
+    targets, rows = read_table(directory / PREDICTIONS, flag)
     scored = tuple(name for name in TARGETS if name in metrics)
     if scored and scored != targets:
         raise UserError(
@@ -196,7 +208,7 @@ def _read_labels(path, flag, targets, predicted):
     """Returns {key: [targets]}, {} without such a file."""
     if not path.exists():
         return {}
-    columns, labels = _read_table(path, flag)
+    columns, labels = read_table(path, flag)
     if columns != targets:
         raise UserError(
             f"{flag}={path} has columns of {', '.join(columns)}, but "
@@ -211,8 +223,24 @@ def _read_labels(path, flag, targets, predicted):
     return labels
 
 
-def _read_table(path, flag):
-    """Returns the targets among the columns, and {key: [targets]}."""
+def read_table(
+    path: pathlib.Path, flag: str, *, remedy: str = _REMEDY, keyed: bool = True
+) -> tuple[tuple[str, ...], dict]:
+    """Reads a table of utterances.
+
+    Args:
+        path: CSV with a header; columns are found by name.
+        flag: that named it, for messages.
+        remedy: what to do about a table that is wrong, for messages.
+        keyed: whether rows are known by video and utterance, else by their
+            number, from 0.
+
+    Returns:
+        The targets among the columns, and {key: [targets]}.
+
+    Raises:
+        UserError: as `read`.
+    """
     where = f"{flag}={path}"
     try:
         # utf-8-sig also reads tables that a spreadsheet saved with a mark.
@@ -222,9 +250,9 @@ def _read_table(path, flag):
             rows = [(reader.line_num, row) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
-            f"{where} is no CSV table in UTF-8: {error}; {_REMEDY}"
+            f"{where} is no CSV table in UTF-8: {error}; {remedy}"
         ) from error
-    targets = _targets(header, where)
+    targets = _targets(header, where, KEY if keyed else ())
     columns = [header.index(name) for name in targets]
     table, lines = {}, {}
     for line, row in rows:
@@ -232,33 +260,36 @@ def _read_table(path, flag):
         if len(row) != len(header):
             raise UserError(
                 f"{here} has {len(row)} fields, the header {len(header)}; "
-                f"{_REMEDY}"
+                f"{remedy}"
             )
-        key = _key(*(row[header.index(name)] for name in KEY), here)
+        key = len(table)
+        if keyed:
+            # One published table has a space behind some utterances.
+            key = _key(*(row[header.index(x)].strip() for x in KEY), here)
         if key in lines:
             raise UserError(
                 f"{here}: {key} stands in line {lines[key]} already; each "
                 "utterance may stand once"
             )
         lines[key] = line
-        table[key] = [_number(row[i], header[i], here) for i in columns]
+        table[key] = [_number(row[i], header[i], here, remedy) for i in columns]
     if not table:
-        raise UserError(f"{where} has no rows; {_REMEDY}")
+        raise UserError(f"{where} has no rows; {remedy}")
     return targets, table
 
 
-def _targets(header, where):
+def _targets(header, where, keys):
     targets = tuple(name for name in TARGETS if name in header)
-    missing = [name for name in KEY if name not in header]
+    missing = [name for name in keys if name not in header]
     if not targets:
         missing.append("arousal or valence")
     if missing:
         raise UserError(
             f"{where} lacks column {', '.join(missing)}; the columns must be "
-            f"{', '.join(KEY)} and at least one of "
+            f"{', '.join(keys)}{' and ' if keys else ''}at least one of "
             f"{', '.join(reversed(TARGETS))}"
         )
-    for name in (*KEY, *targets):
+    for name in (*keys, *targets):
         if header.count(name) > 1:
             raise UserError(
                 f"{where} has column {name} twice; leave out one of them"
@@ -276,13 +307,13 @@ def _key(video, utterance, here):
     return f"{video}/{utterance}"
 
 
-def _number(text, name, here):
+def _number(text, name, here, remedy):
     try:
         value = float(text)
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
         raise UserError(
-            f"{here}: {name} {text!r} must be a finite number; {_REMEDY}"
+            f"{here}: {name} {text!r} must be a finite number; {remedy}"
         )
     return value

@@ -164,6 +164,8 @@ def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
     extra = {"overwrite"}
     if name == "train":
         extra |= {"resume", "list_architectures"}
+    if name == "evaluate":
+        extra |= {"predictions", "annotations", "match"}
     assert set(flags.FLAGS) - before == fields.keys() | extra
     for field in fields.values():
         flag = flags.FLAGS[field.name]
@@ -213,10 +215,8 @@ def test_every_flag_is_explained(open_doorway, name):
     ("arguments", "words"),
     [
         (["train", "--workdir=w"], ["--records is missing; see --help"]),
-        (
-            ["evaluate", "--model=m"],
-            ["--records is missing", "--output is missing"],
-        ),
+        (["evaluate", "--model=m", "--output=o"], ["--records is missing"]),
+        (["evaluate", "--model=m", "--records=r"], ["--output is missing"]),
         (["export", "--modle=m"], ["'modle'", "model"]),
         (
             ["train", "--records=r", "--workdir=w", "--epochs=many"],
@@ -375,6 +375,7 @@ def shelved(directory):
         ("evaluate --output=full", ["--output=full is not empty"]),
         ("evaluate --output=text.mp4/out", ["text.mp4/out", "another place"]),
         ("evaluate --batch_size=0", ["--batch_size must be at least 1"]),
+        ("evaluate --predictions=text.mp4", ["--annotations", "neither"]),
         ("export --model=saved", ["is a SavedModel", "workdir"]),
         ("export --model=half.keras", ["--model=half.keras is damaged"]),
         ("export --model=empty", ["holds no best.keras"]),

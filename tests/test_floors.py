@@ -28,6 +28,7 @@ FLOORS = [
         "preparing",
         "training",
         "evaluation",
+        "submission",
         "fusing",
         "exporting",
         "predicting",

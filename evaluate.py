@@ -13,7 +13,6 @@ flags.DEFINE_string(
     "Folder for metrics.json, predictions.csv, labels.csv and pictures.",
     required=True,
 )
-cli.require("model", "records", unless="predictions")
 flags.DEFINE_enum(
     "split", "test", ["train", "validation", "test"], "What to evaluate."
 )
@@ -40,6 +39,7 @@ flags.DEFINE_enum(
     ["key", "order"],
     "How the rows of the two match: by video and utterance, or by order.",
 )
+cli.require("model", "records", unless="predictions")
 cli.define_overwrite("an earlier evaluation")
 
 

@@ -182,7 +182,7 @@ def table(metrics: dict) -> list[str]:
                 + (
                     "{:.3f} to {:.3f}".format(*interval)
                     if interval
-                    else "none, of one video alone"
+                    else "none (needs two videos by name)"
                 )
             )
     return lines

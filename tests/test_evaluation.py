@@ -199,7 +199,7 @@ def test_pictures_are_drawn_and_old_ones_go(evaluation, options, tmp_path):
     assert table[1].split() == [
         "valence",
         *(f"{metrics['valence'][x]:.3f}" for x in ("ccc", "pearson", "mse")),
-        *"none, of one video alone".split(),
+        *"none (needs two videos by name)".split(),
     ]
     two = metrics | {"intervals": {"valence": [-0.1, 0.25]}}
     assert evaluation.table(two)[1].endswith("  -0.100 to 0.250")

@@ -494,33 +494,3 @@ def named(
                 f"{network.recurrence}; leave it out"
             )
     return network
-
-
-def as_flags(network: Architecture) -> str:
-    """Returns the flags by which train.py names this network.
-
-    They start from the row of `NETWORKS` that differs in the fewest fields.
-    """
-    rows = {
-        name: row.architecture
-        for name, row in NETWORKS.items()
-        if isinstance(row.architecture, Architecture)
-    }
-    changes = {
-        name: {
-            field.name: getattr(network, field.name)
-            for field in dataclasses.fields(network)
-            if network.uses(field.name)
-            and getattr(network, field.name) != getattr(row, field.name)
-        }
-        for name, row in rows.items()
-    }
-    name = min(changes, key=lambda name: len(changes[name]))
-    flags = [f"--architecture={name}"]
-    for field, value in changes[name].items():
-        if isinstance(value, tuple):
-            value = ",".join(value)
-        elif isinstance(value, bool):
-            value = str(value).lower()
-        flags.append(f"--{field}={value}")
-    return " ".join(flags)

@@ -6,7 +6,6 @@ import numpy as np
 
 from affwild_omg import (
     architectures,
-    drawing,
     model_files,
     outputs,
     progress,
@@ -108,8 +107,6 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
                 labels=utterances.labels,
                 metrics=metrics,
             ),
-            scatter=drawing.scatter,
-            histograms=drawing.plane_histograms,
         )
     return metrics
 

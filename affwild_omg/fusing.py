@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
-from affwild_omg import drawing, outputs, protocol, results
+from affwild_omg import outputs, protocol, results
 from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError, listed
 from affwild_omg.scoring import concordance, fusion
@@ -150,8 +150,6 @@ def fuse(options: Options, *, overwrite: bool = False) -> dict:
                 labels=test.labels,
                 metrics=metrics,
             ),
-            scatter=drawing.scatter,
-            histograms=drawing.plane_histograms,
         )
     return metrics
 

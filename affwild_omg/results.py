@@ -11,10 +11,10 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable
 
 import numpy as np
 
+from affwild_omg import drawing
 from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError
 
@@ -58,13 +58,7 @@ def as_written(predictions: np.ndarray) -> np.ndarray:
     return np.round(predictions, DECIMALS)
 
 
-def write(
-    directory: pathlib.Path,
-    results: Results,
-    *,
-    scatter: Callable,
-    histograms: Callable,
-) -> None:
+def write(directory: pathlib.Path, results: Results) -> None:
     """Writes the files of a results folder.
 
     An utterance stands in `labels.csv` if all its targets have labels. If none
@@ -74,9 +68,6 @@ def write(
         directory: an empty folder.
         results: what to write; `metrics` has the CCC of each target if there
             are labels.
-        scatter: `affwild_omg.drawing.scatter`; given, so that to read results
-            no matplotlib is needed.
-        histograms: `affwild_omg.drawing.plane_histograms`.
     """
     (directory / METRICS).write_text(
         json.dumps(results.metrics, indent=2) + "\n", encoding="utf-8"
@@ -102,21 +93,15 @@ def write(
         results.labels[labelled],
         ".8g",  # as much as float32 knows, not the digits of its rounding
     )
-    draw(directory, results, scatter=scatter, histograms=histograms)
+    draw(directory, results)
 
 
-def draw(
-    directory: pathlib.Path,
-    results: Results,
-    *,
-    scatter: Callable,
-    histograms: Callable,
-) -> None:
+def draw(directory: pathlib.Path, results: Results) -> None:
     """Draws the pictures of a results folder; for arguments see `write`."""
     labelled = np.isfinite(results.labels).all(axis=1)
     labels = results.labels[labelled]
     predictions = results.predictions[labelled]
-    scatter(
+    drawing.scatter(
         directory / SCATTER,
         labels,
         predictions,
@@ -124,7 +109,7 @@ def draw(
         results.metrics,
     )
     if results.targets == TARGETS:
-        histograms(directory / HISTOGRAMS, labels, predictions)
+        drawing.plane_histograms(directory / HISTOGRAMS, labels, predictions)
 
 
 def _write_table(path, keys, targets, values, form):

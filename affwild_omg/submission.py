@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from affwild_omg import drawing, outputs, protocol, results
+from affwild_omg import outputs, protocol, results
 from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError, listed
 
@@ -107,8 +107,6 @@ def score(options: Options, *, overwrite: bool = False) -> dict:
         results.draw(
             directory,
             dataclasses.replace(matched, metrics=metrics),
-            scatter=drawing.scatter,
-            histograms=drawing.plane_histograms,
         )
     return metrics
 

@@ -201,17 +201,15 @@ class Options:
 
     def to_flagfile(self) -> str:
         """Returns the text of a flagfile for train.py."""
-        lines = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is None:
-                continue
-            if isinstance(value, bool):
-                value = str(value).lower()
-            elif not isinstance(value, str | int | float):
-                value = ",".join(value)
-            lines.append(f"--{field.name}={value}\n")
-        return "".join(lines)
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+        }
+        return "".join(
+            f"{_flag(name, value)}\n"
+            for name, value in values.items()
+            if value is not None
+        )
 
     def differences(self, flagfile: str) -> list[str]:
         """Returns how these options differ from those of a flagfile.
@@ -232,6 +230,43 @@ class Options:
             for flag in before | now
             if before.get(flag) != now.get(flag) and flag not in free
         ]
+
+
+def flags_of(network: architectures.Architecture) -> str:
+    """Returns the flags by which train.py names this network.
+
+    They start from the row of `architectures.NETWORKS` that differs in the
+    fewest fields.
+    """
+    rows = {
+        name: row.architecture
+        for name, row in architectures.NETWORKS.items()
+        if isinstance(row.architecture, architectures.Architecture)
+    }
+    changes = {
+        name: {
+            field.name: getattr(network, field.name)
+            for field in dataclasses.fields(network)
+            if network.uses(field.name)
+            and getattr(network, field.name) != getattr(row, field.name)
+        }
+        for name, row in rows.items()
+    }
+    name = min(changes, key=lambda name: len(changes[name]))
+    return " ".join(
+        [
+            _flag("architecture", name),
+            *(_flag(field, value) for field, value in changes[name].items()),
+        ]
+    )
+
+
+def _flag(name, value):
+    if isinstance(value, bool):
+        value = str(value).lower()
+    elif not isinstance(value, str | int | float):
+        value = ",".join(value)
+    return f"--{name}={value}"
 
 
 def _member(name):

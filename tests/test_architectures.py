@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from affwild_omg import architectures
+from affwild_omg import architectures, training_options
 from affwild_omg.architectures import Architecture, named
 from affwild_omg.errors import UserError
 
@@ -69,7 +69,7 @@ def test_bad_fields_are_named(field, value, message):
     ],
 )
 def test_a_network_is_told_in_flags(network, flags):
-    assert architectures.as_flags(network) == flags
+    assert training_options.flags_of(network) == flags
 
 
 def test_unknown_network_lists_the_known():

@@ -21,8 +21,8 @@ FLOORS = [
     {"", "errors"},
     {"architectures", "progress", "outputs", "workers"},
     {"experiments", "scoring", "faces", "corpora", "nets"},
-    {"data", "model_files"},
-    {"protocol", "drawing", "results", "importers"},
+    {"data", "drawing", "model_files"},
+    {"protocol", "results", "importers"},
     {"transfer", "training_options"},
     {
         "preparing",

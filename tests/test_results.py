@@ -74,7 +74,25 @@ def test_a_folder_without_labels_or_with_one_target(tmp_path):
     np.testing.assert_array_equal(found.labels, [[NAN]])
 
 
-def write(folder, drawn, **changes):
+@pytest.fixture
+def drawn(monkeypatch):
+    """What would have been drawn, in the place of pictures."""
+    calls = []
+
+    def scatter(path, labels, predictions, targets, metrics):
+        calls.append(
+            (path.name, labels.tolist(), predictions.tolist(), targets, metrics)
+        )
+
+    def histograms(path, labels, predictions):
+        calls.append((path.name, labels.tolist(), predictions.tolist()))
+
+    monkeypatch.setattr(results.drawing, "scatter", scatter)
+    monkeypatch.setattr(results.drawing, "plane_histograms", histograms)
+    return calls
+
+
+def write(folder, **changes):
     folder.mkdir()
     fields = {
         "keys": ["v/u1.mp4", "v.1/u1.mp4", "w, x/u.mp4"],
@@ -84,23 +102,12 @@ def write(folder, drawn, **changes):
         "metrics": {"utterances": 1},
     }
     written = results.Results(**fields | changes)
-
-    def scatter(path, labels, predictions, targets, metrics):
-        assert metrics == written.metrics
-        drawn.append(
-            (path.name, labels.tolist(), predictions.tolist(), targets)
-        )
-
-    def histograms(path, labels, predictions):
-        drawn.append((path.name, labels.tolist(), predictions.tolist()))
-
-    results.write(folder, written, scatter=scatter, histograms=histograms)
+    results.write(folder, written)
     return written
 
 
-def test_what_is_written(tmp_path):
-    drawn = []
-    written = write(tmp_path / "x", drawn)
+def test_what_is_written(tmp_path, drawn):
+    written = write(tmp_path / "x")
     files = {path.name: path.read_text() for path in (tmp_path / "x").iterdir()}
     assert files == {
         "predictions.csv": PREDICTIONS + '"w, x",u.mp4,-0.100000,0.000000\n',
@@ -108,7 +115,13 @@ def test_what_is_written(tmp_path):
         "metrics.json": '{\n  "utterances": 1\n}\n',
     }
     assert drawn == [
-        ("scatter.png", [[-1, 0.338]], [[-0.5, 0.75]], written.targets),
+        (
+            "scatter.png",
+            [[-1, 0.338]],
+            [[-0.5, 0.75]],
+            written.targets,
+            written.metrics,
+        ),
         ("histograms.png", [[-1, 0.338]], [[-0.5, 0.75]]),
     ]
     found = read(tmp_path / "x")
@@ -121,9 +134,8 @@ def test_what_is_written(tmp_path):
     )
 
 
-def test_no_labels_no_file_and_one_target_no_plane(tmp_path):
-    drawn = []
-    write(tmp_path / "x", drawn, labels=np.full((3, 2), NAN))
+def test_no_labels_no_file_and_one_target_no_plane(tmp_path, drawn):
+    write(tmp_path / "x", labels=np.full((3, 2), NAN))
     assert drawn == []
     assert not (tmp_path / "x" / "labels.csv").exists()
     values = {
@@ -132,20 +144,19 @@ def test_no_labels_no_file_and_one_target_no_plane(tmp_path):
         "labels": np.array([[0.5], [NAN], [1]]),
         "metrics": {"utterances": 2},
     }
-    write(tmp_path / "y", drawn, **values)
+    write(tmp_path / "y", **values)
     assert [name for name, *_ in drawn] == ["scatter.png"]
     found = read(tmp_path / "y")
     assert found.targets == ("arousal",)
     np.testing.assert_array_equal(found.labels, values["labels"])
 
 
-def test_numbers_survive_the_files(tmp_path):
+def test_numbers_survive_the_files(tmp_path, drawn):
     random = np.random.default_rng(0)
     predictions = results.as_written(random.normal(size=(500, 2)))
     labels = random.uniform(-1, 1, (500, 2)).astype(np.float32).astype(float)
     write(
         tmp_path / "x",
-        [],
         keys=[f"v/{i}" for i in range(500)],
         predictions=predictions,
         labels=labels,

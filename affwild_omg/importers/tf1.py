@@ -22,7 +22,7 @@ cli.define_overwrite("an earlier model file")
 
 
 def main():
-    from affwild_omg import architectures, model_files
+    from affwild_omg import model_files, training_options
     from affwild_omg.importers import tf1_checkpoint
 
     path = tf1_checkpoint.convert(
@@ -32,7 +32,7 @@ def main():
     cli.show(
         f"model in {path}",
         "to train from it: train.py --records=... --workdir=... "
-        f"--init_from={path} {architectures.as_flags(architecture)}",
+        f"--init_from={path} {training_options.flags_of(architecture)}",
     )
 
 

@@ -75,18 +75,16 @@ def _of_applications(
     for layer in source.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        tensors = layer.input
-        if isinstance(tensors, list):
-            x = layer.from_config(layer.get_config())(
-                [outputs[id(tensor)] for tensor in tensors]
+        config = layer.get_config()
+        inputs = keras.tree.map_structure(
+            lambda tensor: outputs[id(tensor)], layer.input
+        )
+        if isinstance(layer, keras.layers.BatchNormalization):
+            x = layers.FrameBatchNormalization.from_config(config)(
+                inputs, valid
             )
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            copy = layers.FrameBatchNormalization.from_config(
-                layer.get_config()
-            )
-            x = copy(outputs[id(tensors)], valid)
         else:
-            x = layer.from_config(layer.get_config())(outputs[id(tensors)])
+            x = layer.from_config(config)(inputs)
         outputs[id(layer.output)] = by_layer[layer.name] = x
     taps = {tap: by_layer[name] for tap, name in stages.items()}
     taps["pool"] = keras.layers.GlobalAveragePooling2D(name="pool")(x)

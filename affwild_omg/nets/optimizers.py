@@ -24,11 +24,10 @@ class PartAdam(keras.optimizers.Adam):
 
     def build(self, variables):
         super().build(variables)
-        rates = [
+        self._rates = [
             self.rates.get(parts.part_of(variable.path.split("/")[0]))
             for variable in variables
         ]
-        self._rates = rates
 
     def update_step(self, gradient, variable, learning_rate):
         rate = self._rates[self._get_variable_index(variable)]

@@ -23,7 +23,7 @@ CHUNK = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A confidence interval of a CCC, within [-1, 1]."""
+    """A confidence interval of a CCC or a mean of CCCs, within [-1, 1]."""
 
     low: float
     high: float
@@ -89,6 +89,44 @@ def bootstrap_interval(
         for counts in _resamples(count, samples, seed)
     ]
     return Interval(*_percentiles(np.concatenate(values), level))
+
+
+def bootstrap_mean_interval(
+    values,
+    *,
+    samples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Computes a confidence interval of a mean over videos.
+
+    For the mean of the videos' own CCCs, of which `bootstrap_interval` knows
+    nothing: that of the CCC of all their utterances together. It draws as that
+    does, and is too narrow with few videos just as well.
+
+    Args:
+        values: one of each video, [videos].
+        samples: how many are drawn.
+        level: share of such intervals that hold the true mean, in (0, 1).
+        seed: the same one gives the same interval.
+
+    Raises:
+        ValueError: the values are not [videos], two or more and finite, or
+            samples or level is out of range.
+    """
+    _check_level(level)
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(
+            "values must be [videos], of at least 2 and finite, not "
+            f"{values.shape} with {np.count_nonzero(~np.isfinite(values))} "
+            "that are not finite"
+        )
+    means = [
+        counts @ values / len(values)
+        for counts in _resamples(len(values), samples, seed)
+    ]
+    return Interval(*_percentiles(np.concatenate(means), level))
 
 
 def paired_bootstrap(

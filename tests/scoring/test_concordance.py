@@ -1,8 +1,14 @@
+import fractions
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from affwild_omg.scoring import concordance
+from affwild_omg.scoring.concordance import Moments
+
+SCORES = ("concordance", "pearson", "mean_squared_error")
 
 
 @pytest.mark.parametrize(
@@ -61,3 +67,188 @@ def test_unusable_input_is_refused(labels, predictions):
     ):
         with pytest.raises(ValueError, match="labels and predictions must"):
             score(labels, predictions)
+
+
+def draw(seed, rows=200, mean=0.0, deviation=0.3):
+    """Draws labels and predictions that agree more or less."""
+    random = np.random.default_rng(seed)
+    slope, shift, noise = random.uniform([-1, -0.5, 0.1], [1.5, 0.5, 1])
+    x = random.normal(mean, deviation, rows)
+    y = mean + slope * (x - mean) + deviation * shift
+    return x, y + random.normal(0, deviation * noise, rows)
+
+
+def exact(labels, predictions):
+    """Computes (CCC, Pearson's r squared, MSE) in fractions."""
+    x, y = ([fractions.Fraction(v) for v in z] for z in (labels, predictions))
+    rows = len(x)
+    mean_x, mean_y = sum(x) / rows, sum(y) / rows
+    xx = sum((a - mean_x) ** 2 for a in x) / rows
+    yy = sum((b - mean_y) ** 2 for b in y) / rows
+    xy = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    xy /= rows
+    return (
+        2 * xy / (xx + yy + (mean_x - mean_y) ** 2),
+        xy * xy / (xx * yy),
+        sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) / rows,
+    )
+
+
+# The last differ by a few roundings alone, and their means are rounded too.
+@pytest.mark.parametrize(
+    ("mean", "deviation"),
+    [(0, 0.3), (0.4, 0.3), (1e6, 0.3), (-1e8, 0.3), (1e8, 1e-7)],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_have_12_digits_of_exact_arithmetic(mean, deviation, seed):
+    x, y = draw(seed, 200, mean, deviation)
+    ccc, r_squared, mse = exact(x, y)
+    assert concordance.concordance(x, y) == pytest.approx(float(ccc), rel=1e-12)
+    assert concordance.pearson(x, y) == pytest.approx(
+        math.copysign(float(r_squared) ** 0.5, ccc), rel=1e-12
+    )
+    assert concordance.mean_squared_error(x, y) == pytest.approx(
+        float(mse), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_properties_of_ccc(seed):
+    x, y = draw(seed)
+    ccc = concordance.concordance(x, y)
+    assert -1 <= ccc <= 1
+    assert concordance.concordance(y, x) == pytest.approx(ccc, abs=1e-14)
+    r = concordance.pearson(x, y)
+    assert abs(ccc) <= abs(r) + 1e-14
+    # Alike in mean and variance, the two are one.
+    alike = (y - y.mean()) / y.std() * x.std() + x.mean()
+    assert concordance.concordance(x, alike) == pytest.approx(r, abs=1e-14)
+    for slope, shift in ((3, -0.7), (-1, 0), (-0.01, 5), (1e-9, 0)):
+        changed = concordance.concordance(slope * x + shift, slope * y + shift)
+        assert changed == pytest.approx(ccc, abs=1e-12)
+    # Not where one side alone is changed.
+    assert concordance.concordance(x, y + 1) < ccc or ccc < 0
+    assert concordance.concordance(x, -y) == pytest.approx(
+        -ccc
+        * (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+        / (x.var() + y.var() + (x.mean() + y.mean()) ** 2)
+    )
+    order = np.random.default_rng(seed).permutation(len(x))
+    assert concordance.concordance(x[order], y[order]) == pytest.approx(
+        ccc, abs=1e-14
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ccc_is_1_for_equals_alone(seed):
+    x, _ = draw(seed, mean=0.1)
+    assert concordance.concordance(x, x.copy()) == 1
+    assert concordance.concordance(x, 2 * x.mean() - x) == pytest.approx(-1)
+    for changed in (x + 1e-4, x * (1 + 1e-3)):
+        assert concordance.concordance(x, changed) < 1
+    x_but_one = x.copy()
+    x_but_one[7] += 1e-4
+    assert concordance.concordance(x, x_but_one) < 1
+
+
+def test_differences_too_small_to_be_squared_count_0():
+    for scores in (concordance.concordance, concordance.pearson):
+        assert scores([1e-200, 2e-200], [1e-200, 3e-200]) == 0
+
+
+def chunks(rows):
+    """Yields slices of uneven sizes, 0 and 1 among them, of all the rows."""
+    start, sizes = 0, (0, 1, 1, 7, 100, 1, 0, 3000, 13, 25_000)
+    while start < rows:
+        for size in sizes:
+            yield slice(start, start + size)
+            start += size
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_million_rows_far_from_zero_by_parts(seed):
+    rows, mean = 1_000_000, 1e6
+    x, y = draw(seed, rows, mean)
+    # Both less 10^6 are exact in float64, and fsum rounds its sum but once.
+    dx, dy = x - mean, y - mean
+    mean_x, mean_y = math.fsum(dx) / rows, math.fsum(dy) / rows
+    xx = math.fsum((dx - mean_x) ** 2) / rows
+    yy = math.fsum((dy - mean_y) ** 2) / rows
+    xy = math.fsum((dx - mean_x) * (dy - mean_y)) / rows
+    expected = (
+        2 * xy / (xx + yy + (mean_x - mean_y) ** 2),
+        xy / (xx * yy) ** 0.5,
+        math.fsum((dx - dy) ** 2) / rows,
+    )
+    parts = [Moments.of(x[part], y[part]) for part in chunks(rows)]
+    total = sum(parts, Moments())
+    assert total.count == rows
+    for moments, digits in ((Moments.of(x, y), 1e-13), (total, 1e-11)):
+        found = [getattr(moments, name) for name in SCORES]
+        assert found == pytest.approx(expected, rel=digits)
+        assert moments.mean_x - mean == pytest.approx(mean_x, abs=1e-9)
+    assert total.low_x == x.min() and total.high_y == y.max()
+
+    # What all this is for: plain sums of squares know nothing here.
+    naive_xy = np.mean(x * y) - x.mean() * y.mean()
+    naive_xx = np.mean(x * x) - x.mean() ** 2
+    naive_yy = np.mean(y * y) - y.mean() ** 2
+    naive = 2 * naive_xy / (naive_xx + naive_yy + (x.mean() - y.mean()) ** 2)
+    assert not abs(naive - expected[0]) < 1e-4
+
+
+def test_parts_by_hand():
+    # Labels 1, 3 and 8; predictions 2, 2 and 5.
+    total = Moments.of([1, 3], [2, 2]) + Moments.of([8], [5])
+    assert total == Moments(
+        count=3,
+        mean_x=pytest.approx(4),
+        mean_y=pytest.approx(3),
+        xx=pytest.approx(9 + 1 + 16),
+        yy=pytest.approx(1 + 1 + 4),
+        xy=pytest.approx(3 + 1 + 8),
+        errors=1 + 1 + 9,
+        low_x=1,
+        high_x=8,
+        low_y=2,
+        high_y=5,
+    )
+    assert total.concordance == pytest.approx(24 / (26 + 6 + 3))
+    assert total.pearson == pytest.approx(12 / (26 * 6) ** 0.5)
+    assert total.mean_squared_error == pytest.approx(11 / 3)
+
+
+def test_no_rows_are_neutral_but_have_no_score():
+    some = Moments.of([1, 2], [3, 5])
+    assert Moments.of([], []) == Moments()
+    assert some + Moments() == some == Moments() + some
+    for name in SCORES:
+        with pytest.raises(ValueError, match="must have a row"):
+            getattr(Moments(), name)
+    with pytest.raises(TypeError):
+        some + 1
+
+
+def test_a_side_stays_constant_by_parts():
+    # The mean of some 0.1s is not 0.1.
+    rows = np.random.default_rng(3).normal(size=1001)
+    constant = np.full(1001, 0.1)
+    for x, y in ((rows, constant), (constant, rows), (constant, constant)):
+        total = sum(
+            (Moments.of(x[part], y[part]) for part in chunks(1001)), Moments()
+        )
+        assert total.concordance == total.pearson == 0
+        assert total.labels_vary == (x is rows)
+        assert total.predictions_vary == (y is rows)
+    # Two constants that differ are no constant.
+    total = Moments.of([0.1, 0.1], [0, 1]) + Moments.of([0.2, 0.2], [0, 1])
+    assert total.labels_vary
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions"),
+    [([1, 2], [1]), ([[1]], [[1]]), ([1, np.inf], [1, 2]), ([], [1])],
+)
+def test_unusable_parts_are_refused(labels, predictions):
+    with pytest.raises(ValueError, match="labels and predictions must be"):
+        Moments.of(labels, predictions)

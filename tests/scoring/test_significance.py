@@ -318,3 +318,74 @@ def test_what_has_no_answer_is_refused(changed, message):
         given["predictions"] = given.pop("first")
         with pytest.raises(ValueError, match=message):
             significance.bootstrap_interval(**given)
+
+
+def test_mean_interval_by_hand():
+    # Two videos, 0.2 and 0.6: of four equally likely samples one has the
+    # first twice, two have both, one has the second twice.
+    for level, expected in ((0.6, (0.2, 0.6)), (0.4, (0.4, 0.4))):
+        interval = significance.bootstrap_mean_interval(
+            [0.6, 0.2], level=level, seed=3
+        )
+        assert (interval.low, interval.high) == pytest.approx(expected)
+    interval = significance.bootstrap_mean_interval([0.3] * 9)
+    assert (interval.low, interval.high) == pytest.approx((0.3, 0.3))
+
+
+def test_mean_interval_against_rows_and_a_normal_mean():
+    values = np.random.default_rng(12).normal(0.3, 0.2, 60)
+    interval = significance.bootstrap_mean_interval(
+        values, samples=20_000, level=0.9
+    )
+    drawn = np.random.default_rng(1).choice(values, (20_000, 60)).mean(axis=1)
+    assert (interval.low, interval.high) == pytest.approx(
+        np.quantile(drawn, [0.05, 0.95]), abs=2e-3
+    )
+    half = stats.norm.ppf(0.95) * values.std() / 60**0.5
+    assert (interval.low, interval.high) == pytest.approx(
+        (values.mean() - half, values.mean() + half), abs=4e-3
+    )
+
+
+def test_mean_interval_is_reproducible_and_bounded_in_memory(monkeypatch):
+    values = np.random.default_rng(13).uniform(-1, 1, 30)
+    whole = significance.bootstrap_mean_interval(values, seed=5)
+    assert significance.bootstrap_mean_interval(values, seed=5) == whole
+    assert significance.bootstrap_mean_interval(values, seed=6) != whole
+    monkeypatch.setattr(significance, "CHUNK", 30 * 7)
+    parts = significance.bootstrap_mean_interval(values, seed=5)
+    assert parts.low == pytest.approx(whole.low, abs=1e-14)
+    assert parts.high == pytest.approx(whole.high, abs=1e-14)
+
+
+def test_coverage_of_the_mean_over_videos():
+    # CCCs of videos, skewed as they are: of mean 5 / 7 * 1.5 - 0.5.
+    random = np.random.default_rng(14)
+    trials, level = 400, 0.9
+    held = 0
+    for trial in range(trials):
+        interval = significance.bootstrap_mean_interval(
+            1.5 * random.beta(5, 2, 50) - 0.5,
+            samples=400,
+            level=level,
+            seed=trial,
+        )
+        held += interval.low <= 5 / 7 * 1.5 - 0.5 <= interval.high
+    assert 0.84 <= held / trials <= 0.95
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"values": []}, "at least 2 and finite, not \\(0,\\)"),
+        ({"values": [0.5]}, "at least 2 and finite, not \\(1,\\)"),
+        ({"values": [[0.5, 0.1]]}, "must be \\[videos\\]"),
+        ({"values": [0.5, np.nan]}, "with 1 that are not finite"),
+        ({"samples": 0}, "samples must be at least 1"),
+        ({"level": 0}, "level must be between"),
+    ],
+)
+def test_a_mean_that_has_no_interval_is_refused(changed, message):
+    given = {"values": [0.1, 0.2], "samples": 10} | changed
+    with pytest.raises(ValueError, match=message):
+        significance.bootstrap_mean_interval(**given)

@@ -17,10 +17,34 @@ flags.DEFINE_enum(
     "split", "test", ["train", "validation", "test"], "What to evaluate."
 )
 flags.DEFINE_enum(
+    "level",
+    "utterance",
+    ["utterance", "sequence", "frame"],
+    "What the headline scores compare; metrics.json has all.",
+)
+flags.DEFINE_enum(
+    "pooling",
+    "pooled",
+    ["pooled", "per_video"],
+    "CCC over all of them, or the mean of the videos' own CCCs.",
+)
+flags.DEFINE_enum(
     "estimate",
     "median",
     ["median", "mean"],
     "How the frames of a sequence become one estimate.",
+)
+flags.DEFINE_string(
+    "postprocessing",
+    "",
+    "File of the steps to apply; empty: the workdir's, if it has chosen any; "
+    "none: no post-processing.",
+)
+flags.DEFINE_bool(
+    "choose_postprocessing",
+    False,
+    "Choose the steps that raise CCC on this split, which must be validation, "
+    "and write them to the workdir.",
 )
 flags.DEFINE_integer(
     "sequence_length", 0, "Frames of a window; 0 takes the model's own."

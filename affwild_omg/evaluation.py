@@ -1,11 +1,10 @@
 """Evaluation: a model and the records of a split become scored tables."""
 
 import dataclasses
-
-import numpy as np
+import json
 
 from affwild_omg import (
-    architectures,
+    chosen_steps,
     model_files,
     outputs,
     progress,
@@ -14,7 +13,7 @@ from affwild_omg import (
 )
 from affwild_omg.data import pipeline, records
 from affwild_omg.errors import UserError
-from affwild_omg.scoring import aggregation
+from affwild_omg.scoring import aggregation, postprocessing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,13 @@ class Options:
         records: folder that prepare wrote.
         output: folder for metrics, predictions, labels and pictures.
         split: "train", "validation" or "test".
+        level: what the headline scores compare, one of `protocol.LEVELS`.
+        pooling: how, one of `protocol.POOLINGS`.
         estimate: "median" or "mean" of a sequence's frames.
+        postprocessing: file of the steps to apply; "" takes the workdir's if
+            it has one, "none" applies nothing.
+        choose_postprocessing: choose the steps on this split, which must be
+            validation, and write them to that file.
         sequence_length: frames a window; 0 takes the model's own.
         batch_size: windows at a time.
     """
@@ -35,21 +40,35 @@ class Options:
     records: str
     output: str
     split: str = "test"
+    level: str = "utterance"
+    pooling: str = "pooled"
     estimate: str = "median"
+    postprocessing: str = ""
+    choose_postprocessing: bool = False
     sequence_length: int = 0
     batch_size: int = 4
 
     def __post_init__(self):
-        if self.estimate not in aggregation.ESTIMATES:
-            raise UserError(
-                f"--estimate must be one of "
-                f"{', '.join(aggregation.ESTIMATES)}, not {self.estimate!r}"
-            )
+        for name, vocabulary in (
+            ("estimate", aggregation.ESTIMATES),
+            ("level", protocol.LEVELS),
+            ("pooling", protocol.POOLINGS),
+        ):
+            if getattr(self, name) not in vocabulary:
+                raise UserError(
+                    f"--{name} must be one of {', '.join(vocabulary)}, not "
+                    f"{getattr(self, name)!r}"
+                )
         if self.batch_size < 1 or self.sequence_length < 0:
             raise UserError(
                 "--batch_size must be at least 1 and --sequence_length 0 "
                 f"(the model's own) or more, not {self.batch_size} and "
                 f"{self.sequence_length}"
+            )
+        if self.choose_postprocessing and self.split != "validation":
+            raise UserError(
+                "--choose_postprocessing goes with --split=validation, not "
+                f"{self.split}: steps must not be chosen on what is scored"
             )
 
 
@@ -57,58 +76,137 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
     """Evaluates a model on a split.
 
     Writes a results folder, see `affwild_omg.results`: the scores are those of
-    predictions.csv against labels.csv as they stand there.
+    its tables as they stand there.
 
     Args:
         options: what and where.
-        overwrite: replace results that are there.
+        overwrite: replace results, and chosen steps, that are there.
 
     Returns:
-        What goes into metrics.json: for each target CCC, Pearson's r and MSE
-        over all utterances with labels, their mean CCC, the CCCs' confidence
-        intervals, and what all that was computed from.
+        What goes into metrics.json: for each target CCC, Pearson's r and its
+        p-value, and MSE, by the level and pooling of the options, their mean
+        CCC, the CCCs' confidence intervals, all that by the other "protocols"
+        and without post-processing ("unprocessed"), and what it was computed
+        from.
 
     Raises:
-        UserError: the model, the records or the output can't be used.
+        UserError: the model, the records, the post-processing or the output
+            can't be used.
     """
+    steps_path = _check_place(options, overwrite)
     with outputs.whole_directory(
         options.output,
         flag="--output",
         overwrite=overwrite,
         owned=results.FILES,
     ) as directory:
-        part = records.read_manifest(options.records)["splits"].get(
-            options.split
-        )
+        manifest = records.read_manifest(options.records)
+        part = manifest["splits"].get(options.split)
         records.check_files(options.records, options.split)
         predictor = model_files.load_predictor(options.model)
         sequence_length = _sequence_length(options, predictor)
-        utterances = _predict(options, predictor, sequence_length)
-        metrics = protocol.score(utterances, predictor.targets) | {
-            "intervals": protocol.intervals(utterances, predictor.targets),
-            "utterances": int(np.isfinite(utterances.labels).all(1).sum()),
+        chosen = None
+        if not options.choose_postprocessing:
+            chosen = chosen_steps.find(
+                options.model,
+                options.postprocessing,
+                estimate=options.estimate,
+                sequence_length=sequence_length,
+            )
+        frames = _predict(options, predictor, sequence_length)
+        if options.choose_postprocessing:
+            chosen = chosen_steps.choose(
+                frames, model=options.model, estimate=options.estimate
+            )
+        nothing = postprocessing.Settings.nothing(
+            frames.targets, options.estimate
+        )
+        settings = chosen.settings if chosen else nothing
+        protocols = _assess(frames, settings)
+        metrics = protocols[options.level][options.pooling] | {
+            "utterances": protocols["utterance"]["pooled"]["rows"],
             "coverage": part["prepared"] / part["expected"],
             "expected": part["expected"],
-            "utterances_without_face": int((utterances.seen == 0).sum()),
-            "frames": int(utterances.frames.sum()),
-            "frames_with_face": int(utterances.seen.sum()),
+            "utterances_without_face": int((frames.seen == 0).sum()),
+            "frames": int(frames.lengths.sum()),
+            "frames_with_face": int(frames.seen.sum()),
+            "corpus": manifest.get("corpus"),
             "split": options.split,
-            "level": "utterance",
+            "level": options.level,
+            "pooling": options.pooling,
+            "moments": protocol.MOMENTS,
             "sequence_estimate": options.estimate,
             "sequence_length": sequence_length,
             "model": options.model,
+            "network": _network(predictor),
+            "postprocessing": settings.to_dict() if chosen else None,
+            "protocols": protocols,
         }
+        if chosen:
+            metrics["unprocessed"] = _assess(frames, nothing)[options.level][
+                options.pooling
+            ]
+            chosen_steps.write(chosen, directory / results.POSTPROCESSING)
         results.write(
             directory,
             results.Results(
-                keys=utterances.keys,
-                targets=predictor.targets,
-                predictions=utterances.predictions,
-                labels=utterances.labels,
+                keys=frames.keys,
+                targets=frames.targets,
+                predictions=_estimates(frames, settings),
+                labels=frames.utterance_labels,
                 metrics=metrics,
+                unprocessed=_estimates(frames, nothing) if chosen else None,
             ),
+            frames,
         )
+        if options.choose_postprocessing:
+            chosen_steps.write(chosen, steps_path)
     return metrics
+
+
+def _check_place(options, overwrite):
+    """Returns where the steps that are to be chosen go."""
+    if not options.choose_postprocessing:
+        return None
+    path = chosen_steps.place(options.model, options.postprocessing)
+    if path is None:
+        raise UserError(
+            f"--choose_postprocessing has no workdir in --model="
+            f"{options.model} to write the steps to; name a file: "
+            "--postprocessing=steps.json"
+        )
+    if path.exists() and not overwrite:
+        raise UserError(
+            f"--choose_postprocessing would replace {path}; give --overwrite "
+            "to choose again, or leave it out to apply what is there"
+        )
+    return path
+
+
+def _network(predictor):
+    """Returns the network as the model's card has it, None without one."""
+    if predictor.card is None:
+        return None
+    return json.loads(predictor.card.to_json())["architecture"]
+
+
+def _estimates(frames, settings):
+    return results.as_written(postprocessing.apply(settings, frames))
+
+
+def _assess(frames, settings):
+    """Returns {level: {pooling: scores}}."""
+    assessed = {}
+    for level in protocol.LEVELS:
+        rows = protocol.rows_of(frames, settings, level)
+        rows = dataclasses.replace(
+            rows, predictions=results.as_written(rows.predictions)
+        )
+        assessed[level] = {
+            pooling: protocol.assess(rows, frames.targets, pooling)
+            for pooling in protocol.POOLINGS
+        }
+    return assessed
 
 
 def _sequence_length(options, predictor):
@@ -139,13 +237,13 @@ def _predict(options, predictor, sequence_length):
         unit="batch",
         total=-(-windows // options.batch_size),
     )
-    columns = [architectures.TARGETS.index(name) for name in predictor.targets]
     with bar, records.reading(options.records, options.split):
-        utterances = protocol.predict_utterances(
-            predictor.predict, bar, columns, estimate=options.estimate
+        frames = protocol.predict_frames(
+            predictor.predict, bar, predictor.targets, sequence_length
         )
+    # Rounded before anything is computed: so frames.csv gives the same.
     return dataclasses.replace(
-        utterances, predictions=results.as_written(utterances.predictions)
+        frames, values=[results.as_written(values) for values in frames.values]
     )
 
 
@@ -153,7 +251,42 @@ def table(metrics: dict) -> list[str]:
     """Returns the metrics as lines for a console."""
     return [
         *protocol.table(metrics),
+        *_other_protocols(metrics),
+        *_postprocessing(metrics),
         f"{metrics['utterances'] or 'no'} labelled utterances of "
         f"{metrics['split']}, {metrics['coverage']:.1%} of the corpus' split "
         "prepared",
     ]
+
+
+def _other_protocols(metrics):
+    """Returns the mean CCC by every protocol but the headline's."""
+    if not metrics["rows"]:
+        return []
+    told = [
+        f"{level} {found['mean_ccc']:.3f}"
+        + (" (per video)" if pooling == "per_video" else "")
+        for level, by_pooling in metrics["protocols"].items()
+        for pooling, found in by_pooling.items()
+        if "mean_ccc" in found
+        and (level, pooling) != (metrics["level"], metrics["pooling"])
+    ]
+    return [
+        f"by {metrics['level']}, {_POOLED[metrics['pooling']]}; mean CCC "
+        f"{metrics['mean_ccc']:.3f}, by others: {', '.join(told)}"
+    ]
+
+
+_POOLED = {"pooled": "pooled over all", "per_video": "mean of the videos'"}
+
+
+def _postprocessing(metrics):
+    if not metrics["postprocessing"]:
+        return []
+    settings = postprocessing.Settings.from_dict(metrics["postprocessing"])
+    lines = [f"post-processing of {x}" for x in chosen_steps.table(settings)]
+    bare = metrics["unprocessed"]
+    if metrics["rows"]:
+        cccs = [f"{name} {bare[name]['ccc']:.3f}" for name in settings.targets]
+        lines.append(f"CCC without it: {', '.join(cccs)}")
+    return lines

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
-from affwild_omg import outputs, protocol, results
+from affwild_omg import matching, outputs, protocol, results
 from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError, listed
 from affwild_omg.scoring import concordance, fusion
 
 # What tells runs apart: two folders of one run agree in these.
-RUN = ("model", "sequence_estimate", "sequence_length")
+RUN = ("model", "sequence_estimate", "sequence_length", "postprocessing")
 # What evaluations of one split have in common.
 FACTS = (
     "coverage",
@@ -25,9 +25,9 @@ FACTS = (
     "utterances_without_face",
     "frames",
     "frames_with_face",
+    "corpus",
     "split",
 )
-TOLERANCE = 1e-6  # of two folders' labels of one utterance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,24 +79,6 @@ class Options:
             places[place] = f"{name}={folder}"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Split:
-    """The runs' results on one split, utterance by utterance.
-
-    Attributes:
-        keys: [utterances], in the first run's order.
-        targets: those that any run has.
-        predictions: [runs, utterances, targets], NaN where a run lacks the
-            target.
-        labels: [utterances, targets], NaN where no run knows it.
-    """
-
-    keys: list[str]
-    targets: tuple[str, ...]
-    predictions: np.ndarray
-    labels: np.ndarray
-
-
 def fuse(options: Options, *, overwrite: bool = False) -> dict:
     """Fuses runs and scores what comes of it.
 
@@ -141,6 +123,9 @@ def fuse(options: Options, *, overwrite: bool = False) -> dict:
         weights = _weights(ccc, options.validation, validation.targets)
         predictions = results.as_written(fusion.fuse(test.predictions, weights))
         metrics = _metrics(options, test_runs, test, predictions, ccc, weights)
+        unprocessed = _fuse_unprocessed(options, validation_runs, test_runs)
+        if unprocessed is not None:
+            metrics["unprocessed"] = _score(test, unprocessed, test.targets)
         results.write(
             directory,
             results.Results(
@@ -149,6 +134,7 @@ def fuse(options: Options, *, overwrite: bool = False) -> dict:
                 predictions=predictions,
                 labels=test.labels,
                 metrics=metrics,
+                unprocessed=unprocessed,
             ),
         )
     return metrics
@@ -156,6 +142,43 @@ def fuse(options: Options, *, overwrite: bool = False) -> dict:
 
 def _read(folders, flag):
     return {folder: results.read(folder, flag=flag) for folder in folders}
+
+
+def _align(runs, flag):
+    return matching.align(
+        {f"{flag}={folder}": run for folder, run in runs.items()}
+    )
+
+
+def _fuse_unprocessed(options, validation_runs, test_runs):
+    """Fuses what the runs were before post-processing; None if none had any.
+
+    The weights are those of the CCCs without it, as in table 3.
+    """
+    if all(run.unprocessed is None for run in test_runs.values()):
+        return None
+
+    def split(runs, flag):
+        return _align(
+            {
+                folder: run
+                if run.unprocessed is None
+                else dataclasses.replace(run, predictions=run.unprocessed)
+                for folder, run in runs.items()
+            },
+            flag,
+        )
+
+    validation = split(validation_runs, "--validation")
+    try:
+        weights = _weights(
+            _concordances(validation), options.validation, validation.targets
+        )
+    except UserError:  # without post-processing there is nothing to weigh by
+        return None
+    return results.as_written(
+        fusion.fuse(split(test_runs, "--test").predictions, weights)
+    )
 
 
 def _check_same_run(validation, test):
@@ -199,60 +222,6 @@ def _check_apart(validation, test, options):
             f"--test={options.test[0]} share {len(shared)} utterances "
             f"({listed(sorted(shared))}); weights must not be chosen on what "
             "is scored: evaluate another split"
-        )
-
-
-def _align(runs, flag):
-    """Brings the runs of a split into the first one's order.
-
-    Rows are matched by key and columns by name.
-    """
-    first = next(iter(runs))
-    keys = runs[first].keys
-    targets = tuple(
-        name
-        for name in TARGETS
-        if any(name in run.targets for run in runs.values())
-    )
-    shape = (len(keys), len(targets))
-    predictions = np.full((len(runs), *shape), np.nan)
-    labels = np.full(shape, np.nan)
-    for i, (folder, run) in enumerate(runs.items()):
-        rows = {key: row for row, key in enumerate(run.keys)}
-        _check_same_keys(f"{flag}={folder}", rows, f"{flag}={first}", keys)
-        order = [rows[key] for key in keys]
-        columns = [targets.index(name) for name in run.targets]
-        predictions[i][:, columns] = run.predictions[order]
-        own = np.full(shape, np.nan)
-        own[:, columns] = run.labels[order]
-        others = np.abs(own - labels) > TOLERANCE
-        if others.any():
-            row, column = np.argwhere(others)[0]
-            raise UserError(
-                f"{flag}={folder}: {keys[row]} has the {targets[column]} "
-                f"label {own[row, column]:g}, in a folder before it "
-                f"{labels[row, column]:g}; evaluate all runs on the same "
-                "records"
-            )
-        labels = np.where(np.isnan(labels), own, labels)
-    return _Split(keys, targets, predictions, labels)
-
-
-def _check_same_keys(folder, keys, first, first_keys):
-    known = set(first_keys)
-    differences = {
-        "lacks": [key for key in first_keys if key not in keys],
-        "adds": [key for key in keys if key not in known],
-    }
-    told = " and ".join(
-        f"{verb} {len(some)} ({listed(some)})"
-        for verb, some in differences.items()
-        if some
-    )
-    if told:
-        raise UserError(
-            f"{folder} {told} against the {len(first_keys)} utterances of "
-            f"{first}; evaluate all runs on the same records"
         )
 
 
@@ -301,12 +270,11 @@ def _metrics(options, runs, test, fused, ccc, weights):
         fusion.fuse(test.predictions, fusion.equal_weights(np.isfinite(ccc)))
     )
     metrics = _score(test, fused, test.targets) | {
-        "intervals": protocol.intervals(
-            _scored(test, fused, test.targets), test.targets
-        ),
         "utterances": int(np.isfinite(test.labels).all(axis=1).sum()),
         **_facts([run.metrics for run in runs.values()]),
         "level": "utterance",
+        "pooling": "pooled",
+        "moments": protocol.MOMENTS,
         "members": members,
         "equal_weights": _score(test, equal, test.targets),
     }
@@ -349,20 +317,15 @@ def _member(options, i, test, ccc, weights):
 
 
 def _score(test, predictions, targets):
-    return protocol.score(_scored(test, predictions, targets), targets)
-
-
-def _scored(test, predictions, targets):
-    """Keeps the labels of utterances that have all, the same for everyone."""
+    """Scores the utterances that have all labels, the same for everyone."""
     columns = [test.targets.index(name) for name in targets]
     labelled = np.isfinite(test.labels).all(axis=1)
-    return results.Results(
-        keys=test.keys,
-        targets=targets,
-        predictions=predictions[:, columns],
-        labels=np.where(labelled[:, None], test.labels, np.nan)[:, columns],
-        metrics={},
+    rows = protocol.of_utterances(
+        test.keys,
+        predictions[:, columns],
+        np.where(labelled[:, None], test.labels, np.nan)[:, columns],
     )
+    return protocol.assess(rows, targets)
 
 
 def table(metrics: dict) -> list[str]:

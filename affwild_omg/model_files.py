@@ -26,6 +26,7 @@ from affwild_omg.nets import models
 
 BEST = "best.keras"
 LAST = "last.keras"
+POSTPROCESSING = "postprocessing.json"  # chosen for a workdir's best model
 CARD = "card.json"
 SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
 

@@ -1,63 +1,79 @@
-"""The paper's evaluation protocol: windows of frames to scored utterances.
+"""The evaluation protocols: from predicted frames to scores.
 
-Frame predictions are reduced to an estimate per sequence (median or mean),
-those are averaged over the utterance, and CCC is pooled over all utterances
-of the split (sections 5 and 6.1).
+The paper's: frame predictions are reduced to an estimate per sequence (median
+or mean), those are averaged over the utterance, and CCC is pooled over all
+utterances of the split (sections 5 and 6.1). Others are in use: the authors'
+code scores frames, trains on sequences, and the organisers' first script took
+the mean of the videos' own CCCs. Here each has a name.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError
-from affwild_omg.scoring import aggregation, concordance, significance
+from affwild_omg.scoring import (
+    aggregation,
+    concordance,
+    postprocessing,
+    significance,
+)
+from affwild_omg.scoring.frames import Frames, video_of
 
 INPUTS = ("frames", "landmarks", "mask")
+LEVELS = ("utterance", "sequence", "frame")
+POOLINGS = ("pooled", "per_video")
+MOMENTS = "1/N"
 SAMPLES = 2000  # of the bootstrap
 LEVEL = 0.95
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Utterances:
-    """The utterances of a split with predictions, in the records' order.
+class Rows:
+    """What is scored, a row each: utterances, sequences or frames.
 
     Attributes:
-        keys: "<video>/<utterance>", [utterances].
-        predictions: [utterances, targets].
-        labels: [utterances, targets], NaN where there is none.
-        frames: frames of each utterance, [utterances].
-        seen: frames with a face, [utterances]; an utterance without any
-            takes its prediction from its neighbours.
+        videos: the video of each row, [rows].
+        predictions: [rows, targets].
+        labels: [rows, targets], finite.
     """
 
-    keys: list[str]
+    videos: Sequence[str]
     predictions: np.ndarray
     labels: np.ndarray
-    frames: np.ndarray
-    seen: np.ndarray
+
+    @classmethod
+    def labelled(cls, videos, predictions, labels) -> "Rows":
+        """Keeps the rows all of whose labels are finite."""
+        known = np.isfinite(labels).all(axis=1)
+        return cls(
+            videos=np.asarray(videos)[known],
+            predictions=predictions[known],
+            labels=labels[known],
+        )
 
 
-def predict_utterances(
+def predict_frames(
     predict: Callable[[dict], np.ndarray],
     batches: Iterable[Mapping],
-    target_columns: list[int],
-    *,
-    estimate: str = "median",
-) -> Utterances:
-    """Predicts every utterance of a split.
+    targets: Sequence[str],
+    sequence_length: int,
+) -> Frames:
+    """Predicts every frame of a split.
 
     Args:
         predict: see `affwild_omg.model_files.Predictor.predict`.
         batches: numpy batches of windows, see `affwild_omg.data.pipeline`;
             in order, so that a clip's windows follow each other.
-        target_columns: the columns of the batches' labels that are predicted.
-        estimate: "median" or "mean" of each sequence.
+        targets: what is predicted.
+        sequence_length: frames of the windows.
 
     Raises:
         UserError: no utterance has a frame with a face.
     """
+    columns = [TARGETS.index(name) for name in targets]
     clips = {}
     for batch in batches:
         # Not the labels, which are no business of the network's.
@@ -65,124 +81,249 @@ def predict_utterances(
         for i, raw_key in enumerate(batch["key"]):
             if not raw_key:  # an empty window that fills the last batch
                 continue
-            mask = batch["mask"][i]
-            clip = clips.setdefault(
-                raw_key.decode(), {"sequences": [], "labels": [], "seen": 0}
+            frames = slice(batch["length"][i])
+            values, mask, labels, fps = clips.setdefault(
+                raw_key.decode(), ([], [], [], [])
             )
-            clip["sequences"].append(
-                aggregation.sequence_estimate(predictions[i], mask, estimate)
-            )
-            clip["labels"].append(batch["labels"][i][: batch["length"][i]])
-            clip["seen"] += int(mask.sum())
-    keys = list(clips)
-    if not any(clip["seen"] for clip in clips.values()):
+            values.append(predictions[i][frames])
+            mask.append(batch["mask"][i][frames])
+            labels.append(batch["labels"][i][frames][:, columns])
+            fps.append(float(batch["fps"][i]))
+    values, mask, labels, fps = zip(*clips.values(), strict=True)
+    found = Frames(
+        keys=list(clips),
+        targets=tuple(targets),
+        values=[np.concatenate(x, dtype=np.float64) for x in values],
+        mask=[np.concatenate(x) for x in mask],
+        labels=[np.concatenate(x, dtype=np.float64) for x in labels],
+        fps=[x[0] for x in fps],
+        sequence_length=sequence_length,
+    )
+    if not found.seen.any():
         raise UserError(
             "not one frame has a face; prepare the records again from other "
             "videos"
         )
-    labels = [np.concatenate(clips[key]["labels"]) for key in keys]
-    return Utterances(
-        keys=keys,
-        predictions=aggregation.fill_unseen(
-            [video_of(key) for key in keys],
-            [
-                aggregation.utterance_estimate(clips[key]["sequences"])
-                for key in keys
-            ],
-        ),
-        labels=np.stack(
-            [np.mean(x[:, target_columns], axis=0, dtype=float) for x in labels]
-        ),
-        frames=np.array([len(x) for x in labels]),
-        seen=np.array([clips[key]["seen"] for key in keys]),
+    return found
+
+
+def rows_of(
+    frames: Frames, settings: postprocessing.Settings, level: str
+) -> Rows:
+    """Brings a split's predictions to the level at which they are scored.
+
+    Frames without a face and frames, sequences or utterances without labels
+    are no rows. A sequence's label is the mean over its frames with a face, as
+    in the loss, an utterance's that over all its frames. An utterance without
+    any face has an estimate, see `postprocessing.apply`.
+
+    Args:
+        frames: the split.
+        settings: post-processing, and how a sequence is estimated. Median
+            filters act at all levels, smoothing at "utterance".
+        level: one of `LEVELS`.
+    """
+    if level == "utterance":
+        return Rows.labelled(
+            frames.videos,
+            postprocessing.apply(settings, frames),
+            frames.utterance_labels,
+        )
+    filtered = postprocessing.filter_frames(settings, frames)
+    videos, predictions, labels = [], [], []
+    for i, video in enumerate(frames.videos):
+        values, mask = filtered.values[i], frames.mask[i]
+        for part in frames.sequences(i):
+            seen = values[part][mask[part]]
+            truth = frames.labels[i][part][mask[part]]
+            if level == "sequence" and len(seen):
+                estimate = aggregation.ESTIMATES[settings.estimate]
+                seen = estimate(seen, axis=0, keepdims=True)
+                truth = truth.mean(axis=0, keepdims=True)
+            videos.extend([video] * len(seen))
+            predictions.append(seen)
+            labels.append(truth)
+    return Rows.labelled(
+        videos, np.concatenate(predictions), np.concatenate(labels)
     )
 
 
-def video_of(key: str) -> str:
-    """Returns the video of "<video>/<utterance>"."""
-    return key.rsplit("/", 1)[0]
+def score(rows: Rows, targets: Sequence[str], pooling: str = "pooled") -> dict:
+    """Scores rows.
 
-
-def score(utterances: Utterances, targets: tuple[str, ...]) -> dict:
-    """Scores the utterances that have labels.
+    Args:
+        rows: what is scored.
+        targets: names of the columns.
+        pooling: "pooled" over all rows (section 6.1), or "per_video": each
+            video's own score, and of these the mean. A video in which labels
+            or predictions are constant, such as one of a single row, has CCC 0
+            there.
 
     Returns:
-        {target: {"ccc", "pearson", "mse"}, ..., "mean_ccc"}, or {} where no
-        utterance has labels.
+        {target: {"ccc", "pearson", "mse"}, ..., "mean_ccc"}, or {} where
+        there is no row. "pooled" adds "pearson_p_value" (None below three
+        rows), and "constant" where that is so: "labels", "predictions" or
+        both, which makes CCC 0.
     """
-    labelled = np.isfinite(utterances.labels).all(axis=1)
-    if not labelled.any():
+    if not len(rows.labels):
         return {}
     scores = {}
     for column, target in enumerate(targets):
-        truth = utterances.labels[labelled, column]
-        predicted = utterances.predictions[labelled, column]
+        parts = _moments(rows, column, pooling)
+        found = [
+            {
+                "ccc": moments.concordance,
+                "pearson": moments.pearson,
+                "mse": moments.mean_squared_error,
+            }
+            for moments in parts
+        ]
         scores[target] = {
-            "ccc": concordance.concordance(truth, predicted),
-            "pearson": concordance.pearson(truth, predicted),
-            "mse": concordance.mean_squared_error(truth, predicted),
+            name: float(np.mean([one[name] for one in found]))
+            for name in found[0]
         }
+        if pooling == "pooled":
+            scores[target] |= _doubts(*parts)
     scores["mean_ccc"] = float(
         np.mean([scores[target]["ccc"] for target in targets])
     )
     return scores
 
 
-def intervals(utterances: Utterances, targets: tuple[str, ...]) -> dict:
+def _moments(rows, column, pooling):
+    """Returns the moments of all rows, or of each video's."""
+    labels, predictions = rows.labels[:, column], rows.predictions[:, column]
+    if pooling == "pooled":
+        return [concordance.Moments.of(labels, predictions)]
+    names, video = np.unique(rows.videos, return_inverse=True)
+    # Sorted once: a comparison for each video is slow where there are many.
+    order = np.argsort(video, kind="stable")
+    ends = np.cumsum(np.bincount(video, minlength=len(names)))[:-1]
+    return [
+        concordance.Moments.of(*part)
+        for part in zip(
+            np.split(labels[order], ends),
+            np.split(predictions[order], ends),
+            strict=True,
+        )
+    ]
+
+
+def _doubts(moments):
+    found = {
+        "pearson_p_value": (
+            significance.pearson_p_value(moments.pearson, moments.count)
+            if moments.count > 2
+            else None
+        )
+    }
+    constant = [
+        name
+        for name, varies in (
+            ("labels", moments.labels_vary),
+            ("predictions", moments.predictions_vary),
+        )
+        if not varies
+    ]
+    if constant:
+        found["constant"] = " and ".join(constant)
+    return found
+
+
+def intervals(
+    rows: Rows, targets: Sequence[str], pooling: str = "pooled"
+) -> dict:
     """Says how far the CCCs of `score` can be trusted.
 
     Returns:
         {target: [low, high], ..., "level", "samples", "videos"}, confidence
         intervals by drawing whole videos, see
-        `affwild_omg.scoring.significance.bootstrap_interval`; {} where the
-        utterances with labels are of fewer than two videos.
+        `affwild_omg.scoring.significance`; {} where the rows are of fewer
+        than two videos.
     """
-    labelled = np.isfinite(utterances.labels).all(axis=1)
-    videos = [
-        video_of(key)
-        for key, known in zip(utterances.keys, labelled, strict=True)
-        if known
-    ]
-    if len(set(videos)) < 2:
+    names, videos = np.unique(rows.videos, return_inverse=True)
+    if len(names) < 2:
         return {}
-    found = {
-        "level": LEVEL,
-        "samples": SAMPLES,
-        "videos": len(set(videos)),
-    }
+    found = {"level": LEVEL, "samples": SAMPLES, "videos": len(names)}
     for column, target in enumerate(targets):
-        interval = significance.bootstrap_interval(
-            utterances.labels[labelled, column],
-            utterances.predictions[labelled, column],
-            videos,
-            samples=SAMPLES,
-            level=LEVEL,
-        )
+        if pooling == "pooled":
+            interval = significance.bootstrap_interval(
+                rows.labels[:, column],
+                rows.predictions[:, column],
+                videos,
+                samples=SAMPLES,
+                level=LEVEL,
+            )
+        else:
+            interval = significance.bootstrap_mean_interval(
+                [
+                    moments.concordance
+                    for moments in _moments(rows, column, pooling)
+                ],
+                samples=SAMPLES,
+                level=LEVEL,
+            )
         found[target] = [interval.low, interval.high]
     return found
 
 
+def assess(rows: Rows, targets: Sequence[str], pooling: str = "pooled") -> dict:
+    """Returns `score`, and beside it "intervals" and the number of "rows"."""
+    return score(rows, targets, pooling) | {
+        "intervals": intervals(rows, targets, pooling),
+        "rows": len(rows.labels),
+    }
+
+
+def of_utterances(
+    keys: Sequence[str], predictions: np.ndarray, labels: np.ndarray
+) -> Rows:
+    """Returns the rows of utterances, "<video>/<utterance>" each."""
+    return Rows.labelled([video_of(key) for key in keys], predictions, labels)
+
+
 def table(metrics: dict) -> list[str]:
-    """Returns what `score` and `intervals` found as lines for a console.
+    """Returns what `assess` found as lines for a console.
 
     Args:
-        metrics: what `score` returned, "intervals" and "utterances".
+        metrics: what `assess` returned, or more.
     """
     lines = []
-    if metrics["utterances"]:
+    shown = [target for target in TARGETS if target in metrics]
+    if shown:
         level = f"{LEVEL:.0%} interval of CCC"
-        lines.append(f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}  {level}")
-    for target in TARGETS:
-        if target in metrics:
-            scores = metrics[target]
-            interval = metrics["intervals"].get(target)
-            lines.append(
-                f"{target:<10}{scores['ccc']:>8.3f}{scores['pearson']:>10.3f}"
-                f"{scores['mse']:>8.3f}  "
-                + (
-                    "{:.3f} to {:.3f}".format(*interval)
-                    if interval
-                    else "none (needs two videos by name)"
-                )
-            )
-    return lines
+        lines.append(
+            f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}  {level:<24}"
+            "p of Pearson"
+        )
+    for target in shown:
+        scores = metrics[target]
+        interval = metrics["intervals"].get(target)
+        interval = (
+            "{:.3f} to {:.3f}".format(*interval)
+            if interval
+            else "none (needs two videos)"
+        )
+        p_value = scores.get("pearson_p_value")
+        lines.append(
+            f"{target:<10}{scores['ccc']:>8.3f}{scores['pearson']:>10.3f}"
+            f"{scores['mse']:>8.3f}  {interval:<24}"
+            + ("-" if p_value is None else f"{p_value:.2g}")
+        )
+    return lines + warnings(metrics)
+
+
+def warnings(metrics: dict) -> list[str]:
+    """Returns what makes a CCC 0 by definition, a line a target.
+
+    Args:
+        metrics: what `assess` returned, or more.
+    """
+    if metrics.get("rows") == 1:
+        return ["one row alone: nothing varies, so CCC is 0 by definition"]
+    return [
+        f"{target}: {metrics[target]['constant']} do not vary, so CCC is 0 "
+        "by definition"
+        for target in TARGETS
+        if "constant" in metrics.get(target, {})
+    ]

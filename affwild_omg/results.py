@@ -1,9 +1,12 @@
-"""Folders of results: written by evaluate and fuse, read back by fuse.
+"""Folders of results: written by evaluate and fuse, read back by others.
 
 A folder holds `metrics.json`, `predictions.csv`, where there are labels
-`labels.csv`, and pictures of the two. The tables have one row an utterance:
-video, utterance, and what the network predicts of arousal and valence, in the
-order of the organisers' tables.
+`labels.csv`, and pictures of the two; where post-processing was applied,
+`unprocessed.csv` with the predictions before it, and the steps in
+`postprocessing.json`; and of an evaluation `frames.csv`, see
+`affwild_omg.frame_tables`. The other tables have one row an utterance: video,
+utterance, and what the network predicts of arousal and valence, in the order
+of the organisers' tables.
 """
 
 import csv
@@ -14,19 +17,33 @@ import pathlib
 
 import numpy as np
 
-from affwild_omg import drawing
+from affwild_omg import drawing, frame_tables
 from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError
+from affwild_omg.scoring.frames import Frames
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 LABELS = "labels.csv"
 SCATTER = "scatter.png"
 HISTOGRAMS = "histograms.png"
-FILES = (METRICS, PREDICTIONS, LABELS, SCATTER, HISTOGRAMS)
+UNPROCESSED = "unprocessed.csv"
+FRAMES = "frames.csv"
+POSTPROCESSING = "postprocessing.json"
+FILES = (
+    METRICS,
+    PREDICTIONS,
+    LABELS,
+    SCATTER,
+    HISTOGRAMS,
+    UNPROCESSED,
+    FRAMES,
+    POSTPROCESSING,
+)
 
 KEY = ("video", "utterance")
-DECIMALS = 6  # of predictions.csv
+DECIMALS = 6  # of predictions
+LABEL_FORM = ".8g"  # what float32 knows, not the digits of its rounding
 _ORIGIN = "give a folder that evaluate.py wrote"
 _REMEDY = "write the folder again with evaluate.py --overwrite"
 
@@ -41,6 +58,8 @@ class Results:
         predictions: [utterances, targets].
         labels: [utterances, targets], NaN where there is none.
         metrics: what metrics.json says.
+        unprocessed: predictions without post-processing, [utterances,
+            targets]; None where there was none.
     """
 
     keys: list[str]
@@ -48,6 +67,7 @@ class Results:
     predictions: np.ndarray
     labels: np.ndarray
     metrics: dict
+    unprocessed: np.ndarray | None = None
 
 
 def as_written(predictions: np.ndarray) -> np.ndarray:
@@ -58,7 +78,9 @@ def as_written(predictions: np.ndarray) -> np.ndarray:
     return np.round(predictions, DECIMALS)
 
 
-def write(directory: pathlib.Path, results: Results) -> None:
+def write(
+    directory: pathlib.Path, results: Results, frames: Frames | None = None
+) -> None:
     """Writes the files of a results folder.
 
     An utterance stands in `labels.csv` if all its targets have labels. If none
@@ -68,6 +90,7 @@ def write(directory: pathlib.Path, results: Results) -> None:
         directory: an empty folder.
         results: what to write; `metrics` has the CCC of each target if there
             are labels.
+        frames: before post-processing, in the order of the utterances.
     """
     (directory / METRICS).write_text(
         json.dumps(results.metrics, indent=2) + "\n", encoding="utf-8"
@@ -79,6 +102,16 @@ def write(directory: pathlib.Path, results: Results) -> None:
         results.predictions,
         f".{DECIMALS}f",
     )
+    if results.unprocessed is not None:
+        _write_table(
+            directory / UNPROCESSED,
+            results.keys,
+            results.targets,
+            results.unprocessed,
+            f".{DECIMALS}f",
+        )
+    if frames is not None:
+        frame_tables.write(directory / FRAMES, frames, DECIMALS)
     labelled = np.isfinite(results.labels).all(axis=1)
     if not labelled.any():
         return
@@ -91,7 +124,7 @@ def write(directory: pathlib.Path, results: Results) -> None:
         ],
         results.targets,
         results.labels[labelled],
-        ".8g",  # as much as float32 knows, not the digits of its rounding
+        LABEL_FORM,
     )
     draw(directory, results)
 
@@ -143,12 +176,9 @@ def read(directory: os.PathLike | str, *, flag: str) -> Results:
             utterance stands twice, or the files contradict one another.
     """
     directory = pathlib.Path(directory)
-    if not directory.is_dir():
-        raise UserError(f"{flag}={directory} is no folder; {_ORIGIN}")
-    for name in (METRICS, PREDICTIONS):
-        if not (directory / name).is_file():
-            raise UserError(f"{flag}={directory} holds no {name}; {_ORIGIN}")
-    metrics = _read_metrics(directory / METRICS, flag)
+    metrics = read_metrics(directory, flag=flag)
+    if not (directory / PREDICTIONS).is_file():
+        raise UserError(f"{flag}={directory} holds no {PREDICTIONS}; {_ORIGIN}")
     where = f"{flag}={directory / PREDICTIONS}"
     targets, rows = read_table(directory / PREDICTIONS, flag)
     scored = tuple(name for name in TARGETS if name in metrics)
@@ -165,16 +195,69 @@ def read(directory: os.PathLike | str, *, flag: str) -> Results:
             f"{metrics['utterances']}; {_REMEDY}"
         )
     unknown = np.full(len(targets), np.nan)
+    unprocessed = _read_unprocessed(
+        directory / UNPROCESSED, flag, targets, rows
+    )
     return Results(
         keys=list(rows),
         targets=targets,
         predictions=np.array(list(rows.values())),
         labels=np.array([labels.get(key, unknown) for key in rows]),
         metrics=metrics,
+        unprocessed=unprocessed,
     )
 
 
-def _read_metrics(path, flag):
+def read_frames(directory: os.PathLike | str, *, flag: str) -> Frames | None:
+    """Reads the frames of a results folder, before post-processing.
+
+    Args:
+        directory: what `write` made.
+        flag: that named it, for messages.
+
+    Returns:
+        The frames, or None where there are none: fused results, and scores
+        of anyone's predictions.
+
+    Raises:
+        UserError: there is no such folder, or a row is not as it must be.
+    """
+    directory = pathlib.Path(directory)
+    metrics = read_metrics(directory, flag=flag)
+    if not (directory / FRAMES).is_file():
+        return None
+    return frame_tables.read(
+        directory / FRAMES,
+        flag=flag,
+        sequence_length=metrics["sequence_length"],
+    )
+
+
+def _read_unprocessed(path, flag, targets, predicted):
+    """Returns [utterances, targets], None without such a file."""
+    if not path.exists():
+        return None
+    columns, rows = read_table(path, flag)
+    if columns != targets or rows.keys() != predicted.keys():
+        raise UserError(
+            f"{flag}={path} has not the columns and utterances of "
+            f"{PREDICTIONS} beside it; {_REMEDY}"
+        )
+    return np.array([rows[key] for key in predicted])
+
+
+def read_metrics(directory: os.PathLike | str, *, flag: str) -> dict:
+    """Reads what metrics.json of a results folder says.
+
+    Raises:
+        UserError: there is no such folder or file, or it says nothing of
+            utterances.
+    """
+    if not pathlib.Path(directory).is_dir():
+        raise UserError(f"{flag}={directory} is no folder; {_ORIGIN}")
+    path = pathlib.Path(directory, METRICS)
+    if not path.is_file():
+        raise UserError(f"{flag}={directory} holds no {METRICS}; {_ORIGIN}")
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

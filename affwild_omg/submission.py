@@ -88,14 +88,17 @@ def score(options: Options, *, overwrite: bool = False) -> dict:
             labels=truth.values(keys, targets),
             metrics={},
         )
-        metrics = protocol.score(matched, targets) | {
-            "intervals": (
-                protocol.intervals(matched, targets)
-                if options.match == "key"
-                else {}
-            ),
+        rows = protocol.of_utterances(
+            # By order there are no names, and so no videos to draw.
+            keys if options.match == "key" else ["/"] * len(keys),
+            matched.predictions,
+            matched.labels,
+        )
+        metrics = protocol.assess(rows, targets) | {
             "utterances": len(keys),
             "level": "utterance",
+            "pooling": "pooled",
+            "moments": protocol.MOMENTS,
             "match": options.match,
             "unmatched": unmatched,
             "predictions": options.predictions,

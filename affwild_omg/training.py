@@ -30,6 +30,7 @@ from affwild_omg import (
 from affwild_omg.data import pipeline, records
 from affwild_omg.errors import UserError
 from affwild_omg.nets import losses, models, optimizers, parts
+from affwild_omg.scoring import postprocessing
 from affwild_omg.training_options import TRAINED, Options
 
 HISTORY = "history.json"
@@ -349,16 +350,22 @@ class _Run:
         return loss, tf.reduce_sum(tf.cast(batch["inputs"]["mask"], tf.float32))
 
     def _validate(self):
+        targets = self.card.architecture.targets
         with records.reading(self.options.records, "validation"):
-            utterances = protocol.predict_utterances(
+            frames = protocol.predict_frames(
                 self.predictor.predict,
                 self._batches("validation").as_numpy_iterator(),
-                self.target_columns,
+                targets,
+                self.options.sequence_length,
             )
-        self._require_finite(
-            utterances.predictions.sum(), "a prediction of validation"
+        for values, mask in zip(frames.values, frames.mask, strict=True):
+            self._require_finite(
+                values[mask].sum(), "a prediction of validation"
+            )
+        rows = protocol.rows_of(
+            frames, postprocessing.Settings.nothing(targets), "utterance"
         )
-        return protocol.score(utterances, self.card.architecture.targets)
+        return protocol.score(rows, targets)
 
     def _require_finite(self, value, what):
         if not math.isfinite(value):
@@ -461,6 +468,7 @@ def _forget_run(workdir):
         HISTORY,
         FLAGFILE,
         INITIALISATION,
+        model_files.POSTPROCESSING,
     ):
         (workdir / name).unlink(missing_ok=True)
     events = workdir / EVENTS

@@ -1,11 +1,13 @@
 import csv
 import dataclasses
+import hashlib
 import json
 import pathlib
 import shutil
 
 import numpy as np
 import pytest
+from scipy import ndimage, stats
 
 from affwild_omg.errors import UserError
 from affwild_omg.scoring import concordance
@@ -110,6 +112,7 @@ def test_predictions_and_scores_by_another_way(
     x = np.array(list(labels.values()))
     y = np.array(list(expected.values()))
     for column, target in enumerate(("valence", "arousal")):
+        correlation = stats.pearsonr(x[:, column], y[:, column])
         covariances = np.cov(x[:, column], y[:, column], bias=True)
         difference = x[:, column].mean() - y[:, column].mean()
         assert metrics[target] == {
@@ -117,9 +120,8 @@ def test_predictions_and_scores_by_another_way(
                 2 * covariances[0, 1] / (np.trace(covariances) + difference**2),
                 abs=1e-5,
             ),
-            "pearson": pytest.approx(
-                np.corrcoef(x[:, column], y[:, column])[0, 1], abs=1e-4
-            ),
+            "pearson": pytest.approx(correlation.statistic, abs=1e-4),
+            "pearson_p_value": pytest.approx(correlation.pvalue, abs=1e-4),
             "mse": pytest.approx(np.square(x - y)[:, column].mean(), abs=1e-5),
         }
     cccs = [metrics[target]["ccc"] for target in ("valence", "arousal")]
@@ -143,9 +145,14 @@ def test_predictions_and_scores_by_another_way(
         "frames_with_face": 18,
         "split": "train",
         "level": "utterance",
+        "pooling": "pooled",
+        "moments": "1/N",
         "sequence_length": length,
+        "postprocessing": None,
     }
     assert {name: metrics[name] for name in facts} == facts
+    assert metrics["network"]["units"] == 4
+    assert not pathlib.Path(options.output, "unprocessed.csv").exists()
 
 
 def test_whatever_holds_the_model_predicts_the_same(
@@ -186,6 +193,7 @@ def test_pictures_are_drawn_and_old_ones_go(evaluation, options, tmp_path):
 
     metrics = evaluation.evaluate(options)
     assert names(options.output) == [
+        "frames.csv",
         "histograms.png",
         "labels.csv",
         "metrics.json",
@@ -203,10 +211,11 @@ def test_pictures_are_drawn_and_old_ones_go(evaluation, options, tmp_path):
         f"{low:.3f}",
         "to",
         f"{high:.3f}",
+        f"{metrics['valence']['pearson_p_value']:.2g}",
     ]
     assert -1 <= low <= metrics["valence"]["ccc"] <= high <= 1
     bare = metrics | {"intervals": {}}
-    assert evaluation.table(bare)[1].endswith("none (needs two videos by name)")
+    assert "none (needs two videos)" in evaluation.table(bare)[1]
 
     pathlib.Path(options.output, "notes.txt").touch()
     bare = write_records_folder(tmp_path / "bare", valence=[], arousal=[])
@@ -215,6 +224,7 @@ def test_pictures_are_drawn_and_old_ones_go(evaluation, options, tmp_path):
         evaluation.evaluate(options)
     evaluation.evaluate(options, overwrite=True)
     assert names(options.output) == [
+        "frames.csv",
         "metrics.json",
         "notes.txt",
         "predictions.csv",
@@ -242,6 +252,269 @@ def test_labels_are_those_of_labelled_utterances_alone(
             pytest.approx(clips[0].arousal[0]),
         ]
     }
+
+
+@pytest.mark.parametrize(
+    ("level", "pooling"),
+    [("utterance", "per_video"), ("sequence", "pooled"), ("frame", "pooled")],
+)
+def test_protocols_by_name_from_the_tables(evaluation, options, level, pooling):
+    options = dataclasses.replace(options, level=level, pooling=pooling)
+    metrics = evaluation.evaluate(options)
+    assert (metrics["level"], metrics["pooling"]) == (level, pooling)
+    assert metrics["valence"] == metrics["protocols"][level][pooling]["valence"]
+    # Once more, from nothing but frames.csv: rows of (video, true, predicted).
+    with open(pathlib.Path(options.output, "frames.csv")) as file:
+        frames = [row for row in csv.DictReader(file) if row["face"] == "1"]
+    groups = {}
+    for row in frames:
+        window = {
+            "utterance": None,
+            "sequence": int(row["frame"]) // 4,
+            "frame": row["frame"],
+        }[level]
+        pair = float(row["true_valence"]), float(row["valence"])
+        groups.setdefault((row["video"], row["utterance"], window), []).append(
+            pair
+        )
+    if level == "utterance":
+        # Medians of windows are tested elsewhere: here, how they are pooled.
+        truth = read_table(options, "labels.csv")
+        found = read_predictions(options)
+        rows = [(v, truth[v, u][0], found[v, u][0]) for v, u in found]
+    else:
+        rows = [
+            (video, np.mean(pairs, axis=0)[0], np.median(pairs, axis=0)[1])
+            for (video, _, _), pairs in groups.items()
+        ]
+    assert metrics["rows"] == len(rows)
+    videos = sorted({video for video, *_ in rows})
+    sets = (
+        [rows]
+        if pooling == "pooled"
+        else [[row for row in rows if row[0] == video] for video in videos]
+    )
+    cccs = [
+        concordance.concordance([r[1] for r in some], [r[2] for r in some])
+        for some in sets
+    ]
+    assert metrics["valence"]["ccc"] == pytest.approx(np.mean(cccs), abs=1e-6)
+    shown = evaluation.table(metrics)[3]
+    assert shown.startswith(f"by {level}, ")
+    assert f"mean CCC {metrics['mean_ccc']:.3f}" in shown
+
+
+def test_frames_survive_the_files(evaluation, options, small_records):
+    from affwild_omg import protocol, results
+    from affwild_omg.scoring import postprocessing
+
+    metrics = evaluation.evaluate(options)
+    frames = results.read_frames(options.output, flag="--test")
+    assert frames.keys == ["ann/utterance_1.mp4", "ann/utterance_3.mp4"] + [
+        "bob/utterance_1.mp4"
+    ]
+    assert frames.lengths.tolist() == FRAMES["train"]["ann"] + [9]
+    assert list(frames.fps) == [25, 25, 25]
+    settings = postprocessing.Settings.nothing(frames.targets)
+    for level in protocol.LEVELS:
+        rows = protocol.rows_of(frames, settings, level)
+        rows = dataclasses.replace(
+            rows, predictions=results.as_written(rows.predictions)
+        )
+        found = protocol.score(rows, frames.targets)
+        stored = metrics["protocols"][level]["pooled"]
+        for target in frames.targets:
+            assert found[target]["ccc"] == pytest.approx(
+                stored[target]["ccc"], abs=1e-6
+            )
+
+
+@pytest.fixture
+def workdir(small_run, tmp_path):
+    """A copy of the short run, to choose post-processing for."""
+    return shutil.copytree(small_run[0].workdir, tmp_path / "workdir")
+
+
+@pytest.fixture
+def steps(evaluation):
+    """Post-processing that does something to both targets."""
+    return {
+        "estimate": "median",
+        "targets": {
+            "valence": {"median_window": 3, "smoothing_strength": 0},
+            "arousal": {"median_window": 1, "smoothing_strength": 20},
+        },
+        "sequence_length": 4,
+        "search": {},
+        "model_sha256": "",
+    }
+
+
+def test_steps_are_chosen_on_validation_and_applied_as_they_are(
+    evaluation, options, workdir, tmp_path
+):
+    options = dataclasses.replace(options, model=str(workdir))
+    validation = dataclasses.replace(
+        options,
+        split="validation",
+        choose_postprocessing=True,
+        output=str(tmp_path / "validation"),
+    )
+    chosen = evaluation.evaluate(validation)
+    file = workdir / "postprocessing.json"
+    kept = json.loads(file.read_text())
+    assert (tmp_path / "validation" / file.name).read_text() == file.read_text()
+    assert kept["sequence_length"] == 4
+    tried = dict(kept["search"]["valence"]["median_windows"])
+    assert {1, 3, 81} <= set(tried)
+    for target in ("valence", "arousal"):
+        search = kept["search"][target]
+        # The scores are of rounded estimates, the search's are not.
+        assert chosen[target]["ccc"] == pytest.approx(
+            search["ccc_smoothed"], abs=1e-4
+        )
+        assert chosen["unprocessed"][target]["ccc"] == pytest.approx(
+            search["ccc"], abs=1e-4
+        )
+        assert search["ccc_smoothed"] >= search["ccc"]
+
+    before = file.read_bytes()
+    metrics = evaluation.evaluate(options)
+    assert file.read_bytes() == before
+    assert metrics["postprocessing"] == chosen["postprocessing"]
+    assert metrics["postprocessing"]["targets"] == kept["targets"]
+    with pytest.raises(UserError, match="would replace .*--overwrite"):
+        evaluation.evaluate(
+            dataclasses.replace(validation, output=str(tmp_path / "again"))
+        )
+
+
+def test_steps_by_hand(evaluation, options, steps, tmp_path):
+    from affwild_omg import results
+
+    file = tmp_path / "steps.json"
+    file.write_text(json.dumps(steps))
+    metrics = evaluation.evaluate(
+        dataclasses.replace(options, postprocessing=str(file))
+    )
+    bare = dataclasses.replace(options, output=str(tmp_path / "bare"))
+    plain = evaluation.evaluate(bare)
+    found = results.read(options.output, flag="--test")
+    without = results.read(bare.output, flag="--test")
+    np.testing.assert_array_equal(found.unprocessed, without.predictions)
+    assert metrics["unprocessed"]["valence"] == plain["valence"]
+    frames = results.read_frames(options.output, flag="--test")
+    expected = []
+    for values, mask in zip(frames.values, frames.mask, strict=True):
+        medians = []
+        for start in range(0, len(values), 4):
+            seen = values[start : start + 4, 0][mask[start : start + 4]]
+            filtered = ndimage.median_filter(seen, 3, mode="reflect")
+            medians.append(np.median(filtered))
+        expected.append(np.mean(medians))
+    np.testing.assert_allclose(found.predictions[:, 0], expected, atol=1e-6)
+    # Arousal: the two of ann draw each other, the one of bob has no neighbour.
+    one, other, alone = without.predictions[:, 1]
+    n, m = frames.seen[:2]
+    np.testing.assert_allclose(
+        found.predictions[:, 1],
+        [
+            (n * one + 20 * other) / (n + 20),
+            (m * other + 20 * one) / (m + 20),
+            alone,
+        ],
+        atol=1e-6,
+    )
+    assert evaluation.table(metrics)[4:7] == [
+        "post-processing of valence: median over 3 frames",
+        "post-processing of arousal: smoothing of 20 frames",
+        "CCC without it: "
+        + ", ".join(
+            f"{x} {plain[x]['ccc']:.3f}" for x in ("valence", "arousal")
+        ),
+    ]
+
+
+def test_test_labels_cannot_reach_the_choice(
+    tf, evaluation, options, workdir, small_records, tmp_path
+):
+    # Two worlds that differ in nothing but the labels of test and train.
+    chosen = []
+    for name, labels in (("one", [0.9]), ("other", [-0.9])):
+        folder = write_records_folder(
+            tmp_path / name, valence=labels, arousal=labels
+        )
+        shutil.rmtree(folder / "validation")
+        shutil.copytree(small_records / "validation", folder / "validation")
+        evaluation.evaluate(
+            dataclasses.replace(
+                options,
+                model=str(workdir),
+                records=str(folder),
+                split="validation",
+                choose_postprocessing=True,
+                output=str(tmp_path / f"{name}_validation"),
+            ),
+            overwrite=True,
+        )
+        test = dataclasses.replace(
+            options,
+            model=str(workdir),
+            records=str(folder),
+            split="test",
+            output=str(tmp_path / f"{name}_test"),
+        )
+        evaluation.evaluate(test)
+        chosen.append((workdir / "postprocessing.json").read_bytes())
+        chosen.append(pathlib.Path(test.output, "predictions.csv").read_bytes())
+    assert chosen[:2] == chosen[2:]
+
+
+def test_steps_that_do_not_fit_are_told(
+    evaluation, options, workdir, steps, tmp_path
+):
+    options = dataclasses.replace(options, model=str(workdir))
+    file = workdir / "postprocessing.json"
+    digest = hashlib.sha256((workdir / "best.keras").read_bytes()).hexdigest()
+    for content, message in (
+        (steps, "chosen for an earlier model"),
+        (
+            steps | {"model_sha256": digest, "estimate": "mean"},
+            "chosen with --estimate=mean, not median",
+        ),
+        (
+            steps | {"model_sha256": digest, "sequence_length": 80},
+            "chosen with --sequence_length=80, not 4",
+        ),
+        (
+            steps | {"model_sha256": digest, "targets": {}},
+            "is no post-processing of evaluate.py .*targets must",
+        ),
+        ([], "is no post-processing of evaluate.py"),
+    ):
+        file.write_text(json.dumps(content))
+        with pytest.raises(UserError, match=message):
+            evaluation.evaluate(options)
+        assert not pathlib.Path(options.output).exists()
+    missing = dataclasses.replace(options, postprocessing="nowhere.json")
+    with pytest.raises(UserError, match="nowhere.json does not exist"):
+        evaluation.evaluate(missing)
+    without = dataclasses.replace(options, postprocessing="none")
+    assert evaluation.evaluate(without)["postprocessing"] is None
+
+
+def test_only_a_workdir_has_a_place_for_steps(
+    evaluation, options, small_saved_model
+):
+    with pytest.raises(UserError, match="has no workdir .*name a file"):
+        evaluation.evaluate(
+            dataclasses.replace(
+                options,
+                model=str(small_saved_model),
+                split="validation",
+                choose_postprocessing=True,
+            )
+        )
 
 
 def without_faces(tf, small_records, folder, blind):
@@ -300,6 +573,12 @@ def test_nothing_is_left_after_an_error(
     ("change", "message"),
     [
         ({"estimate": "mode"}, "--estimate must be one of median, mean"),
+        ({"level": "clip"}, "--level must be one of utterance, sequence, fr"),
+        ({"pooling": "mean"}, "--pooling must be one of pooled, per_video"),
+        (
+            {"choose_postprocessing": True},
+            "goes with --split=validation, not train",
+        ),
         ({"batch_size": 0}, "--batch_size must be at least 1"),
         ({"sequence_length": -1}, "--sequence_length 0 .*not 4 and -1"),
     ],

@@ -113,6 +113,7 @@ def scores(ccc, pearson, mse):
         "ccc": pytest.approx(ccc),
         "pearson": pytest.approx(pearson),
         "mse": pytest.approx(mse),
+        "pearson_p_value": None,  # of two utterances
     }
 
 
@@ -164,6 +165,30 @@ def test_fusion_by_hand(options, tmp_path):
     # means .075 apart. Arousal .33, .11: .1 * .11, .01 and .0121, .02 apart.
     assert second["scores"]["valence"] == scores(0.0225 / 0.05875, 1, 0.03625)
     assert second["scores"]["arousal"] == scores(0.022 / 0.0225, 1, 0.0005)
+
+
+def test_runs_are_fused_without_their_post_processing_too(options):
+    # What was A is A without post-processing, which made B's numbers of it.
+    for folders, before, after in (
+        (options.validation, VALIDATION_A, VALIDATION_B),
+        (options.test, TEST_A, TEST_B),
+    ):
+        write(folders[0], predictions=after)
+        pathlib.Path(folders[0], "unprocessed.csv").write_text(before)
+    metrics = fusing.fuse(options)
+    assert written(options) == (  # B's: that of two equals
+        "video,utterance,arousal,valence\n"
+        "t,u1,0.330000,0.300000\nt,u2,0.110000,-0.150000\n"
+    )
+    assert written(options, "unprocessed.csv") == FUSED
+    assert metrics["valence"] == scores(0.0225 / 0.05875, 1, 0.03625)
+    assert metrics["unprocessed"]["valence"] == scores(2 / 15, 1, 0.00325)
+
+
+def test_runs_of_other_post_processing_are_not_one(options):
+    write(options.validation[0], postprocessing={"estimate": "median"})
+    with pytest.raises(UserError, match="postprocessing is .* in the first"):
+        fusing.fuse(options)
 
 
 def test_the_best_single_is_the_best_on_validation(options):
@@ -298,7 +323,12 @@ def test_a_run_of_one_target_counts_in_that_one(options):
         "arousal": pytest.approx(4 / 11),
     }
     assert second["weights"] == {"arousal": pytest.approx(7 / 11)}
-    assert second["scores"].keys() == {"arousal", "mean_ccc"}
+    assert second["scores"].keys() == {
+        "arousal",
+        "mean_ccc",
+        "intervals",
+        "rows",
+    }
     # B alone is better in arousal, but gives no valence.
     assert metrics["best_single"]["test"] == options.test[0]
     lines = fusing.table(metrics)

@@ -1,17 +1,24 @@
+import json
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from affwild_omg import protocol
 from affwild_omg.errors import UserError
+from affwild_omg.scoring import postprocessing
+
+BOTH = ("valence", "arousal")
 
 
-def batch(keys, values, mask, labels, length=None):
+def batch(keys, values, mask, labels, length=None, fps=30):
     """Makes a batch whose first landmark holds what is to be predicted."""
     values, mask = np.array(values, float), np.array(mask, bool)
     landmarks = np.zeros((*mask.shape, 68, 2), np.float32)
     landmarks[:, :, 0] = values
     return {
         "key": np.array([key.encode() for key in keys], object),
+        "fps": np.full(len(keys), fps, np.float32),
         "length": np.array(length or [mask.shape[1]] * len(keys)),
         "frames": np.zeros((*mask.shape, 96, 96, 3), np.uint8),
         "landmarks": landmarks,
@@ -38,6 +45,7 @@ def by_hand():
             [[1, 1, 1, 0], [1, 1, 0, 0]],  # one without a face; padding
             [[[0.5, 1]] * 4, [[0.5, 1]] * 2 + [[0, 0]] * 2],
             [4, 2],
+            fps=25,
         ),
         batch(
             ["v/b", "v/c"],
@@ -51,6 +59,34 @@ def by_hand():
     ]
 
 
+def predict(batches=None, targets=BOTH):
+    return protocol.predict_frames(
+        lambda inputs: read_landmarks(inputs)[
+            ..., [BOTH.index(name) for name in targets]
+        ],
+        by_hand() if batches is None else batches,
+        targets,
+        4,
+    )
+
+
+def nothing(estimate="median", targets=BOTH):
+    return postprocessing.Settings.nothing(targets, estimate)
+
+
+def test_frames_are_those_of_the_clips():
+    found = predict()
+    assert found.keys == ["v/a", "v/b", "v/c"]
+    assert found.lengths.tolist() == [6, 4, 3]
+    assert found.seen.tolist() == [5, 3, 0]
+    assert found.fps == [25, 30, 30]
+    np.testing.assert_array_equal(
+        found.values[0], [[0, 9], [1, 8], [5, 1], [9, 0], [3, 3], [4, 4]]
+    )
+    np.testing.assert_array_equal(found.labels[1], [[1, 0]] * 4)
+    assert np.isnan(found.labels[2]).all()
+
+
 @pytest.mark.parametrize(
     ("estimate", "first"),
     [
@@ -60,73 +96,200 @@ def by_hand():
     ],
 )
 def test_frames_become_utterances(estimate, first):
-    found = protocol.predict_utterances(
-        read_landmarks, by_hand(), [0, 1], estimate=estimate
+    rows = protocol.rows_of(predict(), nothing(estimate), "utterance")
+    # c has no labels.
+    assert list(rows.videos) == ["v", "v"]
+    np.testing.assert_allclose(rows.predictions, [first, [2, 2]])
+    np.testing.assert_allclose(rows.labels, [[0.5, 1], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("estimate", "first"), [("median", [1, 8]), ("mean", [2, 6])]
+)
+def test_frames_become_sequences(estimate, first):
+    rows = protocol.rows_of(predict(), nothing(estimate), "sequence")
+    np.testing.assert_allclose(rows.predictions, [first, [3.5, 3.5], [2, 2]])
+    np.testing.assert_allclose(rows.labels, [[0.5, 1], [0.5, 1], [1, 0]])
+    assert list(rows.videos) == ["v"] * 3
+
+
+def test_frames_without_a_face_or_a_label_are_no_rows():
+    rows = protocol.rows_of(predict(), nothing(), "frame")
+    np.testing.assert_array_equal(
+        rows.predictions,
+        [[0, 9], [1, 8], [5, 1], [3, 3], [4, 4], [2, 2], [2, 2], [2, 2]],
     )
-    assert found.keys == ["v/a", "v/b", "v/c"]
-    np.testing.assert_allclose(found.predictions[:2], [first, [2, 2]])
-    # Unseen: the mean of the same video's others.
+    np.testing.assert_array_equal(rows.labels, [[0.5, 1]] * 5 + [[1, 0]] * 3)
+
+
+def test_labels_that_vary_count_where_a_face_is():
+    nan = float("nan")
+    varying = batch(
+        ["v/a"],
+        [[[0, 9], [1, 8], [5, 1], [9, 0]]],
+        [[1, 1, 0, 1]],
+        [[[0, 0], [0.5, 1], [99, 99], [1, 0.5]]],
+    )
+    rows = protocol.rows_of(predict([varying]), nothing(), "sequence")
+    np.testing.assert_allclose(rows.labels, [[0.5, 0.5]])
+    rows = protocol.rows_of(predict([varying]), nothing(), "frame")
+    np.testing.assert_allclose(rows.labels, [[0, 0], [0.5, 1], [1, 0.5]])
+    varying["labels"][0, 1] = nan
+    rows = protocol.rows_of(predict([varying]), nothing(), "frame")
+    np.testing.assert_allclose(rows.labels, [[0, 0], [1, 0.5]])
+
+
+def test_post_processing_acts_where_it_belongs():
+    settings = postprocessing.Settings(
+        estimate="mean",
+        targets={
+            "valence": postprocessing.Steps(median_window=3),
+            "arousal": postprocessing.Steps(smoothing_strength=3),
+        },
+    )
+    frames = predict()
+    # Valence 0 1 5 without the frame that has no face: filtered 0 1 5; 3 4
+    # stays; arousal is as it was.
+    rows = protocol.rows_of(frames, settings, "frame")
+    plain = protocol.rows_of(frames, nothing("mean"), "frame")
+    np.testing.assert_array_equal(rows.predictions, plain.predictions)
+    wide = postprocessing.Settings(
+        estimate="mean",
+        targets={
+            "valence": postprocessing.Steps(median_window=5),
+            "arousal": postprocessing.Steps(smoothing_strength=3),
+        },
+    )
+    # Mirrored: 1 0 | 0 1 5 | 5 1: the medians of five are 1, 1, 1.
+    rows = protocol.rows_of(frames, wide, "frame")
+    np.testing.assert_array_equal(rows.predictions[:3, 0], [1, 1, 1])
+    rows = protocol.rows_of(frames, wide, "sequence")
+    np.testing.assert_allclose(rows.predictions[0], [1, 6])
+    # Arousal of a is 4.75 of 5 frames, of b 2 of 3; c has no frames.
+    rows = protocol.rows_of(frames, wide, "utterance")
     np.testing.assert_allclose(
-        found.predictions[2], np.mean([first, [2, 2]], axis=0)
+        rows.predictions[:, 1],
+        [(5 * 4.75 + 3 * 2) / 8, (3 * 2 + 3 * 4.75) / 6],
     )
-    np.testing.assert_allclose(found.labels[:2], [[0.5, 1], [1, 0]])
-    assert np.isnan(found.labels[2]).all()
-    assert found.frames.tolist() == [6, 4, 3]
-    assert found.seen.tolist() == [5, 3, 0]
 
 
 def test_one_target_takes_its_own_labels():
-    found = protocol.predict_utterances(
-        lambda inputs: read_landmarks(inputs)[..., 1:], by_hand(), [1]
+    rows = protocol.rows_of(
+        predict(targets=("arousal",)),
+        nothing(targets=("arousal",)),
+        "utterance",
     )
-    np.testing.assert_allclose(found.predictions[:2], [[5.75], [2]])
-    np.testing.assert_allclose(found.labels[:2], [[1], [0]])
+    np.testing.assert_allclose(rows.predictions, [[5.75], [2]])
+    np.testing.assert_allclose(rows.labels, [[1], [0]])
 
 
 def test_nothing_seen_is_told():
     unseen = batch(["v/a"], [[[1, 1]]], [[0]], [[[0, 0]]])
     with pytest.raises(UserError, match="not one frame"):
-        protocol.predict_utterances(read_landmarks, [unseen], [0, 1])
+        predict([unseen])
 
 
-def utterances(predictions, labels):
-    return protocol.Utterances(
-        keys=[f"v/{i}" for i in range(len(labels))],
-        predictions=np.array(predictions, float),
-        labels=np.array(labels, float),
-        frames=np.ones(len(labels), int),
-        seen=np.ones(len(labels), int),
+def utterances(predictions, labels, videos=None):
+    return protocol.of_utterances(
+        [f"{video}/u" for video in videos or ["v"] * len(labels)],
+        np.array(predictions, float),
+        np.array(labels, float),
     )
+
+
+NAN = float("nan")
+ROWS = utterances(
+    [[0, 1], [1, 0], [50, 50], [2, 2]],
+    [[0, 1], [2, 0], [NAN, NAN], [4, 2]],
+)
 
 
 def test_scores_are_pooled_over_labelled_utterances():
-    nan = float("nan")
-    scores = protocol.score(
-        utterances(
-            [[0, 1], [1, 0], [50, 50], [2, 2]],
-            [[0, 1], [2, 0], [nan, nan], [4, 2]],
-        ),
-        ("valence", "arousal"),
-    )
+    scores = protocol.score(ROWS, BOTH)
     # By hand, valence: means 1 and 2, variances 2/3 and 8/3, covariance 4/3,
-    # so ccc = (8/3) / (10/3 + 1) = 8/13; errors 0, 1, 2.
+    # so ccc = (8/3) / (10/3 + 1) = 8/13; errors 0, 1, 2. That r is 1.
     assert scores["valence"] == {
         "ccc": pytest.approx(8 / 13),
         "pearson": pytest.approx(1),
+        "pearson_p_value": pytest.approx(0, abs=1e-7),
         "mse": pytest.approx(5 / 3),
     }
     assert scores["arousal"]["ccc"] == pytest.approx(1)
     assert scores["mean_ccc"] == pytest.approx((8 / 13 + 1) / 2)
 
 
+def test_scores_of_the_videos_are_averaged():
+    rows = utterances(
+        [[0], [1], [2], [3], [5], [7]],
+        [[0], [2], [4], [5], [3], [9]],
+        ["v", "v", "v", "w", "w", "x"],
+    )
+    scores = protocol.score(rows, ("valence",), "per_video")
+    # v is the case above; w contradicts: covariance -1, variances 1, equal
+    # means: -1; x is alone: 0. Squared errors 5/3, 4 and 4.
+    assert scores == {
+        "valence": {
+            "ccc": pytest.approx((8 / 13 - 1 + 0) / 3),
+            "pearson": pytest.approx((1 - 1 + 0) / 3),
+            "mse": pytest.approx((5 / 3 + 4 + 4) / 3),
+        },
+        "mean_ccc": pytest.approx((8 / 13 - 1) / 3),
+    }
+    found = protocol.intervals(rows, ("valence",), "per_video")
+    # Of three videos' draws more than 1 in 27 has the worst thrice, and the
+    # best thrice.
+    assert found["valence"] == [pytest.approx(-1), pytest.approx(8 / 13)]
+    assert found["videos"] == 3
+
+
+def test_p_values_are_scipys():
+    random = np.random.default_rng(0)
+    labels = random.normal(size=(40, 1))
+    predictions = labels + 2 * random.normal(size=(40, 1))
+    scores = protocol.score(utterances(predictions, labels), ("arousal",))
+    expected = stats.pearsonr(labels[:, 0], predictions[:, 0])
+    assert scores["arousal"]["pearson"] == pytest.approx(expected.statistic)
+    assert scores["arousal"]["pearson_p_value"] == pytest.approx(
+        expected.pvalue
+    )
+
+
+def test_what_does_not_vary_is_told():
+    rows = utterances([[0.3, 1], [0.3, 2]], [[1, 5], [2, 5]], ["v", "w"])
+    found = protocol.assess(rows, BOTH)
+    assert found["valence"]["constant"] == "predictions"
+    assert found["arousal"]["constant"] == "labels"
+    assert found["valence"]["ccc"] == found["mean_ccc"] == 0
+    assert found["valence"]["pearson_p_value"] is None
+    assert found["intervals"]["valence"] == [0, 0]
+    assert protocol.table(found)[3:] == [
+        "valence: predictions do not vary, so CCC is 0 by definition",
+        "arousal: labels do not vary, so CCC is 0 by definition",
+    ]
+    json.dumps(found, allow_nan=False)
+
+
+def test_one_row_alone():
+    found = protocol.assess(utterances([[0.3]], [[1]]), ("valence",))
+    assert found["valence"] == {
+        "ccc": 0,
+        "pearson": 0,
+        "mse": pytest.approx(0.49),
+        "pearson_p_value": None,
+        "constant": "labels and predictions",
+    }
+    assert found["intervals"] == {}
+    header, line, warning = protocol.table(found)
+    assert line.split()[:4] == ["valence", "0.000", "0.000", "0.490"]
+    assert "none (needs two videos)" in line
+    assert warning.startswith("one row alone")
+
+
 def test_intervals_draw_whole_videos():
-    nan = float("nan")
-    some = protocol.Utterances(
-        keys=["a/1", "a/2", "b/1", "b/2", "c/1"],
-        predictions=np.array([[0.0], [1], [0], [1], [9]]),
-        labels=np.array([[0.0], [1], [1], [0], [nan]]),
-        frames=np.ones(5, int),
-        seen=np.ones(5, int),
+    some = utterances(
+        [[0.0], [1], [0], [1], [9]],
+        [[0.0], [1], [1], [0], [NAN]],
+        ["a", "a", "b", "b", "c"],
     )
     found = protocol.intervals(some, ("arousal",))
     # Of the two labelled videos one agrees and one contradicts: samples of
@@ -138,14 +301,10 @@ def test_intervals_draw_whole_videos():
         "videos": 2,
     }
     one = utterances([[0, 1], [1, 0]], [[0, 1], [1, 0]])
-    assert protocol.intervals(one, ("valence", "arousal")) == {}
+    assert protocol.intervals(one, BOTH) == {}
 
 
-def test_no_labels_no_scores():
-    nan = float("nan")
-    nothing = utterances([[0, 1]], [[nan, nan]])
-    assert protocol.score(nothing, ("valence", "arousal")) == {}
-
-
-def test_video_of_a_key():
-    assert protocol.video_of("v.1/utterance_1.mp4") == "v.1"
+@pytest.mark.parametrize("pooling", protocol.POOLINGS)
+def test_no_labels_no_scores(pooling):
+    rows = utterances([[0, 1]], [[NAN, NAN]])
+    assert protocol.assess(rows, BOTH, pooling) == {"intervals": {}, "rows": 0}

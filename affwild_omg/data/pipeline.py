@@ -39,11 +39,11 @@ def windows(
         labels: replaces the labels of the records: key to [2].
 
     Returns:
-        A dataset of {"key": "<video>/<utterance>", "start": the window's
-        first frame, "length": its frames that are not padding, "frames":
-        uint8 [T, 96, 96, 3], "landmarks": float32 [T,
-        68, 2], "mask": bool [T], "labels": float32 [T, 2]}. mask is True
-        where there is a frame with a face; padding is zero.
+        A dataset of {"key": "<video>/<utterance>", "fps": frames a second,
+        "start": the window's first frame, "length": its frames that are not
+        padding, "frames": uint8 [T, 96, 96, 3], "landmarks": float32 [T, 68,
+        2], "mask": bool [T], "labels": float32 [T, 2]}. mask is True where
+        there is a frame with a face; padding is zero.
 
     Raises:
         UserError: the records can't be used.
@@ -162,6 +162,7 @@ def _cut(clip, sequence_length):
         frames_of_window = slice(start, start + sequence_length)
         return {
             "key": clip["key"],
+            "fps": clip["fps"],
             "start": start,
             "length": tf.shape(clip["image"][frames_of_window])[0],
             "image": clip["image"][frames_of_window],
@@ -183,6 +184,7 @@ def _pad(window, sequence_length):
 
     return {
         "key": window["key"],
+        "fps": window["fps"],
         "start": window["start"],
         "length": window["length"],
         "frames": padded(records_lib.decode(window["image"])),

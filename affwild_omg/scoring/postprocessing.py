@@ -15,55 +15,12 @@ import numpy as np
 
 from affwild_omg.errors import UserError
 from affwild_omg.scoring import aggregation, concordance
+from affwild_omg.scoring.frames import Frames
 
 # What is tried, in frames. The paper ended at 81 for valence and 3 for
 # arousal, with sequences of 80.
 MEDIAN_WINDOWS = (1, 3, 5, 9, 15, 25, 41, 81)
 SMOOTHING_STRENGTHS = (0, 5, 10, 20, 40, 80, 160)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Clips:
-    """The frames' predictions of a split, utterance by utterance.
-
-    Attributes:
-        videos: the video of each utterance, [utterances]; those of one video
-            in the order of time.
-        sequences: of each utterance its sequences, (values [time, targets],
-            mask [time]) each; mask is True for the frames that count.
-        targets: the names of the values' columns.
-
-    Raises:
-        ValueError: the shapes don't fit.
-    """
-
-    videos: Sequence[str]
-    sequences: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]
-    targets: tuple[str, ...]
-
-    def __post_init__(self):
-        if len(self.videos) != len(self.sequences):
-            raise ValueError(
-                "videos and sequences must be one for each utterance, not "
-                f"{len(self.videos)} and {len(self.sequences)}"
-            )
-        for sequences in self.sequences:
-            for values, mask in sequences:
-                if np.shape(values) != (*np.shape(mask), len(self.targets)):
-                    raise ValueError(
-                        f"values must be [time, {len(self.targets)}] and mask "
-                        f"[time], not {np.shape(values)} and {np.shape(mask)}"
-                    )
-
-    @property
-    def frames(self) -> np.ndarray:
-        """Counts the frames of each utterance that count, [utterances]."""
-        return np.array(
-            [
-                sum(np.count_nonzero(mask) for _, mask in sequences)
-                for sequences in self.sequences
-            ]
-        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +72,13 @@ class Settings:
                 f"estimate must be one of {', '.join(aggregation.ESTIMATES)}, "
                 f"not {self.estimate!r}"
             )
+
+    @classmethod
+    def nothing(
+        cls, targets: Sequence[str], estimate: str = "median"
+    ) -> "Settings":
+        """Returns settings that leave the predictions as they are."""
+        return cls(estimate=estimate, targets=dict.fromkeys(targets, Steps()))
 
     def to_dict(self) -> dict:
         """Returns the settings as JSON knows them, for `from_dict`."""
@@ -255,15 +219,15 @@ def smooth_utterances(
     return estimates
 
 
-def apply(settings: Settings, clips: Clips) -> np.ndarray:
+def apply(settings: Settings, frames: Frames) -> np.ndarray:
     """Computes the utterances' estimates of a split, post-processed.
 
     Args:
         settings: what `choose` returned, of whatever split.
-        clips: the split.
+        frames: the split.
 
     Returns:
-        [utterances, targets], in the order of the clips' own; an utterance
+        [utterances, targets], in the order of the frames' own; an utterance
         without a frame that counts starts from its video's others, see
         `aggregation.fill_unseen`.
 
@@ -271,26 +235,51 @@ def apply(settings: Settings, clips: Clips) -> np.ndarray:
         UserError: the settings don't have all targets.
         ValueError: not one frame counts, or one that counts is not finite.
     """
-    missing = [name for name in clips.targets if name not in settings.targets]
+    _check_targets(settings, frames)
+    columns = []
+    for column, name in enumerate(frames.targets):
+        steps = settings.targets[name]
+        filtered = _filtered(
+            frames, column, steps.median_window, settings.estimate
+        )
+        columns.append(_smoothed(frames, filtered, steps.smoothing_strength))
+    return np.stack(columns, axis=1)
+
+
+def filter_frames(settings: Settings, frames: Frames) -> Frames:
+    """Applies the median filters alone: what there is before any estimate.
+
+    Raises:
+        UserError: the settings don't have all targets.
+        ValueError: a frame that counts is not finite.
+    """
+    _check_targets(settings, frames)
+    filtered = []
+    for utterance, values in enumerate(frames.values):
+        values = np.array(values, np.float64)
+        for column, name in enumerate(frames.targets):
+            for part in frames.sequences(utterance):
+                values[part, column] = median_filter(
+                    values[part, column],
+                    frames.mask[utterance][part],
+                    settings.targets[name].median_window,
+                )
+        filtered.append(values)
+    return dataclasses.replace(frames, values=filtered)
+
+
+def _check_targets(settings, frames):
+    missing = [name for name in frames.targets if name not in settings.targets]
     if missing:
         raise UserError(
             f"the settings were chosen for {', '.join(settings.targets)}, not "
             f"for {', '.join(missing)}; choose them again on the validation "
             "set"
         )
-    columns = []
-    for column, name in enumerate(clips.targets):
-        steps = settings.targets[name]
-        filtered = _filtered(
-            clips, column, steps.median_window, settings.estimate
-        )
-        columns.append(_smoothed(clips, filtered, steps.smoothing_strength))
-    return np.stack(columns, axis=1)
 
 
 def choose(
-    validation: Clips,
-    labels,
+    validation: Frames,
     *,
     estimate: str = "median",
     windows: Sequence[int] = MEDIAN_WINDOWS,
@@ -304,9 +293,8 @@ def choose(
     and the evaluation make them.
 
     Args:
-        validation: the validation set; every utterance is smoothed.
-        labels: [utterances, targets]; an utterance with a label that is not
-            finite is not scored.
+        validation: the validation set; every utterance is smoothed, and
+            scored if all its labels are finite.
         estimate: "median" or "mean" of each sequence.
         windows: odd numbers of frames to try.
         strengths: to try, in frames.
@@ -319,13 +307,9 @@ def choose(
 
     Raises:
         UserError: a window, a strength or the estimate is out of range.
-        ValueError: the labels are not [utterances, targets], no utterance is
-            labelled, or as `apply`.
+        ValueError: no utterance is labelled, or as `apply`.
     """
-    labels = np.asarray(labels, np.float64)
-    expected = (len(validation.videos), len(validation.targets))
-    if labels.shape != expected:
-        raise ValueError(f"labels must be {expected}, not {labels.shape}")
+    labels = validation.utterance_labels
     if not np.isfinite(labels).all(axis=1).any():
         raise ValueError("no utterance of the validation set has labels")
     for window in windows:
@@ -333,10 +317,7 @@ def choose(
     for strength in strengths:
         Steps(smoothing_strength=strength)
     nothing = Steps()
-    settings = Settings(
-        estimate=estimate,
-        targets=dict.fromkeys(validation.targets, nothing),
-    )
+    settings = Settings.nothing(validation.targets, estimate)
     chosen, trace = {}, {}
     for column, name in enumerate(validation.targets):
         filtered = {
@@ -364,26 +345,32 @@ def choose(
     return dataclasses.replace(settings, targets=chosen), trace
 
 
-def _filtered(clips, column, window, estimate):
+def _filtered(frames, column, window, estimate):
     """Returns one target of each utterance after the median filter."""
 
-    def sequence_estimate(values, mask):
-        filtered = median_filter(values[:, column], mask, window)
+    def sequence_estimate(utterance, part):
+        mask = frames.mask[utterance][part]
+        values = median_filter(
+            frames.values[utterance][part, column], mask, window
+        )
         return aggregation.sequence_estimate(
-            filtered[:, np.newaxis], mask, by=estimate
+            values[:, np.newaxis], mask, by=estimate
         )
 
     estimates = [
         aggregation.utterance_estimate(
-            [sequence_estimate(values, mask) for values, mask in sequences]
+            [
+                sequence_estimate(utterance, part)
+                for part in frames.sequences(utterance)
+            ]
         )
-        for sequences in clips.sequences
+        for utterance in range(len(frames.keys))
     ]
-    return aggregation.fill_unseen(clips.videos, estimates)[:, 0]
+    return aggregation.fill_unseen(frames.videos, estimates)[:, 0]
 
 
-def _smoothed(clips, filtered, strength):
-    return smooth_utterances(filtered, clips.frames, clips.videos, strength)
+def _smoothed(frames, filtered, strength):
+    return smooth_utterances(filtered, frames.seen, frames.videos, strength)
 
 
 def _scores(estimates, labels, column):

@@ -1,14 +1,15 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from affwild_omg import protocol
 from affwild_omg.errors import UserError
 from affwild_omg.scoring import postprocessing
 from affwild_omg.scoring.concordance import concordance
-from affwild_omg.scoring.postprocessing import Clips, Settings, Steps
+from affwild_omg.scoring.frames import Frames
+from affwild_omg.scoring.postprocessing import Settings, Steps
 
 NAN = float("nan")
 BOTH = ("valence", "arousal")
@@ -153,13 +154,52 @@ def test_unfit_utterances_are_refused(estimates, frames, strength, message):
         )
 
 
+def split(videos, sequences, labels=None, *, length, targets=BOTH):
+    """Makes the frames of a split.
+
+    Args:
+        videos: of each utterance.
+        sequences: of each utterance (values, mask) of each sequence; all but
+            an utterance's last of one length.
+        labels: of each utterance.
+        length: frames of a sequence.
+        targets: columns of the values.
+    """
+    if labels is None:
+        labels = np.full((len(videos), len(targets)), NAN)
+    mask = [np.concatenate([mask for _, mask in x]) for x in sequences]
+    return Frames(
+        keys=[f"{video}/{i}" for i, video in enumerate(videos)],
+        targets=targets,
+        values=[np.concatenate([values for values, _ in x]) for x in sequences],
+        mask=mask,
+        labels=[
+            np.tile(label, (len(x), 1))
+            for label, x in zip(labels, mask, strict=True)
+        ],
+        fps=[25.0] * len(videos),
+        sequence_length=length,
+    )
+
+
+def labelled(frames, labels):
+    """Gives a split other labels."""
+    return dataclasses.replace(
+        frames,
+        labels=[
+            np.tile(label, (len(x), 1))
+            for label, x in zip(labels, frames.mask, strict=True)
+        ],
+    )
+
+
 def noise(seed=4, videos=12, targets=BOTH):
     """Predicts nothing: sequences of 30 frames, some of them masked."""
     random = np.random.default_rng(seed)
     names = np.repeat(np.arange(videos), random.integers(1, 6, videos))
-    return Clips(
-        videos=[f"video{name}" for name in names],
-        sequences=[
+    return split(
+        [f"video{name}" for name in names],
+        [
             [
                 (
                     random.normal(size=(30, len(targets))).astype(np.float32),
@@ -169,47 +209,39 @@ def noise(seed=4, videos=12, targets=BOTH):
             ]
             for _ in names
         ],
+        length=30,
         targets=targets,
     )
 
 
 @pytest.mark.parametrize("estimate", ["median", "mean"])
-def test_without_steps_estimates_are_those_of_the_evaluation(estimate):
-    clips = noise()
-    clips.sequences[3] = [(np.zeros((30, 2)), np.zeros(30, bool))]
-    keys = [f"{video}/{i}" for i, video in enumerate(clips.videos)]
-    batches = [
-        {
-            "key": [key.encode()],
-            "frames": values[np.newaxis],
-            "landmarks": None,
-            "mask": mask[np.newaxis],
-            "labels": np.zeros((1, 30, 2)),
-            "length": [30],
-        }
-        for key, sequences in zip(keys, clips.sequences, strict=True)
-        for values, mask in sequences
-    ]
-    expected = protocol.predict_utterances(
-        lambda inputs: inputs["frames"], batches, [0, 1], estimate=estimate
-    )
-    assert expected.keys == keys
-    settings = Settings(
-        estimate=estimate, targets={name: Steps() for name in BOTH}
-    )
-    np.testing.assert_array_equal(
-        postprocessing.apply(settings, clips), expected.predictions
-    )
-    np.testing.assert_array_equal(clips.frames, expected.seen)
+def test_without_steps_nothing_is_done(estimate):
+    frames = noise()
+    frames.mask[3][:] = False
+    by = {"median": np.median, "mean": np.mean}[estimate]
+    expected = []
+    for i in range(len(frames.keys)):
+        values = frames.values[i].astype(float)
+        parts = [
+            by(values[j : j + 30][frames.mask[i][j : j + 30]], axis=0)
+            for j in range(0, len(frames.mask[i]), 30)
+            if frames.mask[i][j : j + 30].any()
+        ]
+        expected.append(np.mean(parts, axis=0) if parts else [NAN, NAN])
+    found = postprocessing.apply(Settings.nothing(BOTH, estimate), frames)
+    seen = np.isfinite(expected).all(axis=1)
+    assert np.flatnonzero(~seen).tolist() == [3]
+    np.testing.assert_allclose(found[seen], np.array(expected)[seen])
+    assert np.isfinite(found).all()
 
 
 def test_apply_by_hand():
     def sequence(valence, arousal, mask):
         return np.stack([valence, arousal], axis=1), np.array(mask, bool)
 
-    clips = Clips(
-        videos=["a", "a", "b"],
-        sequences=[
+    frames = split(
+        ["a", "a", "b"],
+        [
             [
                 # Filtered 5 5 2 7 7, so 5.2; masked frames apart 3, so 3.
                 sequence([5, 1, 9, 2, 7], [0, 0, 9, 0, 1], [1, 1, 1, 1, 1]),
@@ -218,9 +250,9 @@ def test_apply_by_hand():
             [sequence([8, 8], [1, 3], [1, 1])],
             [sequence([NAN], [NAN], [0])],
         ],
-        targets=BOTH,
+        length=5,
     )
-    np.testing.assert_array_equal(clips.frames, [8, 2, 0])
+    np.testing.assert_array_equal(frames.seen, [8, 2, 0])
     settings = Settings(
         estimate="mean",
         targets={
@@ -232,13 +264,24 @@ def test_apply_by_hand():
     # and (2*8 + 2*4.1) / 4; the unseen one has the mean of the two before
     # that. Arousal: (2 + 2) / 2, 2, 2.
     np.testing.assert_allclose(
-        postprocessing.apply(settings, clips),
+        postprocessing.apply(settings, frames),
         [[4.88, 2], [6.05, 2], [6.05, 2]],
     )
+    filtered = postprocessing.filter_frames(settings, frames)
+    np.testing.assert_array_equal(
+        filtered.values[0],
+        np.transpose(
+            [
+                [5, 5, 2, 7, 7, 3, 3, 3, NAN],
+                [0, 0, 9, 0, 1, 2, 0, 4, NAN],
+            ]
+        ),
+    )
+    assert np.isnan(filtered.values[2]).all()
 
 
 def median_helps_valence_and_hurts_arousal():
-    """Returns clips of videos of one utterance each, and their labels.
+    """Makes a split of videos of one utterance each.
 
     Valence has the label in every frame but for a few wild ones, arousal has
     it in a few frames only: means of filtered frames tell.
@@ -252,18 +295,14 @@ def median_helps_valence_and_hurts_arousal():
         values[[4, 13, 22], 0] += random.normal(0, 5, 3)
         values[[7, 18, 27], 1] = 10 * arousal
         sequences.append([(values, np.ones(30, bool))])
-    clips = Clips(
-        videos=[f"video{i}" for i in range(40)],
-        sequences=sequences,
-        targets=BOTH,
-    )
-    return clips, labels
+    return split([f"video{i}" for i in range(40)], sequences, labels, length=30)
 
 
 def test_a_median_window_is_kept_only_where_it_raises_ccc():
-    clips, labels = median_helps_valence_and_hurts_arousal()
     settings, trace = postprocessing.choose(
-        clips, labels, estimate="mean", windows=(3, 5, 9)
+        median_helps_valence_and_hurts_arousal(),
+        estimate="mean",
+        windows=(3, 5, 9),
     )
     # All windows take the wild frames away: the first of equals.
     assert settings == Settings(
@@ -290,14 +329,13 @@ def test_a_strength_is_kept_only_where_it_raises_ccc():
         [random.normal(size=30)[videos], np.arange(rows) % 2], axis=1
     )
     seen = labels + random.normal(size=(rows, 1)) * [1, 0]
-    clips = Clips(
-        videos=[f"video{video}" for video in videos],
-        sequences=[
-            [(row[np.newaxis].repeat(8, 0), [True] * 8)] for row in seen
-        ],
-        targets=BOTH,
+    frames = split(
+        [f"video{video}" for video in videos],
+        [[(row[np.newaxis].repeat(8, 0), [True] * 8)] for row in seen],
+        labels,
+        length=8,
     )
-    settings, trace = postprocessing.choose(clips, labels)
+    settings, trace = postprocessing.choose(frames)
     assert settings.targets["valence"].median_window == 1
     assert settings.targets["valence"].smoothing_strength > 0
     assert settings.targets["arousal"] == Steps()
@@ -306,20 +344,22 @@ def test_a_strength_is_kept_only_where_it_raises_ccc():
 
 
 def test_the_trace_is_what_apply_gives():
-    clips = noise()
     random = np.random.default_rng(7)
-    labels = random.normal(size=(len(clips.videos), 2))
+    frames = noise()
+    labels = random.normal(size=(len(frames.keys), 2))
     labels[2, 0] = labels[5, 1] = NAN  # neither target of theirs counts
     known = np.isfinite(labels).all(axis=1)
+    frames = labelled(frames, labels)
+    labels = frames.utterance_labels  # whose means are rounded
     settings, trace = postprocessing.choose(
-        clips, labels, windows=(3, 9, 81), strengths=(10, 40.5)
+        frames, windows=(3, 9, 81), strengths=(10, 40.5)
     )
     assert json.loads(json.dumps(trace)) == trace
 
     def score(name, **steps):
         column = BOTH.index(name)
         estimates = postprocessing.apply(
-            Settings(targets=dict.fromkeys(BOTH, Steps(**steps))), clips
+            Settings(targets=dict.fromkeys(BOTH, Steps(**steps))), frames
         )
         return concordance(labels[known, column], estimates[known, column])
 
@@ -348,38 +388,30 @@ def test_the_trace_is_what_apply_gives():
 
 
 def test_one_target_alone():
-    clips = noise(targets=("arousal",))
-    labels = np.random.default_rng(8).normal(size=(len(clips.videos), 1))
-    settings, trace = postprocessing.choose(clips, labels, windows=(3,))
+    frames = noise(targets=("arousal",))
+    labels = np.random.default_rng(8).normal(size=(len(frames.keys), 1))
+    frames = labelled(frames, labels)
+    settings, trace = postprocessing.choose(frames, windows=(3,))
     assert list(settings.targets) == list(trace) == ["arousal"]
-    assert postprocessing.apply(settings, clips).shape == labels.shape
-    with pytest.raises(UserError, match="chosen for arousal, not for valence"):
-        postprocessing.apply(settings, noise())
+    assert postprocessing.apply(settings, frames).shape == labels.shape
+    for use in (postprocessing.apply, postprocessing.filter_frames):
+        with pytest.raises(UserError, match="for arousal, not for valence"):
+            use(settings, noise())
 
 
 def test_unfit_splits_are_refused():
-    clips = noise()
-    rows = len(clips.videos)
-    with pytest.raises(ValueError, match="labels must be"):
-        postprocessing.choose(clips, np.zeros((rows, 1)))
+    frames = noise()
     with pytest.raises(ValueError, match="no utterance"):
-        postprocessing.choose(clips, np.full((rows, 2), [NAN, 1]))
-    labels = np.zeros((rows, 2))
+        postprocessing.choose(
+            labelled(frames, np.full((len(frames.keys), 2), [NAN, 1]))
+        )
+    frames = labelled(frames, np.zeros((len(frames.keys), 2)))
     with pytest.raises(UserError, match="median_window must be"):
-        postprocessing.choose(clips, labels, windows=(3, 4))
+        postprocessing.choose(frames, windows=(3, 4))
     with pytest.raises(UserError, match="smoothing_strength must be"):
-        postprocessing.choose(clips, labels, strengths=(-1,))
+        postprocessing.choose(frames, strengths=(-1,))
     with pytest.raises(UserError, match="estimate must be"):
-        postprocessing.choose(clips, labels, estimate="mode")
-    with pytest.raises(ValueError, match="one for each"):
-        Clips(videos=["a"], sequences=[], targets=BOTH)
-    for values, mask in (
-        (np.zeros((3, 1)), np.ones(3, bool)),
-        (np.zeros((3, 2)), np.ones(2, bool)),
-        (np.zeros(3), np.ones(3, bool)),
-    ):
-        with pytest.raises(ValueError, match=r"values must be \[time, 2\]"):
-            Clips(videos=["a"], sequences=[[(values, mask)]], targets=BOTH)
+        postprocessing.choose(frames, estimate="mode")
 
 
 def test_settings_survive_json():

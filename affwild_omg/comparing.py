@@ -1,0 +1,280 @@
+"""Comparison of two evaluated runs: is one better, or is it sampling noise?
+
+Both are scored on the same utterances, pooled (section 6.1), from their
+predictions.csv. Utterances of one video are not independent, so whole videos
+are drawn and swapped, see `affwild_omg.scoring.significance`.
+"""
+
+import csv
+import dataclasses
+import json
+import pathlib
+
+from affwild_omg import matching, outputs, protocol, results
+from affwild_omg.architectures import TARGETS
+from affwild_omg.errors import UserError
+from affwild_omg.scoring import significance
+
+JSON = "comparison.json"
+CSV = "comparison.csv"
+FILES = (JSON, CSV)
+RUNS = ("first", "second")
+SIGNIFICANT = 0.05  # p-values below are more than sampling noise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is compared; the flags of affwild_omg.compare.
+
+    Attributes:
+        first: results folder of one run.
+        second: results folder of the other, of the same split.
+        output: folder for the comparison.
+    """
+
+    first: str
+    second: str
+    output: str
+
+    def __post_init__(self):
+        places = {}
+        for name in (*RUNS, "output"):
+            folder = getattr(self, name)
+            place = pathlib.Path(folder).resolve()
+            if place in places:
+                raise UserError(
+                    f"--{name}={folder} is the same folder as "
+                    f"--{places[place]}; each must be another"
+                )
+            places[place] = f"{name}={folder}"
+
+
+def compare(options: Options, *, overwrite: bool = False) -> dict:
+    """Compares two runs' estimates of the same utterances.
+
+    Writes `comparison.json`, what is returned, and `comparison.csv` with a row
+    for each target. The same folders give the same files.
+
+    Args:
+        options: what and where.
+        overwrite: replace a comparison that is there.
+
+    Returns:
+        For each target that both have: the scores of "first" and of "second"
+        as of `affwild_omg.protocol.score`; "difference", CCC of the first
+        less that of the second; "interval", its [low, high]; two-sided
+        p-values of no difference, "permutation_p_value", the one to quote,
+        and "bootstrap_p_value", too small with few videos. The last three are
+        None where all utterances are of one video. Besides "utterances" and
+        "videos", the intervals' "confidence" and "samples", "split", the
+        folders "first" and "second", and "summary", a sentence a target.
+
+    Raises:
+        UserError: a folder can't be used, or the two are of different splits,
+            have different utterances or labels, no target in common, or no
+            labels.
+    """
+    with outputs.whole_directory(
+        options.output,
+        flag="--output",
+        overwrite=overwrite,
+        owned=FILES,
+    ) as directory:
+        runs = {
+            f"--{name}={getattr(options, name)}": results.read(
+                getattr(options, name), flag=f"--{name}"
+            )
+            for name in RUNS
+        }
+        _check_comparable(runs)
+        split = matching.align(runs)
+        targets = _common_targets(runs)
+        columns = [split.targets.index(name) for name in targets]
+        first, second = (
+            protocol.of_utterances(
+                split.keys, predictions[:, columns], split.labels[:, columns]
+            )
+            for predictions in split.predictions
+        )
+        if not len(first.labels):
+            raise UserError(
+                f"{' and '.join(runs)} hold no {results.LABELS}; a comparison "
+                "needs labels: evaluate records of a split that has them"
+            )
+        comparison = _compare(first, second, targets)
+        comparison |= {
+            "utterances": len(first.labels),
+            "videos": len(set(first.videos)),
+            "confidence": protocol.LEVEL,
+            "samples": protocol.SAMPLES,
+            "split": next(iter(runs.values())).metrics.get("split"),
+            "first": options.first,
+            "second": options.second,
+            "summary": [
+                _sentence(target, comparison[target]) for target in targets
+            ],
+        }
+        (directory / JSON).write_text(
+            json.dumps(comparison, indent=2) + "\n", encoding="utf-8"
+        )
+        _write_table(directory / CSV, comparison, targets)
+    return comparison
+
+
+def _check_comparable(runs):
+    (first, one), (second, other) = runs.items()
+    splits = [run.metrics.get("split") for run in (one, other)]
+    if None not in splits and splits[0] != splits[1]:
+        raise UserError(
+            f"{first} is of split {splits[0]}, {second} of {splits[1]}; "
+            "evaluate both runs on the same split"
+        )
+    if not _common_targets(runs):
+        raise UserError(
+            f"{first} has {', '.join(one.targets)}, {second} "
+            f"{', '.join(other.targets)}; they must have one of the two in "
+            "common"
+        )
+
+
+def _common_targets(runs):
+    return tuple(
+        name
+        for name in TARGETS
+        if all(name in run.targets for run in runs.values())
+    )
+
+
+def _compare(first, second, targets):
+    """Compares two runs' `protocol.Rows` in each target."""
+    scores = [protocol.score(rows, targets) for rows in (first, second)]
+    return {
+        target: {
+            "first": scores[0][target],
+            "second": scores[1][target],
+            "difference": scores[0][target]["ccc"] - scores[1][target]["ccc"],
+            **_doubts(
+                first.labels[:, column],
+                first.predictions[:, column],
+                second.predictions[:, column],
+                first.videos,
+            ),
+        }
+        for column, target in enumerate(targets)
+    }
+
+
+def _doubts(labels, first, second, videos):
+    if len(set(videos)) < 2:
+        return {
+            "interval": None,
+            "permutation_p_value": None,
+            "bootstrap_p_value": None,
+        }
+    paired = significance.paired_bootstrap(
+        labels,
+        first,
+        second,
+        videos,
+        samples=protocol.SAMPLES,
+        level=protocol.LEVEL,
+    )
+    return {
+        "interval": [paired.low, paired.high],
+        "permutation_p_value": significance.permutation_test(
+            labels, first, second, videos, samples=protocol.SAMPLES
+        ),
+        "bootstrap_p_value": paired.p_value,
+    }
+
+
+def _write_table(path, comparison, targets):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        rows = [_row(target, comparison) for target in targets]
+        writer.writerow(rows[0])
+        writer.writerows(row.values() for row in rows)
+
+
+def _row(target, comparison):
+    found = comparison[target]
+    low, high = found["interval"] or (None, None)
+    return {
+        "target": target,
+        "utterances": comparison["utterances"],
+        "videos": comparison["videos"],
+        **{
+            f"{run}_{name}": found[run][name]
+            for name in ("ccc", "pearson", "pearson_p_value", "mse")
+            for run in RUNS
+        },
+        "difference": found["difference"],
+        "low": low,
+        "high": high,
+        "permutation_p_value": found["permutation_p_value"],
+        "bootstrap_p_value": found["bootstrap_p_value"],
+    }
+
+
+def _sentence(target, found):
+    scores = " against ".join(_rounded(found[run]["ccc"]) for run in RUNS)
+    difference = f"the difference of {_rounded(found['difference'])}"
+    if found["interval"] is None:
+        return (
+            f"{target}: {scores}; {difference} can't be told from sampling "
+            "noise: all utterances are of one video"
+        )
+    interval = " to ".join(map(_rounded, found["interval"]))
+    p_value = found["permutation_p_value"]
+    if p_value < SIGNIFICANT:
+        verdict = "is more than sampling noise"
+    else:
+        verdict = "is within sampling noise"
+    return (
+        f"{target}: {scores}; {difference} ({protocol.LEVEL:.0%} interval "
+        f"{interval}, permutation p = {_p_value(p_value)}) {verdict}"
+    )
+
+
+def _rounded(value):
+    return f"{round(value, 3) + 0.0:.3f}"  # not -0.000
+
+
+def _p_value(value):
+    """Rounds to two digits, or as many as keep it on its side of 0.05."""
+    for digits in (2, 3, 4):
+        text = f"{value:.{digits}g}"
+        if (float(text) < SIGNIFICANT) == (value < SIGNIFICANT):
+            return text
+    return repr(value)
+
+
+def table(comparison: dict) -> list[str]:
+    """Returns a comparison as lines for a console."""
+    lines = [f"{'':<16}{'CCC':>8}{'Pearson':>10}{'p of Pearson':>14}{'MSE':>9}"]
+    constant = []
+    for target in TARGETS:
+        if target not in comparison:
+            continue
+        for run in RUNS:
+            scores = comparison[target][run]
+            p_value = scores["pearson_p_value"]
+            lines.append(
+                f"{target:<8} {run:<7}{_rounded(scores['ccc']):>8}"
+                f"{_rounded(scores['pearson']):>10}"
+                f"{'-' if p_value is None else f'{p_value:.2g}':>14}"
+                f"{_rounded(scores['mse']):>9}"
+            )
+            if "constant" in scores:
+                constant.append(
+                    f"{target} of the {run}: {scores['constant']} do not "
+                    "vary, so CCC is 0 by definition"
+                )
+    split = comparison["split"]
+    return [
+        *lines,
+        *constant,
+        f"{comparison['utterances']} labelled utterances of "
+        f"{comparison['videos']} videos{f' of {split}' if split else ''}",
+        *comparison["summary"],
+    ]

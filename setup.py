@@ -41,11 +41,13 @@ setuptools.setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.17,<2.18"],
-        # tf-keras has the cells of TensorFlow 1, to check the importer by.
+        # selenium opens the report in a browser; tf-keras has the cells of
+        # TensorFlow 1, to check the importer by.
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
+            "selenium>=4.20",
             "tf-keras>=2.17,<2.18",
         ],
     },

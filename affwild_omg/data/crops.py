@@ -1,0 +1,79 @@
+"""Face crops of single utterances, to look at."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from affwild_omg.data import records
+from affwild_omg.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Crops:
+    """Some frames of an utterance.
+
+    Attributes:
+        frames: which, from 0, [count].
+        images: uint8 [count, 96, 96, 3], RGB; black without a face.
+        face: bool [count].
+    """
+
+    frames: np.ndarray
+    images: np.ndarray
+    face: np.ndarray
+
+
+def read(
+    folder: pathlib.Path | str, split: str, keys: Sequence[str], count: int
+) -> dict[str, Crops]:
+    """Reads evenly spaced crops of some utterances.
+
+    Only the files of their videos are read, and only those crops decoded.
+
+    Args:
+        folder: of the records.
+        split: that holds the utterances.
+        keys: "<video>/<utterance>" each.
+        count: frames of each; all of a shorter one.
+
+    Returns:
+        {key: Crops} in the order of the keys.
+
+    Raises:
+        UserError: the records can't be used, or lack an utterance.
+    """
+    records.check_files(folder, split)
+    part = records.read_manifest(folder)["splits"][split]["utterances"]
+    videos = {f"{clip['video']}/{clip['utterance']}": clip for clip in part}
+    for key in keys:
+        if key not in videos:
+            raise UserError(
+                f"--records={folder} has no utterance {key} in {split}; give "
+                "the records that were evaluated"
+            )
+    wanted = dict.fromkeys(videos[key]["video"] for key in keys)
+    found = {}
+    with records.reading(folder, split):
+        for video in wanted:
+            file = pathlib.Path(folder) / split / f"{video}.tfrecord"
+            for serialised in tf.data.TFRecordDataset(str(file)):
+                record = records.parse(serialised)
+                key = record["key"].numpy().decode()
+                if key in keys:
+                    found[key] = _pick(record, count)
+    return {key: found[key] for key in keys}
+
+
+def _pick(record, count):
+    length = len(record["face"])
+    frames = np.unique(
+        np.linspace(0, length - 1, min(count, length)).round().astype(int)
+    )
+    return Crops(
+        frames=frames,
+        images=records.decode(tf.gather(record["image"], frames)).numpy(),
+        face=record["face"].numpy()[frames],
+    )

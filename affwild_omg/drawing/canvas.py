@@ -1,0 +1,65 @@
+"""What all pictures share: colours, ranges, paper."""
+
+import pathlib
+
+import numpy as np
+from matplotlib.figure import Figure  # not pyplot: no display, no state
+
+RANGES = {"valence": (-1.0, 1.0), "arousal": (0.0, 1.0)}
+# Blue and orange are told apart by the colour-blind, and markers by all.
+COLOURS = {"valence": "tab:blue", "arousal": "tab:orange"}
+MARKERS = {"valence": "o", "arousal": "s"}
+GREY = "0.35"  # of what is true
+WIDTH = 6.5  # inches: a page's column, and still to be read on a phone
+_LONGEST = 34  # characters of a name
+
+
+def new(height: float, width: float = WIDTH) -> Figure:
+    """Returns an empty figure of a size in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: pathlib.Path, dpi: float = 140) -> None:
+    """Writes a figure as PNG."""
+    figure.savefig(path, dpi=dpi)
+
+
+def bounds(values, limits) -> tuple[float, float]:
+    """Returns limits, wider where finite values lie outside them."""
+    values = np.asarray(values)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return limits
+    return min(limits[0], values.min()), max(limits[1], values.max())
+
+
+def shorten(name: str, longest: int = _LONGEST) -> str:
+    """Returns a name of at most so many characters, cut in its middle."""
+    if len(name) <= longest:
+        return name
+    head = (longest - 1) // 2
+    return f"{name[:head]}…{name[head + 1 - longest :]}"
+
+
+def count(number: int, noun: str) -> str:
+    """Returns "1 label", "2,229 labels"."""
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
+def legend_above(axis, columns: int, handles=None) -> None:
+    """Puts a legend over the upper right corner, where nothing is drawn."""
+    axis.legend(
+        handles=handles,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=columns,
+        frameon=False,
+        handletextpad=0.4,
+        columnspacing=1.2,
+    )
+
+
+def open_frame(*axes) -> None:
+    """Takes away the upper and the right edge of axes."""
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)

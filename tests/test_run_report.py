@@ -1,0 +1,574 @@
+import csv
+import dataclasses
+import html.parser
+import io
+import json
+import re
+import shutil
+
+import pytest
+from matplotlib.figure import Figure
+
+from affwild_omg import results, run_report
+from affwild_omg.drawing import canvas
+from affwild_omg.errors import UserError
+from tests.test_results import write_folder
+
+PREDICTIONS = """\
+video,utterance,arousal,valence
+v,u1,0.2,0.1
+v,u2,0.3,0.2
+w,u1,0.4,0.6
+w,u2,0.9,-0.5
+"""
+LABELS = """\
+video,utterance,arousal,valence
+v,u1,0.2,0.1
+v,u2,0.3,0.5
+w,u1,0.6,-0.2
+"""
+# Valence: labels 0.1, 0.5, -0.2 and predictions 0.1, 0.2, 0.6: errors 0, 0.3
+# and 0.8 down. Arousal: errors 0, 0 and 0.2. The worst is w/u1, at a distance
+# of sqrt(0.64 + 0.04).
+SCORES = {
+    "valence": {"ccc": -0.25, "pearson": -0.5, "mse": 0.73 / 3},
+    "arousal": {
+        "ccc": 0.75,
+        "pearson": 0.875,
+        "mse": 0.04 / 3,
+        "pearson_p_value": 0.0625,
+    },
+    "mean_ccc": 0.25,
+}
+INTERVALS = {
+    "valence": [-0.5, 0.0],
+    "arousal": [0.5, 0.8],
+    "level": 0.95,
+    "samples": 2000,
+    "videos": 2,
+}
+METRICS = SCORES | {
+    "intervals": INTERVALS,
+    "level": "utterance",
+    "pooling": "pooled",
+    "coverage": 0.5,
+    "expected": 8,
+    "utterances_without_face": 1,
+    "frames": 11,
+    "frames_with_face": 9,
+    "split": "test",
+    "corpus": "omg",
+    "sequence_estimate": "median",
+    "sequence_length": 4,
+    "model": "nowhere/run_7",
+    "network": {
+        "backbone": "vgg_face",
+        "members": [{"units": 64}, {"units": 32}],
+    },
+    "protocols": {
+        "utterance": {
+            "pooled": SCORES | {"rows": 3, "intervals": INTERVALS},
+            "per_video": SCORES | {"rows": 3, "intervals": {}},
+        }
+    },
+    "postprocessing": {
+        "estimate": "median",
+        "targets": {
+            "valence": {"median_window": 81, "smoothing_strength": 0.0},
+            "arousal": {"median_window": 1, "smoothing_strength": 20.0},
+        },
+    },
+    "unprocessed": SCORES
+    | {
+        "valence": {"ccc": -0.375, "pearson": -0.5, "mse": 0.5},
+        "mean_ccc": 0.1875,
+        "intervals": INTERVALS,
+    },
+}
+
+
+def frames_table(clips, *, labels=True):
+    """Returns a frames.csv of (key, frames, true arousal and valence).
+
+    The predicted values rise by 0.1 a frame from the true ones on, and the
+    third frame has no face.
+    """
+    lines = [
+        "video,utterance,frame,time_s,fps,face,arousal,valence,"
+        "true_arousal,true_valence"
+    ]
+    for key, frames, arousal, valence in clips:
+        video, utterance = key.rsplit("/", 1)
+        for i in range(frames):
+            values = f"{arousal + i / 10:.6f},{valence + i / 10:.6f}"
+            lines.append(
+                f"{video},{utterance},{i},{i / 2:.3f},2,{int(i != 2)},"
+                + (values if i != 2 else ",")
+                + (f",{arousal},{valence}" if labels else ",,")
+            )
+    return "\n".join(lines) + "\n"
+
+
+FRAMES = frames_table(
+    [("v/u1", 2, 0.2, 0.1), ("v/u2", 5, 0.3, 0.5), ("w/u1", 8, 0.6, -0.2)]
+) + "\n".join(
+    frames_table([("w/u2", 3, 0, 0)], labels=False).splitlines()[1:] + [""]
+)
+
+
+@pytest.fixture
+def blank(monkeypatch):
+    """Leaves the pictures blank, which is far quicker."""
+    pixel = io.BytesIO()
+    Figure((0.01, 0.01)).savefig(pixel, dpi=100)
+    monkeypatch.setattr(
+        canvas, "save", lambda _, path, **__: path.write_bytes(pixel.getvalue())
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A results folder with everything in it, written by hand."""
+    path = write_folder(tmp_path / "results", PREDICTIONS, LABELS, **METRICS)
+    (path / "frames.csv").write_text(FRAMES)
+    return path
+
+
+def change(folder, **metrics):
+    path = folder / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | metrics))
+
+
+def write(folder, *, overwrite=False, **options):
+    output = folder.parent / "report"
+    page = run_report.write(
+        run_report.Options(results=str(folder), output=str(output), **options),
+        overwrite=overwrite,
+    )
+    assert page == output / "report.html"
+    return page.read_text(encoding="utf-8")
+
+
+def text(page):
+    """Returns what a reader reads: no tags, single spaces."""
+    page = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+def rows(folder, name):
+    with (folder.parent / "report" / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def names(folder):
+    return sorted(path.name for path in (folder.parent / "report").iterdir())
+
+
+@pytest.mark.usefixtures("blank")
+def test_the_page_says_what_the_folder_holds(folder):
+    page = text(write(folder))
+    for words in (
+        "run_7 on the test split",
+        "Corpus: omg",
+        "CCC of valence -0.250 95 % interval -0.500 to 0.000",
+        "CCC of arousal 0.750 95 % interval 0.500 to 0.800",
+        "mean CCC 0.250",
+        "Scored by utterance",
+        "taken over all labelled utterances together, with moments divided",
+        "3 utterances with labels of the 8 of the split, of which 50.0 % were",
+        "its sequences of 4 frames, a sequence's the median of its frames.",
+        "9 of 11 frames have a face. 1 utterance without any face",
+        "valence -0.250 -0.500 to 0.000 -0.500 – 0.2433",
+        "arousal 0.750 0.500 to 0.800 0.875 0.062 0.0133",
+        "The utterances are of 2 videos only. With fewer than 20",
+        "smaller than half an interval, 0.250 (valence) and 0.150 (arousal),",
+        "2,229 test utterances of OMG-Emotion this is about 0.03",
+        "utterance, per video 3 -0.250 – 0.2433 0.750 – 0.0133",
+        "valence over 81 frames none arousal none strength 20 frames",
+        "with -0.250 0.750 0.250 without -0.375 0.750 0.188",
+        "V in [0,1], A in [0,0.5) 2",  # v/u1 and v/u2
+        "V in [-1,0), A in [0.5,1] 1",
+        "Where there is one utterance only, CCC is 0 by definition.",
+        "All videos",
+        "w u1 -0.200 0.600 0.600 0.400 0.825 4.0",
+        "No faces are shown: no --records were given.",
+        "backbone vgg_face members 1.units 64 members 2.units 32",
+        "nowhere/run_7 is no workdir that is here",
+        "timelines.csv timelines.png",
+    ):
+        assert words in page, words
+    assert "demo" not in page
+    titles = re.findall(r"\d+\.csv|\w+\.csv", page)
+    assert len(titles) == 2 * (len(names(folder)) - 1) // 2  # figure and list
+
+
+@pytest.mark.usefixtures("blank")
+def test_sections_stand_in_order(folder):
+    titles = re.findall(r"<h2>(.*?)</h2>", write(folder))
+    assert titles == [
+        "Scores",
+        "By each protocol",
+        "Post-processing",
+        "Predicted and true values",
+        "Calibration",
+        "By region of the plane",
+        "By length",
+        "By video",
+        "Worst utterances",
+        "Network and training",
+        "Files",
+    ]
+
+
+@pytest.mark.usefixtures("blank")
+def test_tables_hold_what_is_drawn(folder):
+    write(folder)
+    # Nobody is lost, the utterance without labels among them.
+    assert rows(folder, "agreement.csv")[2:] == [
+        {
+            "video": "w",
+            "utterance": "u1",
+            "true_valence": "-0.2",
+            "predicted_valence": "0.6",
+            "true_arousal": "0.6",
+            "predicted_arousal": "0.4",
+            "distance": "0.82462113",
+            "seconds": "4",
+        },
+        {
+            "video": "w",
+            "utterance": "u2",
+            "true_valence": "",
+            "predicted_valence": "-0.5",
+            "true_arousal": "",
+            "predicted_arousal": "0.9",
+            "distance": "",
+            "seconds": "1.5",
+        },
+    ]
+    assert [row["utterance"] for row in rows(folder, "worst.csv")] == [
+        "u1",
+        "u2",
+        "u1",
+    ]
+    videos = rows(folder, "videos.csv")
+    assert [row["group"] for row in videos] == ["w", "v"]
+    assert float(videos[0]["valence_mse"]) == pytest.approx(0.64)
+    assert float(videos[1]["valence_mse"]) == pytest.approx(0.09 / 2)
+    lengths = rows(folder, "lengths.csv")
+    assert [(row["group"], row["utterances"]) for row in lengths] == [
+        ("under 2 s", "1"),
+        ("2 to 4 s", "1"),
+        ("4 to 8 s", "1"),
+    ]
+    regions = rows(folder, "regions.csv")
+    assert [row["utterances"] for row in regions] == ["2", "1", "3"]
+    assert float(regions[1]["valence_bias"]) == pytest.approx(0.8)
+    for name in ("plane.csv", "reliability.csv"):
+        counted = [int(row["utterances"]) for row in rows(folder, name)]
+        assert sum(counted) == 6  # labels and predictions, or two targets
+    for side in ("labels", "predictions"):
+        counts = [int(row[side]) for row in rows(folder, "distributions.csv")]
+        assert sum(counts) == 6
+    calibration = rows(folder, "calibration.csv")
+    assert float(calibration[0]["bias"]) == pytest.approx(0.5 / 3)
+    protocols = rows(folder, "protocols.csv")
+    assert [row["valence_ccc_low"] for row in protocols] == ["-0.5", ""]
+    both = rows(folder, "postprocessing.csv")
+    assert [row["valence_ccc"] for row in both] == ["-0.25", "-0.375"]
+
+
+@pytest.mark.usefixtures("blank")
+def test_timelines_by_hand(folder):
+    write(folder, worst=1)
+    course = rows(folder, "timelines.csv")
+    assert {(row["video"], row["utterance"]) for row in course} == {("w", "u1")}
+    assert [row["time_s"] for row in course][:3] == ["0", "0.5", "1"]
+    assert [row["face"] for row in course] == list("11011111")
+    values = [row["valence"] for row in course]
+    assert values[:4] == ["-0.2", "-0.1", "", "0.1"]
+    # Medians of -0.2, -0.1, 0.1 and of 0.2, 0.3, 0.4, 0.5.
+    assert [float(row["valence_of_sequence"]) for row in course] == (
+        pytest.approx([-0.1] * 4 + [0.35] * 4)
+    )
+    assert {row["valence_of_utterance"] for row in course} == {"0.6"}
+    assert {row["true_arousal"] for row in course} == {"0.6"}
+
+
+@pytest.mark.usefixtures("blank")
+def test_published_scores_stand_beside_those_of_omg_only(folder):
+    page = text(write(folder))
+    assert "valence: MSE published arousal: MSE published" in page
+    assert "0.0200 0.101 0.031" not in page
+    assert re.search(r"A in \[0,0.5\) 2 .* 0\.101 0\.031 V in", page)
+    change(folder, corpus="demo")
+    page = text(write(folder, overwrite=True))
+    assert "MSE published" not in page
+    assert "they say nothing of real people" in page
+
+
+@pytest.mark.usefixtures("blank")
+def test_everything_is_shown_as_text(folder):
+    nasty = '<script>alert("1")</script> & $x^2$'
+    quoted = '"<script>alert(""1"")</script> & $x^2$"'
+    for path in folder.iterdir():
+        content = path.read_text()
+        if path.suffix == ".csv":
+            path.write_text(re.sub("^w,", f"{quoted},", content, flags=re.M))
+    change(folder, model=f"runs/{nasty}", split="<b>", corpus="<i>'")
+    page = write(folder)
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert page.count("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;") > 3
+    assert nasty in text(page)
+
+
+class Parser(html.parser.HTMLParser):
+    """Holds that each tag is closed, and keeps what elements refer to."""
+
+    VOID = {"meta", "link", "img"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.references, self.tags = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.references += [
+            value for name, value in attrs if name in ("src", "href")
+        ]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.mark.usefixtures("blank")
+def test_the_page_needs_nothing_else(folder):
+    page = write(folder)
+    parser = Parser()
+    parser.feed(page)
+    assert parser.open == []
+    assert not re.search("https?://|url\\(|@import", page)
+    for reference in parser.references:
+        assert reference.startswith(("data:", "#"))
+    ids = {attrs.get("id") for _, attrs in parser.tags}
+    links = [x[1:] for x in parser.references if x.startswith("#")]
+    assert links and set(links) <= ids
+    images = [attrs for tag, attrs in parser.tags if tag == "img"]
+    pictures = [name for name in names(folder) if name.endswith(".png")]
+    assert len(images) == len(pictures)
+    assert all(attrs["alt"] for attrs in images)
+    assert "script" not in [tag for tag, _ in parser.tags]
+
+
+def test_same_input_same_bytes(folder):  # of the pictures, too
+    def content():
+        output = folder.parent / "report"
+        return {path.name: path.read_bytes() for path in output.iterdir()}
+
+    write(folder)
+    first = content()
+    write(folder, overwrite=True)
+    assert content() == first
+
+
+@pytest.mark.usefixtures("blank")
+def test_a_page_without_labels(folder):
+    (folder / "labels.csv").unlink()
+    kept = ("split", "corpus", "model", "expected", "coverage")
+    (folder / "metrics.json").write_text(
+        json.dumps({"utterances": 0} | {name: METRICS[name] for name in kept})
+    )
+    (folder / "frames.csv").unlink()
+    page = text(write(folder))
+    assert "No utterance has labels: there are no scores" in page
+    assert page.count("Left out: there are no labels.") == 6
+    assert names(folder) == [
+        "agreement.csv",
+        "distributions.csv",
+        "distributions.png",
+        "report.html",
+    ]
+    assert len(rows(folder, "agreement.csv")) == 4
+    counts = [
+        int(row["predictions"]) for row in rows(folder, "distributions.csv")
+    ]
+    assert sum(counts) == 8
+
+
+@pytest.mark.usefixtures("blank")
+def test_a_page_of_one_target_and_without_frames(tmp_path):
+    folder = write_folder(
+        tmp_path / "results",
+        "video,utterance,arousal\nv,u1,0.2\nw,u1,0.4\n",
+        "video,utterance,arousal\nv,u1,0.1\nw,u1,0.5\n",
+        arousal=SCORES["arousal"],
+        mean_ccc=0.75,
+    )
+    page = text(write(folder))
+    assert "mean CCC" not in page
+    assert "Left out: it takes both valence and arousal." in page
+    assert "Left out: the results folder holds no frames" in page
+    assert "No timelines: the results folder holds no frames" in page
+    assert "holds the scores of one protocol only" in page
+    assert "None was applied" in page
+    assert "does not describe the network" in page
+    assert not {"plane.png", "regions.png", "lengths.png"} & set(names(folder))
+
+
+@pytest.mark.usefixtures("blank")
+def test_constant_predictions_and_one_utterance_are_said(tmp_path):
+    table = "video,utterance,arousal,valence\nv,u1,0.2,0.1\nw,u1,0.2,0.3\n"
+    labels = "video,utterance,arousal,valence\nv,u1,0.1,0.1\nw,u1,0.5,0.1\n"
+    folder = write_folder(tmp_path / "results", table, labels, **SCORES)
+    page = text(write(folder))
+    assert (
+        "The predictions of arousal are constant (0.200): CCC is 0 by "
+        "definition." in page
+    )
+    assert "The labels of valence are constant (0.100)" in page
+    assert "The predictions of valence" not in page
+    shutil.rmtree(folder)
+    first = ["".join(x.splitlines(True)[:2]) for x in (table, labels)]
+    folder = write_folder(tmp_path / "results", *first, **SCORES)
+    page = text(write(folder, overwrite=True))
+    assert "There is one utterance only" in page
+    assert "labelled utterances are of 1 video by name" in page
+    assert "are constant" not in page
+
+
+@pytest.mark.usefixtures("blank")
+def test_the_validation_split_flatters(folder):
+    warning = "This is the split that it was chosen on"
+    assert warning not in text(write(folder))
+    change(folder, split="validation")
+    assert warning in text(write(folder, overwrite=True))
+
+
+@pytest.mark.usefixtures("blank")
+def test_a_fusion_shows_its_members(folder):
+    change(
+        folder,
+        members=[
+            {
+                "test": "runs/a",
+                "weights": {"valence": 0.25, "arousal": 1.0},
+                "validation_ccc": {"valence": 0.125, "arousal": 0.5},
+            },
+            {
+                "test": "runs/b",
+                "weights": {"valence": 0.75},
+                "validation_ccc": {"valence": 0.375},
+            },
+        ],
+        network=None,
+    )
+    page = text(write(folder))
+    assert "Fusion of 2 runs on the test split" in page
+    assert "runs/a 0.250 0.125 1.000 0.500 runs/b 0.750 0.375 – –" in page
+
+
+HISTORY = {
+    "best_epoch": 2,
+    "best_ccc": 0.25,
+    "epochs": [
+        {
+            "epoch": epoch,
+            "loss": loss,
+            "validation": {"arousal": {"ccc": ccc}, "mean_ccc": ccc},
+        }
+        for epoch, loss, ccc in ((1, 0.9, 0.125), (2, 0.5, 0.25), (3, 0.4, 0))
+    ],
+}
+
+
+@pytest.mark.usefixtures("blank")
+def test_the_training_is_shown_where_it_is(folder, tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    change(folder, model=str(workdir))
+    (workdir / "history.json").write_text(json.dumps(HISTORY))
+    (workdir / "flags.cfg").write_text("--units=64\n--taps=a=b\n")
+    page = text(write(folder))
+    assert "Of 3 epochs the best is 2, with a mean CCC of 0.250" in page
+    assert "--units 64 --taps a=b" in page
+    assert rows(folder, "training.csv")[0] == {
+        "epoch": "1",
+        "loss": "0.9",
+        "arousal_ccc": "0.125",
+        "mean_ccc": "0.125",
+    }
+    for broken in ("{", "[]", '{"epochs": [], "best_epoch": 1}'):
+        (workdir / "history.json").write_text(broken)
+        page = text(write(folder, overwrite=True))
+        assert "history.json is not what train.py writes" in page
+        assert "training.png" not in names(folder)  # the old one is gone
+
+
+@pytest.mark.usefixtures("blank")
+def test_other_files_stay(folder):
+    (folder.parent / "report").mkdir()
+    (folder.parent / "report" / "notes.txt").touch()
+    with pytest.raises(UserError, match="--output=.* is not empty"):
+        write(folder)
+    write(folder, overwrite=True)
+    assert "notes.txt" in names(folder)
+    # A report may lie in the results folder itself.
+    assert not set(run_report.FILES) & set(results.FILES)
+
+
+@pytest.mark.parametrize("worst", [0, -1, 17])
+def test_worst_is_checked(worst):
+    with pytest.raises(UserError, match=f"--worst must be .*, not {worst}$"):
+        run_report.Options(results="x", output="y", worst=worst)
+
+
+@pytest.mark.usefixtures("blank")
+def test_nothing_is_left_by_a_failure(folder, tmp_path):
+    with pytest.raises(UserError, match="--results=.*nowhere is no folder"):
+        write(tmp_path / "nowhere")
+    (folder / "frames.csv").write_text("video\n")
+    with pytest.raises(UserError, match=r"--results=.*frames\.csv"):
+        write(folder)
+    with pytest.raises(UserError, match="--records=.*x holds no manifest"):
+        (folder / "frames.csv").unlink()
+        write(folder, records=str(tmp_path / "x"))
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.fixture
+def evaluated(small_records, tmp_path):
+    """A results folder of the small records' test split."""
+    table = "video,utterance,arousal,valence\n"
+    table += "eve,utterance_1.mp4,0.5,0.1\neve,utterance_3.mp4,0.4,0.2\n"
+    return write_folder(
+        tmp_path / "results", table, table, **SCORES, split="test"
+    )
+
+
+def test_faces_are_shown(evaluated, small_records):
+    page = text(write(evaluated, records=str(small_records)))
+    assert "evenly spaced frames" in page
+    assert "worst.png" in names(evaluated)
+
+
+@pytest.mark.usefixtures("blank")
+def test_faces_are_looked_for_where_they_must_be(evaluated, small_records):
+    change(evaluated, split="validation")
+    with pytest.raises(
+        UserError,
+        match="--records=.* has no utterance eve/utterance_1.mp4 in valid",
+    ):
+        write(evaluated, records=str(small_records))
+    change(evaluated, split=None)
+    with pytest.raises(UserError, match="does not say which split"):
+        write(evaluated, records=str(small_records))
+
+
+def test_options_are_frozen():
+    options = run_report.Options(results="x", output="y")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.worst = 1

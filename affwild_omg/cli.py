@@ -85,7 +85,10 @@ def _plain(message):
         r"--\1 is missing;",
         message,
     )
-    message = re.sub(r"flags .*: (--\w+ is missing)\.", r"\1", message)
+    message = re.sub(
+        r"flags .*: (--\w+ (?:is missing|goes with|or --))", r"\1", message
+    )
+    message = re.sub(r"(--\w+ is missing)\.", r"\1", message)
     return message.removeprefix("ERROR:: ").rstrip(".;")
 
 
@@ -122,4 +125,26 @@ def require(*names: str, unless: str) -> None:
             [name, unless],
             lambda values, name=name: values[name] or values[unless],
             f"--{name} is missing.",
+        )
+
+
+def require_one(*names: str) -> None:
+    """Makes exactly one of some flags required."""
+    flags.register_multi_flags_validator(
+        names,
+        lambda values: sum(v is not None for v in values.values()) == 1,
+        f"{' or '.join(f'--{name}' for name in names)} must be given, and not "
+        "both.",
+    )
+
+
+def require_with(name: str, *others: str) -> None:
+    """Makes flags required where another is given, and refused where not."""
+    for other in others:
+        flags.register_multi_flags_validator(
+            [name, other],
+            lambda values, other=other: (
+                (values[name] is None) == (values[other] is None)
+            ),
+            f"--{other} goes with --{name}, and --{name} with --{other}.",
         )

@@ -8,15 +8,14 @@ exports a SavedModel and predicts a video with it.
 import dataclasses
 import json
 import pathlib
-import shlex
 import shutil
 import time
-from collections.abc import Callable
 
-from absl import flags, logging
+from absl import flags
 
 from affwild_omg import cli
 from affwild_omg.errors import UserError
+from affwild_omg.stages import FILE, Stages, files
 
 flags.DEFINE_string(
     "directory", "checkpoints/demo", "Folder for everything the demo makes."
@@ -33,7 +32,6 @@ TRAINING = {
     "epochs": 8,
     "patience": 0,
 }
-STAGES = "stages.json"
 
 
 def main():
@@ -45,10 +43,9 @@ def demonstrate(directory: pathlib.Path) -> None:
     from affwild_omg import (
         evaluation,
         exporting,
-        model_files,
         predicting,
         preparing,
-        results,
+        run_report,
         training,
     )
     from affwild_omg.corpora import demo as corpus
@@ -61,15 +58,17 @@ def demonstrate(directory: pathlib.Path) -> None:
             "records",
             "run",
             "control",
+            "validation",
             "evaluation",
             "control_evaluation",
+            "report",
             "saved_model",
             "prediction",
         )
     }
-    stages = _Stages(directory / STAGES)
+    stages = Stages(directory / FILE)
     _drop_broken(corpus, pathlib.Path(place["corpus"]))
-    stages.run(
+    prepared = stages.run(
         "prepare",
         preparing.prepare,
         preparing.Options(
@@ -81,52 +80,75 @@ def demonstrate(directory: pathlib.Path) -> None:
             and _records_whole(place["records"])
         ),
     )
-    for run, scores, changes in (
-        ("run", "evaluation", {}),
-        (
-            "control",
-            "control_evaluation",
-            # There is nothing to come: four epochs without any are enough.
-            {"shuffle_labels": True, "patience": 4},
-        ),
-    ):
-        options = training.Options(
+    trained = training.Options(
+        records=place["records"], workdir=place["run"], **TRAINING
+    )
+    made = _train(stages, "run", trained, [prepared])
+    chosen = _evaluate(
+        stages,
+        "validation",
+        evaluation.Options(
+            model=place["run"],
             records=place["records"],
-            workdir=place[run],
-            **TRAINING | changes,
-        )
-        stages.run(
-            run,
-            training.train,
-            options,
-            ".venv/bin/python train.py",
-            whole=_files(place[run], model_files.BEST, training.HISTORY),
-            needs="prepare",
-        )
-        stages.run(
-            scores,
-            evaluation.evaluate,
-            evaluation.Options(
-                model=place[run],
-                records=place["records"],
-                output=place[scores],
-            ),
-            ".venv/bin/python evaluate.py",
-            whole=_files(
-                place[scores],
-                *results.FILES,
-            ),
-            needs=run,
-        )
+            output=place["validation"],
+            split="validation",
+            choose_postprocessing=True,
+        ),
+        [prepared, made],
+    )
+    scored = _evaluate(
+        stages,
+        "evaluation",
+        evaluation.Options(
+            model=place["run"],
+            records=place["records"],
+            output=place["evaluation"],
+        ),
+        [prepared, made, chosen],
+    )
     stages.run(
+        "report",
+        run_report.write,
+        run_report.Options(
+            results=place["evaluation"],
+            records=place["records"],
+            output=place["report"],
+        ),
+        ".venv/bin/python -m affwild_omg.reporting",
+        whole=files(place["report"], run_report.REPORT),
+        of=[prepared, scored],
+    )
+    control = _train(
+        stages,
+        "control",
+        # There is nothing to come: four epochs without any are enough.
+        dataclasses.replace(
+            trained,
+            workdir=place["control"],
+            shuffle_labels=True,
+            patience=4,
+        ),
+        [prepared],
+    )
+    _evaluate(
+        stages,
+        "control_evaluation",
+        evaluation.Options(
+            model=place["control"],
+            records=place["records"],
+            output=place["control_evaluation"],
+        ),
+        [prepared, control],
+    )
+    exported = stages.run(
         "saved_model",
         exporting.export,
         exporting.Options(model=place["run"], output=place["saved_model"]),
         ".venv/bin/python export.py",
-        whole=_files(
+        whole=files(
             place["saved_model"], "saved_model.pb", "variables/variables.index"
         ),
-        needs="run",
+        of=[made],
     )
     video = _longest_test_clip(corpus, place["corpus"])
     stages.run(
@@ -138,57 +160,46 @@ def demonstrate(directory: pathlib.Path) -> None:
             output=place["prediction"],
         ),
         ".venv/bin/python -m affwild_omg.predict",
-        whole=_files(
+        whole=files(
             place["prediction"], f"{video.stem}.csv", f"{video.stem}.png"
         ),
-        needs="saved_model",
+        of=[exported],
     )
     cli.show(*_summary(corpus, place, time.monotonic() - start))
 
 
-class _Stages:
-    """Remembers which stages are done, and with which options."""
+def _train(stages, name, options, of):
+    from affwild_omg import model_files, training
 
-    def __init__(self, path):
-        self.path = path
-        self.done = json.loads(path.read_text()) if path.is_file() else {}
-        self.anew = set()  # stages that were run this time
-
-    def run(
-        self,
-        name: str,
-        stage: Callable,
+    return stages.run(
+        name,
+        training.train,
         options,
-        command: str,
-        *,
-        whole: Callable[[], bool],
-        needs: str | None = None,
-    ) -> None:
-        """Runs a stage unless what it makes is whole, of these options.
-
-        A stage that needs another is run whenever that one was.
-        """
-        from affwild_omg import outputs
-
-        settings = dataclasses.asdict(options)
-        if (
-            needs not in self.anew
-            and self.done.get(name) == settings
-            and whole()
-        ):
-            logging.info("%s: there already", name)
-            return
-        self.anew.add(name)
-        logging.info("\n$ %s", _command_line(command, options))
-        stage(options, overwrite=True)
-        self.done[name] = settings
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        outputs.write_text(self.path, json.dumps(self.done, indent=2) + "\n")
+        ".venv/bin/python train.py",
+        whole=files(options.workdir, model_files.BEST, training.HISTORY),
+        of=of,
+    )
 
 
-def _files(directory, *names):
-    return lambda: all(
-        pathlib.Path(directory, name).is_file() for name in names
+def _evaluate(stages, name, options, of):
+    from affwild_omg import evaluation, model_files, results
+
+    # These two are there only where post-processing was chosen.
+    optional = {results.UNPROCESSED, results.POSTPROCESSING}
+    written = [
+        pathlib.Path(options.output, file)
+        for file in results.FILES
+        if file not in optional
+    ]
+    if options.choose_postprocessing:
+        written.append(pathlib.Path(options.model, model_files.POSTPROCESSING))
+    return stages.run(
+        name,
+        evaluation.evaluate,
+        options,
+        ".venv/bin/python evaluate.py",
+        whole=lambda: all(path.is_file() for path in written),
+        of=of,
     )
 
 
@@ -210,23 +221,6 @@ def _drop_broken(corpus, directory):
         directory, options
     ):
         shutil.rmtree(directory)
-
-
-def _command_line(command, options):
-    defaults = {
-        field.name: field.default for field in dataclasses.fields(options)
-    }
-    given = [
-        shlex.quote(f"--{name}={value}")
-        for name, value in dataclasses.asdict(options).items()
-        if value != defaults[name] and value is not True
-    ]
-    switches = [
-        f"--{name}"
-        for name, value in dataclasses.asdict(options).items()
-        if value is True and not defaults[name]
-    ]
-    return " ".join([command, *given, *switches])
 
 
 def _longest_test_clip(corpus, directory):
@@ -251,14 +245,18 @@ def _summary(corpus, place, seconds):
         metrics = json.loads(
             pathlib.Path(place[folder], "metrics.json").read_text()
         )
-        rows[name] = tuple(
-            metrics[target]["ccc"] for target in ("valence", "arousal")
-        )
+        scores = {name: metrics}
+        if "unprocessed" in metrics:
+            scores["  without post-processing"] = metrics["unprocessed"]
+        for label, found in scores.items():
+            rows[label] = tuple(
+                found[target]["ccc"] for target in ("valence", "arousal")
+            )
     utterances = metrics["utterances"]
     yield ""
-    yield f"{'test CCC':<20}{'valence':>9}{'arousal':>9}"
+    yield f"{'test CCC':<28}{'valence':>9}{'arousal':>9}"
     for name, (valence, arousal) in rows.items():
-        yield f"{name:<20}{valence:>9.3f}{arousal:>9.3f}"
+        yield f"{name:<28}{valence:>9.3f}{arousal:>9.3f}"
     yield f"({utterances} utterances of people not trained on)"
     yield ""
     for what, name in (
@@ -266,6 +264,7 @@ def _summary(corpus, place, seconds):
         ("aligned faces", "records"),
         ("trained model", "run"),
         ("scores, pictures", "evaluation"),
+        ("report to look at", "report"),
         ("SavedModel", "saved_model"),
         ("frame by frame", "prediction"),
     ):

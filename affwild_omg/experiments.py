@@ -90,6 +90,17 @@ class Row:
         changes = [f"{k}_{v}".lower() for k, v in self.overrides.items()]
         return "-".join([self.network, *sorted(changes), self.pretraining])
 
+    @property
+    def folder(self) -> str | None:
+        """The folder of its results, among those of a table's runs.
+
+        That of the training; of decision-level fusion, which trains nothing,
+        one of the same form; None for other systems.
+        """
+        if not self.members:
+            return self.run
+        return f"{self.key.partition('/')[2]}-{self.pretraining}"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Region(Row):
@@ -467,6 +478,36 @@ def _runs():
 
 # Every training that the tables need, by `Row.run`: the first row that has it.
 RUNS: Mapping[str, Row] = _runs()
+
+
+def find_run(run: str) -> Row:
+    """Returns a row of that `run`, also of one that is not pre-trained.
+
+    Raises:
+        KeyError: no table has such a run.
+    """
+    if run in RUNS:
+        return RUNS[run]
+    scratch = (
+        dataclasses.replace(row, pretraining="scratch") for row in RUNS.values()
+    )
+    return {row.run: row for row in scratch}[run]
+
+
+def without_pretraining(row: Row) -> Row:
+    """Returns a row, and the runs that it fuses, trained on OMG-Emotion alone.
+
+    Args:
+        row: one that has a `folder`.
+    """
+    return dataclasses.replace(
+        row,
+        pretraining="scratch",
+        members=tuple(
+            dataclasses.replace(RUNS[run], pretraining="scratch").run
+            for run in row.members
+        ),
+    )
 
 
 def list_networks() -> list[str]:

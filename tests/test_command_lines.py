@@ -28,7 +28,10 @@ DOORWAYS = {
     "prepare": "affwild_omg/prepare.py",
     "predict": "affwild_omg/predict.py",
     "fuse": "affwild_omg/fuse.py",
+    "compare": "affwild_omg/compare.py",
     "demo": "affwild_omg/demo.py",
+    "reproduce": "affwild_omg/reproduce.py",
+    "reporting": "affwild_omg/reporting.py",
     "tf1": "affwild_omg/importers/tf1.py",
 }
 HEAVY = {
@@ -121,7 +124,8 @@ def test_help_is_quick_and_complete(name):
     assert "absl.flags" in imported
     assert not HEAVY & imported
     overwrites = any("--[no]overwrite" in line for line in text)
-    assert overwrites == (name != "demo")  # which goes on where it stopped
+    # Those two go on where they stopped.
+    assert overwrites == (name not in ("demo", "reproduce"))
 
 
 def test_an_installed_module_shows_its_help_too():
@@ -140,11 +144,15 @@ def test_an_installed_module_shows_its_help_too():
 @pytest.mark.parametrize("name", [name for name in DOORWAYS if name != "demo"])
 def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
     from affwild_omg import (
+        comparing,
         evaluation,
         exporting,
         fusing,
         predicting,
         preparing,
+        reproducing,
+        run_report,
+        tabulating,
         training,
     )
     from affwild_omg.importers import tf1_checkpoint
@@ -156,16 +164,25 @@ def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
         "prepare": preparing.Options,
         "predict": predicting.Options,
         "fuse": fusing.Options,
+        "compare": comparing.Options,
+        "reproduce": reproducing.Options,
+        "reporting": tabulating.Options,
         "tf1": tf1_checkpoint.Options,
     }[name]
     before = set(flags.FLAGS)
     open_doorway(name)
     fields = {field.name: field for field in dataclasses.fields(options)}
-    extra = {"overwrite"}
+    extra = set() if name == "reproduce" else {"overwrite"}
     if name == "train":
         extra |= {"resume", "list_architectures"}
     if name == "evaluate":
         extra |= {"predictions", "annotations", "match"}
+    if name == "reporting":  # of a run, in the place of a table
+        report = dataclasses.fields(run_report.Options)
+        extra |= {field.name for field in report} - fields.keys()
+        for field in report:
+            if field.default is not dataclasses.MISSING:
+                assert flags.FLAGS[field.name].default == field.default
     assert set(flags.FLAGS) - before == fields.keys() | extra
     for field in fields.values():
         flag = flags.FLAGS[field.name]
@@ -232,6 +249,27 @@ def test_every_flag_is_explained(open_doorway, name):
         ),
         (["train", "--flagfile=nowhere.cfg"], ["nowhere.cfg"]),
         (
+            ["reporting", "--output=o"],
+            ["error: --table or --results must be given, and not both"],
+        ),
+        (
+            ["reporting", "--output=o", "--table=5", "--results=r"],
+            ["--table or --results", "not both"],
+        ),
+        (
+            ["reporting", "--output=o", "--table=5"],
+            ["error: --runs goes with --table"],
+        ),
+        (
+            ["reporting", "--output=o", "--table=9", "--runs=r"],
+            ["--table=9", "[3, 8]"],
+        ),
+        (["reproduce", "--output=o", "--table=5"], ["--records is missing"]),
+        (
+            ["compare", "--first=a"],
+            ["--second is missing", "--output is missing"],
+        ),
+        (
             ["fuse", "--test=t,u"],
             ["--validation is missing", "--output is missing"],
         ),
@@ -297,6 +335,9 @@ def shelf(small_run, small_records, small_saved_model, tmp_path_factory):
     _write_vgg_face(shelf / "fitting.npz", lambda size: round(0.03 * size))
     _write_vgg_face(shelf / "wide.npz", lambda size: 3)
     _write_results(shelf)
+    run = shelf / "runs" / "cnn_3rnn-scratch" / "seed_0" / "test"
+    run.mkdir(parents=True)
+    (run / "metrics.json").write_text('{"utterances": 0}')
     return shelf
 
 
@@ -443,6 +484,27 @@ def shelved(directory):
         ("fuse --validation=val_a,val_bare", ["holds no labels.csv"]),
         ("fuse --validation=test_of_others,val_b", ["is of split test"]),
         ("fuse --validation=val_bad_a,val_bad_b", ["CCC in arousal", "(-1)"]),
+        ("reporting --runs=nowhere", ["--runs=nowhere is no folder"]),
+        ("reporting --runs=runs", ["--runs=runs/", "holds no predictions.csv"]),
+        ("reporting --output=text.mp4", ["--output=text.mp4 is a file"]),
+        ("reproduce --rows=vnet", ["--rows must be of table 5's", "'vnet'"]),
+        ("reproduce --options=epoch=1", ["of train.py's", "not 'epoch'"]),
+        ("reproduce --options=width=2", ["width must be in (0, 1], not 2.0"]),
+        ("reproduce --records=nowhere", ["--records=nowhere holds no manif"]),
+        ("reproduce --records=bare", ["have no labels"]),
+        (
+            "reproduce --affwild2_records=nowhere",
+            ["--affwild2_records=nowhere holds no manifest.json"],
+        ),
+        ("reproduce --output=text.mp4", ["--output=text.mp4 is a file"]),
+        ("compare --second=test_a", ["--second=test_a is the same folder"]),
+        ("compare --output=test_b", ["is the same folder as --second=test_b"]),
+        ("compare --output=full", ["--output=full is not empty"]),
+        ("compare --first=nowhere", ["--first=nowhere is no folder"]),
+        ("compare --second=empty", ["--second=empty holds no metrics.json"]),
+        ("compare --second=val_b", ["of split test, --second=val_b of valid"]),
+        ("compare --second=test_of_others", ["lacks 2 (t/u1, t/u2)", "adds 2"]),
+        ("compare --first=val_text", ["line 3: valence 'high'"]),
     ],
 )
 def test_bad_input_is_told_in_a_line(shelf, call, monkeypatch, line, words):
@@ -454,6 +516,9 @@ def test_bad_input_is_told_in_a_line(shelf, call, monkeypatch, line, words):
         "train": "--records=records --workdir=new",
         "tf1": "--checkpoint=text.mp4 --output=new.keras",
         "fuse": "--validation=val_a,val_b --test=test_a,test_b --output=new",
+        "compare": "--first=test_a --second=test_b --output=new",
+        "reporting": "--table=5 --runs=empty --output=new",
+        "reproduce": "--table=5 --records=records --output=new",
     }
     monkeypatch.chdir(shelf)
     before = shelved(shelf)
@@ -593,10 +658,42 @@ def test_fused_results_are_told_on_standard_output(
     ]
 
 
-def test_fusing_needs_no_network():
+def test_a_table_is_told_on_standard_output(call, tmp_path):
+    (tmp_path / "runs").mkdir()
+    code, out, _ = call(
+        "reporting",
+        "--table=8",
+        f"--runs={tmp_path}/runs",
+        f"--output={tmp_path}/out",
+    )
+    assert code == 0
+    first, *_, last = out.splitlines()
+    assert first.startswith("Table 8: Other systems")
+    assert last == f"table in {tmp_path}/out/table_8.csv, .json, .md and .png"
+    assert "Model-level Fusion + RNN" in out and "not run" in out
+
+
+def test_compared_results_are_told_on_standard_output(shelf, call, tmp_path):
+    code, out, _ = call(
+        "compare",
+        f"--first={shelf}/test_a",
+        f"--second={shelf}/test_b",
+        f"--output={tmp_path}/out",
+    )
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[1].split() == ["valence", "first", "1.000", "1.000"] + [
+        "-",
+        "0.000",
+    ]
+    assert lines[-2].startswith("arousal: 1.000 against 1.000; the difference")
+    assert lines[-1] == f"comparison in {tmp_path}/out"
+
+
+def test_fusing_and_comparing_need_no_network():
     program = (
         "import sys\n"
-        "from affwild_omg import fusing\n"
+        "from affwild_omg import comparing, fusing\n"
         "print(*{'tensorflow', 'keras'} & set(sys.modules))\n"
     )
     done = subprocess.run(

@@ -212,6 +212,30 @@ def test_each_row_is_one_of_three_kinds():
     )
 
 
+def test_every_row_of_ours_has_its_folder():
+    for row in ROWS.values():
+        assert bool(row.folder) != bool(row.reference), row.key
+        if row.run:
+            assert row.folder == row.run
+    fusion = ROWS["table3/decision_fusion"]
+    assert fusion.folder == "decision_fusion-affwild2"
+    folders = {row.folder for row in ROWS.values() if row.folder}
+    assert folders == {*RUNS, fusion.folder}
+
+
+def test_rows_that_are_not_pre_trained_have_folders_of_their_own():
+    fusion = experiments.without_pretraining(ROWS["table3/decision_fusion"])
+    assert fusion.folder == "decision_fusion-scratch"
+    assert fusion.members == ("cnn_1rnn-scratch", "cnn_3rnn-scratch")
+    blind = experiments.without_pretraining(
+        ROWS["table6/cnn_3rnn_without_landmarks"]
+    )
+    assert blind.run == "cnn_3rnn-landmarks_false-scratch"
+    # Table 4's own are what they were.
+    scratch = ROWS["table4/cnn_3rnn_scratch"]
+    assert experiments.without_pretraining(scratch) == scratch
+
+
 def test_table_4_varies_pretraining_alone():
     rows = TABLES[4].rows
     assert [row.pretraining for row in rows] == list(

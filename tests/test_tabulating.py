@@ -1,0 +1,394 @@
+"""Tables of runs whose folders are written by hand."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from affwild_omg import tabulating
+from affwild_omg.architectures import NETWORKS
+from affwild_omg.errors import UserError
+from affwild_omg.experiments import TABLES
+from tests.test_results import write_folder
+
+PAPER = {
+    "coverage": 1.0,
+    "corpus": "omg",
+    "split": "test",
+    "sequence_length": 80,
+    "level": "utterance",
+    "pooling": "pooled",
+    "postprocessing": {"estimate": "median"},
+}
+# Two videos of two utterances each: valence, arousal.
+LABELS = [(0.5, 0.2), (-0.5, 0.8), (0.25, 0.6), (-0.25, 0.5)]
+KEYS = ["v,a", "v,b", "w,a", "w,b"]
+
+
+def network(name):
+    return dataclasses.asdict(NETWORKS[name].architecture)
+
+
+def table_text(rows, keys=KEYS):
+    lines = [f"{key},{a},{v}" for key, (v, a) in zip(keys, rows, strict=True)]
+    return "\n".join(["video,utterance,arousal,valence", *lines]) + "\n"
+
+
+def write_run(runs, folder, seed=0, predictions=LABELS, keys=KEYS, **metrics):
+    """Writes the test results of a run.
+
+    Args:
+        runs: folder of the runs.
+        folder: the row's.
+        seed: the run's.
+        predictions: (valence, arousal) of each utterance.
+        keys: video and utterance of each.
+        metrics: for metrics.json; "ccc": (valence, arousal) is for short.
+    """
+    valence, arousal = metrics.pop("ccc", (0.4, 0.2))
+    place = runs / folder / f"seed_{seed}"
+    place.mkdir(parents=True)
+    scores = {
+        "valence": {"ccc": valence},
+        "arousal": {"ccc": arousal},
+        "mean_ccc": (valence + arousal) / 2,
+        "network": network(folder.split("-")[0])
+        if folder.split("-")[0] in NETWORKS
+        else None,
+    }
+    write_folder(
+        place / "test",
+        table_text(predictions, keys),
+        table_text(LABELS, keys),
+        **PAPER | scores | metrics,
+    )
+    return place
+
+
+def row_of(tabulated, key):
+    (row,) = [row for row in tabulated.rows if row["key"].endswith(f"/{key}")]
+    return row
+
+
+def test_seeds_are_averaged_and_their_bounds(tmp_path):
+    for seed, ccc, interval, before in (
+        (0, (0.40, 0.10), ([0.30, 0.50], [0.0, 0.2]), 0.38),
+        (3, (0.50, 0.20), ([0.38, 0.62], [0.1, 0.3]), 0.48),
+        (10, (0.60, 0.30), ([0.52, 0.68], [0.2, 0.4]), 0.58),
+    ):
+        write_run(
+            tmp_path,
+            "cnn_3rnn-affwild2",
+            seed,
+            ccc=ccc,
+            intervals=dict(zip(("valence", "arousal"), interval, strict=True)),
+            unprocessed={
+                "valence": {"ccc": before},
+                "arousal": {"ccc": 0.1},
+                "mean_ccc": (before + 0.1) / 2,
+            },
+        )
+    (tmp_path / "cnn_3rnn-affwild2" / "seed_4").mkdir()  # nothing there yet
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
+    assert row["state"] == "measured"
+    assert row["seeds"] == [0, 3, 10]
+    assert row["published"] == {
+        "valence": 0.472,
+        "arousal": 0.329,
+        "mean": 0.401,
+    }
+    assert row["published_unprocessed"]["mean"] == 0.393
+    assert row["measured"]["valence"] == pytest.approx(
+        {
+            "value": 0.5,
+            "low": 0.4,
+            "high": 0.6,
+            "min": 0.4,
+            "max": 0.6,
+            "holds_published": True,
+        }
+    )
+    # 0.329 is beyond the mean of the upper bounds, 0.3, not beyond them all.
+    assert row["measured"]["arousal"]["holds_published"] is False
+    assert row["measured"]["mean"]["value"] == pytest.approx(0.35)
+    assert row["measured"]["mean"]["low"] is None
+    assert row["unprocessed"]["valence"]["value"] == pytest.approx(0.48)
+    assert (row["utterances"], row["coverage"], row["corpus"]) == (4, 1, "omg")
+    assert row["differences"] == []
+
+
+def test_what_is_not_there_says_why(tmp_path):
+    tabulating.write_state(
+        tmp_path / "cnn_1rnn-affwild2",
+        "not run: corpus absent (--affwild2_records)",
+    )
+    tabulating.write_state(tmp_path / "model_fusion_rnn-scratch", "failed: why")
+    for number, expected in (
+        (3, {"vgg_face": "not run"}),
+        (
+            8,
+            {
+                "vnet": "other system",
+                "cnn_3rnn": "not run",
+                "model_fusion_rnn": "failed: why",
+            },
+        ),
+        (
+            4,
+            {
+                "cnn_1rnn_affwild2": (
+                    "not run: corpus absent (--affwild2_records)"
+                ),
+                "cnn_1rnn_scratch": "not run",
+            },
+        ),
+    ):
+        tabulated = tabulating.tabulate(number, tmp_path)
+        for key, state in expected.items():
+            row = row_of(tabulated, key)
+            assert row["state"] == state
+            assert "measured" not in row
+            assert row["published"]["valence"] > 0
+        text = "\n".join(tabulating.lines(tabulated))
+        assert all(state in text for state in expected.values())
+        assert tabulated.notes == []
+
+
+def test_runs_without_pre_training_stand_in_and_say_so(tmp_path):
+    write_run(tmp_path, "cnn_3rnn-scratch")
+    row = row_of(tabulating.tabulate(5, tmp_path), "pool2_pool5_fc")
+    assert row["state"] == "measured"
+    assert row["differences"] == ["not pre-trained"]
+    # In table 4 it is a row in its own right, and in no other's place.
+    fourth = tabulating.tabulate(4, tmp_path)
+    assert row_of(fourth, "cnn_3rnn_scratch")["differences"] == []
+    assert row_of(fourth, "cnn_3rnn_affwild2")["state"] == "not run"
+    lines = "\n".join(tabulating.lines(fourth))
+    assert "pre-trained;" not in lines and "not pre-trained" not in lines
+    # Beside one that was, the row says so itself; alone, all rows do.
+    alone = tabulating.tabulate(5, tmp_path)
+    assert alone.notes[0] == "Every measured row: not pre-trained."
+    write_run(tmp_path, "cnn_3rnn_conv5_3_pool5_fc-affwild2")
+    beside = tabulating.tabulate(5, tmp_path)
+    assert not any("pre-trained" in note for note in beside.notes)
+    assert "- 2nd pool + last pool + fc: not pre-trained." in (
+        tabulating.lines(beside)
+    )
+    # A pre-trained run comes first.
+    write_run(tmp_path, "cnn_3rnn-affwild2", ccc=(0.9, 0.9))
+    row = row_of(tabulating.tabulate(5, tmp_path), "pool2_pool5_fc")
+    assert row["measured"]["mean"]["value"] == pytest.approx(0.9)
+    assert row["differences"] == []
+
+
+def test_differences_from_the_row_are_told(tmp_path):
+    narrow = network("cnn_3rnn") | {"width": 0.0625, "units": 32}
+    place = write_run(
+        tmp_path,
+        "cnn_3rnn-affwild2",
+        network=narrow,
+        sequence_length=20,
+        postprocessing=None,
+        level="frame",
+    )
+    (place / "workdir").mkdir()
+    flagfile = place / "workdir" / "flags.cfg"
+    flagfile.write_text(
+        "--records=r\n--train=all\n--sequence_length=20\n--batch_size=4\n"
+        "--learning_rate=0.001\n"
+    )
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
+    assert row["differences"] == [
+        "units 32, not 128",
+        "width 0.0625, not 1.0",
+        "sequence_length 20, not 80",
+        "learning_rate 0.001 with train=all",
+        "scored by frame",
+        "no post-processing",
+    ]
+    # The paper's other strategy is no difference.
+    flagfile.write_text("--train=head\n--learning_rate=0.001\n")
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
+    assert not [text for text in row["differences"] if "rate" in text]
+
+
+def test_a_row_s_own_network_is_no_difference(tmp_path):
+    blind = network("cnn_3rnn") | {"landmarks": False}
+    folder = "cnn_3rnn-landmarks_false-affwild2"
+    write_run(tmp_path, folder, network=blind)
+    key = "cnn_3rnn_without_landmarks"
+    assert row_of(tabulating.tabulate(6, tmp_path), key)["differences"] == []
+
+
+def test_fusions_differ_by_their_members(tmp_path):
+    fusion = network("model_fusion_rnn")
+    for member in fusion["members"]:
+        member["width"] = 0.5
+    fusion["fusion_units"] = 7
+    write_run(tmp_path, "model_fusion_rnn-affwild2", network=fusion)
+    narrow = network("cnn_1rnn") | {"width": 0.5}
+    write_run(tmp_path, "cnn_1rnn-affwild2", network=narrow)
+    write_run(tmp_path, "cnn_3rnn-affwild2")
+    write_run(tmp_path, "decision_fusion-affwild2")
+    tabulated = tabulating.tabulate(3, tmp_path)
+    assert row_of(tabulated, "model_fusion_rnn")["differences"] == [
+        "fusion_units 7, not 128",
+        "width 0.5, not 1.0",
+    ]
+    assert row_of(tabulated, "decision_fusion")["differences"] == [
+        "width 0.5, not 1.0"
+    ]
+
+
+def test_regions_have_the_mse_of_labels_that_lie_there(tmp_path):
+    # Off by 0.1 and 0.2 in the first quarter's one, and so on.
+    predictions = [(0.6, 0.4), (-0.5, 0.5), (0.05, 0.6), (-0.25, 0.4)]
+    write_run(tmp_path, "cnn_3rnn-affwild2", 0, predictions)
+    write_run(tmp_path, "cnn_3rnn-affwild2", 1)  # without any error
+    tabulated = tabulating.tabulate(7, tmp_path)
+    found = {
+        row["key"].split("/")[1]: (
+            row["utterances"],
+            row["measured"]["valence"] and row["measured"]["valence"]["max"],
+            row["measured"]["arousal"] and row["measured"]["arousal"]["value"],
+        )
+        for row in tabulated.rows
+    }
+    assert found == {
+        "positive_calm": (1, pytest.approx(0.01), pytest.approx(0.02)),
+        "positive_aroused": (1, pytest.approx(0.04), 0),
+        "negative_calm": (0, None, None),
+        # -0.25 with arousal 0.5 is aroused: the bound is the upper region's.
+        "negative_aroused": (2, 0, pytest.approx((0.09 + 0.01) / 4)),
+        "everywhere": (
+            4,
+            pytest.approx((0.01 + 0.04) / 4),
+            pytest.approx((0.04 + 0.09 + 0.01) / 8),
+        ),
+    }
+    assert all("p_value" not in row for row in tabulated.rows)
+    assert "Labels decide" in tabulated.notes[0]
+
+
+def test_rows_are_tested_against_the_best_on_the_same_utterances(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.3, (4, 2))
+    worse = [tuple(pair) for pair in (np.array(LABELS) + noise).round(3)]
+    write_run(tmp_path, "cnn_3rnn-affwild2", 0, ccc=(0.9, 0.9))
+    write_run(tmp_path, "cnn_1rnn-affwild2", 0, worse)
+    write_run(tmp_path, "vgg_face-affwild2", 1, worse)  # no seed in common
+    others = ["v,a", "v,b", "w,a", "x,b"]
+    write_run(tmp_path, "resnet50-affwild2", 0, worse, others)
+    write_run(tmp_path, "affwildnet-affwild2", 0)
+    tabulated = tabulating.tabulate(3, tmp_path)
+    tested = {
+        row["key"]: row["p_value"] for row in tabulated.rows if "p_value" in row
+    }
+    # Of two videos' four swaps, none and all give the difference itself.
+    assert tested["table3/cnn_1rnn"]["valence"] in (0.5, 1)
+    assert tested["table3/affwildnet"] == {"valence": 1, "arousal": 1}
+    assert len(tested) == 2
+    compared = row_of(tabulated, "cnn_1rnn")["compared_with"]
+    assert compared == "table3/cnn_3rnn"
+    assert any("sampling noise" in note for note in tabulated.notes)
+    assert any("CNN-3RNN" in note for note in tabulated.notes)
+
+
+def test_another_corpus_is_not_compared(tmp_path):
+    write_run(
+        tmp_path,
+        "cnn_3rnn-affwild2",
+        corpus="demo",
+        intervals={"valence": [0, 1], "arousal": [0, 1]},
+    )
+    tabulated = tabulating.tabulate(5, tmp_path)
+    row = row_of(tabulated, "pool2_pool5_fc")
+    assert row["corpus"] == "demo"
+    assert row["measured"]["valence"]["low"] == 0
+    assert row["measured"]["valence"]["holds_published"] is None
+    mark = "demo corpus: not comparable with the published numbers."
+    assert mark in tabulated.notes
+    assert f"- {mark}" in tabulating.lines(tabulated)
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_files_of_a_table(tmp_path, number):
+    write_run(
+        tmp_path,
+        "cnn_3rnn-affwild2",
+        ccc=(0.4561, 0.3),
+        intervals={"valence": [0.4, 0.5], "arousal": [0.1, 0.2]},
+        unprocessed={
+            "valence": {"ccc": 0.4321},
+            "arousal": {"ccc": 0.1},
+            "mean_ccc": 0.26605,
+        },
+    )
+    out = tmp_path / "out"
+    tabulated = tabulating.make(
+        tabulating.Options(table=number, runs=str(tmp_path), output=str(out))
+    )
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        f"table_{number}.{ending}" for ending in ("csv", "json", "md", "png")
+    )
+    content = json.loads((out / f"table_{number}.json").read_text())
+    assert content["rows"] == tabulated.rows
+    with (out / f"table_{number}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == [
+        row.label for row in TABLES[number].rows
+    ]
+    markdown = (out / f"table_{number}.md").read_text()
+    header, rule, *body = [x for x in markdown.splitlines() if x[:1] == "|"]
+    assert len(body) == len(rows)
+    assert len({x.replace("\\|", "").count("|") for x in [header, *body]}) == 1
+    lines = tabulating.lines(tabulated)
+    assert max(map(len, lines)) <= 120
+    measured = [row for row in rows if row["state"] == "measured"]
+    assert len(measured) == {7: 5}.get(number, 1)
+    if number != 7:
+        assert measured[0]["valence_measured"] == "0.4561"
+        assert measured[0]["valence_low"] == "0.4"
+        assert measured[0]["valence_unprocessed_measured"] == "0.4321"
+        assert measured[0]["arousal_interval_holds_published"] == "no"
+        assert "0.456 [0.400, 0.500]" in markdown
+        assert "0.456 0.40 to 0.50" in "\n".join(lines)
+    if number == 3:
+        assert "0.472 (0.463)" in markdown
+        assert "0.456 [0.400, 0.500] (0.432)" in markdown
+        assert measured[0]["valence_unprocessed_published"] == "0.463"
+    assert (out / f"table_{number}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_table_gives_way_only_where_asked(tmp_path):
+    options = tabulating.Options(
+        table=3, runs=str(tmp_path), output=str(tmp_path / "out")
+    )
+    tabulating.make(options)
+    (tmp_path / "out" / "table_3.md").write_text("old")
+    with pytest.raises(UserError, match=r"table_3\.csv.*--overwrite"):
+        tabulating.make(options)
+    tabulating.make(dataclasses.replace(options, table=4))  # another file
+    tabulating.make(options, overwrite=True)
+    assert "Table 3" in (tmp_path / "out" / "table_3.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"table": 2}, "--table must be one of 3, 4, 5, 6, 7, 8, not 2"),
+        ({"runs": "nowhere"}, "--runs=nowhere is no folder"),
+    ],
+)
+def test_options_that_can_t_be_used(tmp_path, change, message):
+    good = {"table": 3, "runs": str(tmp_path), "output": "o"}
+    with pytest.raises(UserError, match=message):
+        tabulating.Options(**good | change)
+
+
+def test_a_run_that_can_t_be_read_is_named(tmp_path):
+    place = write_run(tmp_path, "cnn_3rnn-affwild2")
+    (place / "test" / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match=r"--runs=.*seed_0/test/metrics\.json"):
+        tabulating.tabulate(5, tmp_path)

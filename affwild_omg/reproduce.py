@@ -1,7 +1,7 @@
 """Trains, evaluates and tabulates the rows of a table of the paper.
 
-Run again, it goes on where it stopped, and makes anew what was made with other
-options: keep runs of other options in another --output.
+Run again, it goes on where it stopped. Runs of other options belong into
+another --output.
 """
 
 from absl import flags
@@ -72,12 +72,15 @@ flags.DEFINE_list(
     "Options of train.py in the place of the paper's, such as "
     "width=0.0625,units=32,epochs=8.",
 )
+cli.define_overwrite("finished runs of other options or records")
 
 
 def main():
     from affwild_omg import reproducing, tabulating
 
-    outcome = reproducing.reproduce(cli.options(reproducing.Options))
+    outcome = reproducing.reproduce(
+        cli.options(reproducing.Options), overwrite=flags.FLAGS.overwrite
+    )
     cli.show(
         *tabulating.lines(outcome.tabulated),
         "",

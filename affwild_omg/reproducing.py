@@ -269,7 +269,7 @@ def _parsed(name, text, kind):
         ) from error
 
 
-def reproduce(options: Options) -> Outcome:
+def reproduce(options: Options, *, overwrite: bool = False) -> Outcome:
     """Runs the rows of a table and writes the table after each.
 
     What is whole and of these options is kept; a training that was broken off
@@ -278,15 +278,19 @@ def reproduce(options: Options) -> Outcome:
 
     Args:
         options: what and where.
+        overwrite: make finished runs of other options or records anew.
 
     Raises:
-        UserError: the options, or the records, can't be used.
+        UserError: the options, or the records, can't be used, or the output
+            holds finished runs of others and `overwrite` is False.
     """
     output = pathlib.Path(options.output).resolve()
     if output.exists() and not output.is_dir():
         raise UserError(f"--output={options.output} is a file; name a folder")
     sources = _sources(options)
     jobs, absent = _plan(options, output)
+    if not overwrite:
+        _check_finished(options, jobs, sources)
     for folder, state in absent.items():
         logging.info("%s: %s", folder, state)
         tabulating.write_state(output / folder, state)
@@ -320,6 +324,27 @@ def reproduce(options: Options) -> Outcome:
     if not jobs:
         tabulated = _tabulate(options.table, output)
     return Outcome(tabulated=tabulated, failed=failed)
+
+
+def _check_finished(options, jobs, sources):
+    """Refuses to lose a training, which may have taken days."""
+    others = []
+    for job in jobs:
+        known = stages.Stages(job.place / stages.FILE)
+        for name, wanted in (
+            ("pretrained", job.pretraining),
+            (tabulating.WORKDIR, job.training),
+        ):
+            if wanted and known.made_otherwise(
+                name, wanted, sources[wanted.records]
+            ):
+                others.append(f"{job.row.folder}/{job.place.name}/{name}")
+    if others:
+        raise UserError(
+            f"--output={options.output} holds {len(others)} finished "
+            f"training(s) of other options or records ({listed(others)}); name "
+            "another folder, or give --overwrite to make them anew"
+        )
 
 
 def _tabulate(number, output):

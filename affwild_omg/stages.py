@@ -91,6 +91,20 @@ class Stages:
         self._note(name, entry | {"made": made})
         return made
 
+    def made_otherwise(self, name: str, options, source: str) -> bool:
+        """Tells whether a stage is done, but is not the one that is wanted.
+
+        Args:
+            name: the stage's.
+            options: that it is wanted with.
+            source: what it is wanted to be made of, among others.
+        """
+        known = self._known.get(name)
+        if not isinstance(known, dict) or not known.get("made"):
+            return False
+        wanted = self._portable(dataclasses.asdict(options))
+        return known["options"] != wanted or source not in known["of"]
+
     def made(self, name: str) -> str:
         """Returns the making of a stage that is done, as `run` returned it.
 

@@ -268,16 +268,33 @@ def test_other_options_and_other_records_are_another_run(
 
     def run(**changes):
         quick.trained.clear()
-        reproducing.reproduce(options(records=str(records), **changes))
+        reproducing.reproduce(
+            options(records=str(records), **changes), overwrite=overwrite
+        )
         return len(quick.trained)
 
+    refused = pytest.raises(
+        UserError,
+        match="holds 1 finished .*cnn_3rnn_conv5_3_pool5_fc-scratch/seed_0/"
+        "workdir.*--overwrite",
+    )
+    overwrite = False
     assert run() == 1
     assert run() == 0
+    with refused:
+        run(options=["epochs=3"])
+    assert not quick.trained
+    assert run() == 0  # and it is still whole
+    overwrite = True
     assert run(options=["epochs=3"]) == 1
     assert run(options=["epochs=3"]) == 0
     assert run() == 1
     manifest = records / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")  # prepared again
+    overwrite = False
+    with refused:
+        run()
+    overwrite = True
     assert run() == 1
 
 

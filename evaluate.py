@@ -66,6 +66,17 @@ flags.DEFINE_enum(
 cli.require("model", "records", unless="predictions")
 cli.define_overwrite("an earlier evaluation")
 
+_OF_A_MODEL = (
+    "split",
+    "level",
+    "pooling",
+    "estimate",
+    "postprocessing",
+    "choose_postprocessing",
+    "sequence_length",
+    "batch_size",
+)
+
 
 def main():
     if flags.FLAGS.predictions or flags.FLAGS.annotations:
@@ -85,6 +96,12 @@ def _score_submission():
             "--predictions goes with --annotations, and with neither --model "
             "nor --records; give the one pair or the other"
         )
+    for name in _OF_A_MODEL:
+        if flags.FLAGS[name].present:
+            raise UserError(
+                f"--{name} goes with --model; --predictions are scored by "
+                "utterance, pooled: leave it out"
+            )
     from affwild_omg import submission
 
     metrics = submission.score(

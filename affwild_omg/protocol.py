@@ -161,9 +161,9 @@ def score(rows: Rows, targets: Sequence[str], pooling: str = "pooled") -> dict:
 
     Returns:
         {target: {"ccc", "pearson", "mse"}, ..., "mean_ccc"}, or {} where
-        there is no row. "pooled" adds "pearson_p_value" (None below three
-        rows), and "constant" where that is so: "labels", "predictions" or
-        both, which makes CCC 0.
+        there is no row. "constant" is added where over all rows that is so:
+        "labels", "predictions" or both, which makes CCC 0; and by "pooled"
+        "pearson_p_value" (None below three rows).
     """
     if not len(rows.labels):
         return {}
@@ -183,7 +183,8 @@ def score(rows: Rows, targets: Sequence[str], pooling: str = "pooled") -> dict:
             for name in found[0]
         }
         if pooling == "pooled":
-            scores[target] |= _doubts(*parts)
+            scores[target]["pearson_p_value"] = _p_value(*parts)
+        scores[target] |= _constant(sum(parts, concordance.Moments()))
     scores["mean_ccc"] = float(
         np.mean([scores[target]["ccc"] for target in targets])
     )
@@ -209,14 +210,13 @@ def _moments(rows, column, pooling):
     ]
 
 
-def _doubts(moments):
-    found = {
-        "pearson_p_value": (
-            significance.pearson_p_value(moments.pearson, moments.count)
-            if moments.count > 2
-            else None
-        )
-    }
+def _p_value(moments):
+    if moments.count < 3:
+        return None
+    return significance.pearson_p_value(moments.pearson, moments.count)
+
+
+def _constant(moments):
     constant = [
         name
         for name, varies in (
@@ -225,9 +225,7 @@ def _doubts(moments):
         )
         if not varies
     ]
-    if constant:
-        found["constant"] = " and ".join(constant)
-    return found
+    return {"constant": " and ".join(constant)} if constant else {}
 
 
 def intervals(

@@ -20,6 +20,7 @@ import numpy as np
 from affwild_omg import drawing, frame_tables
 from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError
+from affwild_omg.scoring import concordance
 from affwild_omg.scoring.frames import Frames
 
 METRICS = "metrics.json"
@@ -88,8 +89,7 @@ def write(
 
     Args:
         directory: an empty folder.
-        results: what to write; `metrics` has the CCC of each target if there
-            are labels.
+        results: what to write.
         frames: before post-processing, in the order of the utterances.
     """
     (directory / METRICS).write_text(
@@ -139,7 +139,15 @@ def draw(directory: pathlib.Path, results: Results) -> None:
         labels,
         predictions,
         results.targets,
-        results.metrics,
+        # That of the points, whatever protocol the metrics are of.
+        {
+            target: {
+                "ccc": concordance.concordance(
+                    labels[:, column], predictions[:, column]
+                )
+            }
+            for column, target in enumerate(results.targets)
+        },
     )
     if results.targets == TARGETS:
         drawing.plane_histograms(directory / HISTOGRAMS, labels, predictions)

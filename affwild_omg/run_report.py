@@ -293,10 +293,11 @@ class _Report:
                 "85 % with 10 and 77 % with 5."
             )
         page.note(
-            "Differences in CCC smaller than half an interval, "
-            f"{' and '.join(widths)}, are within sampling noise: a run that "
-            "is better by less may be no better. With the 2,229 test "
-            "utterances of OMG-Emotion this is about 0.03."
+            "Another set of videos would move these CCCs by about half an "
+            f"interval, {' and '.join(widths)} (with the 2,229 test utterances "
+            "of OMG-Emotion by about 0.03): a smaller difference from a "
+            "published number is within sampling noise. Two runs on the same "
+            "utterances are compared more sharply by affwild_omg.compare."
         )
 
     def _protocols(self):
@@ -358,8 +359,11 @@ class _Report:
         page = self.page
         page.section("Post-processing")
         settings = self.metrics.get("postprocessing")
-        if not settings:
+        if not settings and "members" not in self.metrics:
             page.aside("None was applied: these are the network's own values.")
+            return
+        if not settings:
+            self._members_postprocessing()
             return
         page.paragraph(
             "Chosen on the validation split, each step only where it raised "
@@ -378,6 +382,21 @@ class _Report:
             ],
             words=3,
         )
+        self._with_and_without()
+
+    def _members_postprocessing(self):
+        if "unprocessed" not in self.metrics:
+            self.page.aside("None: no member's predictions were processed.")
+            return
+        self.page.paragraph(
+            "The runs that are fused here have been post-processed, each by "
+            "its own steps; without, they are fused by the weights that they "
+            "have without."
+        )
+        self._with_and_without()
+
+    def _with_and_without(self):
+        page = self.page
         without = self.metrics.get("unprocessed")
         if not (without and self.keys):
             page.aside("Without labels there is no CCC with and without it.")

@@ -42,8 +42,9 @@ ENDINGS = ("csv", "json", "md", "png")
 CORPUS = "omg"  # the one that the paper's numbers are of
 TOLERANCE = 1e-6  # of two runs' labels of one utterance
 _NOISE = (
-    "Differences of CCC within the interval are sampling noise; with OMG's "
-    "2,229 test utterances that is so of those under about 0.03."
+    "A CCC that differs from a published one by less than its interval does so "
+    "within sampling noise (with OMG's 2,229 test utterances, by less than "
+    "about 0.03); whether two rows differ, p says."
 )
 # Of train.py, what section 6.1 fixes; the strategies vary the rest.
 _FIXED = ("sequence_length", "batch_size")

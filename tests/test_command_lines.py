@@ -124,8 +124,7 @@ def test_help_is_quick_and_complete(name):
     assert "absl.flags" in imported
     assert not HEAVY & imported
     overwrites = any("--[no]overwrite" in line for line in text)
-    # Those two go on where they stopped.
-    assert overwrites == (name not in ("demo", "reproduce"))
+    assert overwrites == (name != "demo")
 
 
 def test_an_installed_module_shows_its_help_too():
@@ -172,7 +171,7 @@ def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
     before = set(flags.FLAGS)
     open_doorway(name)
     fields = {field.name: field for field in dataclasses.fields(options)}
-    extra = set() if name == "reproduce" else {"overwrite"}
+    extra = {"overwrite"}
     if name == "train":
         extra |= {"resume", "list_architectures"}
     if name == "evaluate":
@@ -417,6 +416,11 @@ def shelved(directory):
         ("evaluate --output=text.mp4/out", ["text.mp4/out", "another place"]),
         ("evaluate --batch_size=0", ["--batch_size must be at least 1"]),
         ("evaluate --predictions=text.mp4", ["--annotations", "neither"]),
+        (
+            "evaluate --model= --records= --predictions=text.mp4 "
+            "--annotations=text.mp4 --level=frame",
+            ["--level goes with --model", "leave it out"],
+        ),
         ("export --model=saved", ["is a SavedModel", "workdir"]),
         ("export --model=half.keras", ["--model=half.keras is damaged"]),
         ("export --model=empty", ["holds no best.keras"]),

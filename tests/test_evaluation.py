@@ -436,38 +436,57 @@ def test_steps_by_hand(evaluation, options, steps, tmp_path):
 
 
 def test_test_labels_cannot_reach_the_choice(
-    tf, evaluation, options, workdir, small_records, tmp_path
+    tf, evaluation, options, workdir, small_records, tmp_path, monkeypatch
 ):
-    # Two worlds that differ in nothing but the labels of test and train.
-    chosen = []
-    for name, labels in (("one", [0.9]), ("other", [-0.9])):
-        folder = write_records_folder(
-            tmp_path / name, valence=labels, arousal=labels
+    from affwild_omg.data import records
+    from affwild_omg.scoring import postprocessing
+
+    folder = shutil.copytree(small_records, tmp_path / "records")
+    shutil.rmtree(folder / "test")  # the choice is made without it
+    evaluation.evaluate(
+        dataclasses.replace(
+            options,
+            model=str(workdir),
+            records=str(folder),
+            split="validation",
+            choose_postprocessing=True,
+            output=str(tmp_path / "validation"),
         )
-        shutil.rmtree(folder / "validation")
-        shutil.copytree(small_records / "validation", folder / "validation")
-        evaluation.evaluate(
-            dataclasses.replace(
-                options,
-                model=str(workdir),
-                records=str(folder),
-                split="validation",
-                choose_postprocessing=True,
-                output=str(tmp_path / f"{name}_validation"),
-            ),
-            overwrite=True,
-        )
+    )
+    chosen = (workdir / "postprocessing.json").read_bytes()
+
+    def choose(*args, **how):
+        raise AssertionError("steps are chosen on test")
+
+    monkeypatch.setattr(postprocessing, "choose", choose)
+    (folder / "test").mkdir()
+    predictions = []
+    for name, labels in (("one", (0.5, 0.9)), ("other", (-0.9, 0.1))):
+        clips = [
+            make_clip(
+                "eve",
+                f"utterance_{2 * i + 1}.mp4",
+                frames,
+                seed=clip_seed("eve", i),
+                valence=[labels[i]],
+                arousal=[labels[i]],
+            )
+            for i, frames in enumerate(FRAMES["test"]["eve"])
+        ]
+        records.write_records(folder / "test" / "eve.tfrecord", clips)
         test = dataclasses.replace(
             options,
             model=str(workdir),
             records=str(folder),
             split="test",
-            output=str(tmp_path / f"{name}_test"),
+            output=str(tmp_path / name),
         )
         evaluation.evaluate(test)
-        chosen.append((workdir / "postprocessing.json").read_bytes())
-        chosen.append(pathlib.Path(test.output, "predictions.csv").read_bytes())
-    assert chosen[:2] == chosen[2:]
+        predictions.append(
+            pathlib.Path(test.output, "predictions.csv").read_bytes()
+        )
+        assert (workdir / "postprocessing.json").read_bytes() == chosen
+    assert predictions[0] == predictions[1]
 
 
 def test_steps_that_do_not_fit_are_told(

@@ -267,6 +267,9 @@ def test_what_does_not_vary_is_told():
         "arousal: labels do not vary, so CCC is 0 by definition",
     ]
     json.dumps(found, allow_nan=False)
+    found = protocol.assess(rows, BOTH, "per_video")
+    assert found["valence"]["constant"] == "predictions"
+    assert protocol.warnings(found)[0].startswith("valence: predictions do")
 
 
 def test_one_row_alone():

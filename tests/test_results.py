@@ -120,7 +120,8 @@ def test_what_is_written(tmp_path, drawn):
             [[-1, 0.338]],
             [[-0.5, 0.75]],
             written.targets,
-            written.metrics,
+            # Of one utterance; see the next test for others.
+            {"valence": {"ccc": 0}, "arousal": {"ccc": 0}},
         ),
         ("histograms.png", [[-1, 0.338]], [[-0.5, 0.75]]),
     ]
@@ -132,6 +133,17 @@ def test_what_is_written(tmp_path, drawn):
     np.testing.assert_array_equal(
         found.labels, [[NAN, NAN], [-1, 0.338], [NAN, NAN]]
     )
+
+
+def test_the_picture_has_the_ccc_of_its_points(tmp_path, drawn):
+    # Metrics may be of another protocol.
+    write(
+        tmp_path / "x",
+        predictions=np.array([[1.0, 3], [2, 2], [9, 9]]),
+        labels=np.array([[1.0, 2], [2, 3], [NAN, NAN]]),
+        metrics={"valence": {"ccc": 0.25}, "utterances": 2},
+    )
+    assert drawn[0][-1] == {"valence": {"ccc": 1}, "arousal": {"ccc": -1}}
 
 
 def test_no_labels_no_file_and_one_target_no_plane(tmp_path, drawn):

@@ -181,8 +181,8 @@ def test_the_page_says_what_the_folder_holds(folder):
         "valence -0.250 -0.500 to 0.000 -0.500 – 0.2433",
         "arousal 0.750 0.500 to 0.800 0.875 0.062 0.0133",
         "The utterances are of 2 videos only. With fewer than 20",
-        "smaller than half an interval, 0.250 (valence) and 0.150 (arousal),",
-        "2,229 test utterances of OMG-Emotion this is about 0.03",
+        "by about half an interval, 0.250 (valence) and 0.150 (arousal) (with",
+        "2,229 test utterances of OMG-Emotion by about 0.03): a smaller",
         "utterance, per video 3 -0.250 – 0.2433 0.750 – 0.0133",
         "valence over 81 frames none arousal none strength 20 frames",
         "with -0.250 0.750 0.250 without -0.375 0.750 0.188",
@@ -465,8 +465,11 @@ def test_a_fusion_shows_its_members(folder):
             },
         ],
         network=None,
+        postprocessing=None,  # each member has its own
     )
     page = text(write(folder))
+    assert "have been post-processed, each by its own steps" in page
+    assert "with -0.250 0.750 0.250 without -0.375 0.750 0.188" in page
     assert "Fusion of 2 runs on the test split" in page
     assert "runs/a 0.250 0.125 1.000 0.500 runs/b 0.750 0.375 – –" in page
 

@@ -69,7 +69,6 @@ cli.define_overwrite("an earlier evaluation")
 _OF_A_MODEL = (
     "split",
     "level",
-    "pooling",
     "estimate",
     "postprocessing",
     "choose_postprocessing",
@@ -100,7 +99,7 @@ def _score_submission():
         if flags.FLAGS[name].present:
             raise UserError(
                 f"--{name} goes with --model; --predictions are scored by "
-                "utterance, pooled: leave it out"
+                "utterance: leave it out"
             )
     from affwild_omg import submission
 

@@ -19,6 +19,7 @@ JSON = "comparison.json"
 CSV = "comparison.csv"
 FILES = (JSON, CSV)
 RUNS = ("first", "second")
+MEAN = "mean"  # of the targets' CCCs
 SIGNIFICANT = 0.05  # p-values below are more than sampling noise
 
 
@@ -65,9 +66,11 @@ def compare(options: Options, *, overwrite: bool = False) -> dict:
         less that of the second; "interval", its [low, high]; two-sided
         p-values of no difference, "permutation_p_value", the one to quote,
         and "bootstrap_p_value", too small with few videos. The last three are
-        None where all utterances are of one video. Besides "utterances" and
-        "videos", the intervals' "confidence" and "samples", "split", the
-        folders "first" and "second", and "summary", a sentence a target.
+        None where all utterances are of one video. If there are two targets,
+        the same of their "mean" CCC, the scores "ccc" alone. Besides
+        "utterances" and "videos", the intervals' "confidence" and "samples",
+        "split", the folders "first" and "second", and "summary", a sentence
+        for each of these.
 
     Raises:
         UserError: a folder can't be used, or the two are of different splits,
@@ -111,13 +114,13 @@ def compare(options: Options, *, overwrite: bool = False) -> dict:
             "first": options.first,
             "second": options.second,
             "summary": [
-                _sentence(target, comparison[target]) for target in targets
+                _sentence(name, comparison[name]) for name in _names(comparison)
             ],
         }
         (directory / JSON).write_text(
             json.dumps(comparison, indent=2) + "\n", encoding="utf-8"
         )
-        _write_table(directory / CSV, comparison, targets)
+        _write_table(directory / CSV, comparison)
     return comparison
 
 
@@ -146,22 +149,31 @@ def _common_targets(runs):
 
 
 def _compare(first, second, targets):
-    """Compares two runs' `protocol.Rows` in each target."""
+    """Compares two runs' `protocol.Rows` in each target, and in their mean."""
     scores = [protocol.score(rows, targets) for rows in (first, second)]
+    columns = {target: [column] for column, target in enumerate(targets)}
+    if len(targets) > 1:
+        columns[MEAN] = list(range(len(targets)))
+        scores = [one | {MEAN: {"ccc": one["mean_ccc"]}} for one in scores]
     return {
-        target: {
-            "first": scores[0][target],
-            "second": scores[1][target],
-            "difference": scores[0][target]["ccc"] - scores[1][target]["ccc"],
+        name: {
+            "first": scores[0][name],
+            "second": scores[1][name],
+            "difference": scores[0][name]["ccc"] - scores[1][name]["ccc"],
             **_doubts(
-                first.labels[:, column],
-                first.predictions[:, column],
-                second.predictions[:, column],
+                first.labels[:, own],
+                first.predictions[:, own],
+                second.predictions[:, own],
                 first.videos,
             ),
         }
-        for column, target in enumerate(targets)
+        for name, own in columns.items()
     }
+
+
+def _names(comparison):
+    """Returns what was compared, in order."""
+    return [name for name in (*TARGETS, MEAN) if name in comparison]
 
 
 def _doubts(labels, first, second, videos):
@@ -188,10 +200,10 @@ def _doubts(labels, first, second, videos):
     }
 
 
-def _write_table(path, comparison, targets):
+def _write_table(path, comparison):
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        rows = [_row(target, comparison) for target in targets]
+        rows = [_row(name, comparison) for name in _names(comparison)]
         writer.writerow(rows[0])
         writer.writerows(row.values() for row in rows)
 
@@ -204,7 +216,7 @@ def _row(target, comparison):
         "utterances": comparison["utterances"],
         "videos": comparison["videos"],
         **{
-            f"{run}_{name}": found[run][name]
+            f"{run}_{name}": found[run].get(name)
             for name in ("ccc", "pearson", "pearson_p_value", "mse")
             for run in RUNS
         },
@@ -253,21 +265,21 @@ def table(comparison: dict) -> list[str]:
     """Returns a comparison as lines for a console."""
     lines = [f"{'':<16}{'CCC':>8}{'Pearson':>10}{'p of Pearson':>14}{'MSE':>9}"]
     constant = []
-    for target in TARGETS:
-        if target not in comparison:
-            continue
+    for name in _names(comparison):
         for run in RUNS:
-            scores = comparison[target][run]
-            p_value = scores["pearson_p_value"]
-            lines.append(
-                f"{target:<8} {run:<7}{_rounded(scores['ccc']):>8}"
-                f"{_rounded(scores['pearson']):>10}"
-                f"{'-' if p_value is None else f'{p_value:.2g}':>14}"
-                f"{_rounded(scores['mse']):>9}"
-            )
+            scores = comparison[name][run]
+            line = f"{name:<8} {run:<7}{_rounded(scores['ccc']):>8}"
+            if name != MEAN:
+                p_value = scores["pearson_p_value"]
+                line += (
+                    f"{_rounded(scores['pearson']):>10}"
+                    f"{'-' if p_value is None else f'{p_value:.2g}':>14}"
+                    f"{_rounded(scores['mse']):>9}"
+                )
+            lines.append(line)
             if "constant" in scores:
                 constant.append(
-                    f"{target} of the {run}: {scores['constant']} do not "
+                    f"{name} of the {run}: {scores['constant']} do not "
                     "vary, so CCC is 0 by definition"
                 )
     split = comparison["split"]

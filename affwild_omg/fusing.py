@@ -348,6 +348,16 @@ def table(metrics: dict) -> list[str]:
         lines.append(f"{'CCC':<{width}}{header}")
         for name, scores in rows:
             lines.append(f"{name:<{width}}{_cells(scores, targets)}")
+        intervals = metrics["intervals"]
+        told = [
+            "{} {:.3f} to {:.3f}".format(name, *intervals[name])
+            for name in (*targets, "mean")
+            if name in intervals
+        ]
+        if told:
+            lines.append(
+                f"{protocol.LEVEL:.0%} interval of fused: {', '.join(told)}"
+            )
     lines.append(
         f"{metrics['utterances'] or 'no'} labelled utterances of "
         f"{metrics.get('split', 'test')}, {len(members)} runs fused"

@@ -10,6 +10,7 @@ from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError, listed
 
 TOLERANCE = 1e-6  # of two folders' labels of one utterance
+MOST_NAMED = 100  # utterances in a message: who lacks more lacks a part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _check_same_keys(name, keys, first, first_keys):
         "adds": [key for key in keys if key not in known],
     }
     told = " and ".join(
-        f"{verb} {len(some)} ({listed(some)})"
+        f"{verb} {len(some)} ({listed(some, MOST_NAMED)})"
         for verb, some in differences.items()
         if some
     )

@@ -234,34 +234,43 @@ def intervals(
     """Says how far the CCCs of `score` can be trusted.
 
     Returns:
-        {target: [low, high], ..., "level", "samples", "videos"}, confidence
-        intervals by drawing whole videos, see
-        `affwild_omg.scoring.significance`; {} where the rows are of fewer
-        than two videos.
+        {target: [low, high], ..., "mean", "level", "samples", "videos"},
+        confidence intervals by drawing whole videos, see
+        `affwild_omg.scoring.significance`; "mean" is of the CCCs' mean, where
+        there are several. Where labels or predictions of a target are
+        constant, its CCC of 0 is no estimate: neither it nor the mean has an
+        interval. {} where the rows are of fewer than two videos.
     """
     names, videos = np.unique(rows.videos, return_inverse=True)
     if len(names) < 2:
         return {}
-    found = {"level": LEVEL, "samples": SAMPLES, "videos": len(names)}
-    for column, target in enumerate(targets):
+    columns = {target: [column] for column, target in enumerate(targets)}
+    if len(targets) > 1:
+        columns["mean"] = list(range(len(targets)))
+    varies = [
+        not _constant(concordance.Moments.of(labels, predictions))
+        for labels, predictions in zip(
+            rows.labels.T, rows.predictions.T, strict=True
+        )
+    ]
+    how = {"samples": SAMPLES, "level": LEVEL}
+    found = {**how, "videos": len(names)}
+    for name, own in columns.items():
+        if not all(varies[column] for column in own):
+            continue
         if pooling == "pooled":
             interval = significance.bootstrap_interval(
-                rows.labels[:, column],
-                rows.predictions[:, column],
-                videos,
-                samples=SAMPLES,
-                level=LEVEL,
+                rows.labels[:, own], rows.predictions[:, own], videos, **how
             )
         else:
+            of_videos = [
+                [moments.concordance for moments in _moments(rows, i, pooling)]
+                for i in own
+            ]
             interval = significance.bootstrap_mean_interval(
-                [
-                    moments.concordance
-                    for moments in _moments(rows, column, pooling)
-                ],
-                samples=SAMPLES,
-                level=LEVEL,
+                np.mean(of_videos, axis=0), **how
             )
-        found[target] = [interval.low, interval.high]
+        found[name] = [interval.low, interval.high]
     return found
 
 
@@ -296,19 +305,25 @@ def table(metrics: dict) -> list[str]:
         )
     for target in shown:
         scores = metrics[target]
-        interval = metrics["intervals"].get(target)
-        interval = (
-            "{:.3f} to {:.3f}".format(*interval)
-            if interval
-            else "none (needs two videos)"
-        )
         p_value = scores.get("pearson_p_value")
         lines.append(
             f"{target:<10}{scores['ccc']:>8.3f}{scores['pearson']:>10.3f}"
-            f"{scores['mse']:>8.3f}  {interval:<24}"
+            f"{scores['mse']:>8.3f}  {_interval(metrics, target):<24}"
             + ("-" if p_value is None else f"{p_value:.2g}")
         )
+    if len(shown) > 1:
+        lines.append(
+            f"{'mean':<10}{metrics['mean_ccc']:>8.3f}{'':>18}  "
+            f"{_interval(metrics, 'mean')}"
+        )
     return lines + warnings(metrics)
+
+
+def _interval(metrics, name):
+    found = metrics["intervals"]
+    if name in found:
+        return "{:.3f} to {:.3f}".format(*found[name])
+    return "none (constant)" if found else "none (needs two videos)"
 
 
 def warnings(metrics: dict) -> list[str]:

@@ -308,8 +308,8 @@ def read_table(
         path: CSV with a header; columns are found by name.
         flag: that named it, for messages.
         remedy: what to do about a table that is wrong, for messages.
-        keyed: whether rows are known by video and utterance, else by their
-            number, from 0.
+        keyed: whether columns video and utterance are required; without them
+            rows are known by their number, from 0.
 
     Returns:
         The targets among the columns, and {key: [targets]}.
@@ -328,6 +328,7 @@ def read_table(
         raise UserError(
             f"{where} is no CSV table in UTF-8: {error}; {remedy}"
         ) from error
+    keyed = keyed or set(KEY) <= set(header)
     targets = _targets(header, where, KEY if keyed else ())
     columns = [header.index(name) for name in targets]
     table, lines = {}, {}

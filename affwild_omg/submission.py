@@ -1,12 +1,12 @@
 """Submissions: anyone's predictions, scored against the organisers' tables.
 
 It scores as the organisers' script does: columns by name, CCC pooled over all
-utterances with 1/N moments. That script matches rows by their order; here they
-are matched by video and utterance unless told otherwise.
+utterances with 1/N moments, or, as their first one did, the mean of the
+videos' own. That script matches rows by their order; here they are matched by
+video and utterance unless told otherwise.
 """
 
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
@@ -24,28 +24,34 @@ class Options:
     """What is scored; evaluate.py's flags, where no model is evaluated.
 
     Attributes:
-        predictions: CSV with columns arousal, valence or both and, to match
-            by key, video and utterance.
+        predictions: CSV with columns arousal, valence or both and, needed to
+            match by key, video and utterance.
         annotations: CSV of the truth, with the same columns, such as
             omg_TestVideos_WithLabels.csv.
-        output: folder for metrics and pictures.
+        output: folder for the results.
         match: "key" or "order".
+        pooling: one of `affwild_omg.protocol.POOLINGS`.
     """
 
     predictions: str
     annotations: str
     output: str
     match: str = "key"
+    pooling: str = "pooled"
 
     def __post_init__(self):
-        if self.match not in MATCHES:
-            raise UserError(
-                f"--match must be {' or '.join(MATCHES)}, not {self.match!r}"
-            )
+        for name, value, allowed in (
+            ("match", self.match, MATCHES),
+            ("pooling", self.pooling, protocol.POOLINGS),
+        ):
+            if value not in allowed:
+                raise UserError(
+                    f"--{name} must be {' or '.join(allowed)}, not {value!r}"
+                )
 
 
 def score(options: Options, *, overwrite: bool = False) -> dict:
-    """Scores predictions.
+    """Scores predictions, and writes a results folder.
 
     Args:
         options: what and where.
@@ -54,11 +60,14 @@ def score(options: Options, *, overwrite: bool = False) -> dict:
     Returns:
         What goes into metrics.json: scores and intervals as of
         `affwild_omg.evaluation.evaluate`, on the utterances that both tables
-        have; "unmatched" lists those that one lacks.
+        have; "unmatched" lists those that one lacks, and "misordered", if
+        matched by order, the rows whose names differ: {"row" (from 1),
+        "predictions", "annotations"}, None where a table has no names.
 
     Raises:
         UserError: a table can't be read, the two have no target or no
-            utterance in common, or, to match by order, not as many rows.
+            utterance in common, or, to match by order, not as many rows; or
+            videos are to be scored that neither table names.
     """
     with outputs.whole_directory(
         options.output,
@@ -80,50 +89,72 @@ def score(options: Options, *, overwrite: bool = False) -> dict:
                 f"{options.annotations} {', '.join(truth.targets)}; they must "
                 "have one of the two in common"
             )
-        keys, unmatched = _match(options, predicted.rows, truth.rows)
-        matched = results.Results(
-            keys=keys,
-            targets=targets,
-            predictions=predicted.values(keys, targets),
-            labels=truth.values(keys, targets),
-            metrics={},
-        )
+        by = _by_key if options.match == "key" else _by_order
+        matched = by(options, predicted, truth)
         rows = protocol.of_utterances(
-            # By order there are no names, and so no videos to draw.
-            keys if options.match == "key" else ["/"] * len(keys),
-            matched.predictions,
-            matched.labels,
+            matched.keys,
+            predicted.values(matched.predictions, targets),
+            truth.values(matched.annotations, targets),
         )
-        metrics = protocol.assess(rows, targets) | {
-            "utterances": len(keys),
+        metrics = protocol.assess(rows, targets, options.pooling) | {
+            "utterances": len(matched.keys),
             "level": "utterance",
-            "pooling": "pooled",
+            "pooling": options.pooling,
             "moments": protocol.MOMENTS,
             "match": options.match,
-            "unmatched": unmatched,
+            **matched.doubts,
             "predictions": options.predictions,
             "annotations": options.annotations,
         }
-        (directory / results.METRICS).write_text(
-            json.dumps(metrics, indent=2) + "\n", encoding="utf-8"
-        )
-        results.draw(
+        results.write(
             directory,
-            dataclasses.replace(matched, metrics=metrics),
+            results.Results(
+                keys=matched.keys,
+                targets=targets,
+                predictions=rows.predictions,
+                labels=rows.labels,
+                metrics=metrics,
+            ),
         )
     return metrics
 
 
 @dataclasses.dataclass(frozen=True)
 class _Table:
-    """A table's targets and {key: [targets]}."""
+    """A table's targets and {key: [targets]}; numbers are rows without names.
+
+    Attributes:
+        targets: the columns.
+        rows: {"<video>/<utterance>" or number: values}.
+    """
 
     targets: tuple[str, ...]
     rows: dict
 
+    @property
+    def named(self):
+        return isinstance(next(iter(self.rows)), str)
+
     def values(self, keys, targets):
         columns = [self.targets.index(name) for name in targets]
         return np.array([[self.rows[key][i] for i in columns] for key in keys])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Matched:
+    """Which row of the one table goes with which of the other.
+
+    Attributes:
+        keys: "<video>/<utterance>" of each pair.
+        predictions: its row's key in the one table.
+        annotations: and in the other.
+        doubts: what metrics.json says of the match.
+    """
+
+    keys: list
+    predictions: list
+    annotations: list
+    doubts: dict
 
 
 def _read(path, flag, match):
@@ -139,19 +170,11 @@ def _read(path, flag, match):
     )
 
 
-def _match(options, predicted, truth):
-    """Returns the keys of both, in the truth's order, and of one alone."""
-    if options.match == "order" and len(predicted) != len(truth):
-        raise UserError(
-            f"--predictions={options.predictions} has {len(predicted)} rows, "
-            f"--annotations={options.annotations} {len(truth)}; to match by "
-            "order there must be as many: leave --match=order out to match by "
-            "video and utterance"
-        )
-    keys = [key for key in truth if key in predicted]
+def _by_key(options, predicted, truth):
+    keys = [key for key in truth.rows if key in predicted.rows]
     unmatched = {
-        "predictions": [key for key in predicted if key not in truth],
-        "annotations": [key for key in truth if key not in predicted],
+        "predictions": [key for key in predicted.rows if key not in truth.rows],
+        "annotations": [key for key in truth.rows if key not in predicted.rows],
     }
     if not keys:
         raise UserError(
@@ -168,15 +191,76 @@ def _match(options, predicted, truth):
                 name,
                 listed(alone),
             )
-    return keys, unmatched
+    return _Matched(keys, keys, keys, {"unmatched": unmatched})
+
+
+def _by_order(options, predicted, truth):
+    ours, theirs = list(predicted.rows), list(truth.rows)
+    if len(ours) != len(theirs):
+        raise UserError(
+            f"--predictions={options.predictions} has {len(ours)} rows, "
+            f"--annotations={options.annotations} {len(theirs)}; to match by "
+            "order there must be as many: leave --match=order out to match by "
+            "video and utterance"
+        )
+    if options.pooling == "per_video" and not (predicted.named or truth.named):
+        raise UserError(
+            f"--pooling=per_video: neither --predictions={options.predictions} "
+            f"nor --annotations={options.annotations} has columns video and "
+            "utterance; add them to one"
+        )
+    misordered = None
+    if predicted.named and truth.named:
+        misordered = [
+            {"row": row, "predictions": one, "annotations": other}
+            for row, (one, other) in enumerate(
+                zip(ours, theirs, strict=True), start=1
+            )
+            if one != other
+        ]
+    if misordered:
+        logging.warning(
+            "%d of %d rows are of other utterances in --predictions than in "
+            "--annotations, and are scored by order all the same: %s",
+            len(misordered),
+            len(ours),
+            listed(
+                [
+                    "row {row}: {predictions}, not {annotations}".format(**x)
+                    for x in misordered
+                ],
+                2,
+            ),
+        )
+    if truth.named:
+        keys = theirs
+    elif predicted.named:
+        keys = ours
+    else:  # of no video that is known
+        keys = [f"rows/{row}" for row in range(1, len(ours) + 1)]
+    doubts = {
+        "unmatched": {"predictions": [], "annotations": []},
+        "misordered": misordered,
+    }
+    return _Matched(keys, ours, theirs, doubts)
 
 
 def table(metrics: dict) -> list[str]:
     """Returns the metrics as lines for a console."""
     alone = {name: len(keys) for name, keys in metrics["unmatched"].items()}
-    return [
+    lines = [
         *protocol.table(metrics),
-        f"{metrics['utterances']} utterances matched by {metrics['match']}; "
-        f"without a match: {alone['predictions']} predictions, "
-        f"{alone['annotations']} annotations",
+        f"{metrics['utterances']} utterances matched by {metrics['match']}, "
+        f"{_POOLED[metrics['pooling']]}; without a match: "
+        f"{alone['predictions']} predictions, {alone['annotations']} "
+        "annotations",
     ]
+    if metrics.get("misordered"):
+        lines.append(
+            f"{len(metrics['misordered'])} rows are of other utterances in "
+            "one table than in the other: see misordered in metrics.json"
+        )
+    return lines
+
+
+_POOLED = {"pooled": "pooled", "per_video": "mean of the videos' CCCs"}

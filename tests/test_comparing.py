@@ -66,6 +66,7 @@ def written(tmp_path, name):
 def test_a_comparison_by_hand(tmp_path):
     comparison = compare(tmp_path)
     valence, arousal = (comparison.pop(name) for name in TARGETS)
+    mean = comparison.pop("mean")
     assert comparison.pop("summary") == [
         # A quarter of the samples is "b" alone, one row: CCC 0 twice. A
         # quarter is "a" alone, valence .1, .2 against .2, .4: covariance .005,
@@ -75,7 +76,12 @@ def test_a_comparison_by_hand(tmp_path):
         "0.000 to 0.714, permutation p = 0.5) is within sampling noise",
         "arousal: 0.571 against 1.000; the difference of -0.429 (95% interval "
         "-0.667 to 0.000, permutation p = 0.5) is within sampling noise",
+        # 0.636 - 0.429 over 2; "b" alone 0, "a" alone 0.714 - 0.667 over 2.
+        "mean: 0.786 against 0.682; the difference of 0.104 (95% interval "
+        "0.000 to 0.104, permutation p = 0.5) is within sampling noise",
     ]
+    # With "a" swapped alone it is (2/7 - 10/19 + 6/7 - 1/2) / 2, or 0.058.
+    assert mean["first"] == {"ccc": pytest.approx((1 + 4 / 7) / 2)}
     assert comparison == {
         "utterances": 3,
         "videos": 2,
@@ -159,12 +165,13 @@ def test_scores_against_scipy_and_significance(tmp_path):
 
 def test_a_better_run_is_said_to_be(tmp_path):
     simulated(tmp_path, better=0.5)
-    valence, arousal = comparing.compare(options(tmp_path))["summary"]
+    valence, arousal, mean = comparing.compare(options(tmp_path))["summary"]
     assert valence.startswith("valence: 0.")
     assert valence.endswith(
         "permutation p = 0.0005) is more than sampling noise"
     )
     assert arousal.endswith(") is within sampling noise")
+    assert mean.endswith(") is more than sampling noise")
 
 
 def test_the_files_say_what_is_returned(tmp_path):
@@ -177,7 +184,7 @@ def test_the_files_say_what_is_returned(tmp_path):
     rows = list(
         csv.DictReader(written(tmp_path, "comparison.csv").splitlines())
     )
-    assert [row["target"] for row in rows] == list(TARGETS)
+    assert [row["target"] for row in rows] == [*TARGETS, "mean"]
     for row in rows:
         found = comparison[row.pop("target")]
         expected = {
@@ -192,7 +199,8 @@ def test_the_files_say_what_is_returned(tmp_path):
         for run in ("first", "second"):
             for name, value in found[run].items():
                 expected[f"{run}_{name}"] = value
-        assert {name: float(cell) for name, cell in row.items()} == expected
+        told = {name: float(cell) for name, cell in row.items() if cell}
+        assert told == expected
 
 
 def test_a_run_against_itself(tmp_path):
@@ -250,8 +258,12 @@ def test_the_table(tmp_path):
         ["arousal", "second", "1.000", "1.000", "0.000"],
     ]
     assert len({len(line) for line in lines[:5]}) == 1
-    assert lines[5] == "3 labelled utterances of 2 videos of test"
-    assert lines[6:] == comparison["summary"]
+    assert lines[5:7] == [
+        "mean     first     0.786",
+        "mean     second    0.682",
+    ]
+    assert lines[7] == "3 labelled utterances of 2 videos of test"
+    assert lines[8:] == comparison["summary"]
 
 
 def test_constant_predictions_are_told(tmp_path):

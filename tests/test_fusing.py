@@ -214,6 +214,11 @@ def test_the_table_shows_all_of_them(options):
     mean = f"{metrics['mean_ccc']:.3f}"
     assert lines[1].split() == ["fused", "0.133", "0.121", mean]
     assert lines[-1] == "2 labelled utterances of test, 2 runs fused"
+    # Both are of one video; of more there is an interval.
+    intervals = {"valence": [-0.25, 0.5], "mean": [0, 0.125], "level": 0.95}
+    assert fusing.table(metrics | {"intervals": intervals})[-2] == (
+        "95% interval of fused: valence -0.250 to 0.500, mean 0.000 to 0.125"
+    )
 
 
 def test_no_test_label_reaches_the_weights(options):
@@ -396,7 +401,7 @@ def test_all_are_scored_on_the_same_utterances(options):
                 "predictions": VALIDATION_B
                 + "".join(f"v,x{i},0,0\n" for i in range(5))
             },
-            "--validation=.*_b adds 5 \\(v/x0, v/x1, v/x2, v/x3 and 1 more",
+            "--validation=.*_b adds 5 \\(v/x0, v/x1, v/x2, v/x3, v/x4\\) ag",
         ),
         (
             "test",

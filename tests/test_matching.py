@@ -61,3 +61,16 @@ def test_utterances_that_one_lacks_are_named():
         match=r"--x=2 lacks 1 \(v/a\) and adds 1 \(v/c\) against the 2 utter",
     ):
         matching.align({"--x=1": one, "--x=2": other})
+
+
+def test_a_hundred_are_named_and_more_are_counted():
+    keys = [f"u{i}" for i in range(102)]
+    whole, one, other = (
+        run(x, ("valence",), [[0.0]] * len(x), [[0.0]] * len(x))
+        for x in (keys, keys[:2], keys[:1])
+    )
+    with pytest.raises(UserError) as caught:
+        matching.align({"--x=1": whole, "--x=2": one})
+    assert all(f"v/{key}" in str(caught.value) for key in keys[2:])
+    with pytest.raises(UserError, match=r"lacks 101 .*, v/u100 and 1 more\)"):
+        matching.align({"--x=1": whole, "--x=2": other})

@@ -261,8 +261,12 @@ def test_what_does_not_vary_is_told():
     assert found["arousal"]["constant"] == "labels"
     assert found["valence"]["ccc"] == found["mean_ccc"] == 0
     assert found["valence"]["pearson_p_value"] is None
-    assert found["intervals"]["valence"] == [0, 0]
-    assert protocol.table(found)[3:] == [
+    # That of no CCC but 0 would look like certainty.
+    assert found["intervals"].keys() == {"level", "samples", "videos"}
+    assert protocol.table(found)[3].split() == [
+        *("mean", "0.000", "none", "(constant)")
+    ]
+    assert protocol.table(found)[4:] == [
         "valence: predictions do not vary, so CCC is 0 by definition",
         "arousal: labels do not vary, so CCC is 0 by definition",
     ]
@@ -305,6 +309,26 @@ def test_intervals_draw_whole_videos():
     }
     one = utterances([[0, 1], [1, 0]], [[0, 1], [1, 0]])
     assert protocol.intervals(one, BOTH) == {}
+
+
+@pytest.mark.parametrize("pooling", protocol.POOLINGS)
+def test_the_mean_has_an_interval_of_its_own(pooling):
+    # Arousal agrees where valence contradicts: whatever is drawn, their CCCs
+    # cancel.
+    labels = np.array([[0.0, 0], [1, 1], [0, 0], [1, 1]])
+    predictions = np.array([[0.0, 1], [1, 0], [1, 0], [0, 1]])
+    rows = utterances(predictions, labels, ["a", "a", "b", "b"])
+    found = protocol.intervals(rows, BOTH, pooling)
+    assert found["valence"] == found["arousal"] == [-1, 1]
+    assert found["mean"] == pytest.approx([0, 0], abs=1e-12)
+    alike = utterances(
+        predictions[:, [0, 0]], labels[:, [0, 0]], ["a", "a", "b", "b"]
+    )
+    assert protocol.intervals(alike, BOTH, pooling)["mean"] == [-1, 1]
+    line = protocol.table(protocol.assess(alike, BOTH, pooling))[3]
+    assert line == f"mean{'0.000':>14}{'':20}-1.000 to 1.000"
+    one = protocol.intervals(rows, ("valence",), pooling)
+    assert "mean" not in one
 
 
 @pytest.mark.parametrize("pooling", protocol.POOLINGS)

@@ -1,10 +1,11 @@
+import dataclasses
 import json
 import math
 
 import numpy as np
 import pytest
 
-from affwild_omg import submission
+from affwild_omg import results, submission
 from affwild_omg.errors import UserError
 
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
@@ -52,7 +53,7 @@ def by_hand(x, y):
 def random_rows(seed, count=40):
     random = np.random.default_rng(seed)
     return [
-        (f"v{i % 7}", f"utterance_{i}.mp4", *map(float, random.random(2)))
+        (f"v{i % 7}", f"u{i}", *map(float, random.random(2)))
         for i in range(count)
     ]
 
@@ -78,18 +79,88 @@ def test_scores_to_twelve_digits(files, tmp_path, match):
             np.mean(np.square(np.subtract(x, y))), abs=1e-12
         )
     assert metrics["utterances"] == 40
-    assert ("valence" in metrics["intervals"]) == (match == "key")
+    assert metrics["intervals"]["videos"] == 7
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert written == metrics
     assert (tmp_path / "out" / "scatter.png").is_file()
 
 
-def test_order_looks_at_no_key(files):
-    """As the organisers' script: other keys, or none, make no difference."""
+def test_results_can_be_read_back(files, tmp_path):
+    rows = random_rows(2)
+    text = annotations(rows)
+    metrics = submission.score(files(text, annotations(random_rows(1))))
+    found = results.read(tmp_path / "out", flag="--results")
+    assert found.metrics == metrics
+    assert found.keys == [f"{video}/{name}" for video, name, *_ in rows]
+    expected = [(valence, arousal) for *_, arousal, valence in rows]
+    np.testing.assert_allclose(found.predictions, expected, atol=5e-7)
+    expected = [(v, a) for *_, a, v in random_rows(1)]
+    np.testing.assert_allclose(found.labels, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("named", ["predictions", "annotations", "neither"])
+def test_order_needs_no_names(files, tmp_path, named):
+    """As the organisers' script; names draw videos where there are any."""
     truth = random_rows(1)
-    text = "arousal,valence\n" + "".join(f"{a},{v}\n" for *_, a, v in truth)
-    metrics = submission.score(files(text, annotations(truth), match="order"))
+    bare = "arousal,valence\n" + "".join(f"{a},{v}\n" for *_, a, v in truth)
+    tables = [
+        annotations(truth) if name == named else bare
+        for name in ("predictions", "annotations")
+    ]
+    metrics = submission.score(files(*tables, match="order"))
     assert metrics["mean_ccc"] == pytest.approx(1)
+    assert metrics["misordered"] is None
+    assert metrics["intervals"].get("videos") == (
+        None if named == "neither" else 7
+    )
+    found = results.read(tmp_path / "out", flag="--results")
+    assert found.keys[1] == ("rows/2" if named == "neither" else "v1/u1")
+
+
+def test_order_tells_of_rows_that_are_not_the_same(files):
+    truth = [("a", "1", 0.1, 0.2), ("a", "2", 0.3, 0.1), ("b", "1", 0.9, 0.9)]
+    rows = [("a", "1", 0.1, 0.2), ("b", "1", 0.3, 0.1), ("a", "2", 0.9, 0.9)]
+    metrics = submission.score(
+        files(annotations(rows), annotations(truth), match="order")
+    )
+    assert metrics["mean_ccc"] == pytest.approx(1)  # as by the organisers'
+    assert metrics["misordered"] == [
+        {"row": 2, "predictions": "b/1", "annotations": "a/2"},
+        {"row": 3, "predictions": "a/2", "annotations": "b/1"},
+    ]
+    assert submission.table(metrics)[-1] == (
+        "2 rows are of other utterances in one table than in the other: see "
+        "misordered in metrics.json"
+    )
+    # Videos are drawn as the truth has them.
+    assert metrics["intervals"]["videos"] == 2
+
+
+@pytest.mark.parametrize("match", ["key", "order"])
+def test_the_mean_of_the_videos_cccs(files, match):
+    truth, rows = random_rows(1), random_rows(2)
+    metrics = submission.score(
+        files(
+            annotations(rows),
+            annotations(truth),
+            match=match,
+            pooling="per_video",
+        )
+    )
+    of_videos = [
+        by_hand(
+            *(
+                [valence for video, _, _, valence in table if video == name]
+                for table in (truth, rows)
+            )
+        )
+        for name in sorted({video for video, *_ in truth})
+    ]
+    assert len(of_videos) == 7
+    assert metrics["valence"]["ccc"] == pytest.approx(np.mean(of_videos))
+    assert metrics["pooling"] == "per_video"
+    line = submission.table(metrics)[-1]
+    assert "matched by " + match + ", mean of the videos' CCCs;" in line
 
 
 def test_rows_without_a_match_are_listed(files):
@@ -105,8 +176,8 @@ def test_rows_without_a_match_are_listed(files):
         "annotations": ["b/1"],
     }
     assert submission.table(metrics)[-1] == (
-        "2 utterances matched by key; without a match: 1 predictions, 1 "
-        "annotations"
+        "2 utterances matched by key, pooled; without a match: 1 predictions, "
+        "1 annotations"
     )
 
 
@@ -143,6 +214,7 @@ TRUTH = annotations([("a", "1", 0.1, 0.2), ("a", "2", 0.3, 0.1)])
         (GOOD, "video,utterance\na,1\n", "key", "a.csv lacks column arousal"),
         (GOOD.replace("a,", "z,"), TRUTH, "key", "no utterance in common"),
         (GOOD + "a,3,0,0\n", TRUTH, "order", "has 3 rows, .*a.csv 2"),
+        (GOOD.replace("a,2", "a,1"), TRUTH, "order", "in line 2 already"),
         (
             GOOD.replace("arousal", "mood"),
             TRUTH.replace("valence", "mood"),
@@ -158,6 +230,17 @@ def test_bad_tables_are_told(
     with pytest.raises(UserError, match=message):
         submission.score(files(predictions, truth, match=match))
     assert not (tmp_path / "out").exists()
+
+
+def test_videos_that_no_table_names_are_told(files, tmp_path):
+    bare = "arousal,valence\n0.1,0.2\n0.3,0.1\n"
+    options = files(bare, bare, match="order", pooling="per_video")
+    with pytest.raises(UserError, match="--pooling=per_video: neither .*add"):
+        submission.score(options)
+    assert not (tmp_path / "out").exists()
+    for change in ({"match": "name"}, {"pooling": "mean"}):
+        with pytest.raises(UserError, match=f"--{next(iter(change))} must be"):
+            dataclasses.replace(options, **change)
 
 
 def test_a_missing_file_is_told(files, tmp_path):

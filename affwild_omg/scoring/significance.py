@@ -5,6 +5,10 @@ independent. Whole videos are, so they are what is drawn or swapped here
 (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8;
 Field & Welsh, JRSS B 69, 2007). With one video there is nothing to draw from:
 every function refuses it rather than answer with NaN.
+
+Where labels and predictions have columns, targets or runs of several seeds,
+what is examined is the mean of the columns' CCCs: a sample has the same videos
+in all of them.
 """
 
 import dataclasses
@@ -19,11 +23,12 @@ from affwild_omg.scoring import concordance
 ROUNDING = 1e-12
 # Samples times videos that are held at a time, some 8 MB in float64.
 CHUNK = 2**20
+STATISTICS = ("concordance", "mean_squared_error")
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A confidence interval of a CCC or a mean of CCCs, within [-1, 1]."""
+    """A confidence interval: of CCCs within [-1, 1], of MSEs from 0 on."""
 
     low: float
     high: float
@@ -51,6 +56,7 @@ def bootstrap_interval(
     predictions,
     clusters: Sequence,
     *,
+    statistic: str = "concordance",
     samples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -69,23 +75,28 @@ def bootstrap_interval(
     in 91 % with 20, in 85 % with 10 and in 77 % with 5.
 
     Args:
-        labels: [utterances].
-        predictions: [utterances].
+        labels: [utterances] or [utterances, columns].
+        predictions: of the same shape.
         clusters: the video of each utterance, [utterances].
+        statistic: of what: "concordance" or "mean_squared_error".
         samples: how many are drawn.
         level: share of such intervals that hold the true CCC, in (0, 1).
         seed: the same one gives the same interval.
 
     Raises:
-        ValueError: labels and predictions are not [utterances] and finite,
-            clusters are others than theirs or fewer than two, or samples or
-            level is out of range.
+        ValueError: labels and predictions are not of one such shape and
+            finite, clusters are others than theirs or fewer than two, or
+            statistic, samples or level is out of range.
     """
     _check_level(level)
+    if statistic not in STATISTICS:
+        raise ValueError(
+            f"statistic must be {' or '.join(STATISTICS)}, not {statistic!r}"
+        )
     index, count = _checked(clusters, labels, predictions)
     moments = _Moments.of(labels, predictions, index, count)
     values = [
-        moments.concordances(counts)
+        getattr(moments, f"{statistic}s")(counts)
         for counts in _resamples(count, samples, seed)
     ]
     return Interval(*_percentiles(np.concatenate(values), level))
@@ -150,9 +161,9 @@ def paired_bootstrap(
     5 to 6 % with 50 to 204. `permutation_test` has no such fault.
 
     Args:
-        labels: [utterances].
-        first: predictions of one run, [utterances].
-        second: predictions of the other, [utterances].
+        labels: [utterances] or [utterances, columns].
+        first: predictions of one run, of the same shape.
+        second: predictions of the other, likewise.
         clusters: as for `bootstrap_interval`, like what follows.
         samples: how many are drawn; no p-value is below 2 / (samples + 1).
         level: of the interval of the difference.
@@ -176,12 +187,9 @@ def paired_bootstrap(
         np.count_nonzero(values <= ROUNDING),
         np.count_nonzero(values >= -ROUNDING),
     )
-    difference = concordance.concordance(
-        labels, first
-    ) - concordance.concordance(labels, second)
     low, high = _percentiles(values, level)
     return Paired(
-        difference=difference,
+        difference=_mean_ccc(labels, first) - _mean_ccc(labels, second),
         low=low,
         high=high,
         p_value=min(1.0, 2 * (1 + beyond) / (samples + 1)),
@@ -206,9 +214,9 @@ def permutation_test(
     random ones, as (1 + n) / (samples + 1) (Phipson & Smyth, 2010).
 
     Args:
-        labels: [utterances].
-        first: predictions of one run, [utterances].
-        second: predictions of the other, [utterances].
+        labels: [utterances] or [utterances, columns].
+        first: predictions of one run, of the same shape.
+        second: predictions of the other, likewise.
         clusters: the video of each utterance, [utterances].
         samples: how many sets of videos are tried.
         seed: the same one gives the same p-value.
@@ -272,32 +280,39 @@ def pearson_p_value(r: float, count: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class _Moments:
-    """What CCC needs of each group of rows.
+    """What CCC and MSE need of each group of rows.
 
     Attributes:
-        sums: [groups, 6], of 1, x, y, x^2, y^2 and xy, x being labels and y
-            predictions less their means over all rows: about centres near the
-            data the sums lose no digits.
-        shift: mean of the labels less that of the predictions.
+        sums: [columns, groups, 6], of 1, x, y, x^2, y^2 and xy, x being labels
+            and y predictions less their means over all rows: about centres
+            near the data the sums lose no digits.
+        shifts: mean of the labels less that of the predictions, [columns, 1].
     """
 
     sums: np.ndarray
-    shift: float
+    shifts: np.ndarray
 
     @classmethod
     def of(cls, labels, predictions, index, groups):
         """Sums the rows of each group; index: [rows], in [0, groups)."""
-        labels = np.asarray(labels, np.float64)
-        predictions = np.asarray(predictions, np.float64)
-        x = labels - labels.mean()
-        y = predictions - predictions.mean()
-        powers = (np.ones_like(x), x, y, x * x, y * y, x * y)
-        return cls(
-            sums=np.stack(
-                [np.bincount(index, power, groups) for power in powers], axis=1
-            ),
-            shift=labels.mean() - predictions.mean(),
-        )
+        sums, shifts = [], []
+        for x, y in _columns(labels, predictions):
+            shifts.append([x.mean() - y.mean()])
+            x, y = x - x.mean(), y - y.mean()
+            powers = (np.ones_like(x), x, y, x * x, y * y, x * y)
+            sums.append(
+                np.stack(
+                    [np.bincount(index, power, groups) for power in powers],
+                    axis=1,
+                )
+            )
+        return cls(sums=np.array(sums), shifts=np.array(shifts))
+
+    def _means(self, counts):
+        """Returns the mean of each power but the first, [columns, n] each."""
+        totals = counts.astype(np.float64) @ self.sums
+        rows, *sums = np.moveaxis(totals, -1, 0)
+        return [total / rows for total in sums]
 
     def concordances(self, counts):
         """Computes CCC of groups taken so many times: [n, groups] to [n].
@@ -305,13 +320,19 @@ class _Moments:
         Every row takes at least one group. Where the formula's denominator is
         nothing but rounding, neither side varies: 0.
         """
-        rows, *sums = (counts.astype(np.float64) @ self.sums).T
-        x, y, xx, yy, xy = (total / rows for total in sums)
-        denominator = (xx - x * x) + (yy - y * y) + (x - y + self.shift) ** 2
-        varies = denominator > ROUNDING * (xx + yy + self.shift**2)
-        ccc = np.zeros(len(rows))
+        x, y, xx, yy, xy = self._means(counts)
+        distance = (x - y + self.shifts) ** 2
+        denominator = (xx - x * x) + (yy - y * y) + distance
+        varies = denominator > ROUNDING * (xx + yy + self.shifts**2)
+        ccc = np.zeros(denominator.shape)
         np.divide(2 * (xy - x * y), denominator, out=ccc, where=varies)
-        return np.clip(ccc, -1, 1)
+        return np.clip(ccc, -1, 1).mean(axis=0)
+
+    def mean_squared_errors(self, counts):
+        """Computes MSE of groups taken so many times: [n, groups] to [n]."""
+        x, y, xx, yy, xy = self._means(counts)
+        errors = xx - 2 * xy + yy + self.shifts * (2 * (x - y) + self.shifts)
+        return np.maximum(errors, 0).mean(axis=0)
 
     def differences(self, swaps):
         """Computes CCC of the first run less the second: [n, videos] to [n].
@@ -323,15 +344,38 @@ class _Moments:
         return first - self.concordances(np.hstack([swaps, ~swaps]))
 
 
+def _columns(labels, predictions):
+    """Yields labels and predictions of each column, [rows] float64 each."""
+    x, y = (np.asarray(z, np.float64) for z in (labels, predictions))
+    if x.shape != y.shape:
+        raise ValueError(
+            "labels and predictions must be of one length and have the same "
+            f"columns, not {x.shape} and {y.shape}"
+        )
+    if x.ndim == 1:
+        x, y = x[:, np.newaxis], y[:, np.newaxis]
+    if x.ndim != 2 or not x.shape[1]:
+        raise ValueError(
+            "labels and predictions must be [utterances] or [utterances, "
+            f"columns], not {x.shape}"
+        )
+    yield from zip(x.T, y.T, strict=True)
+
+
+def _mean_ccc(labels, predictions):
+    columns = _columns(labels, predictions)
+    return float(np.mean([concordance.concordance(*pair) for pair in columns]))
+
+
 def _checked(clusters, labels, *runs):
     """Returns the number of each utterance's video, and how many there are."""
     for predictions in runs:
-        concordance.concordance(labels, predictions)  # refuses what is unfit
+        _mean_ccc(labels, predictions)  # refuses what is unfit
     names, index = np.unique(clusters, return_inverse=True)
-    if index.shape != np.shape(labels):
+    if index.shape != np.shape(labels)[:1]:
         raise ValueError(
-            f"clusters must be one for each of {np.shape(labels)} labels, "
-            f"not {index.shape}"
+            f"clusters must be one for each of {len(labels)} labels, not "
+            f"{index.shape}"
         )
     if len(names) < 2:
         raise ValueError(

@@ -98,6 +98,83 @@ def test_bootstrap_against_a_loop_over_rows(offset):
     assert paired.p_value == pytest.approx(2 * (1 + min(sides)) / 151)
 
 
+def test_columns_are_drawn_together_and_averaged():
+    labels, first, second, clusters = simulate(
+        np.random.default_rng(18), 9, noises=2
+    )
+    # Another target, and a second run of the first one.
+    labels = np.stack([labels, -labels / 2, labels], axis=1)
+    first, second = (
+        np.stack([x, y, z], axis=1)
+        for x, y, z in ((first, second, first**2), (second, first, first))
+    )
+    one, other = (
+        np.mean(
+            [
+                loop(labels[:, i], predictions[:, i], clusters, 150, 2)
+                for i in range(3)
+            ],
+            axis=0,
+        )
+        for predictions in (first, second)
+    )
+    how = {"samples": 150, "level": 0.9, "seed": 2}
+    interval = significance.bootstrap_interval(labels, first, clusters, **how)
+    assert (interval.low, interval.high) == pytest.approx(
+        np.quantile(one, [0.05, 0.95])
+    )
+    paired = significance.paired_bootstrap(
+        labels, first, second, clusters, **how
+    )
+    assert (paired.low, paired.high) == pytest.approx(
+        np.quantile(one - other, [0.05, 0.95])
+    )
+    differences = [
+        np.mean(
+            [
+                concordance(labels[:, i], x[:, i])
+                - concordance(labels[:, i], y[:, i])
+                for i in range(3)
+            ]
+        )
+        for size in range(10)
+        for swapped in itertools.combinations(range(9), size)
+        for swap in [np.isin(clusters, swapped)[:, None]]
+        for x, y in [
+            (np.where(swap, second, first), np.where(swap, first, second))
+        ]
+    ]
+    assert paired.difference == pytest.approx(differences[0])
+    count = np.sum(np.abs(differences) >= abs(differences[0]) - 1e-12)
+    p_value = significance.permutation_test(labels, first, second, clusters)
+    assert p_value == count / 2**9
+    assert 2 < count < 2**9
+
+
+@pytest.mark.parametrize("offset", [0, 1e4])
+def test_interval_of_the_error_against_a_loop_over_rows(offset):
+    labels, predictions, clusters = simulate(np.random.default_rng(19), 9)
+    predictions = predictions + offset
+    chunks = significance._resamples(9, 150, 2)
+    errors = [
+        np.mean((labels[rows] - predictions[rows]) ** 2)
+        for counts in np.concatenate(list(chunks))
+        for rows in [rows_of(counts, clusters)]
+    ]
+    interval = significance.bootstrap_interval(
+        labels,
+        predictions,
+        clusters,
+        statistic="mean_squared_error",
+        samples=150,
+        level=0.9,
+        seed=2,
+    )
+    assert (interval.low, interval.high) == pytest.approx(
+        np.quantile(errors, [0.05, 0.95]), rel=1e-12
+    )
+
+
 @pytest.mark.parametrize(
     ("labels", "predictions"),
     [
@@ -292,6 +369,7 @@ def test_pearson_p_value_at_the_ends():
         ({"samples": 0}, "samples must be at least 1"),
         ({"level": 1}, "level must be between"),
         ({"labels": [1, 2, 3, np.nan]}, "finite"),
+        ({"labels": [[[1]]] * 4, "first": [[[1]]] * 4}, r"\[utterances\] or"),
         ({"first": [1, 2, 3]}, "one length"),
         ({"second": [1, 2, 3, np.inf]}, "finite"),
         (
@@ -318,6 +396,11 @@ def test_what_has_no_answer_is_refused(changed, message):
         given["predictions"] = given.pop("first")
         with pytest.raises(ValueError, match=message):
             significance.bootstrap_interval(**given)
+
+
+def test_an_unknown_statistic_is_refused():
+    with pytest.raises(ValueError, match="concordance or mean_squared_error"):
+        significance.bootstrap_interval([1, 2], [1, 2], "ab", statistic="r")
 
 
 def test_mean_interval_by_hand():

@@ -145,7 +145,7 @@ def _clip(key, rows, targets, header, where):
     table = []
     for frame, (_, line, fields) in enumerate(rows):
         try:
-            row = [float(fields[i] or "nan") for i in places]
+            row = [_number(fields[i]) for i in places]
         except ValueError:
             row = None
         if row is None or not _fits(frame, *row[:3], row[3 : 3 + len(targets)]):
@@ -158,6 +158,14 @@ def _clip(key, rows, targets, header, where):
     _, fps, face, *columns = np.transpose(table)
     values, labels = np.split(np.transpose(columns), 2, axis=1)
     return key, values, face == 1, labels, fps[0]
+
+
+def _number(text):
+    """Returns a field's number, NaN where it is empty."""
+    value = float(text or "nan")
+    if text and not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def _fits(expected, frame, fps, face, predicted):

@@ -32,6 +32,7 @@ from affwild_omg.architectures import Fusion
 from affwild_omg.data import records
 from affwild_omg.errors import UserError, listed
 from affwild_omg.experiments import Row
+from affwild_omg.tabulating import runs
 from affwild_omg.training_options import OVERRIDES
 from affwild_omg.training_options import Options as TrainingOptions
 
@@ -293,7 +294,7 @@ def reproduce(options: Options, *, overwrite: bool = False) -> Outcome:
         _check_finished(options, jobs, sources)
     for folder, state in absent.items():
         logging.info("%s: %s", folder, state)
-        tabulating.write_state(output / folder, state)
+        runs.write_state(output / folder, state)
     failed, broken = {}, set()
     for index, job in enumerate(jobs, start=1):
         logging.info(
@@ -310,10 +311,10 @@ def reproduce(options: Options, *, overwrite: bool = False) -> Outcome:
             logging.error("%s failed: %s", job.row.folder, line)
             failed[job.row.folder] = line
             broken.add(job.place)
-            tabulating.write_state(job.place.parent, f"failed: {line}")
+            runs.write_state(job.place.parent, f"failed: {line}")
         else:
             if job.row.folder not in failed:
-                (job.place.parent / tabulating.STATUS).unlink(missing_ok=True)
+                (job.place.parent / runs.STATUS).unlink(missing_ok=True)
         # A network is large, and Keras remembers all that it ever built.
         keras.utils.clear_session()
         gc.collect()
@@ -332,18 +333,19 @@ def _check_finished(options, jobs, sources):
     for job in jobs:
         known = stages.Stages(job.place / stages.FILE)
         for name, wanted in (
-            ("pretrained", job.pretraining),
-            (tabulating.WORKDIR, job.training),
+            (runs.PRETRAINED, job.pretraining),
+            (runs.WORKDIR, job.training),
         ):
             if wanted and known.made_otherwise(
-                name, wanted, sources[wanted.records]
+                name, wanted, _sources_of(wanted, sources)
             ):
                 others.append(f"{job.row.folder}/{job.place.name}/{name}")
     if others:
         raise UserError(
             f"--output={options.output} holds {len(others)} finished "
-            f"training(s) of other options or records ({listed(others)}); name "
-            "another folder, or give --overwrite to make them anew"
+            "training(s) of other options, records or weights "
+            f"({listed(others)}); name another folder, or give --overwrite to "
+            "make them anew"
         )
 
 
@@ -355,7 +357,7 @@ def _tabulate(number, output):
 
 
 def _sources(options):
-    """Checks the records; returns {folder: digest of its manifest}."""
+    """Checks the records; returns {path: digest} of them and of weights."""
     sources = {}
     for flag in ("records", "affwild_records", "affwild2_records"):
         folder = getattr(options, flag)
@@ -373,7 +375,24 @@ def _sources(options):
         manifest = pathlib.Path(folder, records.MANIFEST).read_bytes()
         digest = hashlib.sha256(manifest).hexdigest()
         sources[_absolute(folder)] = f"records {digest[:16]}"
+    for file in options.initial_weights().values():
+        sources[_absolute(file)] = f"weights {_digest(file)[:16]}"
     return sources
+
+
+def _digest(path):
+    """Returns the SHA-256 of a file, or of all files in a folder."""
+    path = pathlib.Path(path)
+    digest = hashlib.sha256()
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+    for file in files:
+        digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as content:
+            while block := content.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _absolute(path):
@@ -397,9 +416,7 @@ def _plan(options, output):
         settings = _settings(options, row)
         flag = f"{row.pretraining}_records"
         if row.pretraining != "scratch" and not getattr(options, flag):
-            absent[row.folder] = (
-                f"{tabulating.NOT_RUN}: corpus absent (--{flag})"
-            )
+            absent[row.folder] = f"{runs.NOT_RUN}: corpus absent (--{flag})"
             continue
         for seed in options.seed_numbers():
             job = _job(options, row, settings, seed, output)
@@ -444,7 +461,7 @@ def _settings(options, row):
 
 
 def _job(options, row, settings, seed, output):
-    place = output / row.folder / tabulating.SEED.format(seed)
+    place = output / row.folder / runs.SEED.format(seed)
     if settings is None:
         return _Job(row=row, seed=seed, place=place)
     common = settings | {"seed": seed}
@@ -455,14 +472,14 @@ def _job(options, row, settings, seed, output):
         pretraining = TrainingOptions(
             **common,
             records=_absolute(getattr(options, f"{row.pretraining}_records")),
-            workdir=str(place / "pretrained"),
+            workdir=str(place / runs.PRETRAINED),
             init_from=weights,
         )
         weights = pretraining.workdir
     training_options = TrainingOptions(
         **common,
         records=_absolute(options.records),
-        workdir=str(place / tabulating.WORKDIR),
+        workdir=str(place / runs.WORKDIR),
         init_from=weights,
     )
     return _Job(
@@ -508,22 +525,22 @@ def _run(job, sources, broken):
     known = stages.Stages(job.place / stages.FILE)
     inputs = []
     if job.pretraining:
-        inputs = [_train(known, "pretrained", job.pretraining, sources)]
-    trained = _train(known, "workdir", job.training, sources, inputs)
+        inputs = [_train(known, runs.PRETRAINED, job.pretraining, sources)]
+    trained = _train(known, runs.WORKDIR, job.training, sources, inputs)
     source = sources[job.training.records]
     chosen = known.run(
-        "validation",
+        runs.VALIDATION,
         evaluation.evaluate,
         evaluation.Options(
             model=job.training.workdir,
             records=job.training.records,
-            output=str(job.place / "validation"),
+            output=str(job.place / runs.VALIDATION),
             split="validation",
             choose_postprocessing=True,
         ),
         "python evaluate.py",
         whole=lambda: (
-            _scored(job.place / "validation")
+            _scored(job.place / runs.VALIDATION)
             and (
                 pathlib.Path(job.training.workdir) / model_files.POSTPROCESSING
             ).is_file()
@@ -531,15 +548,15 @@ def _run(job, sources, broken):
         of=[source, trained],
     )
     known.run(
-        "test",
+        runs.TEST,
         evaluation.evaluate,
         evaluation.Options(
             model=job.training.workdir,
             records=job.training.records,
-            output=str(job.place / tabulating.TEST),
+            output=str(job.place / runs.TEST),
         ),
         "python evaluate.py",
-        whole=lambda: _scored(job.place / tabulating.TEST),
+        whole=lambda: _scored(job.place / runs.TEST),
         of=[source, chosen],
     )
 
@@ -549,6 +566,12 @@ def _scored(folder):
         (folder / name).is_file()
         for name in (results.METRICS, results.PREDICTIONS)
     )
+
+
+def _sources_of(options, sources):
+    """Returns the digests of what a training reads, but for other runs."""
+    paths = (options.records, options.init_from)
+    return [sources[path] for path in paths if path in sources]
 
 
 def _train(known, name, options, sources, inputs=()):
@@ -579,7 +602,7 @@ def _train(known, name, options, sources, inputs=()):
         options,
         "python train.py",
         whole=stages.files(workdir, model_files.BEST, training.HISTORY),
-        of=[sources[options.records], *inputs],
+        of=[*_sources_of(options, sources), *inputs],
         resume=go_on,
     )
 
@@ -590,21 +613,20 @@ def _fuse(job, broken):
     missing = [run for run in job.row.members if root / run / seed in broken]
     if missing:
         raise UserError(f"it fuses {listed(missing)}, which failed")
-    makings = []
-    for run in job.row.members:
-        known = stages.Stages(root / run / seed / stages.FILE)
-        makings += [known.made(name) for name in ("validation", "test")]
     stages.Stages(job.place / stages.FILE).run(
-        "test",
+        runs.TEST,
         fusing.fuse,
         fusing.Options(
             validation=[
-                str(root / run / seed / "validation") for run in job.row.members
+                str(root / run / seed / runs.VALIDATION)
+                for run in job.row.members
             ],
-            test=[str(root / run / seed / "test") for run in job.row.members],
-            output=str(job.place / tabulating.TEST),
+            test=[
+                str(root / run / seed / runs.TEST) for run in job.row.members
+            ],
+            output=str(job.place / runs.TEST),
         ),
         "python -m affwild_omg.fuse",
-        whole=lambda: _scored(job.place / tabulating.TEST),
-        of=makings,
+        whole=lambda: _scored(job.place / runs.TEST),
+        of=runs.makings(root, job.row, job.seed),
     )

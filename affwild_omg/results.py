@@ -234,10 +234,15 @@ def read_frames(directory: os.PathLike | str, *, flag: str) -> Frames | None:
     metrics = read_metrics(directory, flag=flag)
     if not (directory / FRAMES).is_file():
         return None
+    length = metrics.get("sequence_length")
+    if not isinstance(length, int) or length < 1:
+        raise UserError(
+            f"{flag}={directory / METRICS}: sequence_length is {length}, but "
+            f"the sequences of {FRAMES} beside it must be of at least one "
+            f"frame; {_REMEDY}"
+        )
     return frame_tables.read(
-        directory / FRAMES,
-        flag=flag,
-        sequence_length=metrics["sequence_length"],
+        directory / FRAMES, flag=flag, sequence_length=length
     )
 
 
@@ -272,7 +277,9 @@ def read_metrics(directory: os.PathLike | str, *, flag: str) -> dict:
         raise UserError(f"{flag}={path} is no JSON: {error}; {_REMEDY}") from (
             error
         )
-    if not isinstance(metrics, dict) or "utterances" not in metrics:
+    if not isinstance(metrics, dict) or not isinstance(
+        metrics.get("utterances"), int
+    ):
         raise UserError(
             f"{flag}={path} does not say how many utterances were scored; "
             f"{_ORIGIN}"

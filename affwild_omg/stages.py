@@ -82,6 +82,7 @@ class Stages:
             return known["made"]
         logging.info("\n$ %s", command_line(command, options))
         begun = same and "made" in known and not known["made"]
+        self._outdate(known.get("made"))
         self._note(name, entry | {"made": None})
         if begun and resume is not None:
             resume(options)
@@ -91,19 +92,23 @@ class Stages:
         self._note(name, entry | {"made": made})
         return made
 
-    def made_otherwise(self, name: str, options, source: str) -> bool:
+    def made_otherwise(
+        self, name: str, options, sources: Iterable[str]
+    ) -> bool:
         """Tells whether a stage is done, but is not the one that is wanted.
 
         Args:
             name: the stage's.
             options: that it is wanted with.
-            source: what it is wanted to be made of, among others.
+            sources: what it is wanted to be made of, among others.
         """
         known = self._known.get(name)
         if not isinstance(known, dict) or not known.get("made"):
             return False
         wanted = self._portable(dataclasses.asdict(options))
-        return known["options"] != wanted or source not in known["of"]
+        return known["options"] != wanted or not set(sources) <= set(
+            known["of"]
+        )
 
     def made(self, name: str) -> str:
         """Returns the making of a stage that is done, as `run` returned it.
@@ -114,6 +119,29 @@ class Stages:
         if not self._known[name]["made"]:
             raise KeyError(name)
         return self._known[name]["made"]
+
+    def is_made(self, name: str, of: Iterable[str] | None = None) -> bool:
+        """Tells whether a stage is done, of what stands now.
+
+        Args:
+            name: the stage's.
+            of: what it must be made of, where that stands in other files.
+        """
+        known = self._known.get(name)
+        return (
+            isinstance(known, dict)
+            and bool(known.get("made"))
+            and (of is None or known.get("of") == list(of))
+        )
+
+    def _outdate(self, making):
+        """Takes back what was made of a making that is no more."""
+        if not making:
+            return
+        for entry in self._known.values():
+            if isinstance(entry, dict) and making in entry.get("of", ()):
+                self._outdate(entry.get("made"))
+                entry["made"] = None
 
     def _note(self, name, entry):
         self._known[name] = entry

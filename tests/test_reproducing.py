@@ -409,6 +409,30 @@ def test_first_weights_go_to_the_pre_training(
     assert before.network() == after.network()
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_other_weights_under_the_same_name_are_another_run(
+    reproducing, options, quick, tmp_path, kind
+):
+    weights = file = tmp_path / "vgg"
+    if kind == "folder":
+        weights.mkdir()
+        file = weights / "best.keras"
+    file.write_text("one")
+
+    def run(overwrite=False):
+        quick.trained.clear()
+        reproducing.reproduce(
+            options(weights=[f"vgg_face={weights}"]), overwrite=overwrite
+        )
+        return len(quick.trained)
+
+    assert (run(), run()) == (1, 0)
+    file.write_text("two")
+    with pytest.raises(UserError, match="holds 1 finished .* or weights"):
+        run()
+    assert (run(overwrite=True), run()) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

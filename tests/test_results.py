@@ -209,6 +209,10 @@ def row(name, before, after):
         (text("metrics.json", "[1]"), "metrics.json does not say how many"),
         (text("metrics.json", "{}"), "metrics.json does not say how many"),
         (
+            text("metrics.json", '{"utterances": "2"}'),
+            "metrics.json does not say how many",
+        ),
+        (
             text("metrics.json", '{"utterances": 2}'),
             "labels.csv has 1 utterances, but metrics.json .* scores 2; write",
         ),
@@ -279,3 +283,17 @@ def test_no_folder_is_told(tmp_path):
     for name in ("nowhere", "file"):
         with pytest.raises(UserError, match=f"--test=.*{name} is no folder"):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("length", [None, 0, "80"])
+def test_frames_need_the_length_of_their_sequences(tmp_path, length):
+    folder = write_folder(tmp_path / "x", PREDICTIONS, sequence_length=length)
+    assert results.read_frames(folder, flag="--test") is None
+    (folder / "frames.csv").write_text(
+        "video,utterance,frame,time_s,fps,face,arousal,true_arousal\n"
+        "v,u,0,0,25,1,0.5,0.25\n"
+    )
+    with pytest.raises(
+        UserError, match=f"--test=.*metrics.json: sequence_length is {length},"
+    ):
+        results.read_frames(folder, flag="--test")

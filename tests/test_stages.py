@@ -91,6 +91,26 @@ def test_what_was_made_again_is_known_to_a_later_call(options, tmp_path):
     assert chain.run("one", "two", options=options) == ["two"]
 
 
+def test_what_was_made_of_something_that_is_no_more_is_not_made(
+    options, tmp_path
+):
+    chain = Chain(tmp_path)
+    names = ("one", "two", "apart")
+    chain.run(*names, options=options)
+
+    def made():
+        known = stages.Stages(tmp_path / stages.FILE)
+        return [known.is_made(name) for name in (*names, "unknown")]
+
+    assert made() == [True, True, True, False]
+    known = stages.Stages(tmp_path / stages.FILE)
+    assert known.is_made("two", of=[known.made("one")])
+    assert not known.is_made("two", of=["older"])
+    (tmp_path / "one").unlink()
+    chain.run("one", options=options)
+    assert made() == [True, False, True, False]
+
+
 def test_a_folder_may_be_moved_with_its_stages(options, tmp_path):
     before = tmp_path / "before"
     before.mkdir()

@@ -11,6 +11,7 @@ from affwild_omg import tabulating
 from affwild_omg.architectures import NETWORKS
 from affwild_omg.errors import UserError
 from affwild_omg.experiments import TABLES
+from affwild_omg.tabulating import runs
 from tests.test_results import write_folder
 
 PAPER = {
@@ -36,35 +37,49 @@ def table_text(rows, keys=KEYS):
     return "\n".join(["video,utterance,arousal,valence", *lines]) + "\n"
 
 
-def write_run(runs, folder, seed=0, predictions=LABELS, keys=KEYS, **metrics):
+def shifts(ccc):
+    """Returns by how much predictions must be off, alike, to have these CCCs.
+
+    With equal variances v, CCC is 2 v / (2 v + shift^2).
+    """
+    return np.sqrt(2 * np.var(LABELS, axis=0) * (1 / np.array(ccc) - 1))
+
+
+def write_run(
+    runs, folder, seed=0, predictions=None, keys=KEYS, ccc=(0.4, 0.2), **metrics
+):
     """Writes the test results of a run.
 
     Args:
         runs: folder of the runs.
         folder: the row's.
         seed: the run's.
-        predictions: (valence, arousal) of each utterance.
+        predictions: (valence, arousal) of each utterance; None for such as
+            have these CCCs.
         keys: video and utterance of each.
-        metrics: for metrics.json; "ccc": (valence, arousal) is for short.
+        ccc: of valence and arousal.
+        metrics: for metrics.json.
     """
-    valence, arousal = metrics.pop("ccc", (0.4, 0.2))
     place = runs / folder / f"seed_{seed}"
     place.mkdir(parents=True)
-    scores = {
-        "valence": {"ccc": valence},
-        "arousal": {"ccc": arousal},
-        "mean_ccc": (valence + arousal) / 2,
-        "network": network(folder.split("-")[0])
-        if folder.split("-")[0] in NETWORKS
-        else None,
-    }
+    if predictions is None:
+        predictions = (np.array(LABELS) + shifts(ccc)).tolist()
+    name = folder.split("-")[0]
+    described = {"network": network(name) if name in NETWORKS else None}
     write_folder(
         place / "test",
         table_text(predictions, keys),
         table_text(LABELS, keys),
-        **PAPER | scores | metrics,
+        **PAPER | described | metrics,
     )
     return place
+
+
+def write_unprocessed(place, ccc):
+    """Writes predictions that have these CCCs as those not processed."""
+    (place / "test" / "unprocessed.csv").write_text(
+        table_text((np.array(LABELS) + shifts(ccc)).tolist())
+    )
 
 
 def row_of(tabulated, key):
@@ -72,24 +87,11 @@ def row_of(tabulated, key):
     return row
 
 
-def test_seeds_are_averaged_and_their_bounds(tmp_path):
-    for seed, ccc, interval, before in (
-        (0, (0.40, 0.10), ([0.30, 0.50], [0.0, 0.2]), 0.38),
-        (3, (0.50, 0.20), ([0.38, 0.62], [0.1, 0.3]), 0.48),
-        (10, (0.60, 0.30), ([0.52, 0.68], [0.2, 0.4]), 0.58),
-    ):
-        write_run(
-            tmp_path,
-            "cnn_3rnn-affwild2",
-            seed,
-            ccc=ccc,
-            intervals=dict(zip(("valence", "arousal"), interval, strict=True)),
-            unprocessed={
-                "valence": {"ccc": before},
-                "arousal": {"ccc": 0.1},
-                "mean_ccc": (before + 0.1) / 2,
-            },
-        )
+def test_seeds_are_averaged_and_share_an_interval(tmp_path):
+    cccs = {0: (0.40, 0.10), 3: (0.50, 0.20), 10: (0.60, 0.30)}
+    for seed, ccc in cccs.items():
+        place = write_run(tmp_path, "cnn_3rnn-affwild2", seed, ccc=ccc)
+        write_unprocessed(place, (ccc[0] - 0.02, 0.1))
     (tmp_path / "cnn_3rnn-affwild2" / "seed_4").mkdir()  # nothing there yet
     row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
     assert row["state"] == "measured"
@@ -100,31 +102,150 @@ def test_seeds_are_averaged_and_their_bounds(tmp_path):
         "mean": 0.401,
     }
     assert row["published_unprocessed"]["mean"] == 0.393
-    assert row["measured"]["valence"] == pytest.approx(
-        {
-            "value": 0.5,
-            "low": 0.4,
-            "high": 0.6,
-            "min": 0.4,
-            "max": 0.6,
-            "holds_published": True,
-        }
-    )
-    # 0.329 is beyond the mean of the upper bounds, 0.3, not beyond them all.
+    # Of two videos a quarter of the samples has either twice: the ends.
+    ends = np.array(
+        [
+            [
+                2 * variance / (2 * variance + shifts(ccc) ** 2)
+                for variance in (
+                    np.var(LABELS[:2], axis=0),
+                    np.var(LABELS[2:], axis=0),
+                )
+            ]
+            for ccc in cccs.values()
+        ]
+    ).mean(axis=0)
+    for column, name in enumerate(("valence", "arousal")):
+        found = row["measured"][name]
+        values = [ccc[column] for ccc in cccs.values()]
+        assert found["value"] == pytest.approx(np.mean(values))
+        assert found["low"] == pytest.approx(ends[:, column].min())
+        assert found["high"] == pytest.approx(ends[:, column].max())
+        assert found["min"] == pytest.approx(min(values))
+        assert found["max"] == pytest.approx(max(values))
+    assert row["measured"]["valence"]["holds_published"] is True
+    assert row["measured"]["arousal"]["high"] < 0.329
     assert row["measured"]["arousal"]["holds_published"] is False
-    assert row["measured"]["mean"]["value"] == pytest.approx(0.35)
-    assert row["measured"]["mean"]["low"] is None
-    assert row["unprocessed"]["valence"]["value"] == pytest.approx(0.48)
+    mean = row["measured"]["mean"]
+    assert mean["value"] == pytest.approx(0.35)
+    assert (mean["low"], mean["high"]) == pytest.approx(
+        sorted(ends.mean(axis=1))
+    )
+    before = row["unprocessed"]["valence"]
+    assert before["value"] == pytest.approx(0.48)
+    assert before["low"] < 0.48 < before["high"]
     assert (row["utterances"], row["coverage"], row["corpus"]) == (4, 1, "omg")
     assert row["differences"] == []
 
 
+def test_whatever_metrics_say_the_tables_count(tmp_path):
+    write_run(
+        tmp_path,
+        "cnn_3rnn-affwild2",
+        ccc=(0.25, 0.5),
+        valence={"ccc": 0.9},
+        arousal={"ccc": 0.9},
+        level="frame",
+    )
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
+    assert row["measured"]["valence"]["value"] == pytest.approx(0.25)
+    assert row["measured"]["mean"]["value"] == pytest.approx(0.375)
+
+
+def test_what_has_no_interval(tmp_path):
+    # A constant in one target; seeds of other utterances; a single video.
+    constant = [(0.1, arousal) for _, arousal in LABELS]
+    write_run(tmp_path, "vgg_face-affwild2", 0, constant)
+    others = ["v,a", "v,b", "w,a", "x,b"]
+    write_run(tmp_path, "resnet50-affwild2", 0)
+    write_run(tmp_path, "resnet50-affwild2", 1, keys=others)
+    alone = ["v,a", "v,b", "v,c", "v,d"]
+    write_run(tmp_path, "affwildnet-affwild2", 0, keys=alone)
+    tabulated = tabulating.tabulate(3, tmp_path)
+    found = {
+        key: [
+            row_of(tabulated, key)["measured"][name]["low"] is None
+            for name in ("valence", "arousal", "mean")
+        ]
+        for key in ("vgg_face", "resnet50", "affwildnet")
+    }
+    assert found == {
+        "vgg_face": [True, False, True],
+        "resnet50": [True, True, True],
+        "affwildnet": [True, True, True],
+    }
+    assert row_of(tabulated, "vgg_face")["measured"]["valence"]["value"] == 0
+    row = row_of(tabulated, "resnet50")
+    assert row["measured"]["valence"]["value"] == pytest.approx(0.4)
+    assert row["utterances"] == 4
+
+
+def test_one_target_has_no_mean(tmp_path):
+    place = write_run(tmp_path, "cnn_3rnn-affwild2")
+    for name in ("predictions", "labels"):
+        path = place / "test" / f"{name}.csv"
+        cells = [line.split(",") for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{a},{b},{c}\n" for a, b, c, _ in cells))
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
+    assert row["measured"]["arousal"]["value"] == pytest.approx(0.2)
+    assert row["measured"]["valence"] is row["measured"]["mean"] is None
+
+
+def write_stages(place, **made):
+    """Says when each stage of a run was made, and of which others."""
+    (place / "stages.json").write_text(
+        json.dumps(
+            {
+                name: {"options": {}, "of": of, "made": when}
+                for name, (when, of) in made.items()
+            }
+        )
+    )
+
+
+def test_what_is_being_made_anew_is_not_shown(tmp_path):
+    place = write_run(tmp_path, "cnn_3rnn-affwild2")
+    write_stages(place, test=("now", []))
+    assert row_of(tabulating.tabulate(5, tmp_path), "pool2_pool5_fc")[
+        "measured"
+    ]
+    write_stages(place, test=(None, []))
+    row = row_of(tabulating.tabulate(5, tmp_path), "pool2_pool5_fc")
+    assert row["state"].startswith("unfinished: give")
+    assert "measured" not in row
+    # Another seed is whole, and stands alone.
+    write_run(tmp_path, "cnn_3rnn-affwild2", 1)
+    row = row_of(tabulating.tabulate(5, tmp_path), "pool2_pool5_fc")
+    assert row["seeds"] == [1]
+
+
+def test_a_fusion_of_what_was_made_anew_is_not_shown(tmp_path):
+    place = write_run(tmp_path, "decision_fusion-affwild2")
+    members = [write_run(tmp_path, f"cnn_{n}rnn-affwild2") for n in (1, 3)]
+    for i, member in enumerate(members):
+        write_stages(
+            member, validation=(f"v{i}", []), test=(f"t{i}", [f"v{i}"])
+        )
+
+    def state():
+        return row_of(tabulating.tabulate(3, tmp_path), "decision_fusion")[
+            "state"
+        ]
+
+    write_stages(place, test=("now", ["v0", "t0", "v1", "t1"]))
+    assert state() == "measured"
+    write_stages(place, test=("now", ["v0", "t0", "v1", "older"]))
+    assert state().startswith("unfinished")
+    (members[0] / "stages.json").write_text("{}")
+    assert state().startswith("unfinished")
+
+
 def test_what_is_not_there_says_why(tmp_path):
-    tabulating.write_state(
+    runs.write_state(
         tmp_path / "cnn_1rnn-affwild2",
         "not run: corpus absent (--affwild2_records)",
     )
-    tabulating.write_state(tmp_path / "model_fusion_rnn-scratch", "failed: why")
+    runs.write_state(tmp_path / "model_fusion_rnn-scratch", "failed: why")
     for number, expected in (
         (3, {"vgg_face": "not run"}),
         (
@@ -189,29 +310,73 @@ def test_differences_from_the_row_are_told(tmp_path):
         tmp_path,
         "cnn_3rnn-affwild2",
         network=narrow,
-        sequence_length=20,
         postprocessing=None,
-        level="frame",
+        sequence_estimate="mean",
+        split="validation",
     )
     (place / "workdir").mkdir()
     flagfile = place / "workdir" / "flags.cfg"
     flagfile.write_text(
         "--records=r\n--train=all\n--sequence_length=20\n--batch_size=4\n"
-        "--learning_rate=0.001\n"
+        "--learning_rate=0.001\n--epochs=2\n--patience=10\n--units=32\n"
+        "--part_learning_rates=cnn=1e-5\n--shuffle_labels=true\n--seed=3\n"
     )
     row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
     assert row["differences"] == [
         "units 32, not 128",
         "width 0.0625, not 1.0",
-        "sequence_length 20, not 80",
         "learning_rate 0.001 with train=all",
-        "scored by frame",
+        "sequence_length 20, not 80",
+        "epochs 2, not 50",
+        "part_learning_rates cnn=1e-5",
+        "labels shuffled: a control",
+        "random first weights",
+        "scored on validation",
+        "estimate mean, not median",
         "no post-processing",
     ]
-    # The paper's other strategy is no difference.
+    # The paper's other strategy is no difference; what a pre-training started
+    # from is what counts.
     flagfile.write_text("--train=head\n--learning_rate=0.001\n")
+    (place / "pretrained").mkdir()
+    before = place / "pretrained" / "flags.cfg"
+    before.write_text("--init_from=vgg_face.mat\n--epochs=7\n")
     row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
-    assert not [text for text in row["differences"] if "rate" in text]
+    assert row["differences"][2:] == [
+        "epochs 7, not 50",
+        "scored on validation",
+        "estimate mean, not median",
+        "no post-processing",
+    ]
+
+
+def test_seeds_that_were_trained_otherwise_are_told(tmp_path):
+    for seed, text in ((0, "--epochs=50"), (1, "--epochs=2"), (2, "")):
+        place = write_run(tmp_path, "cnn_3rnn-affwild2", seed)
+        (place / "workdir").mkdir()
+        (place / "workdir" / "flags.cfg").write_text(
+            f"--seed={seed}\n--init_from=x{seed}\n--patience=10\n{text}\n"
+        )
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
+    assert row["differences"] == ["epochs 2, not 50", "seeds differ in epochs"]
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({"a": 1}, "network not known here"),
+        ([1], "network not known here"),
+        ({"members": [{"a": 1}]}, "network not known here"),
+        (None, "network not recorded"),
+        ("fusion", "another kind of network"),
+    ],
+)
+def test_networks_that_can_t_be_compared_are_told(tmp_path, found, told):
+    if found == "fusion":
+        found = network("model_fusion_rnn")
+    write_run(tmp_path, "cnn_3rnn-affwild2", network=found)
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
+    assert row["differences"] == [told]
 
 
 def test_a_row_s_own_network_is_no_difference(tmp_path):
@@ -246,7 +411,7 @@ def test_regions_have_the_mse_of_labels_that_lie_there(tmp_path):
     # Off by 0.1 and 0.2 in the first quarter's one, and so on.
     predictions = [(0.6, 0.4), (-0.5, 0.5), (0.05, 0.6), (-0.25, 0.4)]
     write_run(tmp_path, "cnn_3rnn-affwild2", 0, predictions)
-    write_run(tmp_path, "cnn_3rnn-affwild2", 1)  # without any error
+    write_run(tmp_path, "cnn_3rnn-affwild2", 1, LABELS)  # without any error
     tabulated = tabulating.tabulate(7, tmp_path)
     found = {
         row["key"].split("/")[1]: (
@@ -275,37 +440,48 @@ def test_regions_have_the_mse_of_labels_that_lie_there(tmp_path):
 def test_rows_are_tested_against_the_best_on_the_same_utterances(tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.3, (4, 2))
     worse = [tuple(pair) for pair in (np.array(LABELS) + noise).round(3)]
-    write_run(tmp_path, "cnn_3rnn-affwild2", 0, ccc=(0.9, 0.9))
+    write_run(tmp_path, "cnn_3rnn-affwild2", 0, LABELS)
     write_run(tmp_path, "cnn_1rnn-affwild2", 0, worse)
     write_run(tmp_path, "vgg_face-affwild2", 1, worse)  # no seed in common
     others = ["v,a", "v,b", "w,a", "x,b"]
     write_run(tmp_path, "resnet50-affwild2", 0, worse, others)
-    write_run(tmp_path, "affwildnet-affwild2", 0)
+    write_run(tmp_path, "affwildnet-affwild2", 0, LABELS)
     tabulated = tabulating.tabulate(3, tmp_path)
     tested = {
         row["key"]: row["p_value"] for row in tabulated.rows if "p_value" in row
     }
     # Of two videos' four swaps, none and all give the difference itself.
     assert tested["table3/cnn_1rnn"]["valence"] in (0.5, 1)
-    assert tested["table3/affwildnet"] == {"valence": 1, "arousal": 1}
+    # Of two that are as good, the one that stands first is the best.
+    assert tested["table3/cnn_3rnn"] == {
+        "valence": 1,
+        "arousal": 1,
+        "mean": 1,
+    }
     assert len(tested) == 2
     compared = row_of(tabulated, "cnn_1rnn")["compared_with"]
-    assert compared == "table3/cnn_3rnn"
+    assert compared == "table3/affwildnet"
     assert any("sampling noise" in note for note in tabulated.notes)
-    assert any("CNN-3RNN" in note for note in tabulated.notes)
+    assert any("AffWildNet" in note for note in tabulated.notes)
+
+
+def test_rows_are_tested_over_the_seeds_that_both_have(tmp_path):
+    # Each seed of the one is worse where the other is better.
+    good, bad = LABELS, (np.array(LABELS) + [[0.3, 0.3]] * 4).tolist()
+    for seed, ours, theirs in ((0, good, bad), (1, bad, good), (2, good, good)):
+        write_run(tmp_path, "cnn_3rnn-affwild2", seed, ours)
+        if seed < 2:
+            write_run(tmp_path, "cnn_1rnn-affwild2", seed, theirs)
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_1rnn")
+    assert row["p_value"] == {"valence": 1, "arousal": 1, "mean": 1}
 
 
 def test_another_corpus_is_not_compared(tmp_path):
-    write_run(
-        tmp_path,
-        "cnn_3rnn-affwild2",
-        corpus="demo",
-        intervals={"valence": [0, 1], "arousal": [0, 1]},
-    )
+    write_run(tmp_path, "cnn_3rnn-affwild2", corpus="demo")
     tabulated = tabulating.tabulate(5, tmp_path)
     row = row_of(tabulated, "pool2_pool5_fc")
     assert row["corpus"] == "demo"
-    assert row["measured"]["valence"]["low"] == 0
+    assert row["measured"]["valence"]["low"] > 0
     assert row["measured"]["valence"]["holds_published"] is None
     mark = "demo corpus: not comparable with the published numbers."
     assert mark in tabulated.notes
@@ -314,16 +490,15 @@ def test_another_corpus_is_not_compared(tmp_path):
 
 @pytest.mark.parametrize("number", TABLES)
 def test_files_of_a_table(tmp_path, number):
-    write_run(
-        tmp_path,
-        "cnn_3rnn-affwild2",
-        ccc=(0.4561, 0.3),
-        intervals={"valence": [0.4, 0.5], "arousal": [0.1, 0.2]},
-        unprocessed={
-            "valence": {"ccc": 0.4321},
-            "arousal": {"ccc": 0.1},
-            "mean_ccc": 0.26605,
-        },
+    place = write_run(tmp_path, "cnn_3rnn-affwild2", ccc=(0.4561, 0.1))
+    write_unprocessed(place, (0.4321, 0.1))
+    # As a quarter of two videos' samples each have them, see above.
+    (low, high), (low_before, high_before) = (
+        sorted(
+            2 * variance / (2 * variance + shifts((ccc, 0.1))[0] ** 2)
+            for variance in (0.25, 0.0625)
+        )
+        for ccc in (0.4561, 0.4321)
     )
     out = tmp_path / "out"
     tabulated = tabulating.make(
@@ -347,16 +522,31 @@ def test_files_of_a_table(tmp_path, number):
     assert max(map(len, lines)) <= 120
     measured = [row for row in rows if row["state"] == "measured"]
     assert len(measured) == {7: 5}.get(number, 1)
-    if number != 7:
+    if number == 7:
+        everywhere = measured[-1]
+        error = shifts((0.4561, 0.1))[0] ** 2
+        assert float(everywhere["valence_measured"]) == pytest.approx(
+            error, abs=1e-6
+        )
+        # All utterances are off alike.
+        assert f"{error:.3f} [{error:.3f}, {error:.3f}]" in markdown
+    else:
         assert measured[0]["valence_measured"] == "0.4561"
-        assert measured[0]["valence_low"] == "0.4"
+        assert float(measured[0]["valence_low"]) == pytest.approx(low, abs=1e-6)
         assert measured[0]["valence_unprocessed_measured"] == "0.4321"
+        assert float(measured[0]["valence_unprocessed_high"]) == pytest.approx(
+            high_before, abs=1e-6
+        )
         assert measured[0]["arousal_interval_holds_published"] == "no"
-        assert "0.456 [0.400, 0.500]" in markdown
-        assert "0.456 0.40 to 0.50" in "\n".join(lines)
+        assert float(measured[0]["mean_high"]) > 0.27805
+        assert f"0.456 [{low:.3f}, {high:.3f}]" in markdown
+        assert f"0.456 {low:.2f} to {high:.2f}" in "\n".join(lines)
     if number == 3:
         assert "0.472 (0.463)" in markdown
-        assert "0.456 [0.400, 0.500] (0.432)" in markdown
+        assert (
+            f"0.456 [{low:.3f}, {high:.3f}] "
+            f"(0.432 [{low_before:.3f}, {high_before:.3f}])"
+        ) in markdown
         assert measured[0]["valence_unprocessed_published"] == "0.463"
     assert (out / f"table_{number}.png").read_bytes()[:4] == b"\x89PNG"
 

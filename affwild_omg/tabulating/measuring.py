@@ -1,0 +1,421 @@
+"""What was measured of a table's rows, from the tables of their runs.
+
+Whatever metrics.json says: the paper's protocol is that of section 6.1, by
+utterance and pooled, and a table must compare like with like.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from affwild_omg import experiments, matching, protocol, results
+from affwild_omg.architectures import TARGETS
+from affwild_omg.errors import UserError
+from affwild_omg.scoring import concordance, significance
+from affwild_omg.scoring.frames import video_of
+from affwild_omg.tabulating import runs as places
+from affwild_omg.tabulating.differences import differences
+
+MEASURED = "measured"
+OTHERS = "other system"
+MEAN = "mean"
+COLUMNS = (*TARGETS, MEAN)
+CORPUS = "omg"  # the one that the paper's numbers are of
+STATISTICS = {"ccc": "concordance", "mse": "mean_squared_error"}
+_NOISE = (
+    "A CCC that differs from a published one by less than its interval does so "
+    "within sampling noise (with OMG's 2,229 test utterances, by less than "
+    "about 0.03); whether two rows differ, p says."
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tabulated:
+    """A table of the paper with what was measured.
+
+    Attributes:
+        table: as the paper has it.
+        rows: one a row of the paper, in its order; "state" is "measured", or
+            says why there is nothing. For all keys see `tabulate`.
+        notes: what is to be known when reading it, a sentence each.
+    """
+
+    table: experiments.Table
+    rows: list[dict]
+    notes: list[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Runs:
+    """Runs on the same labelled utterances.
+
+    Attributes:
+        videos: of each utterance, [utterances].
+        labels: [utterances, targets], in the order of `TARGETS`.
+        predictions: [runs, utterances, targets], NaN of what a run lacks.
+    """
+
+    videos: np.ndarray
+    labels: np.ndarray
+    predictions: np.ndarray
+
+    @classmethod
+    def align(cls, found: Sequence[results.Results]) -> "_Runs":
+        """Brings runs into one order.
+
+        Raises:
+            UserError: they are of other utterances.
+        """
+        split = matching.align({f"run {i}": one for i, one in enumerate(found)})
+        shape = (*split.predictions.shape[:2], len(TARGETS))
+        predictions, labels = np.full(shape, np.nan), np.full(shape[1:], np.nan)
+        columns = [TARGETS.index(name) for name in split.targets]
+        predictions[..., columns] = split.predictions
+        labels[:, columns] = split.labels
+        known = np.isfinite(split.labels).all(axis=1)
+        videos = [video_of(key) for key in split.keys]
+        return cls(
+            videos=np.array(videos)[known],
+            labels=labels[known],
+            predictions=predictions[:, known],
+        )
+
+    def within(self, inside: Callable) -> "_Runs":
+        """Returns those whose valence and arousal labels lie inside."""
+        own = np.isfinite(self.labels).all(axis=1)
+        # A comparison with NaN is False, but warns: keep them out.
+        own[own] = inside(*self.labels[own].T)
+        return _Runs(
+            videos=self.videos[own],
+            labels=self.labels[own],
+            predictions=self.predictions[:, own],
+        )
+
+    def columns(self, targets: Sequence[int]):
+        """Returns labels and predictions [utterances, runs x targets].
+
+        None where one is missing, or there is no utterance.
+        """
+        count = len(self.labels)
+        if not count:
+            return None
+        predictions = np.moveaxis(self.predictions[..., targets], 0, 1)
+        labels = np.broadcast_to(
+            self.labels[:, None, targets], predictions.shape
+        )
+        pair = labels.reshape(count, -1), predictions.reshape(count, -1)
+        return pair if all(np.isfinite(part).all() for part in pair) else None
+
+
+def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
+    """Lays measured rows beside the published ones.
+
+    A row that was not run with its pre-training takes the place of one that
+    was, where that is missing: runs in the folder of
+    `experiments.without_pretraining`. Table 4, which compares the two, is the
+    exception. Runs that are being made anew are left out.
+
+    Args:
+        number: of the table.
+        runs: folder of the runs.
+
+    Returns:
+        Each row a dict of:
+        "key", "label", "heading", "state", "folder" (None for other systems);
+        "published" and, in table 3, "published_unprocessed": {"valence",
+        "arousal", "mean"}; and of rows that were measured
+        "measured": {"valence", "arousal", "mean": {"value": mean over the
+        seeds; "low" and "high": its interval, by drawing the same videos for
+        all seeds, None where there are fewer than two videos, a constant, or
+        seeds of other utterances; "min" and "max" over the seeds, where more
+        than one; "holds_published"}}, None where there is nothing;
+        "unprocessed": likewise without post-processing, or None; "seeds",
+        "corpus", "coverage", "utterances" (of a region those whose labels lie
+        there), a list where seeds differ; "differences" from the paper's row;
+        and "p_value": {"valence", "arousal", "mean"}, "compared_with": the key
+        of the best row, where a test could be made.
+
+    Raises:
+        UserError: a results folder can't be read.
+    """
+    table = experiments.TABLES[number]
+    read = functools.cache(functools.partial(results.read, flag="--runs"))
+    rows = []
+    for row in table.rows:
+        entry = {
+            "key": row.key,
+            "label": row.label,
+            "heading": row.heading,
+            "folder": row.folder,
+            "state": OTHERS,
+            "published": _triple(row.published),
+        }
+        if row.unprocessed:
+            entry["published_unprocessed"] = _triple(row.unprocessed)
+        if row.folder:
+            entry |= _measure(table, row, pathlib.Path(runs), read)
+        rows.append(entry)
+    if table.metric == "ccc":  # the rows of MSE are regions of one run
+        _compare(rows, pathlib.Path(runs), read)
+    return Tabulated(table=table, rows=rows, notes=_notes(table, rows))
+
+
+def _triple(scores):
+    return {name: getattr(scores, name) for name in COLUMNS}
+
+
+def _measure(table, row, runs, read):
+    """Returns what was measured of a row, or why there is nothing."""
+    candidates = [row]
+    if table.number != 4:  # which has the others as rows of their own
+        candidates.append(experiments.without_pretraining(row))
+    unfinished = False
+    for candidate in candidates:
+        there = places.find_seeds(runs / candidate.folder)
+        seeds = [x for x in there if places.is_whole(runs, candidate, x)]
+        if seeds:
+            break
+        unfinished = unfinished or bool(there)
+    else:
+        state = _newest_state(runs, candidates)
+        if unfinished and not state.startswith("failed"):
+            state = places.UNFINISHED
+        return {"state": state}
+    found = [
+        read(places.place(runs, candidate.folder, seed) / places.TEST)
+        for seed in seeds
+    ]
+    all_metrics = [one.metrics for one in found]
+    differ = differences(candidate, runs, seeds, read)
+    if candidate.pretraining != row.pretraining:
+        differ.insert(0, "not pre-trained")
+    state = places.read_state(runs / candidate.folder)
+    if state.startswith("failed"):
+        differ.append(state)
+    entry = {
+        "folder": candidate.folder,
+        "state": MEASURED,
+        "seeds": seeds,
+        "corpus": _alike([m.get("corpus") for m in all_metrics]),
+        "coverage": _alike([m.get("coverage") for m in all_metrics]),
+        "differences": differ,
+    }
+    published = row.published if entry["corpus"] == CORPUS else None
+    inside = getattr(row, "contains", None)  # of a region
+    groups = _groups(found, inside)
+    before = None
+    if all(one.unprocessed is not None for one in found):
+        bare = [
+            dataclasses.replace(one, predictions=one.unprocessed)
+            for one in found
+        ]
+        before = _scores(_groups(bare, inside), table.metric, None)
+    return entry | {
+        "utterances": _alike([len(group.labels) for group in groups]),
+        "measured": _scores(groups, table.metric, published),
+        "unprocessed": before,
+    }
+
+
+def _newest_state(runs, candidates):
+    files = [runs / row.folder / places.STATUS for row in candidates]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        return places.NOT_RUN
+    newest = max(files, key=lambda file: file.stat().st_mtime)
+    return places.read_state(newest.parent)
+
+
+def _alike(values):
+    """Returns the value that all share, else the list of them."""
+    if all(value == values[0] for value in values):
+        return values[0]
+    return values
+
+
+def _groups(found, inside):
+    """Returns all runs as one `_Runs`; where they don't fit, one each."""
+    try:
+        groups = [_Runs.align(found)]
+    except UserError:
+        groups = [_Runs.align([one]) for one in found]
+    if inside:
+        groups = [group.within(inside) for group in groups]
+    return groups
+
+
+def _scores(groups, metric, published):
+    """Returns the score of each target and of their mean, over the seeds."""
+    columns = {name: [i] for i, name in enumerate(TARGETS)}
+    columns[MEAN] = list(range(len(TARGETS)))
+    return {
+        name: _over_seeds(
+            groups,
+            targets,
+            STATISTICS[metric],
+            published and getattr(published, name),
+        )
+        for name, targets in columns.items()
+    }
+
+
+def _over_seeds(groups, targets, statistic, published):
+    pairs = [group.columns(targets) for group in groups]
+    if any(pair is None for pair in pairs):
+        return None
+    function = getattr(concordance, statistic)
+    # [columns], those of a run side by side.
+    every = [
+        function(*column)
+        for pair in pairs
+        for column in zip(*(part.T for part in pair), strict=True)
+    ]
+    values = np.reshape(every, (-1, len(targets))).mean(axis=1)
+    low = high = holds = None
+    if len(groups) == 1 and _has_interval(groups[0], *pairs[0], statistic):
+        interval = significance.bootstrap_interval(
+            *pairs[0],
+            groups[0].videos,
+            statistic=statistic,
+            samples=protocol.SAMPLES,
+            level=protocol.LEVEL,
+        )
+        low, high = interval.low, interval.high
+        if published is not None:
+            holds = bool(low <= published <= high)
+    several = len(values) > 1
+    return {
+        "value": float(values.mean()),
+        "low": low,
+        "high": high,
+        "min": float(values.min()) if several else None,
+        "max": float(values.max()) if several else None,
+        "holds_published": holds,
+    }
+
+
+def _has_interval(group, labels, predictions, statistic):
+    if len(set(group.videos)) < 2:
+        return False
+    if statistic != "concordance":
+        return True
+    # A CCC of 0 by definition is no estimate.
+    return bool(
+        np.ptp(labels, axis=0).all() and np.ptp(predictions, axis=0).all()
+    )
+
+
+def _compare(rows, runs, read):
+    """Tests each row against the best; adds to the rows what comes of it."""
+    measured = [row for row in rows if _mean(row) is not None]
+    if not measured:
+        return
+    best = max(measured, key=_mean)
+    for row in measured:
+        common = [seed for seed in row["seeds"] if seed in best["seeds"]]
+        if row["folder"] == best["folder"] or not common:
+            continue
+        found = [
+            read(places.place(runs, one["folder"], seed) / places.TEST)
+            for one in (row, best)
+            for seed in common
+        ]
+        p_values = _p_values(found)
+        if p_values:
+            row |= {"p_value": p_values, "compared_with": best["key"]}
+
+
+def _mean(row):
+    measured = row.get("measured")
+    return measured and measured[MEAN] and measured[MEAN]["value"]
+
+
+def _p_values(found):
+    """Tests the first half of some runs against the second.
+
+    Returns:
+        {"valence", "arousal", "mean"}; None where they have other utterances
+        or a single video.
+    """
+    try:
+        both = _Runs.align(found)
+    except UserError:
+        return None
+    if len(set(both.videos)) < 2:
+        return None
+    half = len(found) // 2
+    p_values = {}
+    for name in COLUMNS:
+        targets = [TARGETS.index(name)] if name != MEAN else range(len(TARGETS))
+        labels, predictions = both.columns(list(targets))
+        cut = half * len(targets)
+        p_values[name] = significance.permutation_test(
+            labels[:, :cut],
+            predictions[:, :cut],
+            predictions[:, cut:],
+            both.videos,
+            samples=protocol.SAMPLES,
+        )
+    return p_values
+
+
+def _notes(table, rows):
+    measured = [row for row in rows if row["state"] == MEASURED]
+    notes = []
+    for corpus in _corpora(measured):
+        if corpus != CORPUS:
+            notes.append(
+                f"{corpus or 'unknown'} corpus: not comparable with the "
+                "published numbers."
+            )
+    for row in measured:
+        if row["coverage"] not in (None, 1) and row["corpus"] == CORPUS:
+            notes.append(
+                "Not all of the corpus' test split was there: see coverage."
+            )
+            break
+    shared = shared_differences(rows)
+    if shared:
+        notes.append(f"Every measured row: {'; '.join(shared)}.")
+    if measured and table.metric == "mse":
+        notes.append(
+            "Labels decide which utterances a region has; the paper doesn't "
+            "say whether they or the predictions do."
+        )
+    elif measured:
+        tested = [row for row in measured if "p_value" in row]
+        if tested:
+            best = {row["key"]: row for row in rows}[tested[0]["compared_with"]]
+            notes.append(
+                "p, of valence, then of arousal: permutation test against the "
+                f"best measured row ({name_of(best)}), whole videos swapped, "
+                "over the seeds that both have."
+            )
+        notes.append(_NOISE)
+    return notes
+
+
+def _corpora(rows):
+    """Returns the corpora of some rows, each once."""
+    found = {}
+    for row in rows:
+        corpus = row["corpus"]
+        found |= dict.fromkeys(corpus if isinstance(corpus, list) else [corpus])
+    return list(found)
+
+
+def shared_differences(rows: Sequence[dict]) -> list[str]:
+    """Returns in what all measured rows differ alike from the paper's."""
+    lists = [row["differences"] for row in rows if row["state"] == MEASURED]
+    if not lists:
+        return []
+    return [text for text in lists[0] if all(text in one for one in lists)]
+
+
+def name_of(row: dict) -> str:
+    """Returns how a row is called in a sentence."""
+    return ", ".join(filter(None, (row["label"], row["heading"])))

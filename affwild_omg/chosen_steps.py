@@ -10,6 +10,8 @@ import hashlib
 import json
 import pathlib
 
+from absl import logging
+
 from affwild_omg import model_files, outputs
 from affwild_omg.errors import UserError
 from affwild_omg.scoring import postprocessing
@@ -129,6 +131,31 @@ def find(
                 f"that, or {_REMEDY}"
             )
     return chosen
+
+
+def source(model: str, postprocessing: str, chosen: Chosen) -> dict:
+    """Says where the post-processing of an evaluation comes from.
+
+    Another model's steps are warned of: a user may want them, for an export
+    of the same network, or be mistaken.
+
+    Args:
+        model: workdir, model file or SavedModel.
+        postprocessing: flag of evaluate.py, see `place`.
+        chosen: what is applied.
+
+    Returns:
+        {"file", "same_model": whether they were chosen for this model file;
+        None where one of the two has no digest, such as a SavedModel}.
+    """
+    digests = chosen.model, _digest(model)
+    same = digests[0] == digests[1] if all(digests) else None
+    path = place(model, postprocessing)
+    if same is False:
+        logging.warning(
+            "%s was chosen for another model than --model=%s", path, model
+        )
+    return {"file": str(path), "same_model": same}
 
 
 def read(path: pathlib.Path) -> Chosen:

@@ -143,6 +143,9 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
             "protocols": protocols,
         }
         if chosen:
+            metrics["postprocessing_source"] = chosen_steps.source(
+                options.model, options.postprocessing, chosen
+            )
             metrics["unprocessed"] = _assess(frames, nothing)[options.level][
                 options.pooling
             ]

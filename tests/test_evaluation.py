@@ -299,7 +299,7 @@ def test_protocols_by_name_from_the_tables(evaluation, options, level, pooling):
         for some in sets
     ]
     assert metrics["valence"]["ccc"] == pytest.approx(np.mean(cccs), abs=1e-6)
-    shown = evaluation.table(metrics)[3]
+    shown = evaluation.table(metrics)[4]
     assert shown.startswith(f"by {level}, ")
     assert f"mean CCC {metrics['mean_ccc']:.3f}" in shown
 
@@ -425,7 +425,7 @@ def test_steps_by_hand(evaluation, options, steps, tmp_path):
         ],
         atol=1e-6,
     )
-    assert evaluation.table(metrics)[4:7] == [
+    assert evaluation.table(metrics)[5:8] == [
         "post-processing of valence: median over 3 frames",
         "post-processing of arousal: smoothing of 20 frames",
         "CCC without it: "
@@ -487,6 +487,26 @@ def test_test_labels_cannot_reach_the_choice(
         )
         assert (workdir / "postprocessing.json").read_bytes() == chosen
     assert predictions[0] == predictions[1]
+
+
+def test_steps_of_another_model_are_told(
+    evaluation, options, steps, tmp_path, workdir, caplog
+):
+    digest = hashlib.sha256((workdir / "best.keras").read_bytes()).hexdigest()
+    file = tmp_path / "steps.json"
+    options = dataclasses.replace(
+        options, model=str(workdir), postprocessing=str(file)
+    )
+    for model, same in (("", None), (digest, True), (digest[::-1], False)):
+        file.write_text(json.dumps(steps | {"model_sha256": model}))
+        caplog.clear()
+        metrics = evaluation.evaluate(options, overwrite=True)
+        assert metrics["postprocessing_source"] == {
+            "file": str(file),
+            "same_model": same,
+        }
+        told = [x for x in caplog.messages if "chosen for another model" in x]
+        assert len(told) == (same is False)
 
 
 def test_steps_that_do_not_fit_are_told(

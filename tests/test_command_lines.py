@@ -690,7 +690,7 @@ def test_compared_results_are_told_on_standard_output(shelf, call, tmp_path):
         "-",
         "0.000",
     ]
-    assert lines[-2].startswith("arousal: 1.000 against 1.000; the difference")
+    assert lines[-3].startswith("arousal: 1.000 against 1.000; the difference")
     assert lines[-1] == f"comparison in {tmp_path}/out"
 
 

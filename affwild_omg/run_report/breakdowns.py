@@ -1,0 +1,153 @@
+"""The scores of parts: regions of the plane, lengths, videos."""
+
+import numpy as np
+
+from affwild_omg import drawing, experiments
+from affwild_omg.architectures import TARGETS
+from affwild_omg.pages import Page
+from affwild_omg.run_report import figures, wording
+from affwild_omg.run_report.run import Run
+from affwild_omg.scoring import insight
+
+_LISTED = 10  # videos in the page's table; all are in the CSV
+
+
+def add_regions(page: Page, run: Run) -> None:
+    """Adds the scores by region of the plane, beside the paper's."""
+    page.section("By region of the plane")
+    if not run.keys or run.targets != TARGETS:
+        page.aside(
+            "Left out: "
+            + (
+                "it takes both valence and arousal."
+                if run.keys
+                else "there are no labels."
+            )
+        )
+        return
+    regions = {region.heading: region for region in experiments.TABLES[7].rows}
+    rows = _breakdown(
+        run,
+        {
+            name: region.contains(*run.labels.T)
+            for name, region in regions.items()
+        },
+    )
+    published = run.corpus == "omg"
+    page.paragraph(
+        "The regions of the paper's table 7; an utterance's labels decide "
+        "where it lies. CCC within a region is low by nature, since its "
+        "labels vary little: there MSE is the measure."
+        + (
+            " Published: the MSE of the paper's CNN-3RNN on the test set."
+            if published
+            else ""
+        )
+    )
+    page.table(
+        (
+            "region",
+            "utterances",
+            *wording.heads(run.targets, "CCC", "interval", "MSE"),
+            *wording.heads(run.targets, "MSE published") * published,
+        ),
+        [
+            (
+                row["group"],
+                wording.whole(row["utterances"]),
+                *wording.cells(row, run.targets, "ccc", "interval", "mse"),
+                *[
+                    wording.number(
+                        getattr(regions[row["group"]].published, name)
+                    )
+                    for name in run.targets * published
+                ],
+            )
+            for row in rows
+        ],
+    )
+    _add_lone(page, rows)
+    figures.add_groups(
+        page, run, "regions", rows, "CCC and MSE by region of the plane."
+    )
+
+
+def add_lengths(page: Page, run: Run) -> None:
+    """Adds the scores by how long an utterance lasts."""
+    page.section("By length")
+    seconds = [run.seconds(key) for key in run.keys]
+    if not run.keys or not run.place or None in seconds:
+        page.aside(
+            "Left out: "
+            + (
+                "the results folder holds no frames of these utterances, "
+                "which tell how long they are."
+                if run.keys
+                else "there are no labels."
+            )
+        )
+        return
+    rows = _breakdown(run, insight.by_length(np.array(seconds)))
+    page.table(
+        (
+            "length",
+            "utterances",
+            *wording.heads(run.targets, "CCC", "interval", "MSE"),
+        ),
+        [
+            (
+                row["group"],
+                wording.whole(row["utterances"]),
+                *wording.cells(row, run.targets, "ccc", "interval", "mse"),
+            )
+            for row in rows
+        ],
+    )
+    _add_lone(page, rows)
+    figures.add_groups(
+        page, run, "lengths", rows, "CCC and MSE by the utterance's length."
+    )
+
+
+def add_videos(page: Page, run: Run) -> None:
+    """Adds error and bias by video, the worst first."""
+    page.section("By video")
+    if not run.keys:
+        page.aside("Left out: there are no labels.")
+        return
+    rows = _breakdown(run, insight.by_video(run.videos))
+    rows.sort(key=lambda row: -sum(row[f"{name}_mse"] for name in run.targets))
+    listed = rows[:_LISTED]
+    page.table(
+        ("video", "utterances", *wording.heads(run.targets, "MSE", "bias")),
+        [
+            (
+                row["group"],
+                wording.whole(row["utterances"]),
+                *wording.cells(row, run.targets, "mse", "bias"),
+            )
+            for row in listed
+        ],
+        caption="All videos"
+        if len(rows) == len(listed)
+        else f"The worst {len(listed)} of {len(rows):,} videos",
+    )
+    figures.write_rows(run, "videos", rows)
+    drawing.videos(figures.picture(run, "videos"), rows, run.targets)
+    figures.show(
+        page,
+        run,
+        "videos",
+        "MSE by video, the worst first; behind the name its utterances.",
+    )
+
+
+def _breakdown(run, groups):
+    return insight.breakdown(
+        run.labels, run.predictions, run.videos, groups, run.targets
+    )
+
+
+def _add_lone(page, rows):
+    if any(row["utterances"] == 1 for row in rows):
+        page.aside("Where there is one utterance only, CCC is 0 by definition.")

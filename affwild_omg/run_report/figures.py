@@ -1,0 +1,122 @@
+"""The pictures of a report, and the tables of what they show."""
+
+import csv
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from affwild_omg import drawing
+from affwild_omg.pages import Page
+from affwild_omg.run_report import wording
+from affwild_omg.run_report.run import Run
+
+REPORT = "report.html"
+FIGURES = {  # in the order of the page: what their CSV holds
+    "protocols": "the scores by each protocol",
+    "postprocessing": "the scores with and without post-processing",
+    "agreement": "every utterance: what is true, what was predicted",
+    "plane": "counts in bins of the valence-arousal plane",
+    "distributions": "counts in bins of each target",
+    "reliability": "mean label against mean prediction, by bin",
+    "calibration": "range and mean of labels and predictions",
+    "regions": "the scores by region of the plane",
+    "lengths": "the scores by the utterances' length",
+    "videos": "the scores by video, the worst first",
+    "worst": "the worst utterances",
+    "timelines": "the worst utterances, frame by frame",
+    "training": "the training, epoch by epoch",
+}
+FILES = (
+    REPORT,
+    *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "csv")),
+)
+
+
+def picture(run: Run, name: str) -> pathlib.Path:
+    """Returns where a picture is drawn; name: one of `FIGURES`."""
+    return run.directory / f"{name}.png"
+
+
+def show(page: Page, run: Run, name: str, caption: str) -> None:
+    """Adds a picture that is drawn; name: one of `FIGURES`."""
+    page.figure(
+        picture(run, name), alt=caption, caption=caption, data=f"{name}.csv"
+    )
+
+
+def write_rows(run: Run, name: str, rows: Iterable[Mapping]) -> None:
+    """Writes what a picture shows as CSV; name: one of `FIGURES`.
+
+    The columns are those of all rows; what a row lacks is left empty.
+    """
+    rows = list(rows)
+    path = run.directory / f"{name}.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        names = dict.fromkeys(key for row in rows for key in row)
+        writer = csv.DictWriter(file, list(names), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {key: _exact(value) for key, value in row.items()} for row in rows
+        )
+
+
+def utterance(run: Run, key: str, label, prediction) -> dict:
+    """Returns an utterance's row for `write_rows`.
+
+    Args:
+        run: that it is of.
+        key: "<video>/<utterance>".
+        label: [targets], NaN where there is none.
+        prediction: [targets].
+    """
+    video, _, name = key.rpartition("/")
+    row = {"video": video, "utterance": name}
+    for target, truth, predicted in zip(
+        run.targets, label, prediction, strict=True
+    ):
+        row[f"true_{target}"] = float(truth)
+        row[f"predicted_{target}"] = float(predicted)
+    row["distance"] = float(np.linalg.norm(prediction - label))
+    if run.place:
+        row["seconds"] = run.seconds(key)
+    return row
+
+
+def add_groups(
+    page: Page, run: Run, name: str, rows: Sequence[Mapping], caption: str
+) -> None:
+    """Adds a picture of CCC and MSE of groups, and writes its table.
+
+    Args:
+        page: to add to.
+        run: whose groups they are.
+        name: one of `FIGURES`.
+        rows: of `insight.breakdown`, or like them.
+        caption: what they are; whiskers are explained here.
+    """
+    write_rows(run, name, rows)
+    drawing.groups(picture(run, name), rows, run.targets)
+    whiskers = any(
+        row.get(f"{target}_ccc_low") is not None
+        for row in rows
+        for target in run.targets
+    )
+    level = wording.level(run.metrics.get("intervals") or {})
+    show(
+        page,
+        run,
+        name,
+        f"{caption} Lines beside the points: the {level}."
+        if whiskers
+        else caption,
+    )
+
+
+def _exact(value):
+    """Returns a value as a CSV file holds it."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.8g}" if np.isfinite(value) else ""
+    return value

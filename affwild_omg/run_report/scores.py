@@ -1,0 +1,173 @@
+"""The report's head: what was scored, how well, and what to doubt of it."""
+
+import pathlib
+
+import numpy as np
+
+from affwild_omg.pages import Page
+from affwild_omg.run_report import wording
+from affwild_omg.run_report.run import Run
+
+FEW_VIDEOS = 20  # see `significance.bootstrap_interval`
+
+_ROWS_OF = {
+    "utterance": "labelled utterances",
+    "sequence": "sequences",
+    "frame": "frames with a face and a label",
+}
+_DEMO = (
+    "This is the demo corpus: its people are all made of the same two faces, "
+    "and what they feel is acted by a program. These numbers show that the "
+    "software works; they say nothing of real people."
+)
+
+
+def title(run: Run) -> str:
+    """Returns the page's title."""
+    members = run.metrics.get("members")
+    name = f"Fusion of {len(members)} runs" if members else _model(run)
+    split = run.metrics.get("split")
+    return f"{name} on the {split} split" if split else name
+
+
+def _model(run):
+    model = str(run.metrics.get("model") or run.options.results)
+    return pathlib.PurePath(model).name or model
+
+
+def lead(run: Run) -> list[str]:
+    """Returns the lines below the title: what the page is about."""
+    lines = [f"Results folder: {run.options.results}"]
+    if run.metrics.get("model"):
+        lines.append(f"Model: {run.metrics['model']}")
+    lines.append(f"Corpus: {run.corpus or 'not named in metrics.json'}")
+    return lines
+
+
+def add_scores(page: Page, run: Run) -> None:
+    """Adds the headline scores, and warns of what they don't say."""
+    metrics = run.metrics
+    page.section("Scores")
+    if run.corpus == "demo":
+        page.note(_DEMO)
+    if not run.keys:
+        page.aside(
+            "No utterance has labels: there are no scores, and nothing "
+            "below that needs the truth."
+        )
+        page.paragraph(_basis(run))
+        return
+    intervals = metrics.get("intervals") or {}
+    page.cards(
+        [
+            (
+                f"CCC of {target}",
+                wording.number(metrics[target]["ccc"]),
+                f"{wording.level(intervals)} "
+                f"{wording.interval(intervals.get(target))}"
+                if intervals.get(target)
+                else "no interval",
+            )
+            for target in run.targets
+        ]
+        + [("mean CCC", wording.number(metrics["mean_ccc"]), "of the targets")]
+        * (len(run.targets) > 1)
+    )
+    page.paragraph(_basis(run))
+    page.table(
+        ("", "CCC", "interval", "Pearson", "p", "MSE"),
+        [
+            (
+                target,
+                wording.number(metrics[target]["ccc"]),
+                wording.interval(intervals.get(target)),
+                wording.number(metrics[target]["pearson"]),
+                wording.p_value(metrics[target].get("pearson_p_value")),
+                wording.number(metrics[target]["mse"], 4),
+            )
+            for target in run.targets
+        ],
+    )
+    _add_doubts(page, run, intervals)
+
+
+def _basis(run):
+    """Says in words what the scores are computed from."""
+    metrics = run.metrics
+    level = metrics.get("level", "utterance")
+    text = ""
+    if run.keys:
+        rows = _ROWS_OF.get(level, level)
+        text = f"Scored by {level}: CCC, Pearson's r and MSE are "
+        text += (
+            f"those of each video's {rows}, averaged over the videos. "
+            if metrics.get("pooling") == "per_video"
+            else f"taken over all {rows} together, with moments divided by N. "
+        )
+    text += f"{wording.count(len(run.keys), 'utterance')} with labels"
+    if "expected" in metrics:
+        text += f" of the {metrics['expected']:,} of the split"
+    if "coverage" in metrics:
+        text += f", of which {100 * metrics['coverage']:.1f} % were prepared"
+    text += "."
+    if metrics.get("sequence_estimate"):
+        text += (
+            " An utterance's estimate is the mean over its sequences of "
+            f"{metrics.get('sequence_length', '?')} frames, a sequence's "
+            f"the {metrics['sequence_estimate']} of its frames."
+        )
+    if metrics.get("frames"):
+        text += (
+            f" {metrics['frames_with_face']:,} of {metrics['frames']:,} "
+            "frames have a face."
+        )
+    if metrics.get("utterances_without_face"):
+        text += (
+            f" {wording.count(metrics['utterances_without_face'], 'utterance')}"
+            " without any face took the estimate of their neighbours."
+        )
+    return text
+
+
+def _add_doubts(page, run, intervals):
+    """Warns of what makes the scores say less than they seem to."""
+    if len(run.keys) == 1:
+        page.note(
+            "There is one utterance only: nothing varies, so CCC is 0 by "
+            "definition and only the error can be read."
+        )
+    else:
+        sides = (("predictions", run.predictions), ("labels", run.labels))
+        for side, values in sides:
+            for target, column in zip(run.targets, values.T, strict=True):
+                if np.ptp(column) == 0:
+                    page.note(
+                        f"The {side} of {target} are constant "
+                        f"({column[0]:.3f}): CCC is 0 by definition."
+                    )
+    videos = len(set(run.videos))
+    widths = [
+        f"{(intervals[target][1] - intervals[target][0]) / 2:.3f} ({target})"
+        for target in run.targets
+        if intervals.get(target)
+    ]
+    if not widths:
+        page.note(
+            "No interval: it comes from drawing whole videos, and the labelled "
+            f"utterances are of {wording.count(videos, 'video')} by name."
+        )
+        return
+    if videos < FEW_VIDEOS:
+        page.note(
+            f"The utterances are of {videos} videos only. With fewer than "
+            f"{FEW_VIDEOS} videos the intervals are too narrow: of those "
+            "that say 95 %, about 91 % hold the true CCC with 20 videos, "
+            "85 % with 10 and 77 % with 5."
+        )
+    page.note(
+        "Another set of videos would move these CCCs by about half an "
+        f"interval, {' and '.join(widths)} (with the 2,229 test utterances "
+        "of OMG-Emotion by about 0.03): a smaller difference from a "
+        "published number is within sampling noise. Two runs on the same "
+        "utterances are compared more sharply by affwild_omg.compare."
+    )

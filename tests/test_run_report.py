@@ -3,6 +3,7 @@ import dataclasses
 import html.parser
 import io
 import json
+import math
 import re
 import shutil
 
@@ -28,20 +29,34 @@ v,u2,0.3,0.5
 w,u1,0.6,-0.2
 """
 # Valence: labels 0.1, 0.5, -0.2 and predictions 0.1, 0.2, 0.6: errors 0, 0.3
-# and 0.8 down. Arousal: errors 0, 0 and 0.2. The worst is w/u1, at a distance
-# of sqrt(0.64 + 0.04).
+# and 0.8 down; variances 74/900 and 42/900, covariance -39/900, means 5/30
+# apart. Arousal: errors 0, 0 and 0.2; variances 26/900 and 6/900, covariance
+# 12/900, means 2/30 apart. The worst is w/u1, at a distance of
+# sqrt(0.64 + 0.04).
 SCORES = {
-    "valence": {"ccc": -0.25, "pearson": -0.5, "mse": 0.73 / 3},
-    "arousal": {
-        "ccc": 0.75,
-        "pearson": 0.875,
-        "mse": 0.04 / 3,
-        "pearson_p_value": 0.0625,
+    "valence": {
+        "ccc": -2 * 39 / (74 + 42 + 25),  # -26/47
+        "pearson": -39 / math.sqrt(74 * 42),
+        "mse": 0.73 / 3,
     },
-    "mean_ccc": 0.25,
+    "arousal": {
+        "ccc": 2 * 12 / (26 + 6 + 4),  # 2/3
+        "pearson": 12 / math.sqrt(26 * 6),
+        "mse": 0.04 / 3,
+        # Of three pairs: 2 / pi times the arc sine of sqrt(1 - r^2).
+        "pearson_p_value": 2 / math.pi * math.asin(math.sqrt(1 / 13)),
+    },
+    "mean_ccc": 8 / 141,
+}
+# The mean of those of v, two utterances (variances of valence 4/100 and
+# 1/400, covariance 1/100, means 15/100 apart), and w, a single one: 0 there.
+PER_VIDEO = {
+    "valence": {"ccc": 4 / 13 / 2, "pearson": 0.5, "mse": 0.3425},
+    "arousal": {"ccc": 0.5, "pearson": 0.5, "mse": 0.02},
+    "mean_ccc": 17 / 52,
 }
 INTERVALS = {
-    "valence": [-0.5, 0.0],
+    "valence": [-0.75, -0.25],
     "arousal": [0.5, 0.8],
     "level": 0.95,
     "samples": 2000,
@@ -68,7 +83,7 @@ METRICS = SCORES | {
     "protocols": {
         "utterance": {
             "pooled": SCORES | {"rows": 3, "intervals": INTERVALS},
-            "per_video": SCORES | {"rows": 3, "intervals": {}},
+            "per_video": PER_VIDEO | {"rows": 3, "intervals": {}},
         }
     },
     "postprocessing": {
@@ -81,7 +96,7 @@ METRICS = SCORES | {
     "unprocessed": SCORES
     | {
         "valence": {"ccc": -0.375, "pearson": -0.5, "mse": 0.5},
-        "mean_ccc": 0.1875,
+        "mean_ccc": 7 / 48,
         "intervals": INTERVALS,
     },
 }
@@ -170,22 +185,22 @@ def test_the_page_says_what_the_folder_holds(folder):
     for words in (
         "run_7 on the test split",
         "Corpus: omg",
-        "CCC of valence -0.250 95 % interval -0.500 to 0.000",
-        "CCC of arousal 0.750 95 % interval 0.500 to 0.800",
-        "mean CCC 0.250",
+        "CCC of valence -0.553 95 % interval -0.750 to -0.250",
+        "CCC of arousal 0.667 95 % interval 0.500 to 0.800",
+        "mean CCC 0.057",
         "Scored by utterance",
         "taken over all labelled utterances together, with moments divided",
         "3 utterances with labels of the 8 of the split, of which 50.0 % were",
         "its sequences of 4 frames, a sequence's the median of its frames.",
         "9 of 11 frames have a face. 1 utterance without any face",
-        "valence -0.250 -0.500 to 0.000 -0.500 – 0.2433",
-        "arousal 0.750 0.500 to 0.800 0.875 0.062 0.0133",
+        "valence -0.553 -0.750 to -0.250 -0.700 – 0.2433",
+        "arousal 0.667 0.500 to 0.800 0.961 0.18 0.0133",
         "The utterances are of 2 videos only. With fewer than 20",
         "by about half an interval, 0.250 (valence) and 0.150 (arousal) (with",
         "2,229 test utterances of OMG-Emotion by about 0.03): a smaller",
-        "utterance, per video 3 -0.250 – 0.2433 0.750 – 0.0133",
+        "utterance, per video 3 0.154 – 0.3425 0.500 – 0.0200",
         "valence over 81 frames none arousal none strength 20 frames",
-        "with -0.250 0.750 0.250 without -0.375 0.750 0.188",
+        "with -0.553 0.667 0.057 without -0.375 0.667 0.146",
         "V in [0,1], A in [0,0.5) 2",  # v/u1 and v/u2
         "V in [-1,0), A in [0.5,1] 1",
         "Where there is one utterance only, CCC is 0 by definition.",
@@ -273,9 +288,9 @@ def test_tables_hold_what_is_drawn(folder):
     calibration = rows(folder, "calibration.csv")
     assert float(calibration[0]["bias"]) == pytest.approx(0.5 / 3)
     protocols = rows(folder, "protocols.csv")
-    assert [row["valence_ccc_low"] for row in protocols] == ["-0.5", ""]
+    assert [row["valence_ccc_low"] for row in protocols] == ["-0.75", ""]
     both = rows(folder, "postprocessing.csv")
-    assert [row["valence_ccc"] for row in both] == ["-0.25", "-0.375"]
+    assert [row["valence_ccc"] for row in both] == ["-0.55319149", "-0.375"]
 
 
 @pytest.mark.usefixtures("blank")
@@ -405,8 +420,9 @@ def test_a_page_of_one_target_and_without_frames(tmp_path):
         tmp_path / "results",
         "video,utterance,arousal\nv,u1,0.2\nw,u1,0.4\n",
         "video,utterance,arousal\nv,u1,0.1\nw,u1,0.5\n",
-        arousal=SCORES["arousal"],
-        mean_ccc=0.75,
+        # Variances 4/100 and 1/100, covariance 2/100, one mean.
+        arousal={"ccc": 4 / 5, "pearson": 1.0, "mse": 0.01},
+        mean_ccc=4 / 5,
     )
     page = text(write(folder))
     assert "mean CCC" not in page
@@ -421,9 +437,19 @@ def test_a_page_of_one_target_and_without_frames(tmp_path):
 
 @pytest.mark.usefixtures("blank")
 def test_constant_predictions_and_one_utterance_are_said(tmp_path):
+    def scores(valence_mse, arousal_mse):
+        none = {"ccc": 0.0, "pearson": 0.0}
+        return {
+            "valence": none | {"mse": valence_mse},
+            "arousal": none | {"mse": arousal_mse},
+            "mean_ccc": 0.0,
+        }
+
     table = "video,utterance,arousal,valence\nv,u1,0.2,0.1\nw,u1,0.2,0.3\n"
     labels = "video,utterance,arousal,valence\nv,u1,0.1,0.1\nw,u1,0.5,0.1\n"
-    folder = write_folder(tmp_path / "results", table, labels, **SCORES)
+    folder = write_folder(
+        tmp_path / "results", table, labels, **scores(0.04 / 2, 0.1 / 2)
+    )
     page = text(write(folder))
     assert (
         "The predictions of arousal are constant (0.200): CCC is 0 by "
@@ -433,7 +459,7 @@ def test_constant_predictions_and_one_utterance_are_said(tmp_path):
     assert "The predictions of valence" not in page
     shutil.rmtree(folder)
     first = ["".join(x.splitlines(True)[:2]) for x in (table, labels)]
-    folder = write_folder(tmp_path / "results", *first, **SCORES)
+    folder = write_folder(tmp_path / "results", *first, **scores(0, 0.01))
     page = text(write(folder, overwrite=True))
     assert "There is one utterance only" in page
     assert "labelled utterances are of 1 video by name" in page
@@ -469,7 +495,7 @@ def test_a_fusion_shows_its_members(folder):
     )
     page = text(write(folder))
     assert "have been post-processed, each by its own steps" in page
-    assert "with -0.250 0.750 0.250 without -0.375 0.750 0.188" in page
+    assert "with -0.553 0.667 0.057 without -0.375 0.667 0.146" in page
     assert "Fusion of 2 runs on the test split" in page
     assert "runs/a 0.250 0.125 1.000 0.500 runs/b 0.750 0.375 – –" in page
 
@@ -523,6 +549,64 @@ def test_other_files_stay(folder):
     assert not set(run_report.FILES) & set(results.FILES)
 
 
+@pytest.mark.parametrize(
+    ("target", "name", "said", "found"),
+    [
+        ("valence", "ccc", -26 / 47 + 2e-5, "-0.553171, .* give -0.553191"),
+        ("valence", "ccc", float("nan"), "nan, .* give -0.553191"),
+        ("arousal", "mse", 0.04 / 3 - 2e-5, "0.013313, .* give 0.013333"),
+    ],
+)
+@pytest.mark.usefixtures("blank")
+def test_scores_of_other_predictions_are_refused(
+    folder, target, name, said, found
+):
+    """Both the headline and that of the protocols must be of the tables."""
+    wrong = SCORES | {target: SCORES[target] | {name: said}}
+    match = (
+        f"--results=.*results: metrics.json says that {name.upper()} of "
+        f"{target} is {found}; write the folder again with evaluate.py"
+    )
+    change(folder, **wrong)
+    with pytest.raises(UserError, match=match):
+        write(folder)
+    change(folder, level="frame")  # of which the tables tell nothing
+    write(folder)
+    change(folder, protocols={"utterance": {"pooled": wrong}})
+    with pytest.raises(UserError, match=match):
+        write(folder, overwrite=True)
+    change(folder, protocols={"utterance": {"per_video": wrong}})
+    write(folder, overwrite=True)
+    change(folder, level="utterance", pooling="per_video")
+    write(folder, overwrite=True)
+
+
+@pytest.mark.usefixtures("blank")
+def test_scores_need_not_agree_beyond_rounding(folder):
+    near = SCORES["valence"] | {"ccc": -26 / 47 - 5e-6, "mse": 0.243338}
+    change(folder, valence=near)
+    write(folder)
+    # A label that was changed by hand.
+    path = folder / "labels.csv"
+    path.write_text(path.read_text().replace("0.6,-0.2", "0.6,-0.3"))
+    with pytest.raises(UserError, match="CCC of valence"):
+        write(folder, overwrite=True)
+
+
+@pytest.mark.usefixtures("blank")
+def test_a_headline_without_rows_is_left_out(folder):
+    metrics = {
+        name: value
+        for name, value in METRICS.items()
+        if name not in (*SCORES, "unprocessed")
+    }
+    metrics |= {"utterances": 3, "level": "frame", "intervals": {}, "rows": 0}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    page = text(write(folder))
+    assert "Left out: metrics.json holds no scores of this protocol." in page
+    assert "utterance, pooled 3 -0.553" in page
+
+
 @pytest.mark.parametrize("worst", [0, -1, 17])
 def test_worst_is_checked(worst):
     with pytest.raises(UserError, match=f"--worst must be .*, not {worst}$"):
@@ -547,8 +631,15 @@ def evaluated(small_records, tmp_path):
     """A results folder of the small records' test split."""
     table = "video,utterance,arousal,valence\n"
     table += "eve,utterance_1.mp4,0.5,0.1\neve,utterance_3.mp4,0.4,0.2\n"
+    exact = {"ccc": 1.0, "pearson": 1.0, "mse": 0.0}
     return write_folder(
-        tmp_path / "results", table, table, **SCORES, split="test"
+        tmp_path / "results",
+        table,
+        table,
+        valence=exact,
+        arousal=exact,
+        mean_ccc=1.0,
+        split="test",
     )
 
 

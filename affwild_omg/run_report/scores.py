@@ -57,6 +57,11 @@ def add_scores(page: Page, run: Run) -> None:
         )
         page.paragraph(_basis(run))
         return
+    if not all(target in metrics for target in run.targets):
+        # By frame, where no utterance with labels has a face.
+        page.aside("Left out: metrics.json holds no scores of this protocol.")
+        page.paragraph(_basis(run))
+        return
     intervals = metrics.get("intervals") or {}
     page.cards(
         [

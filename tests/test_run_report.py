@@ -58,6 +58,7 @@ PER_VIDEO = {
 INTERVALS = {
     "valence": [-0.75, -0.25],
     "arousal": [0.5, 0.8],
+    "mean": [-0.125, 0.375],
     "level": 0.95,
     "samples": 2000,
     "videos": 2,
@@ -97,7 +98,10 @@ METRICS = SCORES | {
     | {
         "valence": {"ccc": -0.375, "pearson": -0.5, "mse": 0.5},
         "mean_ccc": 7 / 48,
-        "intervals": INTERVALS,
+        # As of an older evaluate.py, which knew none of the mean.
+        "intervals": {
+            name: ends for name, ends in INTERVALS.items() if name != "mean"
+        },
     },
 }
 
@@ -187,7 +191,7 @@ def test_the_page_says_what_the_folder_holds(folder):
         "Corpus: omg",
         "CCC of valence -0.553 95 % interval -0.750 to -0.250",
         "CCC of arousal 0.667 95 % interval 0.500 to 0.800",
-        "mean CCC 0.057",
+        "mean CCC 0.057 95 % interval -0.125 to 0.375",
         "Scored by utterance",
         "taken over all labelled utterances together, with moments divided",
         "3 utterances with labels of the 8 of the split, of which 50.0 % were",
@@ -195,12 +199,16 @@ def test_the_page_says_what_the_folder_holds(folder):
         "9 of 11 frames have a face. 1 utterance without any face",
         "valence -0.553 -0.750 to -0.250 -0.700 – 0.2433",
         "arousal 0.667 0.500 to 0.800 0.961 0.18 0.0133",
+        "mean 0.057 -0.125 to 0.375 – – –",
         "The utterances are of 2 videos only. With fewer than 20",
         "by about half an interval, 0.250 (valence) and 0.150 (arousal) (with",
         "2,229 test utterances of OMG-Emotion by about 0.03): a smaller",
         "utterance, per video 3 0.154 – 0.3425 0.500 – 0.0200",
         "valence over 81 frames none arousal none strength 20 frames",
-        "with -0.553 0.667 0.057 without -0.375 0.667 0.146",
+        "valence: CCC valence: interval arousal: CCC arousal: interval mean: "
+        "CCC mean: interval with -0.553 -0.750 to -0.250 0.667 0.500 to 0.800 "
+        "0.057 -0.125 to 0.375 without -0.375 -0.750 to -0.250",
+        "0.667 0.500 to 0.800 0.146 – CCC and MSE with and",
         "V in [0,1], A in [0,0.5) 2",  # v/u1 and v/u2
         "V in [-1,0), A in [0.5,1] 1",
         "Where there is one utterance only, CCC is 0 by definition.",
@@ -289,6 +297,7 @@ def test_tables_hold_what_is_drawn(folder):
     assert float(calibration[0]["bias"]) == pytest.approx(0.5 / 3)
     protocols = rows(folder, "protocols.csv")
     assert [row["valence_ccc_low"] for row in protocols] == ["-0.75", ""]
+    assert [row["mean_ccc_high"] for row in protocols] == ["0.375", ""]
     both = rows(folder, "postprocessing.csv")
     assert [row["valence_ccc"] for row in both] == ["-0.55319149", "-0.375"]
 
@@ -457,6 +466,9 @@ def test_constant_predictions_and_one_utterance_are_said(tmp_path):
     )
     assert "The labels of valence are constant (0.100)" in page
     assert "The predictions of valence" not in page
+    # Two videos: it is not for want of them that there is no interval.
+    assert "No interval" not in page
+    assert page.count("no interval") == 2
     shutil.rmtree(folder)
     first = ["".join(x.splitlines(True)[:2]) for x in (table, labels)]
     folder = write_folder(tmp_path / "results", *first, **scores(0, 0.01))
@@ -464,6 +476,22 @@ def test_constant_predictions_and_one_utterance_are_said(tmp_path):
     assert "There is one utterance only" in page
     assert "labelled utterances are of 1 video by name" in page
     assert "are constant" not in page
+
+
+@pytest.mark.usefixtures("blank")
+def test_intervals_are_missed_where_they_belong(folder):
+    """One target may lack its interval, and with it the mean."""
+    change(folder, intervals={"level": 0.9, "arousal": [0.5, 0.8]})
+    page = text(write(folder))
+    assert "CCC of valence -0.553 no interval" in page
+    assert "CCC of arousal 0.667 90 % interval 0.500 to 0.800" in page
+    assert "mean CCC 0.057 of the targets" in page
+    assert "mean 0.057 – – – –" in page
+    assert "by about half an interval, 0.150 (arousal) (with" in page
+    assert "No interval" not in page
+    change(folder, intervals={})
+    page = text(write(folder, overwrite=True))
+    assert "No interval: metrics.json holds none." in page
 
 
 @pytest.mark.usefixtures("blank")
@@ -495,7 +523,7 @@ def test_a_fusion_shows_its_members(folder):
     )
     page = text(write(folder))
     assert "have been post-processed, each by its own steps" in page
-    assert "with -0.553 0.667 0.057 without -0.375 0.667 0.146" in page
+    assert "with -0.553 -0.750 to -0.250 0.667 0.500 to 0.800 0.057" in page
     assert "Fusion of 2 runs on the test split" in page
     assert "runs/a 0.250 0.125 1.000 0.500 runs/b 0.750 0.375 – –" in page
 
@@ -600,11 +628,14 @@ def test_a_headline_without_rows_is_left_out(folder):
         for name, value in METRICS.items()
         if name not in (*SCORES, "unprocessed")
     }
-    metrics |= {"utterances": 3, "level": "frame", "intervals": {}, "rows": 0}
+    nothing = {"intervals": {}, "rows": 0}
+    metrics |= {"utterances": 3, "level": "frame", "unprocessed": nothing}
+    metrics |= nothing
     (folder / "metrics.json").write_text(json.dumps(metrics))
     page = text(write(folder))
     assert "Left out: metrics.json holds no scores of this protocol." in page
     assert "utterance, pooled 3 -0.553" in page
+    assert "Left out: there is no CCC with and without it." in page
 
 
 @pytest.mark.parametrize("worst", [0, -1, 17])

@@ -54,18 +54,24 @@ def add_protocols(page: Page, run: Run) -> None:
 
 
 def _row(run, scores):
-    """Returns the scores of metrics.json as `insight.breakdown` does."""
-    row = {}
+    """Returns the scores of metrics.json as `insight.breakdown` does.
+
+    Beside the targets it has the mean of their CCCs, where there are several.
+    """
+    known = {name: scores[name] for name in run.targets if name in scores}
+    if len(run.targets) > 1 and "mean_ccc" in scores:
+        known["mean"] = {"ccc": scores["mean_ccc"]}
     intervals = scores.get("intervals") or {}
-    for target in run.targets:
-        if target in scores:
-            low, high = intervals.get(target) or (None, None)
-            row |= {
-                f"{target}_ccc": scores[target]["ccc"],
-                f"{target}_ccc_low": low,
-                f"{target}_ccc_high": high,
-                f"{target}_mse": scores[target]["mse"],
-            }
+    row = {}
+    for name, found in known.items():
+        low, high = intervals.get(name) or (None, None)
+        row |= {
+            f"{name}_ccc": found["ccc"],
+            f"{name}_ccc_low": low,
+            f"{name}_ccc_high": high,
+        }
+        if "mse" in found:
+            row[f"{name}_mse"] = found["mse"]
     return row
 
 
@@ -112,24 +118,20 @@ def _add_members(page, run):
 
 
 def _add_with_and_without(page, run):
-    without = run.metrics.get("unprocessed")
-    if not (without and run.keys):
-        page.aside("Without labels there is no CCC with and without it.")
+    without = run.metrics.get("unprocessed") or {}
+    if not ("mean_ccc" in run.metrics and "mean_ccc" in without):
+        page.aside("Left out: there is no CCC with and without it.")
         return
     rows = [
         {"group": "with"} | _row(run, run.metrics),
         {"group": "without"} | _row(run, without),
     ]
-    several = len(run.targets) > 1
+    columns = (*run.targets, *["mean"] * (len(run.targets) > 1))
     page.table(
-        ("CCC", *run.targets, *["mean"] * several),
+        ("", *wording.heads(columns, "CCC", "interval")),
         [
-            (
-                row["group"],
-                *wording.cells(row, run.targets, "ccc"),
-                *[wording.number(scores["mean_ccc"])] * several,
-            )
-            for row, scores in zip(rows, (run.metrics, without), strict=True)
+            (row["group"], *wording.cells(row, columns, "ccc", "interval"))
+            for row in rows
         ],
         caption="With and without post-processing, as in the paper's table 3",
     )

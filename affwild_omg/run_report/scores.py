@@ -63,22 +63,9 @@ def add_scores(page: Page, run: Run) -> None:
         page.paragraph(_basis(run))
         return
     intervals = metrics.get("intervals") or {}
-    page.cards(
-        [
-            (
-                f"CCC of {target}",
-                wording.number(metrics[target]["ccc"]),
-                f"{wording.level(intervals)} "
-                f"{wording.interval(intervals.get(target))}"
-                if intervals.get(target)
-                else "no interval",
-            )
-            for target in run.targets
-        ]
-        + [("mean CCC", wording.number(metrics["mean_ccc"]), "of the targets")]
-        * (len(run.targets) > 1)
-    )
+    page.cards(_cards(run, intervals))
     page.paragraph(_basis(run))
+    several = len(run.targets) > 1
     page.table(
         ("", "CCC", "interval", "Pearson", "p", "MSE"),
         [
@@ -91,9 +78,38 @@ def add_scores(page: Page, run: Run) -> None:
                 wording.number(metrics[target]["mse"], 4),
             )
             for target in run.targets
-        ],
+        ]
+        + [
+            (
+                "mean",
+                wording.number(metrics["mean_ccc"]),
+                wording.interval(intervals.get("mean")),
+                *[wording.NONE] * 3,
+            )
+        ]
+        * several,
     )
     _add_doubts(page, run, intervals)
+
+
+def _cards(run, intervals):
+    def small(name, otherwise):
+        if not intervals.get(name):
+            return otherwise
+        return f"{wording.level(intervals)} {wording.interval(intervals[name])}"
+
+    cards = [
+        (
+            f"CCC of {target}",
+            wording.number(run.metrics[target]["ccc"]),
+            small(target, "no interval"),
+        )
+        for target in run.targets
+    ]
+    if len(run.targets) > 1:
+        mean = wording.number(run.metrics["mean_ccc"])
+        cards.append(("mean CCC", mean, small("mean", "of the targets")))
+    return cards
 
 
 def _basis(run):
@@ -136,20 +152,19 @@ def _basis(run):
 
 def _add_doubts(page, run, intervals):
     """Warns of what makes the scores say less than they seem to."""
+    constant = _constant(run)
     if len(run.keys) == 1:
         page.note(
             "There is one utterance only: nothing varies, so CCC is 0 by "
             "definition and only the error can be read."
         )
     else:
-        sides = (("predictions", run.predictions), ("labels", run.labels))
-        for side, values in sides:
-            for target, column in zip(run.targets, values.T, strict=True):
-                if np.ptp(column) == 0:
-                    page.note(
-                        f"The {side} of {target} are constant "
-                        f"({column[0]:.3f}): CCC is 0 by definition."
-                    )
+        for target, sides in constant.items():
+            for side, value in sides.items():
+                page.note(
+                    f"The {side} of {target} are constant ({value:.3f}): CCC "
+                    "is 0 by definition."
+                )
     videos = len(set(run.videos))
     widths = [
         f"{(intervals[target][1] - intervals[target][0]) / 2:.3f} ({target})"
@@ -157,10 +172,13 @@ def _add_doubts(page, run, intervals):
         if intervals.get(target)
     ]
     if not widths:
-        page.note(
-            "No interval: it comes from drawing whole videos, and the labelled "
-            f"utterances are of {wording.count(videos, 'video')} by name."
-        )
+        if videos < 2:
+            page.note(
+                "No interval: it comes from drawing whole videos, and the "
+                "labelled utterances are of 1 video by name."
+            )
+        elif constant.keys() != set(run.targets):
+            page.note("No interval: metrics.json holds none.")
         return
     if videos < FEW_VIDEOS:
         page.note(
@@ -176,3 +194,18 @@ def _add_doubts(page, run, intervals):
         "published number is within sampling noise. Two runs on the same "
         "utterances are compared more sharply by affwild_omg.compare."
     )
+
+
+def _constant(run):
+    """Returns {target: {side: value}} of the sides that do not vary."""
+    sides = {"predictions": run.predictions, "labels": run.labels}
+    constant = {}
+    for column, target in enumerate(run.targets):
+        found = {
+            side: values[0, column]
+            for side, values in sides.items()
+            if np.ptp(values[:, column]) == 0
+        }
+        if found:
+            constant[target] = found
+    return constant

@@ -196,7 +196,9 @@ def test_the_page_says_what_the_folder_holds(folder):
         "taken over all labelled utterances together, with moments divided",
         "3 utterances with labels of the 8 of the split, of which 50.0 % were",
         "its sequences of 4 frames, a sequence's the median of its frames.",
-        "9 of 11 frames have a face. 1 utterance without any face",
+        "9 of 11 frames have a face. 1 utterance without any face took the "
+        "mean estimate of the others in the same video or, where there is "
+        "none, of all; the smoothing of arousal comes after.",
         "valence -0.553 -0.750 to -0.250 -0.700 – 0.2433",
         "arousal 0.667 0.500 to 0.800 0.961 0.18 0.0133",
         "mean 0.057 -0.125 to 0.375 – – –",
@@ -500,6 +502,24 @@ def test_the_validation_split_flatters(folder):
     assert warning not in text(write(folder))
     change(folder, split="validation")
     assert warning in text(write(folder, overwrite=True))
+
+
+@pytest.mark.parametrize(
+    ("same", "said"),
+    [
+        (True, "run/steps.json, and was chosen for this very model file."),
+        (False, "run/steps.json, and was chosen for another model file than"),
+        (None, "run/steps.json; for which model it was chosen can't be told."),
+    ],
+)
+@pytest.mark.usefixtures("blank")
+def test_where_the_postprocessing_comes_from(folder, same, said):
+    assert "It comes from" not in text(write(folder))
+    source = {"file": "run/steps.json", "same_model": same}
+    change(folder, postprocessing_source=source)
+    page = write(folder, overwrite=True)
+    assert f"It comes from {said}" in text(page)
+    assert ('class="note">It comes from' in page) == (same is False)
 
 
 @pytest.mark.usefixtures("blank")

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from affwild_omg import run_report
+from tests import conftest
 from tests.test_results import write_folder
 from tests.test_run_report import FRAMES, HISTORY, LABELS, METRICS, PREDICTIONS
 
@@ -52,7 +53,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """The path of a report with every part, but for faces."""
+    """The path of a report with every part."""
     root = tmp_path_factory.mktemp("report")
     workdir = root / "run"
     workdir.mkdir()
@@ -60,15 +61,32 @@ def report(tmp_path_factory):
     (workdir / "flags.cfg").write_text(f"--init_from={'long/' * 30}\n")
     # A name as long and as unbreakable as a name can be.
     name = "v" * 120
+
+    def renamed(table):
+        for old, new in (
+            ("\nv,", f"\n{name},"),
+            (",u1,", ",utterance_1.mp4,"),  # as in the records
+            (",u2,", ",utterance_3.mp4,"),
+        ):
+            table = table.replace(old, new)
+        return table
+
     folder = write_folder(
         root / "results",
-        PREDICTIONS.replace("\nv,", f"\n{name},"),
-        LABELS.replace("\nv,", f"\n{name},"),
+        renamed(PREDICTIONS),
+        renamed(LABELS),
         **METRICS | {"model": str(workdir)},
     )
-    (folder / "frames.csv").write_text(FRAMES.replace("\nv,", f"\n{name},"))
+    (folder / "frames.csv").write_text(renamed(FRAMES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conftest, "FRAMES", {"test": {name: [2, 5], "w": [8, 3]}})
+        records = conftest.write_records_folder(root / "records")
     return run_report.write(
-        run_report.Options(results=str(folder), output=str(root / "report"))
+        run_report.Options(
+            results=str(folder),
+            records=str(records),
+            output=str(root / "report"),
+        )
     )
 
 
@@ -117,7 +135,7 @@ def test_the_report_in_a_browser(browser, report, window):
     assert browser.get_log("browser") == []
 
     pictures = len(list(report.parent.glob("*.png")))
-    assert pictures == len(run_report.FIGURES) - 1  # no faces
+    assert pictures == len(run_report.FIGURES)
     widths = browser.execute_script(
         "return [...document.images].map(image => [image.naturalWidth,"
         " image.getBoundingClientRect().width, image.complete])"

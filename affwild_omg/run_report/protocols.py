@@ -89,6 +89,7 @@ def add_postprocessing(page: Page, run: Run) -> None:
         "Chosen on the validation split, each step only where it raised "
         "CCC there, and applied here as it is."
     )
+    _add_source(page, run.metrics.get("postprocessing_source"))
     if run.metrics.get("split") == "validation":
         page.note(
             "This is the split that it was chosen on: what it gains here "
@@ -103,6 +104,23 @@ def add_postprocessing(page: Page, run: Run) -> None:
         words=3,
     )
     _add_with_and_without(page, run)
+
+
+def _add_source(page, source):
+    """Says which file the steps are of, and which model they are of."""
+    if not source:
+        return
+    came = f"It comes from {source['file']}"
+    same = source.get("same_model")
+    if same:
+        page.paragraph(f"{came}, and was chosen for this very model file.")
+    elif same is None:
+        page.paragraph(f"{came}; for which model it was chosen can't be told.")
+    else:
+        page.note(
+            f"{came}, and was chosen for another model file than the one that "
+            "is evaluated here."
+        )
 
 
 def _add_members(page, run):

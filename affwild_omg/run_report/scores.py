@@ -145,9 +145,23 @@ def _basis(run):
     if metrics.get("utterances_without_face"):
         text += (
             f" {wording.count(metrics['utterances_without_face'], 'utterance')}"
-            " without any face took the estimate of their neighbours."
+            " without any face took the mean estimate of the others in the "
+            "same video or, where there is none, of all"
         )
+        smoothed = _smoothed(metrics)
+        if smoothed:
+            text += f"; the smoothing of {' and '.join(smoothed)} comes after"
+        text += "."
     return text
+
+
+def _smoothed(metrics):
+    settings = metrics.get("postprocessing") or {}
+    return [
+        target
+        for target, steps in settings.get("targets", {}).items()
+        if steps.get("smoothing_strength")
+    ]
 
 
 def _add_doubts(page, run, intervals):

@@ -182,6 +182,16 @@ def test_the_contents_lead_to_their_sections(browser, report):
     assert places == sorted(places) and len(set(places)) == len(places)
 
 
+def test_a_phone_can_look_closer(browser, report):
+    open_page(browser, report, "phone")
+    assert browser.execute_script("return visualViewport.scale") == 1
+    browser.execute_cdp_cmd(
+        "Input.synthesizePinchGesture",
+        {"x": 195, "y": 400, "scaleFactor": 3, "relativeSpeed": 4000},
+    )
+    assert browser.execute_script("return visualViewport.scale") > 2
+
+
 def test_the_checks_can_fail(browser, tmp_path):
     page = tmp_path / "page.html"
     page.write_text(

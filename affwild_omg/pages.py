@@ -83,6 +83,9 @@ td { white-space: nowrap; }
 td.long { white-space: normal; min-width: 14rem; max-width: 26rem;
   overflow-wrap: anywhere; }
 th.n, td.n { text-align: right; }
+/* What a row is of stays in view, unless its name would fill a phone. */
+table:not(:has(.long:first-child)) :is(th, td):first-child {
+  position: sticky; left: 0; background: #fff; }
 thead th { border-bottom: 2px solid var(--line); }
 figure { margin: 0 0 2rem; }
 figure img { display: block; max-width: 100%; height: auto; }

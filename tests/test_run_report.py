@@ -201,7 +201,7 @@ def test_the_page_says_what_the_folder_holds(folder):
         "none, of all; the smoothing of arousal comes after.",
         "valence -0.553 -0.750 to -0.250 -0.700 – 0.2433",
         "arousal 0.667 0.500 to 0.800 0.961 0.18 0.0133",
-        "mean 0.057 -0.125 to 0.375 – – –",
+        "mean 0.057 -0.125 to 0.375 – – – p is that of Pearson's r,",
         "The utterances are of 2 videos only. With fewer than 20",
         "by about half an interval, 0.250 (valence) and 0.150 (arousal) (with",
         "2,229 test utterances of OMG-Emotion by about 0.03): a smaller",
@@ -210,11 +210,12 @@ def test_the_page_says_what_the_folder_holds(folder):
         "valence: CCC valence: interval arousal: CCC arousal: interval mean: "
         "CCC mean: interval with -0.553 -0.750 to -0.250 0.667 0.500 to 0.800 "
         "0.057 -0.125 to 0.375 without -0.375 -0.750 to -0.250",
-        "0.667 0.500 to 0.800 0.146 – CCC and MSE with and",
+        "0.667 0.500 to 0.800 0.146 – CCC and MSE with and without "
+        "post-processing. Lines through the points: the 95 % interval.",
         "V in [0,1], A in [0,0.5) 2",  # v/u1 and v/u2
         "V in [-1,0), A in [0.5,1] 1",
         "Where there is one utterance only, CCC is 0 by definition.",
-        "All videos",
+        "All videos, by the sum of their MSEs",
         "w u1 -0.200 0.600 0.600 0.400 0.825 4.0",
         "No faces are shown: no --records were given.",
         "backbone vgg_face members 1.units 64 members 2.units 32",

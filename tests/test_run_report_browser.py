@@ -182,6 +182,25 @@ def test_the_contents_lead_to_their_sections(browser, report):
     assert places == sorted(places) and len(set(places)) == len(places)
 
 
+def test_what_a_row_is_of_stays_in_view(browser, report):
+    """But not a long name, which would hide the rest of its row."""
+    open_page(browser, report, "phone")
+    found = browser.execute_script(
+        "return [...document.querySelectorAll('.scroll')]"
+        ".filter(x => x.scrollWidth > x.clientWidth).map(x => {"
+        " x.scrollLeft = 10000;"
+        " const [left, right] = [x.getBoundingClientRect().left, innerWidth];"
+        " const cells = [...x.querySelectorAll(':first-child:is(th, td)')];"
+        " return [x.querySelector('td:first-child.long') !== null,"
+        "  cells.map(cell => cell.getBoundingClientRect().left - left),"
+        "  Math.max(...cells.map(cell => cell.offsetWidth)) / right]; })"
+    )
+    assert {long for long, *_ in found} == {True, False}
+    for long, lefts, width in found:
+        assert all(left < 0 if long else left == 0 for left in lefts)
+        assert long or width < 0.6
+
+
 def test_a_phone_can_look_closer(browser, report):
     open_page(browser, report, "phone")
     assert browser.execute_script("return visualViewport.scale") == 1

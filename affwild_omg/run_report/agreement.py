@@ -128,5 +128,5 @@ def add_calibration(page: Page, run: Run) -> None:
         run,
         "reliability",
         "What is true on average where so much is predicted, in bins of "
-        "as many utterances each.",
+        "equally many utterances.",
     )

@@ -128,9 +128,12 @@ def add_videos(page: Page, run: Run) -> None:
             )
             for row in listed
         ],
-        caption="All videos"
-        if len(rows) == len(listed)
-        else f"The worst {len(listed)} of {len(rows):,} videos",
+        caption=(
+            "All videos"
+            if len(rows) == len(listed)
+            else f"The worst {len(listed)} of {len(rows):,} videos"
+        )
+        + (", by the sum of their MSEs" if len(run.targets) > 1 else ""),
     )
     figures.write_rows(run, "videos", rows)
     drawing.videos(figures.picture(run, "videos"), rows, run.targets)

@@ -18,8 +18,8 @@ FIGURES = {  # in the order of the page: what their CSV holds
     "agreement": "every utterance: what is true, what was predicted",
     "plane": "counts in bins of the valence-arousal plane",
     "distributions": "counts in bins of each target",
-    "reliability": "mean label against mean prediction, by bin",
     "calibration": "range and mean of labels and predictions",
+    "reliability": "mean label against mean prediction, by bin",
     "regions": "the scores by region of the plane",
     "lengths": "the scores by the utterances' length",
     "videos": "the scores by video, the worst first",
@@ -107,7 +107,7 @@ def add_groups(
         page,
         run,
         name,
-        f"{caption} Lines beside the points: the {level}."
+        f"{caption} Lines through the points: the {level}."
         if whiskers
         else caption,
     )

@@ -128,9 +128,9 @@ def _add_members(page, run):
         page.aside("None: no member's predictions were processed.")
         return
     page.paragraph(
-        "The runs that are fused here have been post-processed, each by "
-        "its own steps; without, they are fused by the weights that they "
-        "have without."
+        "The runs that are fused here have been post-processed, each by its "
+        "own steps. Without, they are fused as they were before, by the "
+        "weights that they have then."
     )
     _add_with_and_without(page, run)
 
@@ -154,7 +154,11 @@ def _add_with_and_without(page, run):
         caption="With and without post-processing, as in the paper's table 3",
     )
     figures.add_groups(
-        page, run, "postprocessing", rows, "CCC and MSE with and without it."
+        page,
+        run,
+        "postprocessing",
+        rows,
+        "CCC and MSE with and without post-processing.",
     )
 
 

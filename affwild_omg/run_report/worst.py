@@ -3,6 +3,7 @@
 import numpy as np
 
 from affwild_omg import drawing
+from affwild_omg.drawing import canvas
 from affwild_omg.errors import UserError
 from affwild_omg.pages import Page
 from affwild_omg.run_report import figures, wording
@@ -94,7 +95,7 @@ def _add_faces(page, run, rows):
 
 
 def _caption(run, row):
-    name = f"{row['video']} / {row['utterance']}"
+    name = canvas.shorten(f"{row['video']} / {row['utterance']}", 60)
     values = [
         f"{target} {row[f'true_{target}']:+.2f}, predicted "
         f"{row[f'predicted_{target}']:+.2f}"

@@ -89,11 +89,11 @@ def add_scores(page: Page, run: Run) -> None:
         ]
         * several,
     )
-    if any("pearson_p_value" in metrics[target] for target in run.targets):
+    if any(metrics[x].get("pearson_p_value") is not None for x in run.targets):
         page.aside(
-            "p is that of Pearson's r, as papers quote it. It takes utterances "
-            "for independent, which those of one video are not, and is far too "
-            "small."
+            "p is that of Pearson's r, as papers quote it. It takes "
+            f"{metrics.get('level', 'utterance')}s for independent, which "
+            "those of one video are not, and is far too small."
         )
     _add_doubts(page, run, intervals)
 

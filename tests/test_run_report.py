@@ -482,6 +482,37 @@ def test_constant_predictions_and_one_utterance_are_said(tmp_path):
 
 
 @pytest.mark.usefixtures("blank")
+def test_anyones_predictions(tmp_path):
+    folder = write_folder(
+        tmp_path / "results",
+        PREDICTIONS.replace("w,u2,0.9,-0.5\n", ""),  # which has no label
+        LABELS,
+        **SCORES,
+    )
+    change(
+        folder,
+        predictions="theirs.csv",
+        annotations="truth.csv",
+        match="key",
+        unmatched={"predictions": ["w/u2"], "annotations": []},
+    )
+    page = text(write(folder))
+    for words in (
+        "Predictions: theirs.csv Annotations: truth.csv Corpus",
+        "Rows were matched by key; left out without a match: 1 of the "
+        "predictions, 0 of the annotations.",
+        "Not known: these are anyone's predictions.",
+    ):
+        assert words in page, words
+    assert "the network's own values" not in page
+    assert "another utterance" not in page
+    wrong = {"row": 2, "predictions": "w/u1", "annotations": "v/u2"}
+    change(folder, match="order", misordered=[wrong, wrong | {"row": 3}])
+    page = text(write(folder, overwrite=True))
+    assert "2 rows of 3 are of another utterance in the predictions" in page
+
+
+@pytest.mark.usefixtures("blank")
 def test_intervals_are_missed_where_they_belong(folder):
     """One target may lack its interval, and with it the mean."""
     change(folder, intervals={"level": 0.9, "arousal": [0.5, 0.8]})

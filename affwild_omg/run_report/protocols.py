@@ -79,6 +79,9 @@ def add_postprocessing(page: Page, run: Run) -> None:
     """Adds the steps that were applied, and the scores without them."""
     page.section("Post-processing")
     settings = run.metrics.get("postprocessing")
+    if "unmatched" in run.metrics:
+        page.aside("Not known: these are anyone's predictions.")
+        return
     if not settings and "members" not in run.metrics:
         page.aside("None was applied: these are the network's own values.")
         return

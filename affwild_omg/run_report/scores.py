@@ -38,8 +38,9 @@ def _model(run):
 def lead(run: Run) -> list[str]:
     """Returns the lines below the title: what the page is about."""
     lines = [f"Results folder: {run.options.results}"]
-    if run.metrics.get("model"):
-        lines.append(f"Model: {run.metrics['model']}")
+    for name in ("model", "predictions", "annotations"):
+        if run.metrics.get(name):
+            lines.append(f"{name.capitalize()}: {run.metrics[name]}")
     lines.append(f"Corpus: {run.corpus or 'not named in metrics.json'}")
     return lines
 
@@ -137,6 +138,13 @@ def _basis(run):
     if "coverage" in metrics:
         text += f", of which {100 * metrics['coverage']:.1f} % were prepared"
     text += "."
+    if "unmatched" in metrics:  # anyone's predictions
+        alone = {side: len(x) for side, x in metrics["unmatched"].items()}
+        text += (
+            f" Rows were matched by {metrics['match']}; left out without a "
+            f"match: {alone['predictions']:,} of the predictions, "
+            f"{alone['annotations']:,} of the annotations."
+        )
     if metrics.get("sequence_estimate"):
         text += (
             " An utterance's estimate is the mean over its sequences of "
@@ -173,6 +181,13 @@ def _smoothed(metrics):
 def _add_doubts(page, run, intervals):
     """Warns of what makes the scores say less than they seem to."""
     constant = _constant(run)
+    if run.metrics.get("misordered"):
+        page.note(
+            f"{wording.count(len(run.metrics['misordered']), 'row')} of "
+            f"{len(run.keys):,} are of another utterance in the predictions "
+            "than in the annotations, and are scored by order all the same: "
+            "see misordered in metrics.json."
+        )
     if len(run.keys) == 1:
         page.note(
             "There is one utterance only: nothing varies, so CCC is 0 by "

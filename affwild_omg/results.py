@@ -80,7 +80,11 @@ def as_written(predictions: np.ndarray) -> np.ndarray:
 
 
 def write(
-    directory: pathlib.Path, results: Results, frames: Frames | None = None
+    directory: pathlib.Path,
+    results: Results,
+    frames: Frames | None = None,
+    *,
+    exact: bool = False,
 ) -> None:
     """Writes the files of a results folder.
 
@@ -91,7 +95,12 @@ def write(
         directory: an empty folder.
         results: what to write.
         frames: before post-processing, in the order of the utterances.
+        exact: write every digit, where the scores are of values that have not
+            been rounded.
     """
+    predicted_form, label_form = (
+        ("", "") if exact else (f".{DECIMALS}f", LABEL_FORM)
+    )
     (directory / METRICS).write_text(
         json.dumps(results.metrics, indent=2) + "\n", encoding="utf-8"
     )
@@ -100,7 +109,7 @@ def write(
         results.keys,
         results.targets,
         results.predictions,
-        f".{DECIMALS}f",
+        predicted_form,
     )
     if results.unprocessed is not None:
         _write_table(
@@ -108,7 +117,7 @@ def write(
             results.keys,
             results.targets,
             results.unprocessed,
-            f".{DECIMALS}f",
+            predicted_form,
         )
     if frames is not None:
         frame_tables.write(directory / FRAMES, frames, DECIMALS)
@@ -124,7 +133,7 @@ def write(
         ],
         results.targets,
         results.labels[labelled],
-        LABEL_FORM,
+        label_form,
     )
     draw(directory, results)
 

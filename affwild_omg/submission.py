@@ -115,6 +115,7 @@ def score(options: Options, *, overwrite: bool = False) -> dict:
                 labels=rows.labels,
                 metrics=metrics,
             ),
+            exact=True,
         )
     return metrics
 

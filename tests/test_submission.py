@@ -93,9 +93,9 @@ def test_results_can_be_read_back(files, tmp_path):
     assert found.metrics == metrics
     assert found.keys == [f"{video}/{name}" for video, name, *_ in rows]
     expected = [(valence, arousal) for *_, arousal, valence in rows]
-    np.testing.assert_allclose(found.predictions, expected, atol=5e-7)
+    np.testing.assert_array_equal(found.predictions, expected)
     expected = [(v, a) for *_, a, v in random_rows(1)]
-    np.testing.assert_allclose(found.labels, expected, atol=1e-8)
+    np.testing.assert_array_equal(found.labels, expected)
 
 
 @pytest.mark.parametrize("named", ["predictions", "annotations", "neither"])

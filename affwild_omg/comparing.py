@@ -8,7 +8,6 @@ are drawn and swapped, see `affwild_omg.scoring.significance`.
 import csv
 import dataclasses
 import json
-import pathlib
 
 from affwild_omg import matching, outputs, protocol, results
 from affwild_omg.architectures import TARGETS
@@ -38,16 +37,9 @@ class Options:
     output: str
 
     def __post_init__(self):
-        places = {}
-        for name in (*RUNS, "output"):
-            folder = getattr(self, name)
-            place = pathlib.Path(folder).resolve()
-            if place in places:
-                raise UserError(
-                    f"--{name}={folder} is the same folder as "
-                    f"--{places[place]}; each must be another"
-                )
-            places[place] = f"{name}={folder}"
+        outputs.require_apart(
+            (name, getattr(self, name)) for name in (*RUNS, "output")
+        )
 
 
 def compare(options: Options, *, overwrite: bool = False) -> dict:

@@ -5,7 +5,6 @@ weights come from the first alone.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,19 +63,13 @@ class Options:
                 f"--validation and --test name {len(self.test)} run; fusion "
                 "takes two or more, separated by commas"
             )
-        places = {}
-        for name, folder in (
-            *(("validation", folder) for folder in self.validation),
-            *(("test", folder) for folder in self.test),
-            ("output", self.output),
-        ):
-            place = pathlib.Path(folder).resolve()
-            if place in places:
-                raise UserError(
-                    f"--{name}={folder} is the same folder as "
-                    f"--{places[place]}; each must be another"
-                )
-            places[place] = f"{name}={folder}"
+        outputs.require_apart(
+            [
+                *(("validation", folder) for folder in self.validation),
+                *(("test", folder) for folder in self.test),
+                ("output", self.output),
+            ]
+        )
 
 
 def fuse(options: Options, *, overwrite: bool = False) -> dict:

@@ -139,3 +139,23 @@ def write_text(path: os.PathLike | str, text: str) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def require_apart(folders: Iterable[tuple[str, str]]) -> None:
+    """Checks that no folder is given twice.
+
+    Args:
+        folders: (flag, folder) of each, in the order of the command line.
+
+    Raises:
+        UserError: two are the same folder.
+    """
+    places = {}
+    for name, folder in folders:
+        place = pathlib.Path(folder).resolve()
+        if place in places:
+            raise UserError(
+                f"--{name}={folder} is the same folder as --{places[place]}; "
+                "each must be another"
+            )
+        places[place] = f"{name}={folder}"

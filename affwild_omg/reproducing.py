@@ -279,11 +279,11 @@ def reproduce(options: Options, *, overwrite: bool = False) -> Outcome:
 
     Args:
         options: what and where.
-        overwrite: make finished runs of other options or records anew.
+        overwrite: make trainings of other options, records or weights anew.
 
     Raises:
-        UserError: the options, or the records, can't be used, or the output
-            holds finished runs of others and `overwrite` is False.
+        UserError: the options, or the records, can't be used; or the output
+            holds trainings of others and `overwrite` is False.
     """
     output = pathlib.Path(options.output).resolve()
     if output.exists() and not output.is_dir():
@@ -291,7 +291,7 @@ def reproduce(options: Options, *, overwrite: bool = False) -> Outcome:
     sources = _sources(options)
     jobs, absent = _plan(options, output)
     if not overwrite:
-        _check_finished(options, jobs, sources)
+        _check_trained(options, jobs, sources)
     for folder, state in absent.items():
         logging.info("%s: %s", folder, state)
         runs.write_state(output / folder, state)
@@ -318,34 +318,36 @@ def reproduce(options: Options, *, overwrite: bool = False) -> Outcome:
         # A network is large, and Keras remembers all that it ever built.
         keras.utils.clear_session()
         gc.collect()
-        tabulated = _tabulate(options.table, output)
         if index < len(jobs):
-            for line in tabulating.lines(tabulated):
-                logging.info("%s", line)
-    if not jobs:
-        tabulated = _tabulate(options.table, output)
-    return Outcome(tabulated=tabulated, failed=failed)
+            _show_so_far(options.table, output)
+    return Outcome(tabulated=_tabulate(options.table, output), failed=failed)
 
 
-def _check_finished(options, jobs, sources):
-    """Refuses to lose a training, which may have taken days."""
-    others = []
+def _check_trained(options, jobs, sources):
+    """Refuses to lose a training, whole or begun, which may have taken days."""
+    lost = []
     for job in jobs:
-        known = stages.Stages(job.place / stages.FILE)
+        known = stages.Stages(job.place / stages.FILE, sources)
         for name, wanted in (
             (runs.PRETRAINED, job.pretraining),
             (runs.WORKDIR, job.training),
         ):
-            if wanted and known.made_otherwise(
-                name, wanted, _sources_of(wanted, sources)
+            if (
+                wanted
+                and any(
+                    pathlib.Path(wanted.workdir, file).exists()
+                    for file in (model_files.BEST, training.HISTORY)
+                )
+                and not known.is_same(
+                    name, wanted, _sources_of(wanted, sources)
+                )
             ):
-                others.append(f"{job.row.folder}/{job.place.name}/{name}")
-    if others:
+                lost.append(f"{job.row.folder}/{job.place.name}/{name}")
+    if lost:
         raise UserError(
-            f"--output={options.output} holds {len(others)} finished "
-            "training(s) of other options, records or weights "
-            f"({listed(others)}); name another folder, or give --overwrite to "
-            "make them anew"
+            f"--output={options.output} holds {len(lost)} training(s) of other "
+            f"options, records or weights ({listed(lost)}); name another "
+            "folder, or give --overwrite to make them anew"
         )
 
 
@@ -354,6 +356,17 @@ def _tabulate(number, output):
         tabulating.Options(table=number, runs=str(output), output=str(output)),
         overwrite=True,
     )
+
+
+def _show_so_far(number, output):
+    """Writes the table and shows it; what can't be read stops no training."""
+    try:
+        tabulated = _tabulate(number, output)
+    except UserError as error:
+        logging.error("no table yet: %s", error)
+        return
+    for line in tabulating.lines(tabulated):
+        logging.info("%s", line)
 
 
 def _sources(options):
@@ -381,17 +394,18 @@ def _sources(options):
 
 
 def _digest(path):
-    """Returns the SHA-256 of a file, or of all files in a folder."""
+    """Returns the SHA-256 of a weight file, or of a workdir's."""
     path = pathlib.Path(path)
-    digest = hashlib.sha256()
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        best = path / model_files.BEST
+        files = [best] if best.is_file() else sorted(path.rglob("*"))
+    digest = hashlib.sha256()
     for file in files:
-        digest.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as content:
-            while block := content.read(2**20):
-                digest.update(block)
+        if file.is_file():
+            with file.open("rb") as content:
+                while block := content.read(2**20):
+                    digest.update(block)
     return digest.hexdigest()
 
 
@@ -522,10 +536,18 @@ def _run(job, sources, broken):
     if job.training is None:
         _fuse(job, broken)
         return
-    known = stages.Stages(job.place / stages.FILE)
+    known = stages.Stages(job.place / stages.FILE, sources)
     inputs = []
     if job.pretraining:
-        inputs = [_train(known, runs.PRETRAINED, job.pretraining, sources)]
+        inputs = [
+            _train(
+                known,
+                runs.PRETRAINED,
+                job.pretraining,
+                sources,
+                done=lambda: _is_used_up(known, job),
+            )
+        ]
     trained = _train(known, runs.WORKDIR, job.training, sources, inputs)
     source = sources[job.training.records]
     chosen = known.run(
@@ -574,9 +596,28 @@ def _sources_of(options, sources):
     return [sources[path] for path in paths if path in sources]
 
 
-def _train(known, name, options, sources, inputs=()):
+def _is_used_up(known, job):
+    """Tells whether a pre-training has served: what it was for is whole.
+
+    Its workdir may be removed then, which is as large as the other.
+    """
+    return known.is_made(runs.PRETRAINED) and (
+        known.is_made(runs.WORKDIR)
+        and known.is_same(
+            runs.WORKDIR, job.training, [known.made(runs.PRETRAINED)]
+        )
+        and _is_trained(job.training.workdir)()
+    )
+
+
+def _is_trained(workdir):
+    return stages.files(workdir, model_files.BEST, training.HISTORY)
+
+
+def _train(known, name, options, sources, inputs=(), done=lambda: False):
     """Trains, or goes on with what was broken off; returns the making."""
     workdir = pathlib.Path(options.workdir)
+    whole = _is_trained(workdir)
 
     def anew(options, *, overwrite):
         # Or a call that is broken off in its first epoch would seem to be the
@@ -601,7 +642,7 @@ def _train(known, name, options, sources, inputs=()):
         anew,
         options,
         "python train.py",
-        whole=stages.files(workdir, model_files.BEST, training.HISTORY),
+        whole=lambda: whole() or done(),
         of=[*_sources_of(options, sources), *inputs],
         resume=go_on,
     )

@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from absl import logging
 
@@ -29,18 +29,30 @@ class Stages:
     stages file's are compared relative to it: all of it may be moved.
     """
 
-    def __init__(self, path: os.PathLike | str):
+    def __init__(
+        self,
+        path: os.PathLike | str,
+        contents: Mapping[str, str] | None = None,
+    ):
         """Reads what is done.
 
         Args:
-            path: the stages file; none, or one that can't be read, is one in
-                which nothing is done.
+            path: the stages file; where there is none, or what can't be read
+                of it, nothing is done.
+            contents: {path: digest} of sources: options that name one are
+                compared by what it holds, wherever it lies.
         """
         self.path = pathlib.Path(path)
+        self._contents = contents or {}
         self._known = {}
         with contextlib.suppress(OSError, ValueError):
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            self._known = content if isinstance(content, dict) else {}
+            if isinstance(content, dict):
+                self._known = {
+                    name: entry
+                    for name, entry in content.items()
+                    if _is_entry(entry)
+                }
 
     def run(
         self,
@@ -74,8 +86,7 @@ class Stages:
             "options": self._portable(dataclasses.asdict(options)),
             "of": list(of),
         }
-        known = self._known.get(name)
-        known = known if isinstance(known, dict) else {}
+        known = self._known.get(name, {})
         same = all(known.get(key) == entry[key] for key in entry)
         if same and known.get("made") and whole():
             logging.info("%s: there already", name)
@@ -92,10 +103,8 @@ class Stages:
         self._note(name, entry | {"made": made})
         return made
 
-    def made_otherwise(
-        self, name: str, options, sources: Iterable[str]
-    ) -> bool:
-        """Tells whether a stage is done, but is not the one that is wanted.
+    def is_same(self, name: str, options, sources: Iterable[str]) -> bool:
+        """Tells whether a stage, done or begun, is the one that is wanted.
 
         Args:
             name: the stage's.
@@ -103,12 +112,10 @@ class Stages:
             sources: what it is wanted to be made of, among others.
         """
         known = self._known.get(name)
-        if not isinstance(known, dict) or not known.get("made"):
+        if known is None:
             return False
         wanted = self._portable(dataclasses.asdict(options))
-        return known["options"] != wanted or not set(sources) <= set(
-            known["of"]
-        )
+        return known["options"] == wanted and set(sources) <= set(known["of"])
 
     def made(self, name: str) -> str:
         """Returns the making of a stage that is done, as `run` returned it.
@@ -129,9 +136,9 @@ class Stages:
         """
         known = self._known.get(name)
         return (
-            isinstance(known, dict)
-            and bool(known.get("made"))
-            and (of is None or known.get("of") == list(of))
+            known is not None
+            and bool(known["made"])
+            and (of is None or known["of"] == list(of))
         )
 
     def _outdate(self, making):
@@ -139,8 +146,8 @@ class Stages:
         if not making:
             return
         for entry in self._known.values():
-            if isinstance(entry, dict) and making in entry.get("of", ()):
-                self._outdate(entry.get("made"))
+            if making in entry["of"]:
+                self._outdate(entry["made"])
                 entry["made"] = None
 
     def _note(self, name, entry):
@@ -149,15 +156,26 @@ class Stages:
         outputs.write_text(self.path, json.dumps(self._known, indent=2) + "\n")
 
     def _portable(self, value):
-        """Returns a value as JSON has it, paths relative to this folder."""
+        """Returns a value as JSON has it, paths such that all may be moved."""
         if isinstance(value, dict):
             return {name: self._portable(part) for name, part in value.items()}
         if isinstance(value, list | tuple):
             return [self._portable(part) for part in value]
+        if isinstance(value, str) and value in self._contents:
+            return self._contents[value]
         here = f"{self.path.parent}{os.sep}"
         if isinstance(value, str) and value.startswith(here):
             return value.removeprefix(here)
         return value
+
+
+def _is_entry(entry):
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("options"), dict)
+        and isinstance(entry.get("of"), list)
+        and isinstance(entry.get("made", 0), str | None)
+    )
 
 
 def files(directory: os.PathLike | str, *names: str) -> Callable[[], bool]:

@@ -275,7 +275,7 @@ def test_other_options_and_other_records_are_another_run(
 
     refused = pytest.raises(
         UserError,
-        match="holds 1 finished .*cnn_3rnn_conv5_3_pool5_fc-scratch/seed_0/"
+        match=r"holds 1 training.*cnn_3rnn_conv5_3_pool5_fc-scratch/seed_0/"
         "workdir.*--overwrite",
     )
     overwrite = False
@@ -409,6 +409,107 @@ def test_first_weights_go_to_the_pre_training(
     assert before.network() == after.network()
 
 
+def test_no_training_is_lost_unasked(
+    reproducing, options, quick, small_records, tmp_path
+):
+    def run(overwrite=False, **changes):
+        quick.trained.clear()
+        reproducing.reproduce(options(**changes), overwrite=overwrite)
+        return len(quick.trained)
+
+    place = tmp_path / "out" / f"{TABLE_5}-scratch" / "seed_0"
+    refused = pytest.raises(UserError, match=r"holds 1 training.*/workdir\)")
+    # One that someone put there, and one whose stages were damaged.
+    (place / "workdir").mkdir(parents=True)
+    (place / "workdir" / "history.json").write_text("by hand")
+    for damage in (None, "[]", '{"workdir": {"made": "x"}}', "{"):
+        if damage is not None:
+            (place / "stages.json").write_text(damage)
+        with refused:
+            run()
+        assert not quick.trained
+    assert (place / "workdir" / "history.json").read_text() == "by hand"
+    assert run(overwrite=True) == 1
+    assert run() == 0
+    # One that was broken off: its own options go on with it, others don't.
+    known = json.loads((place / "stages.json").read_text())
+    known["workdir"]["made"] = None
+    (place / "stages.json").write_text(json.dumps(known))
+    with refused:
+        run(options=[*TINY, "patience=3"])
+    assert run() == 1
+    # Records that lie elsewhere are the same records.
+    moved = tmp_path / "moved"
+    shutil.copytree(small_records, moved)
+    assert run(records=str(moved)) == 0
+
+
+def test_a_pre_training_that_has_served_may_be_removed(
+    reproducing, options, quick, small_records, tmp_path
+):
+    def run(**changes):
+        quick.trained.clear()
+        reproducing.reproduce(
+            options(
+                pretraining="paper",
+                affwild2_records=str(small_records),
+                **changes,
+            ),
+        )
+        return [pathlib.Path(one.workdir).name for one in quick.trained]
+
+    assert run() == ["pretrained", "workdir"]
+    place = tmp_path / "out" / f"{TABLE_5}-affwild2" / "seed_0"
+    shutil.rmtree(place / "pretrained")
+    assert run() == []
+    # What it would be needed for again brings it back.
+    (place / "workdir" / "best.keras").unlink()
+    (place / "workdir" / "history.json").unlink()
+    assert run() == ["pretrained", "workdir"]
+    # And of other options neither is touched.
+    with pytest.raises(UserError, match=r"holds 2 training.*/pretrained, "):
+        run(options=[*TINY, "patience=3"])
+    shutil.rmtree(place / "workdir")
+    with pytest.raises(UserError, match=r"holds 1 training.*/pretrained\)"):
+        run(options=[*TINY, "patience=3"])
+
+
+def test_what_can_t_be_read_of_another_row_stops_no_training(
+    reproducing, options, quick, tmp_path
+):
+    other = tmp_path / "out" / "cnn_3rnn-scratch" / "seed_0" / "test"
+    other.mkdir(parents=True)
+    (other / "metrics.json").write_text("{")
+    two = options(rows=["conv5_3_pool5_fc", "conv4_1_pool5_fc"])
+    with pytest.raises(UserError, match="cnn_3rnn-scratch.*metrics.json is no"):
+        reproducing.reproduce(two)
+    assert len(quick.trained) == 2
+
+
+def test_an_overwriting_call_that_is_broken_off_shows_no_old_scores(
+    reproducing, options, quick, monkeypatch, tmp_path
+):
+    from affwild_omg import evaluation, tabulating
+
+    reproducing.reproduce(options())
+
+    def broken(options, **how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "evaluate", broken)
+    with pytest.raises(KeyboardInterrupt):
+        reproducing.reproduce(
+            options(options=[*TINY, "patience=3"]), overwrite=True
+        )
+    # The network is new, the scores of test beside it are not.
+    (row,) = [
+        row
+        for row in tabulating.tabulate(5, tmp_path / "out").rows
+        if row["key"].endswith("/conv5_3_pool5_fc")
+    ]
+    assert row["state"].startswith("unfinished")
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_other_weights_under_the_same_name_are_another_run(
     reproducing, options, quick, tmp_path, kind
@@ -427,8 +528,15 @@ def test_other_weights_under_the_same_name_are_another_run(
         return len(quick.trained)
 
     assert (run(), run()) == (1, 0)
+    if kind == "folder":  # of a workdir the model alone counts
+        (weights / "postprocessing.json").touch()
+        assert run() == 0
+    # Wherever they lie.
+    weights = weights.rename(tmp_path / "moved")
+    file = weights / "best.keras" if kind == "folder" else weights
+    assert run() == 0
     file.write_text("two")
-    with pytest.raises(UserError, match="holds 1 finished .* or weights"):
+    with pytest.raises(UserError, match="holds 1 training.* or weights"):
         run()
     assert (run(overwrite=True), run()) == (1, 0)
 

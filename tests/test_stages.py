@@ -39,7 +39,9 @@ def test_the_command_that_does_the_same():
 
 
 class Chain:
-    """Two stages, one made of the other, and one apart from both."""
+    """Three stages, each made of the one before, and one apart."""
+
+    of = {"two": "one", "three": "two"}
 
     def __init__(self, folder):
         self.folder = folder
@@ -57,7 +59,7 @@ class Chain:
                 options,
                 "python",
                 whole=stages.files(self.folder, name),
-                of=[made["one"]] if name == "two" else [source],
+                of=[made[self.of[name]]] if name in self.of else [source],
             )
         return self.ran
 
@@ -95,20 +97,39 @@ def test_what_was_made_of_something_that_is_no_more_is_not_made(
     options, tmp_path
 ):
     chain = Chain(tmp_path)
-    names = ("one", "two", "apart")
+    names = ("one", "two", "three", "apart")
     chain.run(*names, options=options)
 
     def made():
         known = stages.Stages(tmp_path / stages.FILE)
         return [known.is_made(name) for name in (*names, "unknown")]
 
-    assert made() == [True, True, True, False]
+    assert made() == [True, True, True, True, False]
     known = stages.Stages(tmp_path / stages.FILE)
     assert known.is_made("two", of=[known.made("one")])
     assert not known.is_made("two", of=["older"])
     (tmp_path / "one").unlink()
     chain.run("one", options=options)
-    assert made() == [True, False, True, False]
+    assert made() == [True, False, False, True, False]
+
+
+def test_sources_are_known_by_what_they_hold(options, tmp_path):
+    def run(records, digest):
+        ran = []
+        stages.Stages(
+            tmp_path / stages.FILE, {records: digest, "other": "o"}
+        ).run(
+            "train",
+            lambda options, overwrite: ran.append(options),
+            dataclasses.replace(options, records=records),
+            "python",
+            whole=lambda: True,
+        )
+        return len(ran)
+
+    assert run("here", "same") == 1
+    assert run("there", "same") == 0
+    assert run("there", "new") == 1
 
 
 def test_a_folder_may_be_moved_with_its_stages(options, tmp_path):
@@ -167,7 +188,17 @@ def test_what_was_begun_goes_on_if_it_is_the_same(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "no json", '{"one": {"epochs": 3}}', '{"one": 1}']
+    "text",
+    [
+        "",
+        "[]",
+        "no json",
+        '{"one": {"epochs": 3}}',
+        '{"one": 1}',
+        '{"one": {"made": "x"}}',
+        '{"one": {"options": {}, "of": null, "made": "x"}}',
+        '{"one": {"options": {}, "of": [], "made": 5}}',
+    ],
 )
 def test_a_file_that_says_nothing_known_is_none(options, tmp_path, text):
     (tmp_path / "stages.json").write_text(text)

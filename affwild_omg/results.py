@@ -101,9 +101,7 @@ def write(
     predicted_form, label_form = (
         ("", "") if exact else (f".{DECIMALS}f", LABEL_FORM)
     )
-    (directory / METRICS).write_text(
-        json.dumps(results.metrics, indent=2) + "\n", encoding="utf-8"
-    )
+    write_metrics(directory, results.metrics)
     _write_table(
         directory / PREDICTIONS,
         results.keys,
@@ -136,6 +134,13 @@ def write(
         label_form,
     )
     draw(directory, results)
+
+
+def write_metrics(directory: pathlib.Path, metrics: dict) -> None:
+    """Writes metrics.json of a results folder."""
+    (directory / METRICS).write_text(
+        json.dumps(metrics, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def draw(directory: pathlib.Path, results: Results) -> None:
@@ -195,7 +200,15 @@ def read(directory: os.PathLike | str, *, flag: str) -> Results:
     directory = pathlib.Path(directory)
     metrics = read_metrics(directory, flag=flag)
     if not (directory / PREDICTIONS).is_file():
-        raise UserError(f"{flag}={directory} holds no {PREDICTIONS}; {_ORIGIN}")
+        raise UserError(
+            f"{flag}={directory} holds no {PREDICTIONS}; "
+            + (
+                _ORIGIN
+                if metrics.get("named", True)
+                else "it was scored from tables without names: give one of "
+                "them columns video and utterance, and score again"
+            )
+        )
     where = f"{flag}={directory / PREDICTIONS}"
     targets, rows = read_table(directory / PREDICTIONS, flag)
     scored = tuple(name for name in TARGETS if name in metrics)
@@ -378,9 +391,10 @@ def _targets(header, where, keys):
         missing.append("arousal or valence")
     if missing:
         raise UserError(
-            f"{where} lacks column {', '.join(missing)}; the columns must be "
+            f"{where} lacks column {', '.join(missing)}, but has "
+            f"{', '.join(header)[:200] or 'none'}; the columns must be "
             f"{', '.join(keys)}{' and ' if keys else ''}at least one of "
-            f"{', '.join(reversed(TARGETS))}"
+            f"{', '.join(reversed(TARGETS))}, separated by commas"
         )
     for name in (*keys, *targets):
         if header.count(name) > 1:

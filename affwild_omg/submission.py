@@ -60,15 +60,18 @@ def score(options: Options, *, overwrite: bool = False) -> dict:
     Returns:
         What goes into metrics.json: scores and intervals as of
         `affwild_omg.evaluation.evaluate`, on the utterances that both tables
-        have; "unmatched" lists those that one lacks, and "misordered", if
-        matched by order, the rows whose names differ: {"row" (from 1),
-        "predictions", "annotations"}, None where a table has no names.
+        have; "coverage" is their share of the annotations. "unmatched" lists
+        those that one table lacks, and "misordered", if matched by order, the
+        rows whose names differ: {"row" (from 1), "predictions",
+        "annotations"}, None where a table has no names. "named" tells whether
+        one has: without names there are the scores and pictures alone.
 
     Raises:
-        UserError: a table can't be read, the two have no target or no
-            utterance in common, or, to match by order, not as many rows; or
-            videos are to be scored that neither table names.
+        UserError: a table can't be read or would be replaced, the two have no
+            target or no utterance in common, or, to match by order, not as
+            many rows; or videos are to be scored that neither table names.
     """
+    _check_inputs_stay(options)
     with outputs.whole_directory(
         options.output,
         flag="--output",
@@ -89,6 +92,7 @@ def score(options: Options, *, overwrite: bool = False) -> dict:
                 f"{options.annotations} {', '.join(truth.targets)}; they must "
                 "have one of the two in common"
             )
+        _tell_of_lone_targets(options, predicted.targets, truth.targets)
         by = _by_key if options.match == "key" else _by_order
         matched = by(options, predicted, truth)
         rows = protocol.of_utterances(
@@ -98,6 +102,8 @@ def score(options: Options, *, overwrite: bool = False) -> dict:
         )
         metrics = protocol.assess(rows, targets, options.pooling) | {
             "utterances": len(matched.keys),
+            "coverage": len(matched.keys) / len(truth.rows),
+            "expected": len(truth.rows),
             "level": "utterance",
             "pooling": options.pooling,
             "moments": protocol.MOMENTS,
@@ -106,18 +112,46 @@ def score(options: Options, *, overwrite: bool = False) -> dict:
             "predictions": options.predictions,
             "annotations": options.annotations,
         }
-        results.write(
-            directory,
-            results.Results(
-                keys=matched.keys,
-                targets=targets,
-                predictions=rows.predictions,
-                labels=rows.labels,
-                metrics=metrics,
-            ),
-            exact=True,
+        found = results.Results(
+            keys=matched.keys,
+            targets=targets,
+            predictions=rows.predictions,
+            labels=rows.labels,
+            metrics=metrics,
         )
+        if metrics["named"]:
+            results.write(directory, found, exact=True)
+        else:
+            results.write_metrics(directory, metrics)
+            results.draw(directory, found)
     return metrics
+
+
+def _check_inputs_stay(options):
+    """Refuses to replace the very tables that are read."""
+    output = pathlib.Path(options.output).resolve()
+    for flag in ("predictions", "annotations"):
+        path = pathlib.Path(getattr(options, flag)).resolve()
+        if path.parent == output and path.name in results.FILES:
+            raise UserError(
+                f"--output={options.output} would replace --{flag}="
+                f"{getattr(options, flag)}; name another folder"
+            )
+
+
+def _tell_of_lone_targets(options, predicted, truth):
+    for target in TARGETS:
+        for flag, own, others in (
+            ("predictions", predicted, truth),
+            ("annotations", truth, predicted),
+        ):
+            if target in others and target not in own:
+                logging.warning(
+                    "%s is not scored: --%s=%s has no such column",
+                    target,
+                    flag,
+                    getattr(options, flag),
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +226,8 @@ def _by_key(options, predicted, truth):
                 name,
                 listed(alone),
             )
-    return _Matched(keys, keys, keys, {"unmatched": unmatched})
+    doubts = {"unmatched": unmatched, "named": True}
+    return _Matched(keys, keys, keys, doubts)
 
 
 def _by_order(options, predicted, truth):
@@ -242,6 +277,7 @@ def _by_order(options, predicted, truth):
     doubts = {
         "unmatched": {"predictions": [], "annotations": []},
         "misordered": misordered,
+        "named": predicted.named or truth.named,
     }
     return _Matched(keys, ours, theirs, doubts)
 
@@ -251,15 +287,26 @@ def table(metrics: dict) -> list[str]:
     alone = {name: len(keys) for name, keys in metrics["unmatched"].items()}
     lines = [
         *protocol.table(metrics),
-        f"{metrics['utterances']} utterances matched by {metrics['match']}, "
+        *(
+            f"{target} is not scored: one of the tables has no such column"
+            for target in TARGETS
+            if target not in metrics
+        ),
+        f"{metrics['utterances']} of {metrics['expected']} annotated "
+        f"utterances matched by {metrics['match']}, "
         f"{_POOLED[metrics['pooling']]}; without a match: "
         f"{alone['predictions']} predictions, {alone['annotations']} "
         "annotations",
     ]
     if metrics.get("misordered"):
         lines.append(
-            f"{len(metrics['misordered'])} rows are of other utterances in "
+            f"{len(metrics['misordered'])} row(s) are of other utterances in "
             "one table than in the other: see misordered in metrics.json"
+        )
+    if not metrics["named"]:
+        lines.append(
+            "neither table names its utterances: there is no predictions.csv "
+            "for others to read"
         )
     return lines
 

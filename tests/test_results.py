@@ -229,7 +229,7 @@ def row(name, before, after):
         ),
         (
             text("predictions.csv", "video,utterance\nv,u\n"),
-            "predictions.csv lacks column arousal or valence; the columns",
+            "predictions.csv lacks column arousal or valence, but has video,",
         ),
         (row("predictions.csv", "utterance,", "name,"), "lacks column utt.*;"),
         (

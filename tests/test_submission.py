@@ -113,8 +113,18 @@ def test_order_needs_no_names(files, tmp_path, named):
     assert metrics["intervals"].get("videos") == (
         None if named == "neither" else 7
     )
-    found = results.read(tmp_path / "out", flag="--results")
-    assert found.keys[1] == ("rows/2" if named == "neither" else "v1/u1")
+    assert metrics["named"] == (named != "neither")
+    if named == "neither":  # there is nothing to match others by
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+            "histograms.png",
+            "metrics.json",
+            "scatter.png",
+        ]
+        with pytest.raises(UserError, match="without names: give .* again"):
+            results.read(tmp_path / "out", flag="--results")
+        assert "no predictions.csv" in submission.table(metrics)[-1]
+        return
+    assert results.read(tmp_path / "out", flag="--x").keys[1] == "v1/u1"
 
 
 def test_order_tells_of_rows_that_are_not_the_same(files):
@@ -129,7 +139,7 @@ def test_order_tells_of_rows_that_are_not_the_same(files):
         {"row": 3, "predictions": "a/2", "annotations": "b/1"},
     ]
     assert submission.table(metrics)[-1] == (
-        "2 rows are of other utterances in one table than in the other: see "
+        "2 row(s) are of other utterances in one table than in the other: see "
         "misordered in metrics.json"
     )
     # Videos are drawn as the truth has them.
@@ -176,12 +186,13 @@ def test_rows_without_a_match_are_listed(files):
         "annotations": ["b/1"],
     }
     assert submission.table(metrics)[-1] == (
-        "2 utterances matched by key, pooled; without a match: 1 predictions, "
-        "1 annotations"
+        "2 of 3 annotated utterances matched by key, pooled; without a match: "
+        "1 predictions, 1 annotations"
     )
+    assert metrics["coverage"] == pytest.approx(2 / 3)
 
 
-def test_one_target_is_scored_alone(files):
+def test_one_target_is_scored_alone(files, tmp_path, caplog):
     truth = random_rows(1)
     text = "video,utterance,valence\n" + "".join(
         f"{video},{utterance},{v}\n" for video, utterance, _, v in truth
@@ -189,6 +200,8 @@ def test_one_target_is_scored_alone(files):
     metrics = submission.score(files(text, annotations(truth)))
     assert metrics["valence"]["ccc"] == pytest.approx(1)
     assert "arousal" not in metrics
+    assert f"arousal is not scored: --predictions={tmp_path}" in caplog.text
+    assert "arousal is not scored" in "\n".join(submission.table(metrics))
 
 
 def test_a_constant_prediction_has_ccc_0(files):
@@ -241,6 +254,26 @@ def test_videos_that_no_table_names_are_told(files, tmp_path):
     for change in ({"match": "name"}, {"pooling": "mean"}):
         with pytest.raises(UserError, match=f"--{next(iter(change))} must be"):
             dataclasses.replace(options, **change)
+
+
+@pytest.mark.parametrize("name", ["predictions", "annotations"])
+def test_the_tables_that_are_read_are_not_replaced(files, tmp_path, name):
+    options = files(GOOD, TRUTH)
+    own = tmp_path / "mine" / "labels.csv"
+    own.parent.mkdir()
+    own.write_text(GOOD)
+    options = dataclasses.replace(
+        options, output=str(own.parent), **{name: str(own)}
+    )
+    message = f"--output=.*mine would replace --{name}=.*another folder"
+    with pytest.raises(UserError, match=message):
+        submission.score(options, overwrite=True)
+    assert own.read_text() == GOOD
+    # Beside what is written it may stay.
+    own = own.rename(own.with_name("submission.csv"))
+    options = dataclasses.replace(options, **{name: str(own)})
+    submission.score(options, overwrite=True)
+    assert own.read_text() == GOOD
 
 
 def test_a_missing_file_is_told(files, tmp_path):

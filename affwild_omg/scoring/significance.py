@@ -12,6 +12,8 @@ in all of them.
 """
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -61,11 +63,11 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Computes a confidence interval of CCC, by drawing whole videos.
+    """Computes a confidence interval of CCC or MSE, by drawing whole videos.
 
     The percentile interval (Efron & Tibshirani, An Introduction to the
     Bootstrap, 1993, chapter 13): the quantiles (1 - level) / 2 and
-    (1 + level) / 2 of the CCC of samples of as many videos as there are,
+    (1 + level) / 2 of the statistic of samples of as many videos as there are,
     drawn with replacement. CCC is that of `concordance.concordance`, 0 where
     it has no meaning.
 
@@ -80,7 +82,7 @@ def bootstrap_interval(
         clusters: the video of each utterance, [utterances].
         statistic: of what: "concordance" or "mean_squared_error".
         samples: how many are drawn.
-        level: share of such intervals that hold the true CCC, in (0, 1).
+        level: share of such intervals that hold the truth, in (0, 1).
         seed: the same one gives the same interval.
 
     Raises:
@@ -247,6 +249,64 @@ def permutation_test(
     return (1 + beyond) / (samples + 1)
 
 
+def range_test(
+    labels,
+    runs: Sequence,
+    clusters: Sequence,
+    *,
+    reference: int = 0,
+    samples: int = 2000,
+    seed: int = 0,
+) -> list[float]:
+    """Tests which of several runs' CCC differ from one of them, all at once.
+
+    If it made no difference which run predicted a video, the runs could be
+    dealt out anew in each. p is the share of such deals in which some two of
+    them are as far apart as this run and the reference are: where nothing
+    differs, the least p of all is below 0.05 in 5 % of cases, however many
+    runs there are and whichever of them was picked as the reference for being
+    the best (the largest difference of all as in Westfall & Young,
+    Resampling-Based Multiple Testing, 1993, section 2.5). Of two runs it is
+    `permutation_test`.
+
+    Args:
+        labels: [utterances] or [utterances, columns].
+        runs: predictions of each, of the same shape.
+        clusters: the video of each utterance, [utterances].
+        reference: number of the run that the others are compared with.
+        samples: how many deals are tried; all, if those are not more.
+        seed: the same one gives the same p-values.
+
+    Returns:
+        The two-sided p-value of each run, in (0, 1]; the reference's is 1.
+
+    Raises:
+        ValueError: as `bootstrap_interval`, or there are fewer than two runs.
+    """
+    if len(runs) < 2:
+        raise ValueError(f"{len(runs)} run(s) can't be compared; 2 are needed")
+    index, count = _checked(clusters, labels, *runs)
+    moments = _Moments.of(
+        np.concatenate([labels] * len(runs)),
+        np.concatenate(runs),
+        np.concatenate([index + count * i for i in range(len(runs))]),
+        len(runs) * count,
+    )
+    asis = np.broadcast_to(np.arange(len(runs)), (1, count, len(runs)))
+    (ccc,) = moments.dealt(asis)
+    found = np.abs(ccc - ccc[reference])
+    deals, exhaustive = _deals(len(runs), count, samples, seed)
+    ranges = np.concatenate(
+        [np.ptp(moments.dealt(deal), axis=1) for deal in deals]
+    )
+    beyond = np.count_nonzero(ranges[:, np.newaxis] >= found - ROUNDING, axis=0)
+    if exhaustive:  # things as they are are among them
+        p_values = beyond / len(ranges)
+    else:
+        p_values = (1 + beyond) / (samples + 1)
+    return p_values.tolist()
+
+
 def pearson_p_value(r: float, count: int) -> float:
     """Computes the two-sided p-value of Pearson's r, as papers quote it.
 
@@ -343,6 +403,27 @@ class _Moments:
         first = self.concordances(np.hstack([~swaps, swaps]))
         return first - self.concordances(np.hstack([swaps, ~swaps]))
 
+    def dealt(self, deals):
+        """Computes CCC of runs dealt out anew.
+
+        The groups are the videos as the first run has them, then as the
+        second, and so on.
+
+        Args:
+            deals: which run each gets in each video, [n, videos, runs].
+
+        Returns:
+            [n, runs].
+        """
+        some, videos, runs = deals.shape
+        ccc = []
+        for run in range(runs):
+            counts = np.zeros((some, runs * videos), bool)
+            groups = deals[:, :, run] * videos + np.arange(videos)
+            np.put_along_axis(counts, groups, True, axis=1)
+            ccc.append(self.concordances(counts))
+        return np.stack(ccc, axis=1)
+
 
 def _columns(labels, predictions):
     """Yields labels and predictions of each column, [rows] float64 each."""
@@ -417,6 +498,22 @@ def _swaps(clusters, samples, seed):
     return (
         random.random((some, clusters)) < 0.5
         for some in _chunks(clusters, samples)
+    ), False
+
+
+def _deals(runs, clusters, samples, seed):
+    """Returns an iterator of int [some, clusters, runs], and if it has all."""
+    # Python's own integers: there may be hundreds of digits.
+    if math.factorial(runs) ** clusters <= samples:
+        orders = list(itertools.permutations(range(runs)))
+        all_deals = itertools.product(orders, repeat=clusters)
+        return iter([np.array(list(all_deals))]), True
+    random = np.random.default_rng(seed)
+    return (
+        random.permuted(
+            np.broadcast_to(np.arange(runs), (some, clusters, runs)), axis=2
+        )
+        for some in _chunks(clusters * runs, samples)
     ), False
 
 

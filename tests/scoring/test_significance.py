@@ -343,6 +343,82 @@ def test_permutation_by_chance_agrees_with_all():
     assert few == 1 / 10  # never 0
 
 
+def test_range_of_three_runs_by_hand():
+    labels, *runs, clusters = simulate(np.random.default_rng(20), 3, noises=3)
+    runs[1] = labels + 0.5 * (runs[1] - labels)
+    orders = list(itertools.permutations(range(3)))
+    ranges = []
+    for deal in itertools.product(orders, repeat=3):
+        dealt = [
+            np.choose([deal[video][run] for video in clusters], runs)
+            for run in range(3)
+        ]
+        cccs = [concordance(labels, predictions) for predictions in dealt]
+        ranges.append(max(cccs) - min(cccs))
+    assert len(ranges) == 216
+    cccs = np.array([concordance(labels, predictions) for predictions in runs])
+    p_values = significance.range_test(
+        labels, runs, clusters, reference=1, samples=216
+    )
+    expected = [
+        np.mean(np.array(ranges) >= abs(ccc - cccs[1]) - 1e-12) for ccc in cccs
+    ]
+    assert p_values == expected
+    assert p_values[1] == 1 and 0 < p_values[0] < 1 and 0 < p_values[2] < 1
+
+
+@pytest.mark.parametrize(("videos", "better"), [(6, 0.2), (30, 0.1)])
+def test_range_of_two_runs_is_the_permutation_test(videos, better):
+    labels, *runs, clusters = simulate(
+        np.random.default_rng(27), videos, noises=4
+    )
+    labels = np.stack([labels, -labels], axis=1)
+    first = np.stack([runs[0], -runs[1]], axis=1)
+    second = np.stack([runs[2], -runs[3]], axis=1)
+    second += better * (labels - second)
+    _, p_value = significance.range_test(labels, [first, second], clusters)
+    expected = significance.permutation_test(labels, first, second, clusters)
+    # Where not all deals are tried, the two try others.
+    exact = videos == 6
+    assert 0.005 < expected < 0.5
+    assert p_value == pytest.approx(expected, abs=1e-12 if exact else 0.03)
+
+
+def test_the_best_of_many_equal_runs_is_seldom_called_better():
+    random = np.random.default_rng(22)
+    trials, together, alone = 150, 0, 0
+    for trial in range(trials):
+        labels, *runs, clusters = simulate(random, 30, noises=5)
+        best = int(
+            np.argmax(
+                [concordance(labels, predictions) for predictions in runs]
+            )
+        )
+        how = {"samples": 200, "seed": trial}
+        together += (
+            min(
+                significance.range_test(
+                    labels, runs, clusters, reference=best, **how
+                )
+            )
+            < 0.05
+        )
+        alone += any(
+            significance.permutation_test(
+                labels, runs[best], run, clusters, **how
+            )
+            < 0.05
+            for run in runs
+        )
+    _, most = stats.binom.interval(0.999, trials, 0.05)
+    assert together <= most < alone
+
+
+def test_one_run_has_no_range():
+    with pytest.raises(ValueError, match="1 run.* can't be compared"):
+        significance.range_test([1, 2], [[1, 2]], "ab")
+
+
 @pytest.mark.parametrize("count", [3, 4, 20, 2229])
 @pytest.mark.parametrize("slope", [-0.6, 0, 0.05, 0.3, 1])
 def test_pearson_p_value_against_scipy(count, slope):

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -46,7 +47,14 @@ def shifts(ccc):
 
 
 def write_run(
-    runs, folder, seed=0, predictions=None, keys=KEYS, ccc=(0.4, 0.2), **metrics
+    runs,
+    folder,
+    seed=0,
+    predictions=None,
+    keys=KEYS,
+    ccc=(0.4, 0.2),
+    labels=LABELS,
+    **metrics,
 ):
     """Writes the test results of a run.
 
@@ -58,6 +66,7 @@ def write_run(
             have these CCCs.
         keys: video and utterance of each.
         ccc: of valence and arousal.
+        labels: (valence, arousal) of each utterance.
         metrics: for metrics.json.
     """
     place = runs / folder / f"seed_{seed}"
@@ -69,7 +78,7 @@ def write_run(
     write_folder(
         place / "test",
         table_text(predictions, keys),
-        table_text(LABELS, keys),
+        table_text(labels, keys),
         **PAPER | described | metrics,
     )
     return place
@@ -180,6 +189,63 @@ def test_what_has_no_interval(tmp_path):
     assert row["utterances"] == 4
 
 
+def test_a_constant_is_told(tmp_path):
+    constant = [(0.1, arousal) for _, arousal in LABELS]
+    write_run(tmp_path, "cnn_3rnn-affwild2", 0, constant)
+    write_run(tmp_path, "cnn_3rnn-affwild2", 1)
+    tabulated = tabulating.tabulate(5, tmp_path)
+    assert (
+        "2nd pool + last pool + fc: of valence labels or predictions do not "
+        "vary, so CCC is 0 by definition."
+    ) in tabulated.notes
+
+
+def test_nothing_to_score_is_told(tmp_path):
+    place = write_run(tmp_path, "cnn_3rnn-affwild2", utterances=0)
+    (place / "test" / "labels.csv").unlink()
+    for number in (3, 7):
+        states = [
+            row["state"] for row in tabulating.tabulate(number, tmp_path).rows
+        ]
+        assert set(states) <= {"not run", "no labels"}
+        assert "no labels" in states
+
+
+def test_seeds_with_and_without_post_processing(tmp_path):
+    place = write_run(tmp_path, "cnn_3rnn-affwild2", 0, ccc=(0.5, 0.5))
+    write_unprocessed(place, (0.3, 0.5))
+    write_run(
+        tmp_path, "cnn_3rnn-affwild2", 1, ccc=(0.7, 0.5), postprocessing=None
+    )
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
+    assert row["measured"]["valence"]["value"] == pytest.approx(0.6)
+    assert row["unprocessed"]["valence"]["value"] == pytest.approx(0.5)
+    assert row["differences"] == ["some seeds without post-processing"]
+
+
+def test_of_anyone_s_predictions_nothing_is_claimed(tmp_path):
+    write_run(
+        tmp_path,
+        "cnn_3rnn-affwild2",
+        network=None,
+        postprocessing=None,
+        unmatched={"predictions": [], "annotations": []},
+    )
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
+    assert row["differences"] == [
+        "network not recorded",
+        "post-processing not known",
+    ]
+
+
+def test_a_folder_without_any_run_is_told(tmp_path, caplog):
+    options = tabulating.Options(
+        table=5, runs=str(tmp_path), output=str(tmp_path / "out")
+    )
+    tabulating.make(options)
+    assert "holds no run of table 5; it should hold folders like" in caplog.text
+
+
 def test_one_target_has_no_mean(tmp_path):
     place = write_run(tmp_path, "cnn_3rnn-affwild2")
     for name in ("predictions", "labels"):
@@ -189,6 +255,8 @@ def test_one_target_has_no_mean(tmp_path):
     row = row_of(tabulating.tabulate(3, tmp_path), "cnn_3rnn")
     assert row["measured"]["arousal"]["value"] == pytest.approx(0.2)
     assert row["measured"]["valence"] is row["measured"]["mean"] is None
+    states = {row["state"] for row in tabulating.tabulate(7, tmp_path).rows}
+    assert states == {"one target only"}
 
 
 def write_stages(place, **made):
@@ -433,11 +501,107 @@ def test_regions_have_the_mse_of_labels_that_lie_there(tmp_path):
             pytest.approx((0.04 + 0.09 + 0.01) / 8),
         ),
     }
+    # Both seeds err in v/b and w/a alone: whichever video is drawn.
+    aroused = row_of(tabulated, "positive_aroused")["measured"]["valence"]
+    assert aroused["low"] is aroused["high"] is None  # w alone
+    two = row_of(tabulated, "negative_aroused")["measured"]["arousal"]
+    assert (two["low"], two["high"]) == pytest.approx((0.01 / 2, 0.09 / 2))
+    everywhere = row_of(tabulated, "everywhere")["measured"]["valence"]
+    assert (everywhere["low"], everywhere["high"]) == pytest.approx(
+        (0.01 / 2 / 2, 0.04 / 2 / 2)  # v twice, w twice; of two seeds
+    )
     assert all("p_value" not in row for row in tabulated.rows)
     assert "Labels decide" in tabulated.notes[0]
 
 
-def test_rows_are_tested_against_the_best_on_the_same_utterances(tmp_path):
+VIDEOS = np.repeat(list("abcd"), 3)
+
+
+def three_runs(runs):
+    """Writes three rows of four videos; returns labels and predictions."""
+    random = np.random.default_rng(5)
+    labels = random.uniform(-1, 1, (12, 2)).round(3)
+    predictions = {}
+    for row, noise in (("cnn_3rnn", 0.2), ("cnn_1rnn", 0.5), ("vgg_face", 0.9)):
+        found = (labels + random.normal(0, noise, labels.shape)).round(6)
+        predictions[row] = found
+        write_run(
+            runs,
+            f"{row}-affwild2",
+            predictions=found.tolist(),
+            keys=[f"{video},{i}" for i, video in enumerate(VIDEOS)],
+            labels=labels.tolist(),
+        )
+    return labels, predictions
+
+
+def test_rows_are_tested_against_the_best_together(tmp_path):
+    labels, predictions = three_runs(tmp_path)
+    tabulated = tabulating.make(
+        tabulating.Options(
+            table=3, runs=str(tmp_path), output=str(tmp_path / "out")
+        )
+    )
+    tested = {
+        row["key"].split("/")[1]: row["p_value"]
+        for row in tabulated.rows
+        if "p_value" in row
+    }
+    assert tested.keys() == {"cnn_1rnn", "vgg_face"}
+
+    def cccs(found):
+        x, y = labels, found
+        covariance = np.mean((x - x.mean(0)) * (y - y.mean(0)), axis=0)
+        pair = 2 * covariance / (x.var(0) + y.var(0) + (x - y).mean(0) ** 2)
+        return np.array([*pair, pair.mean()])
+
+    # All ways to deal the three out anew in each of the four videos.
+    orders = list(itertools.permutations(predictions.values()))
+    ranges = []
+    for deal in itertools.product(orders, repeat=4):
+        dealt = [
+            cccs(
+                np.concatenate(
+                    [
+                        part[run][3 * video : 3 * video + 3]
+                        for video, part in enumerate(deal)
+                    ]
+                )
+            )
+            for run in range(3)
+        ]
+        ranges.append(np.ptp(dealt, axis=0))
+    best = cccs(predictions["cnn_3rnn"])
+    for row, p_values in tested.items():
+        found = np.abs(cccs(predictions[row]) - best)
+        expected = np.mean(np.array(ranges) >= found - 1e-12, axis=0)
+        assert list(p_values.values()) == pytest.approx(list(expected))
+    valence, arousal, mean = tested["vgg_face"].values()
+    assert 0 < valence < 1 and len({valence, arousal, mean}) == 3
+
+    with (tmp_path / "out" / "table_3.csv").open(newline="") as file:
+        rows = {row["key"]: row for row in csv.DictReader(file)}
+    row = rows["table3/vgg_face"]
+    for name in ("valence", "arousal", "mean"):
+        assert float(row[f"{name}_p_value"]) == pytest.approx(
+            tested["vgg_face"][name], abs=1e-6
+        )
+    assert row["compared_with"] == "table3/cnn_3rnn"
+    markdown = (tmp_path / "out" / "table_3.md").read_text()
+    assert "| p (valence, arousal, mean) |" in markdown
+    told = f"{valence:.2g}, {arousal:.2g}"
+    assert f"| {told}, {mean:.2g} |" in markdown
+    (line,) = [
+        line
+        for line in tabulating.lines(tabulated)
+        if line.startswith("VGG-Face")
+    ]
+    assert line.endswith(told)
+    (note,) = [note for note in tabulated.notes if "permutation" in note]
+    assert "best measured one (CNN-3RNN" in note and "seed 0." in note
+
+
+def test_rows_that_can_t_be_tested_together_are_left_out(tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.3, (4, 2))
     worse = [tuple(pair) for pair in (np.array(LABELS) + noise).round(3)]
     write_run(tmp_path, "cnn_3rnn-affwild2", 0, LABELS)
@@ -448,21 +612,16 @@ def test_rows_are_tested_against_the_best_on_the_same_utterances(tmp_path):
     write_run(tmp_path, "affwildnet-affwild2", 0, LABELS)
     tabulated = tabulating.tabulate(3, tmp_path)
     tested = {
-        row["key"]: row["p_value"] for row in tabulated.rows if "p_value" in row
+        row["key"]: (row["p_value"], row["compared_with"])
+        for row in tabulated.rows
+        if "p_value" in row
     }
-    # Of two videos' four swaps, none and all give the difference itself.
-    assert tested["table3/cnn_1rnn"]["valence"] in (0.5, 1)
     # Of two that are as good, the one that stands first is the best.
-    assert tested["table3/cnn_3rnn"] == {
-        "valence": 1,
-        "arousal": 1,
-        "mean": 1,
-    }
-    assert len(tested) == 2
-    compared = row_of(tabulated, "cnn_1rnn")["compared_with"]
-    assert compared == "table3/affwildnet"
+    assert tested.keys() == {"table3/cnn_1rnn", "table3/cnn_3rnn"}
+    assert {best for _, best in tested.values()} == {"table3/affwildnet"}
+    alike = {"valence": 1, "arousal": 1, "mean": 1}
+    assert tested["table3/cnn_3rnn"][0] == alike
     assert any("sampling noise" in note for note in tabulated.notes)
-    assert any("AffWildNet" in note for note in tabulated.notes)
 
 
 def test_rows_are_tested_over_the_seeds_that_both_have(tmp_path):
@@ -474,6 +633,10 @@ def test_rows_are_tested_over_the_seeds_that_both_have(tmp_path):
             write_run(tmp_path, "cnn_1rnn-affwild2", seed, theirs)
     row = row_of(tabulating.tabulate(3, tmp_path), "cnn_1rnn")
     assert row["p_value"] == {"valence": 1, "arousal": 1, "mean": 1}
+    assert row["compared_over"] == [0, 1]
+    write_run(tmp_path, "vgg_face-affwild2", 1, bad)
+    row = row_of(tabulating.tabulate(3, tmp_path), "cnn_1rnn")
+    assert row["compared_over"] == [1]
 
 
 def test_another_corpus_is_not_compared(tmp_path):
@@ -542,6 +705,9 @@ def test_files_of_a_table(tmp_path, number):
         assert f"0.456 [{low:.3f}, {high:.3f}]" in markdown
         assert f"0.456 {low:.2f} to {high:.2f}" in "\n".join(lines)
     if number == 3:
+        (below,) = [x for x in lines if x.startswith("  without post-proc")]
+        assert f"0.432 {low_before:.2f} to {high_before:.2f}" in below
+        assert "0.463" in below
         assert "0.472 (0.463)" in markdown
         assert (
             f"0.456 [{low:.3f}, {high:.3f}] "

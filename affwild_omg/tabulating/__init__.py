@@ -9,10 +9,13 @@ run. Nothing else is needed to lay a table out.
 import dataclasses
 import pathlib
 
+from absl import logging
+
 from affwild_omg import experiments, outputs
 from affwild_omg.errors import UserError
 from affwild_omg.tabulating.layout import lines, names, write
-from affwild_omg.tabulating.measuring import Tabulated, tabulate
+from affwild_omg.tabulating.measuring import OTHERS, Tabulated, tabulate
+from affwild_omg.tabulating.runs import NOT_RUN, SEED
 
 __all__ = ["Options", "Tabulated", "lines", "make", "names", "tabulate"]
 
@@ -63,5 +66,14 @@ def make(options: Options, *, overwrite: bool = False) -> Tabulated:
         options.output, flag="--output", overwrite=True, owned=files
     ) as directory:
         tabulated = tabulate(options.table, options.runs)
+        if all(row["state"] in (NOT_RUN, OTHERS) for row in tabulated.rows):
+            logging.warning(
+                "--runs=%s holds no run of table %d; it should hold folders "
+                "like %s/%s",
+                options.runs,
+                options.table,
+                next(row["folder"] for row in tabulated.rows if row["folder"]),
+                SEED.format(0),
+            )
         write(directory, tabulated)
     return tabulated

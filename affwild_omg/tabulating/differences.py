@@ -54,7 +54,7 @@ def differences(
             found += differences(member, runs, sorted(common), read)
         return list(dict.fromkeys(found))
     expected = architectures.named(row.network, **row.overrides)
-    all_flags = []
+    all_flags, all_steps = [], set()
     for seed in seeds:
         place = places.place(runs, row.folder, seed)
         metrics = read(place / places.TEST).metrics
@@ -70,6 +70,11 @@ def differences(
         if workdirs and "init_from" not in workdirs[0]:
             found.append("random first weights")
         found += _of_evaluation(metrics)
+        all_steps.add(bool(metrics.get("postprocessing")))
+    if len(all_steps) > 1:
+        found[found.index("no post-processing")] = (
+            "some seeds without post-processing"
+        )
     return list(dict.fromkeys([*found, *_among_seeds(all_flags)]))
 
 
@@ -146,7 +151,9 @@ def _of_evaluation(metrics):
     estimate = metrics.get("sequence_estimate", ESTIMATE)
     if estimate != ESTIMATE:
         found.append(f"estimate {estimate}, not {ESTIMATE}")
-    if not metrics.get("postprocessing"):
+    if "unmatched" in metrics:  # anyone's predictions
+        found.append("post-processing not known")
+    elif not metrics.get("postprocessing"):
         found.append("no post-processing")
     return found
 

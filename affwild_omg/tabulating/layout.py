@@ -135,8 +135,10 @@ def _markdown(tabulated):
         *(f"published {name}" for name in table.columns),
         *(f"measured {name}" for name in table.columns),
     ]
+    names = ", ".join(table.columns)
+    header.append(f"published in interval ({names})")
     if metric == "CCC":
-        header += ["published in interval", "p"]
+        header.append(f"p ({names})")
     header += ["utterances", "coverage", "seeds", "corpus", "differs in"]
     yield f"| {' | '.join(header)} |"
     yield f"|{'---|' * len(header)}"
@@ -156,7 +158,7 @@ def _markdown_cells(row, table, shared):
         yield text
     if row["state"] != MEASURED:
         yield row["state"].replace("|", "\\|")
-        yield from [""] * (len(table.columns) + 4 + 2 * (table.metric == "ccc"))
+        yield from [""] * (len(table.columns) + 5 + (table.metric == "ccc"))
         return
     for name in table.columns:
         text = _with_interval(row["measured"][name])
@@ -164,11 +166,11 @@ def _markdown_cells(row, table, shared):
             before = (row["unprocessed"] or {}).get(name) or {}
             text += f" ({_with_interval(before or None)})"
         yield text
+    yield ", ".join(
+        _yes((row["measured"][name] or {}).get("holds_published")) or "-"
+        for name in table.columns
+    )
     if table.metric == "ccc":
-        yield ", ".join(
-            _yes((row["measured"][name] or {}).get("holds_published")) or "-"
-            for name in table.columns
-        )
         yield ", ".join(_p(row, name) for name in table.columns)
     yield _joined(row["utterances"])
     yield _coverage(row)
@@ -185,7 +187,11 @@ def _coverage(row):
 
 
 def _number(value):
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{round(value, 3) + 0.0:.3f}"
+
+
+def _short(value):
+    return f"{round(value, 2) + 0.0:.2f}"  # not -0.00
 
 
 def _p(row, name):
@@ -249,6 +255,8 @@ def lines(tabulated: Tabulated) -> list[str]:
         else:
             line += _joined(row["utterances"])
         found.append(line.rstrip())
+        if table.number == 3:
+            found.append(_console_unprocessed(row, table, width, cell))
     if any(
         (score or {}).get("holds_published")
         for row in rows
@@ -273,6 +281,19 @@ def lines(tabulated: Tabulated) -> list[str]:
     return found
 
 
+def _console_unprocessed(row, table, width, cell):
+    """Returns the line below a row: the same without post-processing."""
+    before = row["unprocessed"] or {}
+    line = f"{'  without post-processing':<{width}}" + "".join(
+        f"{_number(row['published_unprocessed'][name]):>8}"
+        for name in table.columns
+    )
+    line += "   " + "".join(
+        f"{_console_score(before.get(target)):<{cell}}" for target in TARGETS
+    )
+    return line + _number((before.get("mean") or {}).get("value"))
+
+
 def _console_name(row, rows):
     """Returns the line above a row, "" for none, and the row's name."""
     if row["heading"]:
@@ -286,6 +307,6 @@ def _console_score(score):
         return "-"
     text = _number(score["value"])
     if score["low"] is not None:
-        text += f" {score['low']:.2f} to {score['high']:.2f}"
+        text += f" {_short(score['low'])} to {_short(score['high'])}"
         text += "*" if score["holds_published"] else ""
     return text

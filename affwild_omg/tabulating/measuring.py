@@ -25,11 +25,16 @@ OTHERS = "other system"
 MEAN = "mean"
 COLUMNS = (*TARGETS, MEAN)
 CORPUS = "omg"  # the one that the paper's numbers are of
+_TARGETS_OF = {name: [i] for i, name in enumerate(TARGETS)} | {
+    MEAN: list(range(len(TARGETS)))
+}
 STATISTICS = {"ccc": "concordance", "mse": "mean_squared_error"}
+NO_LABELS = "no labels"
+ONE_TARGET = "one target only"
 _NOISE = (
-    "A CCC that differs from a published one by less than its interval does so "
-    "within sampling noise (with OMG's 2,229 test utterances, by less than "
-    "about 0.03); whether two rows differ, p says."
+    "Another set of videos would move a CCC by about half its interval (with "
+    "OMG's 2,229 test utterances by about 0.03): a smaller difference from a "
+    "published one is within sampling noise. Another seed moves it too."
 )
 
 
@@ -137,7 +142,8 @@ def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
         "corpus", "coverage", "utterances" (of a region those whose labels lie
         there), a list where seeds differ; "differences" from the paper's row;
         and "p_value": {"valence", "arousal", "mean"}, "compared_with": the key
-        of the best row, where a test could be made.
+        of the best row, and "compared_over": the seeds, where a test could be
+        made, see `significance.range_test`.
 
     Raises:
         UserError: a results folder can't be read.
@@ -189,6 +195,10 @@ def _measure(table, row, runs, read):
         read(places.place(runs, candidate.folder, seed) / places.TEST)
         for seed in seeds
     ]
+    inside = getattr(row, "contains", None)  # of a region
+    why = _nothing(found, inside)
+    if why:
+        return {"state": why}
     all_metrics = [one.metrics for one in found]
     differ = differences(candidate, runs, seeds, read)
     if candidate.pretraining != row.pretraining:
@@ -205,12 +215,14 @@ def _measure(table, row, runs, read):
         "differences": differ,
     }
     published = row.published if entry["corpus"] == CORPUS else None
-    inside = getattr(row, "contains", None)  # of a region
     groups = _groups(found, inside)
     before = None
-    if all(one.unprocessed is not None for one in found):
+    if any(one.unprocessed is not None for one in found):
+        # What was not processed stands for itself.
         bare = [
-            dataclasses.replace(one, predictions=one.unprocessed)
+            one
+            if one.unprocessed is None
+            else dataclasses.replace(one, predictions=one.unprocessed)
             for one in found
         ]
         before = _scores(_groups(bare, inside), table.metric, None)
@@ -218,7 +230,27 @@ def _measure(table, row, runs, read):
         "utterances": _alike([len(group.labels) for group in groups]),
         "measured": _scores(groups, table.metric, published),
         "unprocessed": before,
+        "constant": _constant(groups) if table.metric == "ccc" else [],
     }
+
+
+def _nothing(found, inside):
+    """Returns why there is nothing to score, None if there is something."""
+    if not any(np.isfinite(one.labels).all(axis=1).any() for one in found):
+        return NO_LABELS
+    if inside and any(one.targets != TARGETS for one in found):
+        return ONE_TARGET
+    return None
+
+
+def _constant(groups):
+    """Returns the targets of which a seed's CCC is 0 by definition."""
+    return [
+        name
+        for column, name in enumerate(TARGETS)
+        for pairs in [[group.columns([column]) for group in groups]]
+        if any(pair and not _varies(*pair) for pair in pairs)
+    ]
 
 
 def _newest_state(runs, candidates):
@@ -250,8 +282,6 @@ def _groups(found, inside):
 
 def _scores(groups, metric, published):
     """Returns the score of each target and of their mean, over the seeds."""
-    columns = {name: [i] for i, name in enumerate(TARGETS)}
-    columns[MEAN] = list(range(len(TARGETS)))
     return {
         name: _over_seeds(
             groups,
@@ -259,7 +289,7 @@ def _scores(groups, metric, published):
             STATISTICS[metric],
             published and getattr(published, name),
         )
-        for name, targets in columns.items()
+        for name, targets in _TARGETS_OF.items()
     }
 
 
@@ -301,32 +331,51 @@ def _over_seeds(groups, targets, statistic, published):
 def _has_interval(group, labels, predictions, statistic):
     if len(set(group.videos)) < 2:
         return False
-    if statistic != "concordance":
-        return True
     # A CCC of 0 by definition is no estimate.
+    return statistic != "concordance" or _varies(labels, predictions)
+
+
+def _varies(labels, predictions):
     return bool(
         np.ptp(labels, axis=0).all() and np.ptp(predictions, axis=0).all()
     )
 
 
 def _compare(rows, runs, read):
-    """Tests each row against the best; adds to the rows what comes of it."""
+    """Tests the rows against the best; adds to the rows what comes of it.
+
+    All at once, over the seeds that all of them have: a row that has none of
+    the others', or other utterances than the best, is left out.
+    """
     measured = [row for row in rows if _mean(row) is not None]
     if not measured:
         return
     best = max(measured, key=_mean)
+
+    def found(row, seeds):
+        folders = [places.place(runs, row["folder"], seed) for seed in seeds]
+        return [read(folder / places.TEST) for folder in folders]
+
+    tested, common = [best], best["seeds"]
     for row in measured:
-        common = [seed for seed in row["seeds"] if seed in best["seeds"]]
-        if row["folder"] == best["folder"] or not common:
+        shared = [seed for seed in common if seed in row["seeds"]]
+        if row["folder"] == best["folder"] or not shared:
             continue
-        found = [
-            read(places.place(runs, one["folder"], seed) / places.TEST)
-            for one in (row, best)
-            for seed in common
-        ]
-        p_values = _p_values(found)
-        if p_values:
-            row |= {"p_value": p_values, "compared_with": best["key"]}
+        try:
+            _Runs.align([*found(best, shared), *found(row, shared)])
+        except UserError:
+            continue
+        tested.append(row)
+        common = shared
+    together = [one for row in tested for one in found(row, common)]
+    p_values = _p_values(together, len(tested)) if len(tested) > 1 else []
+    for row, values in zip(tested, p_values, strict=False):
+        if row is not best:
+            row |= {
+                "p_value": values,
+                "compared_with": best["key"],
+                "compared_over": common,
+            }
 
 
 def _mean(row):
@@ -334,32 +383,33 @@ def _mean(row):
     return measured and measured[MEAN] and measured[MEAN]["value"]
 
 
-def _p_values(found):
-    """Tests the first half of some runs against the second.
+def _p_values(found, rows):
+    """Tests rows against the first of them.
+
+    Args:
+        found: results of the first row's seeds, then of the second's, ...
+        rows: how many there are.
 
     Returns:
-        {"valence", "arousal", "mean"}; None where they have other utterances
-        or a single video.
+        {"valence", "arousal", "mean"} of each row; none, if all utterances
+        are of one video.
     """
-    try:
-        both = _Runs.align(found)
-    except UserError:
-        return None
-    if len(set(both.videos)) < 2:
-        return None
-    half = len(found) // 2
-    p_values = {}
-    for name in COLUMNS:
-        targets = [TARGETS.index(name)] if name != MEAN else range(len(TARGETS))
-        labels, predictions = both.columns(list(targets))
-        cut = half * len(targets)
-        p_values[name] = significance.permutation_test(
-            labels[:, :cut],
-            predictions[:, :cut],
-            predictions[:, cut:],
-            both.videos,
-            samples=protocol.SAMPLES,
-        )
+    runs = _Runs.align(found)
+    if len(set(runs.videos)) < 2:
+        return []
+    p_values = [{} for _ in range(rows)]
+    for name, targets in _TARGETS_OF.items():
+        labels, predictions = runs.columns(targets)
+        parts = np.split(predictions, rows, axis=1)
+        own = labels[:, : parts[0].shape[1]]
+        for values, p_value in zip(
+            p_values,
+            significance.range_test(
+                own, parts, runs.videos, samples=protocol.SAMPLES
+            ),
+            strict=True,
+        ):
+            values[name] = p_value
     return p_values
 
 
@@ -390,11 +440,19 @@ def _notes(table, rows):
         tested = [row for row in measured if "p_value" in row]
         if tested:
             best = {row["key"]: row for row in rows}[tested[0]["compared_with"]]
+            seeds = ", ".join(map(str, tested[0]["compared_over"]))
             notes.append(
-                "p, of valence, then of arousal: permutation test against the "
-                f"best measured row ({name_of(best)}), whole videos swapped, "
-                "over the seeds that both have."
+                "p, of valence, then of arousal: whether a row differs from "
+                f"the best measured one ({name_of(best)}), by a permutation "
+                "test of all rows at once, which allows for the best having "
+                f"been picked; of these trainings, seed {seeds}."
             )
+        notes += [
+            f"{name_of(row)}: of {' and '.join(row['constant'])} labels or "
+            "predictions do not vary, so CCC is 0 by definition."
+            for row in measured
+            if row["constant"]
+        ]
         notes.append(_NOISE)
     return notes
 

@@ -31,7 +31,7 @@ def find_seeds(folder: pathlib.Path) -> list[int]:
     """Returns the seeds of a row's folder that have results of test."""
     seeds = []
     for path in folder.glob(SEED.format("*")):
-        match = re.fullmatch(SEED.format(r"(\d+)"), path.name)
+        match = re.fullmatch(SEED.format(r"(0|[1-9]\d*)"), path.name)
         if match and (path / TEST / results.METRICS).is_file():
             seeds.append(int(match[1]))
     return sorted(seeds)

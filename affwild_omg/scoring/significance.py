@@ -13,7 +13,6 @@ in all of them.
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -231,25 +230,11 @@ def permutation_test(
         ValueError: as `bootstrap_interval`.
     """
     index, count = _checked(clusters, labels, first, second)
-    # Each video counts twice, as the first run and as the second have it.
-    moments = _Moments.of(
-        np.concatenate([labels, labels]),
-        np.concatenate([first, second]),
-        np.concatenate([index, index + count]),
-        2 * count,
-    )
-    found = abs(moments.differences(np.zeros((1, count), bool))[0])
-    swaps, exhaustive = _swaps(count, samples, seed)
-    beyond = sum(
-        np.count_nonzero(np.abs(moments.differences(swap)) >= found - ROUNDING)
-        for swap in swaps
-    )
-    if exhaustive:  # no swap at all is among them
-        return beyond / 2**count
-    return (1 + beyond) / (samples + 1)
+    values = _swapped(labels, first, second, index, count, samples, seed)
+    return float(np.mean(values >= values[0] - ROUNDING))
 
 
-def range_test(
+def permutation_tests(
     labels,
     runs: Sequence,
     clusters: Sequence,
@@ -260,21 +245,21 @@ def range_test(
 ) -> list[float]:
     """Tests which of several runs' CCC differ from one of them, all at once.
 
-    If it made no difference which run predicted a video, the runs could be
-    dealt out anew in each. p is the share of such deals in which some two of
-    them are as far apart as this run and the reference are: where nothing
-    differs, the least p of all is below 0.05 in 5 % of cases, however many
-    runs there are and whichever of them was picked as the reference for being
-    the best (the largest difference of all as in Westfall & Young,
-    Resampling-Based Multiple Testing, 1993, section 2.5). Of two runs it is
-    `permutation_test`.
+    `permutation_test` of every two of the runs, in the same swaps, and of
+    their p-values those that allow for there being many (min P of Westfall &
+    Young, Resampling-Based Multiple Testing, 1993, section 2.3): the share of
+    swaps in which the least p of any pair is at most this pair's. Where
+    nothing differs, one of them is below 0.05 in 5 % of cases, however many
+    runs there are, and though the reference was picked for being the best. Of
+    two runs it is `permutation_test`.
 
     Args:
         labels: [utterances] or [utterances, columns].
         runs: predictions of each, of the same shape.
         clusters: the video of each utterance, [utterances].
         reference: number of the run that the others are compared with.
-        samples: how many deals are tried; all, if those are not more.
+        samples: as for `permutation_test`. Of n runs no p-value is much below
+            n (n - 1) / 2 / samples.
         seed: the same one gives the same p-values.
 
     Returns:
@@ -286,25 +271,43 @@ def range_test(
     if len(runs) < 2:
         raise ValueError(f"{len(runs)} run(s) can't be compared; 2 are needed")
     index, count = _checked(clusters, labels, *runs)
+    p_values = {
+        pair: _p_of_each(
+            _swapped(
+                labels, *(runs[i] for i in pair), index, count, samples, seed
+            )
+        )
+        for pair in itertools.combinations(range(len(runs)), 2)
+    }
+    least = np.min(list(p_values.values()), axis=0)
+    found = np.ones(len(runs))
+    for pair, (own, *_) in p_values.items():
+        if reference in pair:
+            (run,) = set(pair) - {reference}
+            found[run] = np.mean(least <= own)
+    return found.tolist()
+
+
+def _swapped(labels, first, second, index, count, samples, seed):
+    """Returns |difference| as it is, and in each set of swapped videos."""
+    # Each video counts twice, as the first run and as the second have it.
     moments = _Moments.of(
-        np.concatenate([labels] * len(runs)),
-        np.concatenate(runs),
-        np.concatenate([index + count * i for i in range(len(runs))]),
-        len(runs) * count,
+        np.concatenate([labels, labels]),
+        np.concatenate([first, second]),
+        np.concatenate([index, index + count]),
+        2 * count,
     )
-    asis = np.broadcast_to(np.arange(len(runs)), (1, count, len(runs)))
-    (ccc,) = moments.dealt(asis)
-    found = np.abs(ccc - ccc[reference])
-    deals, exhaustive = _deals(len(runs), count, samples, seed)
-    ranges = np.concatenate(
-        [np.ptp(moments.dealt(deal), axis=1) for deal in deals]
+    return np.abs(
+        np.concatenate(
+            [moments.differences(swap) for swap in _swaps(count, samples, seed)]
+        )
     )
-    beyond = np.count_nonzero(ranges[:, np.newaxis] >= found - ROUNDING, axis=0)
-    if exhaustive:  # things as they are are among them
-        p_values = beyond / len(ranges)
-    else:
-        p_values = (1 + beyond) / (samples + 1)
-    return p_values.tolist()
+
+
+def _p_of_each(values):
+    """Returns for each value the share of all that are as large or larger."""
+    ranks = np.searchsorted(np.sort(values), values - ROUNDING)
+    return 1 - ranks / len(values)
 
 
 def pearson_p_value(r: float, count: int) -> float:
@@ -403,27 +406,6 @@ class _Moments:
         first = self.concordances(np.hstack([~swaps, swaps]))
         return first - self.concordances(np.hstack([swaps, ~swaps]))
 
-    def dealt(self, deals):
-        """Computes CCC of runs dealt out anew.
-
-        The groups are the videos as the first run has them, then as the
-        second, and so on.
-
-        Args:
-            deals: which run each gets in each video, [n, videos, runs].
-
-        Returns:
-            [n, runs].
-        """
-        some, videos, runs = deals.shape
-        ccc = []
-        for run in range(runs):
-            counts = np.zeros((some, runs * videos), bool)
-            groups = deals[:, :, run] * videos + np.arange(videos)
-            np.put_along_axis(counts, groups, True, axis=1)
-            ccc.append(self.concordances(counts))
-        return np.stack(ccc, axis=1)
-
 
 def _columns(labels, predictions):
     """Yields labels and predictions of each column, [rows] float64 each."""
@@ -489,32 +471,19 @@ def _resamples(clusters, samples, seed) -> Iterator[np.ndarray]:
 
 
 def _swaps(clusters, samples, seed):
-    """Returns an iterator of bool [some, clusters], and whether it has all."""
+    """Yields bool [some, clusters]: first no swap at all, then all or random.
+
+    All sets of clusters, if those are not more than the samples.
+    """
     # Python's own integers: 2^clusters may have hundreds of bits.
     if 2**clusters <= samples:
         sets = np.arange(2**clusters)[:, np.newaxis]
-        return iter([(sets >> np.arange(clusters)) % 2 == 1]), True
+        yield (sets >> np.arange(clusters)) % 2 == 1
+        return
+    yield np.zeros((1, clusters), bool)
     random = np.random.default_rng(seed)
-    return (
-        random.random((some, clusters)) < 0.5
-        for some in _chunks(clusters, samples)
-    ), False
-
-
-def _deals(runs, clusters, samples, seed):
-    """Returns an iterator of int [some, clusters, runs], and if it has all."""
-    # Python's own integers: there may be hundreds of digits.
-    if math.factorial(runs) ** clusters <= samples:
-        orders = list(itertools.permutations(range(runs)))
-        all_deals = itertools.product(orders, repeat=clusters)
-        return iter([np.array(list(all_deals))]), True
-    random = np.random.default_rng(seed)
-    return (
-        random.permuted(
-            np.broadcast_to(np.arange(runs), (some, clusters, runs)), axis=2
-        )
-        for some in _chunks(clusters * runs, samples)
-    ), False
+    for some in _chunks(clusters, samples):
+        yield random.random((some, clusters)) < 0.5
 
 
 def _percentiles(values, level):

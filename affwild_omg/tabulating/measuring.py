@@ -143,7 +143,7 @@ def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
         there), a list where seeds differ; "differences" from the paper's row;
         and "p_value": {"valence", "arousal", "mean"}, "compared_with": the key
         of the best row, and "compared_over": the seeds, where a test could be
-        made, see `significance.range_test`.
+        made, see `significance.permutation_tests`.
 
     Raises:
         UserError: a results folder can't be read.
@@ -404,7 +404,7 @@ def _p_values(found, rows):
         own = labels[:, : parts[0].shape[1]]
         for values, p_value in zip(
             p_values,
-            significance.range_test(
+            significance.permutation_tests(
                 own, parts, runs.videos, samples=protocol.SAMPLES
             ),
             strict=True,
@@ -443,9 +443,9 @@ def _notes(table, rows):
             seeds = ", ".join(map(str, tested[0]["compared_over"]))
             notes.append(
                 "p, of valence, then of arousal: whether a row differs from "
-                f"the best measured one ({name_of(best)}), by a permutation "
-                "test of all rows at once, which allows for the best having "
-                f"been picked; of these trainings, seed {seeds}."
+                f"the best measured one ({name_of(best)}), by permutation "
+                "tests of all rows at once, which allow for their number and "
+                f"for the best having been picked; seed {seeds}."
             )
         notes += [
             f"{name_of(row)}: of {' and '.join(row['constant'])} labels or "

@@ -88,5 +88,6 @@ def _check_same_keys(name, keys, first, first_keys):
     if told:
         raise UserError(
             f"{name} {told} against the {len(first_keys)} utterances of "
-            f"{first}; evaluate all runs on the same records"
+            f"{first}; evaluate all runs on the same records, or score them "
+            "by the same annotations"
         )

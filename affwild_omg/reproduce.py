@@ -72,7 +72,7 @@ flags.DEFINE_list(
     "Options of train.py in the place of the paper's, such as "
     "width=0.0625,units=32,epochs=8.",
 )
-cli.define_overwrite("finished runs of other options or records")
+cli.define_overwrite("trainings of other options, records or weights")
 
 
 def main():

@@ -52,7 +52,7 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(tf, tmp_path_factory):  # its records start TensorFlow
     """The path of a report with every part."""
     root = tmp_path_factory.mktemp("report")
     workdir = root / "run"

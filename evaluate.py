@@ -81,6 +81,11 @@ def main():
     if flags.FLAGS.predictions or flags.FLAGS.annotations:
         _score_submission()
         return
+    if flags.FLAGS["match"].present:
+        raise UserError(
+            "--match goes with --predictions; --model's are matched by video "
+            "and utterance: leave it out"
+        )
     from affwild_omg import evaluation
 
     metrics = evaluation.evaluate(

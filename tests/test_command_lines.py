@@ -421,6 +421,10 @@ def shelved(directory):
             "--annotations=text.mp4 --level=frame",
             ["--level goes with --model", "leave it out"],
         ),
+        (
+            "evaluate --match=order",
+            ["--match goes with --predictions", "leave it out"],
+        ),
         ("export --model=saved", ["is a SavedModel", "workdir"]),
         ("export --model=half.keras", ["--model=half.keras is damaged"]),
         ("export --model=empty", ["holds no best.keras"]),

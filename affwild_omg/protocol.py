@@ -305,21 +305,35 @@ def table(metrics: dict) -> list[str]:
         )
     for target in shown:
         scores = metrics[target]
-        p_value = scores.get("pearson_p_value")
+        p_value = p_value_text(scores.get("pearson_p_value"))
         lines.append(
             f"{target:<10}{scores['ccc']:>8.3f}{scores['pearson']:>10.3f}"
-            f"{scores['mse']:>8.3f}  {_interval(metrics, target):<24}"
-            + ("-" if p_value is None else f"{p_value:.2g}")
+            f"{scores['mse']:>8.3f}  {interval_text(metrics, target):<24}"
+            f"{p_value}"
         )
     if len(shown) > 1:
         lines.append(
             f"{'mean':<10}{metrics['mean_ccc']:>8.3f}{'':>18}  "
-            f"{_interval(metrics, 'mean')}"
+            f"{interval_text(metrics, 'mean')}"
         )
     return lines + warnings(metrics)
 
 
-def _interval(metrics, name):
+def p_value_text(value: float | None) -> str:
+    """Returns a p-value of Pearson's r for a console, "-" for None."""
+    if value is None:
+        return "-"
+    # What is too small for a float is not 0.
+    return f"{value:.2g}" if value >= 1e-99 else "<1e-99"
+
+
+def interval_text(metrics: dict, name: str) -> str:
+    """Returns a CCC's interval for a console, or why there is none.
+
+    Args:
+        metrics: what `assess` returned, or more.
+        name: a target, or "mean".
+    """
     found = metrics["intervals"]
     if name in found:
         return "{:.3f} to {:.3f}".format(*found[name])

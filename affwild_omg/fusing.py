@@ -351,11 +351,25 @@ def table(metrics: dict) -> list[str]:
             lines.append(
                 f"{protocol.LEVEL:.0%} interval of fused: {', '.join(told)}"
             )
+        lines += _warnings(metrics)
     lines.append(
         f"{metrics['utterances'] or 'no'} labelled utterances of "
         f"{metrics.get('split', 'test')}, {len(members)} runs fused"
     )
     return lines
+
+
+def _warnings(metrics):
+    """Says of whom a CCC is 0 by definition; of the labels' fault once."""
+    of_all = protocol.warnings(metrics)
+    others = [("equal weights", metrics["equal_weights"])]
+    others += [(x["test"], x["scores"]) for x in metrics["members"]]
+    return of_all + [
+        f"{name}, {warning}"
+        for name, scores in others
+        for warning in protocol.warnings(scores)
+        if warning not in of_all
+    ]
 
 
 def _cells(scores, targets):

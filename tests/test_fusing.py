@@ -221,6 +221,50 @@ def test_the_table_shows_all_of_them(options):
     )
 
 
+def test_the_table_says_what_does_not_vary(options):
+    # A's valence: the fused ones vary as B's do.
+    write(options.test[0], predictions=TEST_A.replace("0.55,0.3", "0.55,0.15"))
+    metrics = fusing.fuse(options)
+    assert metrics["members"][0]["scores"]["valence"]["ccc"] == 0
+    assert fusing.table(metrics)[-2:] == [
+        f"{options.test[0]}, valence: predictions do not vary, so CCC is 0 by "
+        "definition",
+        "2 labelled utterances of test, 2 runs fused",
+    ]
+    # Equal weights: (.15 + .25) / 2 and (.35 + .05) / 2.
+    for folder, one, other in zip(
+        options.test,
+        ("0.22,0.15", "0.33,0.25"),
+        ("0.55,0.35", "0.11,0.05"),
+        strict=True,
+    ):
+        write(
+            folder,
+            predictions="video,utterance,arousal,valence\n"
+            f"t,u1,{one}\nt,u2,{other}\n",
+        )
+    lines = fusing.table(fusing.fuse(options, overwrite=True))
+    assert [line for line in lines if "do not vary" in line] == [
+        "equal weights, valence: predictions do not vary, so CCC is 0 by "
+        "definition"
+    ]
+    # What is so of the labels is so for all, and said once.
+    for folder in options.test:
+        write(folder, labels=TEST_LABELS.replace("0.1,0.1", "0.3,0.1"))
+    lines = fusing.table(fusing.fuse(options, overwrite=True))
+    assert [line for line in lines if "do not vary" in line] == [
+        "arousal: labels do not vary, so CCC is 0 by definition",
+        "equal weights, valence: predictions do not vary, so CCC is 0 by "
+        "definition",
+    ]
+    for folder in options.test:
+        write(folder, labels=TEST_LABELS.replace("t,u2,0.1,0.1\n", ""))
+    lines = fusing.table(fusing.fuse(options, overwrite=True))
+    assert [line for line in lines if "by definition" in line] == [
+        "one row alone: nothing varies, so CCC is 0 by definition"
+    ]
+
+
 def test_no_test_label_reaches_the_weights(options):
     expected = fusing.fuse(options)
     labels = TEST_LABELS.replace("0.3,0.2", "0.9,-0.7")

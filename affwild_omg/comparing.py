@@ -54,15 +54,17 @@ def compare(options: Options, *, overwrite: bool = False) -> dict:
 
     Returns:
         For each target that both have: the scores of "first" and of "second"
-        as of `affwild_omg.protocol.score`; "difference", CCC of the first
-        less that of the second; "interval", its [low, high]; two-sided
-        p-values of no difference, "permutation_p_value", the one to quote,
-        and "bootstrap_p_value", too small with few videos. The last three are
-        None where all utterances are of one video. If there are two targets,
-        the same of their "mean" CCC, the scores "ccc" alone. Besides
-        "utterances" and "videos", the intervals' "confidence" and "samples",
-        "split", the folders "first" and "second", and "summary", a sentence
-        for each of these.
+        as of `affwild_omg.protocol.score`, with the "interval" of their CCC,
+        [low, high] as of `affwild_omg.protocol.intervals`, None where it has
+        none; "difference", CCC of the first less that of the second;
+        "interval", its [low, high]; two-sided p-values of no difference,
+        "permutation_p_value", the one to quote, and "bootstrap_p_value", too
+        small with few videos. The last three are None where all utterances
+        are of one video. If there are two targets, the same of their "mean"
+        CCC, the scores "ccc" and "interval" alone. Besides "utterances" and
+        "videos", the intervals' "confidence" and "samples", "split", the
+        folders "first" and "second", and "summary", a sentence for each of
+        these.
 
     Raises:
         UserError: a folder can't be used, or the two are of different splits,
@@ -142,11 +144,10 @@ def _common_targets(runs):
 
 def _compare(first, second, targets):
     """Compares two runs' `protocol.Rows` in each target, and in their mean."""
-    scores = [protocol.score(rows, targets) for rows in (first, second)]
+    scores = [_scores(rows, targets) for rows in (first, second)]
     columns = {target: [column] for column, target in enumerate(targets)}
     if len(targets) > 1:
         columns[MEAN] = list(range(len(targets)))
-        scores = [one | {MEAN: {"ccc": one["mean_ccc"]}} for one in scores]
     return {
         name: {
             "first": scores[0][name],
@@ -160,6 +161,17 @@ def _compare(first, second, targets):
             ),
         }
         for name, own in columns.items()
+    }
+
+
+def _scores(rows, targets):
+    """Returns {target or mean: scores}, each with the interval of its CCC."""
+    scores = protocol.score(rows, targets)
+    scores[MEAN] = {"ccc": scores.pop("mean_ccc")}
+    intervals = protocol.intervals(rows, targets)
+    return {
+        name: found | {"interval": intervals.get(name)}
+        for name, found in scores.items()
     }
 
 
@@ -202,14 +214,21 @@ def _write_table(path, comparison):
 
 def _row(target, comparison):
     found = comparison[target]
-    low, high = found["interval"] or (None, None)
+    low, high = _ends(found)
+    of_runs = {run: _ends(found[run]) for run in RUNS}
     return {
         "target": target,
         "utterances": comparison["utterances"],
         "videos": comparison["videos"],
+        **{f"{run}_ccc": found[run]["ccc"] for run in RUNS},
+        **{
+            f"{run}_{name}": end
+            for run, ends in of_runs.items()
+            for name, end in zip(("low", "high"), ends, strict=True)
+        },
         **{
             f"{run}_{name}": found[run].get(name)
-            for name in ("ccc", "pearson", "pearson_p_value", "mse")
+            for name in ("pearson", "pearson_p_value", "mse")
             for run in RUNS
         },
         "difference": found["difference"],
@@ -220,6 +239,10 @@ def _row(target, comparison):
     }
 
 
+def _ends(found):
+    return found["interval"] or (None, None)
+
+
 def _sentence(target, found):
     scores = " against ".join(_rounded(found[run]["ccc"]) for run in RUNS)
     difference = f"the difference of {_rounded(found['difference'])}"
@@ -228,7 +251,7 @@ def _sentence(target, found):
             f"{target}: {scores}; {difference} can't be told from sampling "
             "noise: all utterances are of one video"
         )
-    interval = " to ".join(map(_rounded, found["interval"]))
+    interval = _interval(found)
     p_value = found["permutation_p_value"]
     if p_value < SIGNIFICANT:
         verdict = "is more than sampling noise"
@@ -238,6 +261,11 @@ def _sentence(target, found):
         f"{target}: {scores}; {difference} ({protocol.LEVEL:.0%} interval "
         f"{interval}, permutation p = {_p_value(p_value)}) {verdict}"
     )
+
+
+def _interval(found):
+    ends = found["interval"]
+    return " to ".join(map(_rounded, ends)) if ends else "-"
 
 
 def _rounded(value):
@@ -255,17 +283,24 @@ def _p_value(value):
 
 def table(comparison: dict) -> list[str]:
     """Returns a comparison as lines for a console."""
-    lines = [f"{'':<16}{'CCC':>8}{'Pearson':>10}{'p of Pearson':>14}{'MSE':>9}"]
+    level = f"{protocol.LEVEL:.0%} interval"
+    lines = [
+        f"{'':<16}{'CCC':>8}{level:>18}{'Pearson':>10}{'p of Pearson':>14}"
+        f"{'MSE':>9}"
+    ]
     constant = []
     for name in _names(comparison):
         for run in RUNS:
             scores = comparison[name][run]
-            line = f"{name:<8} {run:<7}{_rounded(scores['ccc']):>8}"
+            line = (
+                f"{name:<8} {run:<7}{_rounded(scores['ccc']):>8}"
+                f"{_interval(scores):>18}"
+            )
             if name != MEAN:
-                p_value = scores["pearson_p_value"]
+                p_value = protocol.p_value_text(scores["pearson_p_value"])
                 line += (
                     f"{_rounded(scores['pearson']):>10}"
-                    f"{'-' if p_value is None else f'{p_value:.2g}':>14}"
+                    f"{p_value:>14}"
                     f"{_rounded(scores['mse']):>9}"
                 )
             lines.append(line)

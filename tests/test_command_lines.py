@@ -690,10 +690,9 @@ def test_compared_results_are_told_on_standard_output(shelf, call, tmp_path):
     )
     assert code == 0
     lines = out.splitlines()
-    assert lines[1].split() == ["valence", "first", "1.000", "1.000"] + [
-        "-",
-        "0.000",
-    ]
+    assert lines[1].split() == (
+        ["valence", "first", "1.000", "-", "1.000", "-", "0.000"]
+    )
     assert lines[-3].startswith("arousal: 1.000 against 1.000; the difference")
     assert lines[-1] == f"comparison in {tmp_path}/out"
 

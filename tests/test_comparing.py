@@ -81,7 +81,12 @@ def test_a_comparison_by_hand(tmp_path):
         "0.000 to 0.104, permutation p = 0.5) is within sampling noise",
     ]
     # With "a" swapped alone it is (2/7 - 10/19 + 6/7 - 1/2) / 2, or 0.058.
-    assert mean["first"] == {"ccc": pytest.approx((1 + 4 / 7) / 2)}
+    # The runs' own intervals are of the same samples: from "b" alone, 0, to
+    # all. That of "a" alone is less, 1/3 and 2/7.
+    assert mean["first"] == {
+        "ccc": pytest.approx((1 + 4 / 7) / 2),
+        "interval": [0, pytest.approx((1 + 4 / 7) / 2)],
+    }
     assert comparison == {
         "utterances": 3,
         "videos": 2,
@@ -101,6 +106,7 @@ def test_a_comparison_by_hand(tmp_path):
                 "pearson": pytest.approx(1),
                 "pearson_p_value": pytest.approx(0, abs=1e-6),
                 "mse": pytest.approx(mse[i]),
+                "interval": [0, pytest.approx(ccc[i])],
             }
         assert found["difference"] == pytest.approx(ccc[0] - ccc[1])
         # Of the four sets of videos two have at least this difference.
@@ -145,11 +151,13 @@ def test_scores_against_scipy_and_significance(tmp_path):
             covariance = np.cov(x, y, bias=True)
             ccc = 2 * covariance[0, 1]
             ccc /= covariance.trace() + (x.mean() - y.mean()) ** 2
+            own = significance.bootstrap_interval(x, y, clusters)
             assert found[run] == {
                 "ccc": pytest.approx(ccc),
                 "pearson": pytest.approx(r),
                 "pearson_p_value": pytest.approx(p_value, rel=1e-6),
                 "mse": pytest.approx(np.mean((x - y) ** 2)),
+                "interval": [own.low, own.high],
             }
         runs = (x, first[:, column], second[:, column], clusters)
         paired = significance.paired_bootstrap(*runs)
@@ -159,6 +167,9 @@ def test_scores_against_scipy_and_significance(tmp_path):
         assert found["permutation_p_value"] == significance.permutation_test(
             *runs
         )
+    for run, values in (("first", first), ("second", second)):
+        own = significance.bootstrap_interval(labels, values, clusters)
+        assert comparison["mean"][run]["interval"] == [own.low, own.high]
     assert comparison["videos"] == 30
     assert comparison["split"] is None
 
@@ -197,7 +208,9 @@ def test_the_files_say_what_is_returned(tmp_path):
             "bootstrap_p_value": found["bootstrap_p_value"],
         }
         for run in ("first", "second"):
-            for name, value in found[run].items():
+            scores = dict(found[run])
+            low, high = scores.pop("interval")
+            for name, value in (scores | {"low": low, "high": high}).items():
                 expected[f"{run}_{name}"] = value
         told = {name: float(cell) for name, cell in row.items() if cell}
         assert told == expected
@@ -249,19 +262,23 @@ def test_swapped_runs_swap_the_sign(tmp_path):
 def test_the_table(tmp_path):
     comparison = compare(tmp_path)
     lines = comparing.table(comparison)
-    assert lines[0].split() == ["CCC", "Pearson", "p", "of", "Pearson", "MSE"]
+    assert lines[0].split() == (
+        "CCC 95% interval Pearson p of Pearson MSE".split()
+    )
     cells = [line.split() for line in lines[1:5]]
-    assert [row[:4] + row[5:] for row in cells] == [
-        ["valence", "first", "1.000", "1.000", "0.000"],
-        ["valence", "second", "0.364", "1.000", "0.047"],
-        ["arousal", "first", "0.571", "1.000", "0.010"],
-        ["arousal", "second", "1.000", "1.000", "0.000"],
+    assert [" ".join(row[:7] + row[8:]) for row in cells] == [
+        "valence first 1.000 0.000 to 1.000 1.000 0.000",
+        "valence second 0.364 0.000 to 0.364 1.000 0.047",
+        "arousal first 0.571 0.000 to 0.571 1.000 0.010",
+        "arousal second 1.000 0.000 to 1.000 1.000 0.000",
     ]
     assert len({len(line) for line in lines[:5]}) == 1
     assert lines[5:7] == [
-        "mean     first     0.786",
-        "mean     second    0.682",
+        "mean     first     0.786    0.000 to 0.786",
+        "mean     second    0.682    0.000 to 0.682",
     ]
+    comparison["valence"]["first"]["pearson_p_value"] = 0.0
+    assert comparing.table(comparison)[1].split()[7] == "<1e-99"
     assert lines[7] == "3 labelled utterances of 2 videos of test"
     assert lines[8:] == comparison["summary"]
 
@@ -279,6 +296,16 @@ def test_constant_predictions_are_told(tmp_path):
         "definition"
     ) in lines
     assert "nan" not in "".join(lines).lower()
+    # That of no CCC but 0 would look like certainty. The first run has its own.
+    for name in ("valence", "mean"):
+        assert comparison[name]["second"]["interval"] is None
+        low, high = comparison[name]["first"]["interval"]
+        assert low == 0 < high
+    assert comparison["arousal"]["second"]["interval"] is not None
+    assert lines[2].split()[:5] == ["valence", "second", "0.000", "-", "0.000"]
+    row = next(csv.DictReader(written(tmp_path, "comparison.csv").splitlines()))
+    assert row["second_low"] == row["second_high"] == ""
+    assert float(row["first_high"]) == 1
 
 
 def test_one_video_has_scores_but_no_test(tmp_path):
@@ -295,6 +322,8 @@ def test_one_video_has_scores_but_no_test(tmp_path):
     )
     row = next(csv.DictReader(written(tmp_path, "comparison.csv").splitlines()))
     assert row["low"] == row["permutation_p_value"] == ""
+    assert row["first_low"] == row["second_high"] == ""
+    assert comparison["mean"]["first"]["interval"] is None
 
 
 def test_one_utterance_has_no_p_value_of_pearson(tmp_path):
@@ -309,7 +338,7 @@ def test_one_utterance_has_no_p_value_of_pearson(tmp_path):
     comparison = compare(tmp_path, one, other, (truth, truth))
     assert comparison["utterances"] == 1
     assert comparison["valence"]["first"]["pearson_p_value"] is None
-    assert comparing.table(comparison)[1].split()[4] == "-"
+    assert comparing.table(comparison)[1].split()[3:6] == ["-", "0.000", "-"]
 
 
 def test_only_targets_that_both_have_are_compared(tmp_path):

@@ -290,6 +290,12 @@ def _postprocessing(metrics):
     lines = [f"post-processing of {x}" for x in chosen_steps.table(settings)]
     bare = metrics["unprocessed"]
     if metrics["rows"]:
-        cccs = [f"{name} {bare[name]['ccc']:.3f}" for name in settings.targets]
-        lines.append(f"CCC without it: {', '.join(cccs)}")
+        cccs = {name: bare[name]["ccc"] for name in settings.targets}
+        if len(cccs) > 1:
+            cccs["mean"] = bare["mean_ccc"]
+        lines += [
+            f"CCC without it: {name} {ccc:.3f}, {protocol.LEVEL:.0%} interval "
+            f"{protocol.interval_text(bare, name)}"
+            for name, ccc in cccs.items()
+        ]
     return lines

@@ -425,14 +425,21 @@ def test_steps_by_hand(evaluation, options, steps, tmp_path):
         ],
         atol=1e-6,
     )
-    assert evaluation.table(metrics)[5:8] == [
+    cccs = {x: plain[x]["ccc"] for x in ("valence", "arousal")}
+    cccs["mean"] = sum(cccs.values()) / 2
+    assert evaluation.table(metrics)[5:10] == [
         "post-processing of valence: median over 3 frames",
         "post-processing of arousal: smoothing of 20 frames",
-        "CCC without it: "
-        + ", ".join(
-            f"{x} {plain[x]['ccc']:.3f}" for x in ("valence", "arousal")
+        *(
+            f"CCC without it: {name} {ccc:.3f}, 95% interval "
+            "{:.3f} to {:.3f}".format(*plain["intervals"][name])
+            for name, ccc in cccs.items()
         ),
     ]
+    metrics["unprocessed"]["intervals"] = {}
+    assert evaluation.table(metrics)[7].endswith(
+        ", 95% interval none (needs two videos)"
+    )
 
 
 def test_test_labels_cannot_reach_the_choice(

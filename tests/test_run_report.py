@@ -214,7 +214,8 @@ def test_the_page_says_what_the_folder_holds(folder):
         "post-processing. Lines through the points: the 95 % interval.",
         "V in [0,1], A in [0,0.5) 2",  # v/u1 and v/u2
         "V in [-1,0), A in [0.5,1] 1",
-        "Where there is one utterance only, CCC is 0 by definition.",
+        "Where there is one utterance only, or labels or predictions do not "
+        "vary, CCC is 0 by definition, without an interval.",
         "All videos, by the sum of their MSEs",
         "w u1 -0.200 0.600 0.600 0.400 0.825 4.0",
         "No faces are shown: no --records were given.",
@@ -479,6 +480,32 @@ def test_constant_predictions_and_one_utterance_are_said(tmp_path):
     assert "There is one utterance only" in page
     assert "labelled utterances are of 1 video by name" in page
     assert "are constant" not in page
+
+
+@pytest.mark.usefixtures("blank")
+def test_a_group_that_does_not_vary_has_no_interval(tmp_path):
+    labels = """\
+video,utterance,arousal,valence
+v,u1,0.1,0.1
+v,u2,0.2,0.2
+w,u1,0.3,0.3
+"""
+    exact = {"ccc": 1.0, "pearson": 1.0, "mse": 0.0}
+    scores = {"valence": exact, "arousal": exact, "mean_ccc": 1.0}
+    folder = write_folder(tmp_path / "results", labels, labels, **scores)
+    said = "or labels or predictions do not vary, CCC is 0 by definition"
+    assert said not in text(write(folder))
+    none = {"ccc": 0.0, "pearson": 0.0, "mse": 0.02 / 3}
+    change(folder, valence=none, mean_ccc=0.5)
+    table = re.sub(r"0\.\d$", "0.2", labels, flags=re.M)
+    (folder / "predictions.csv").write_text(table)
+    assert said in text(write(folder, overwrite=True))
+    region = rows(folder, "regions.csv")[0]
+    assert (region["utterances"], region["videos"]) == ("3", "2")
+    assert region["valence_ccc_low"] == region["valence_ccc_high"] == ""
+    # Drawn alone, a single utterance has 0.
+    assert region["arousal_ccc_low"] == "0"
+    assert region["arousal_ccc_high"] == "1"
 
 
 @pytest.mark.usefixtures("blank")

@@ -66,7 +66,7 @@ def add_regions(page: Page, run: Run) -> None:
             for row in rows
         ],
     )
-    _add_lone(page, rows)
+    _add_constant(page, run, rows)
     figures.add_groups(
         page, run, "regions", rows, "CCC and MSE by region of the plane."
     )
@@ -103,7 +103,7 @@ def add_lengths(page: Page, run: Run) -> None:
             for row in rows
         ],
     )
-    _add_lone(page, rows)
+    _add_constant(page, run, rows)
     figures.add_groups(
         page, run, "lengths", rows, "CCC and MSE by the utterance's length."
     )
@@ -151,6 +151,11 @@ def _breakdown(run, groups):
     )
 
 
-def _add_lone(page, rows):
-    if any(row["utterances"] == 1 for row in rows):
-        page.aside("Where there is one utterance only, CCC is 0 by definition.")
+def _add_constant(page, run, rows):
+    if not all(
+        row[f"{target}_varies"] for row in rows for target in run.targets
+    ):
+        page.aside(
+            "Where there is one utterance only, or labels or predictions do "
+            "not vary, CCC is 0 by definition, without an interval."
+        )

@@ -36,9 +36,10 @@ def breakdown(
         One dict for each group that has an utterance, in their order: "group",
         "utterances", "videos", and for each target "<target>_ccc",
         "<target>_ccc_low" and "<target>_ccc_high" (a 95 % interval, see
-        `significance.bootstrap_interval`; None with fewer than two videos),
-        "<target>_mse", and "<target>_bias": the mean prediction less the mean
-        label.
+        `significance.bootstrap_interval`; None with fewer than two videos, or
+        where labels or predictions are constant), "<target>_varies" (whether
+        neither is), "<target>_mse", and "<target>_bias": the mean prediction
+        less the mean label.
 
     Raises:
         ValueError: the shapes don't fit, or a value is not finite.
@@ -68,14 +69,17 @@ def breakdown(
 
 def _scores(target, labels, predictions, videos):
     moments = Moments.of(labels, predictions)
+    varies = moments.labels_vary and moments.predictions_vary
     low = high = None
-    if len(np.unique(videos)) > 1:
+    # A CCC that is 0 by definition is no estimate.
+    if varies and len(np.unique(videos)) > 1:
         interval = significance.bootstrap_interval(labels, predictions, videos)
         low, high = interval.low, interval.high
     return {
         f"{target}_ccc": moments.concordance,
         f"{target}_ccc_low": low,
         f"{target}_ccc_high": high,
+        f"{target}_varies": varies,
         f"{target}_mse": moments.mean_squared_error,
         f"{target}_bias": moments.mean_y - moments.mean_x,
     }

@@ -38,11 +38,13 @@ def test_breakdown_by_hand():
         "valence_ccc": pytest.approx(4 / 7),
         "valence_ccc_low": pytest.approx(0),  # one video twice, or the other
         "valence_ccc_high": pytest.approx(4 / 7),
+        "valence_varies": True,
         "valence_mse": pytest.approx(1),
         "valence_bias": pytest.approx(1),
         "arousal_ccc": 0,
-        "arousal_ccc_low": 0,
-        "arousal_ccc_high": 0,
+        "arousal_ccc_low": None,  # though there are two videos
+        "arousal_ccc_high": None,
+        "arousal_varies": False,
         "arousal_mse": pytest.approx((0.16 + 0 + 0.01) / 3),
         "arousal_bias": pytest.approx(-0.1),
     }
@@ -55,6 +57,10 @@ def test_breakdown_by_hand():
     assert alone["valence_mse"] == pytest.approx(1)
     assert alone["valence_bias"] == pytest.approx(-1)
     assert two["valence_ccc"] == 0  # constant predictions
+    assert [
+        (group["valence_varies"], group["arousal_varies"])
+        for group in (alone, two)
+    ] == [(False, False), (False, True)]
     # Arousal .1, .3 and .2, .3: covariance .1 * .05, variances .01 and .0025.
     assert two["arousal_ccc"] == pytest.approx(0.01 / 0.015)
     assert list(two) == list(first)

@@ -605,6 +605,16 @@ def test_a_fusion_shows_its_members(folder):
     assert "with -0.553 -0.750 to -0.250 0.667 0.500 to 0.800 0.057" in page
     assert "Fusion of 2 runs on the test split" in page
     assert "runs/a 0.250 0.125 1.000 0.500 runs/b 0.750 0.375 – –" in page
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["unprocessed"]  # the members may be anyone's predictions
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    page = text(write(folder, overwrite=True))
+    assert "post-processed" not in page
+    assert "no member's predictions were processed" not in page
+    assert (
+        "Post-processing Not known: no member's folder holds predictions from "
+        "before post-processing, or without it" in page
+    )
 
 
 HISTORY = {

@@ -128,7 +128,11 @@ def _add_source(page, source):
 
 def _add_members(page, run):
     if "unprocessed" not in run.metrics:
-        page.aside("None: no member's predictions were processed.")
+        page.aside(
+            "Not known: no member's folder holds predictions from before "
+            "post-processing, or without it no member has a positive CCC on "
+            "validation to be weighed by."
+        )
         return
     page.paragraph(
         "The runs that are fused here have been post-processed, each by its "

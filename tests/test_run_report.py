@@ -692,10 +692,166 @@ def test_scores_of_other_predictions_are_refused(
     change(folder, protocols={"utterance": {"pooled": wrong}})
     with pytest.raises(UserError, match=match):
         write(folder, overwrite=True)
+    # Nor do they pass for those of each video, which are others.
     change(folder, protocols={"utterance": {"per_video": wrong}})
+    with pytest.raises(UserError, match=r"in protocols\.utterance\.per_video,"):
+        write(folder, overwrite=True)
+    change(folder, protocols={}, level="utterance", pooling="per_video")
+    with pytest.raises(UserError, match="beside it give 0.153846; write"):
+        write(folder, overwrite=True)
+    change(folder, **PER_VIDEO)
     write(folder, overwrite=True)
-    change(folder, level="utterance", pooling="per_video")
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"mean_ccc": 8 / 141 + 2e-5}, "0.056758, but predictions.csv"),
+        (
+            {"protocols": {"utterance": {"pooled": SCORES | {"mean_ccc": 0}}}},
+            r"0.000000, in protocols\.utterance\.pooled, but predictions.csv",
+        ),
+        (PER_VIDEO | {"pooling": "per_video", "mean_ccc": 0.5}, "0.500000, .*"),
+    ],
+)
+@pytest.mark.usefixtures("blank")
+def test_a_mean_of_other_predictions_is_refused(folder, changes, found):
+    change(folder, **changes)
+    with pytest.raises(
+        UserError, match=f"metrics.json says that mean CCC is {found}"
+    ):
+        write(folder)
+
+
+@pytest.mark.parametrize("pooling", ["pooled", "per_video"])
+@pytest.mark.usefixtures("blank")
+def test_scores_without_postprocessing_are_those_of_their_table(
+    folder, pooling
+):
+    """Here those of the labels themselves, with an utterance that has none."""
+    (folder / "unprocessed.csv").write_text(LABELS + "w,u2,0.5,0.5\n")
+    headline = {"pooled": SCORES, "per_video": PER_VIDEO}[pooling]
+    # Of two videos one is a single utterance: 0 there.
+    ccc = {"pooled": 1.0, "per_video": 0.5}[pooling]
+    right = {"ccc": ccc, "pearson": ccc, "mse": 0.0}
+    right = {"valence": right, "arousal": right, "mean_ccc": ccc}
+    change(folder, **headline, pooling=pooling, unprocessed=right)
+    write(folder)
+    for wrong in (
+        right | {"valence": {"ccc": 0.9, "pearson": 1.0, "mse": 0.0}},
+        right | {"mean_ccc": 0.9},
+    ):
+        change(folder, unprocessed=wrong)
+        with pytest.raises(
+            UserError,
+            match="is 0.900000, in unprocessed, but unprocessed.csv and "
+            f"labels.csv beside it give {ccc:.6f}",
+        ):
+            write(folder, overwrite=True)
+    change(folder, level="frame")  # of which the table tells nothing
     write(folder, overwrite=True)
+
+
+@pytest.mark.parametrize(("off", "refused"), [(9e-6, False), (2e-5, True)])
+@pytest.mark.usefixtures("blank")
+def test_large_scores_agree_in_proportion(tmp_path, off, refused):
+    """A network that diverged has errors of which the digits are rounded."""
+    table = "video,utterance,arousal\nv,u1,100000.1\nw,u1,-300000.4\n"
+    labels = "video,utterance,arousal\nv,u1,0.1\nw,u1,0.6\n"
+    mse = (1e5**2 + 300001**2) / 2
+    # Covariance -1/4 * 400000.5, means 100000.5 apart.
+    ccc = -0.5 * 0.5 * 400000.5
+    ccc /= 0.0625 + 400000.5**2 / 4 + 100000.5**2
+    folder = write_folder(
+        tmp_path / "results",
+        table,
+        labels,
+        arousal={"ccc": ccc, "pearson": -1.0, "mse": mse * (1 + off)},
+        mean_ccc=ccc,
+    )
+    if refused:
+        with pytest.raises(UserError, match="says that MSE of arousal is"):
+            write(folder)
+    else:
+        write(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "message"),
+    [
+        (
+            "valence",
+            0.5,
+            "has 0.5 for valence{}, where its ccc, pearson, mse belong",
+        ),
+        (
+            "valence",
+            ["x"],
+            "has ['x'] for valence{}, where its ccc, pearson, mse belong",
+        ),
+        (
+            "valence",
+            {"mse": 0.5, "pearson": 1},
+            "has no number for ccc of valence{}",
+        ),
+        (
+            "arousal",
+            {"ccc": 0.5, "mse": 1},
+            "has no number for pearson of arousal{}",
+        ),
+        (
+            "arousal",
+            {"ccc": 0.5, "pearson": 1},
+            "has no number for mse of arousal{}",
+        ),
+        (
+            "valence",
+            {"ccc": "high", "pearson": 1, "mse": 1},
+            "has no number for ccc of valence{}",
+        ),
+        ("mean_ccc", None, "has no number for mean_ccc{}"),
+    ],
+)
+@pytest.mark.usefixtures("blank")
+def test_scores_that_are_not_whole_are_told(folder, name, broken, message):
+    """Also where no table tells what they should be."""
+    wrong = SCORES | {name: broken}
+    for changes, at in (
+        (wrong, ""),
+        (wrong | {"level": "frame"}, ""),
+        ({"unprocessed": wrong}, ", in unprocessed"),
+        (
+            {"protocols": {"frame": {"per_video": wrong}}},
+            ", in protocols.frame.per_video",
+        ),
+    ):
+        change(folder, **METRICS | changes)
+        with pytest.raises(UserError) as error:
+            write(folder)
+        assert str(error.value) == (
+            f"--results={folder}: metrics.json {message.format(at)}; write the "
+            "folder again with evaluate.py --overwrite"
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unprocessed": 3}, "has 3 for unprocessed, where scores belong"),
+        ({"protocols": [1]}, r"has \[1\] for protocols, where scores belong"),
+        ({"protocols": {"frame": 1}}, "has 1 for frame, where scores"),
+        ({"protocols": {"frame": {"x": 1}}}, "has 1 for x, where scores"),
+        (
+            {"protocols": {"frame": {"x": {"valence": SCORES["valence"]}}}},
+            r"has None for arousal, in protocols\.frame\.x, where its ccc",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("blank")
+def test_parts_that_are_no_scores_are_told(folder, changes, message):
+    change(folder, **changes)
+    with pytest.raises(UserError, match=message):
+        write(folder)
 
 
 @pytest.mark.usefixtures("blank")

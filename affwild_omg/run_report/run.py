@@ -2,17 +2,17 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from affwild_omg import protocol, results
+from affwild_omg import results
 from affwild_omg.errors import UserError
 from affwild_omg.results import Results
+from affwild_omg.run_report import claims
 from affwild_omg.scoring.frames import Frames, video_of
 
 MOST_WORST = 16  # utterances: more would make the page too big
-_TOLERANCE = 1e-5  # of scores: tables and sums are rounded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,14 +94,14 @@ def read(options: Options, directory: pathlib.Path) -> Run:
 
     Raises:
         UserError: the results or the records can't be used, or metrics.json
-            scores other predictions or labels than stand beside it.
+            lacks a score, or scores other predictions or labels than stand
+            beside it.
     """
     found = results.read(options.results, flag="--results")
     frames = results.read_frames(options.results, flag="--results")
     known = np.isfinite(found.labels).all(axis=1)
     keys = [key for key, has in zip(found.keys, known, strict=True) if has]
-    if keys:
-        _check_scores(options, found)
+    claims.check(options.results, found)
     return Run(
         options=options,
         directory=directory,
@@ -123,35 +123,3 @@ def _corpus(options, metrics):
 
         corpus = records.read_manifest(options.records).get("corpus")
     return corpus
-
-
-def _check_scores(options, found):
-    """Holds that metrics.json scores what the tables beside it hold."""
-    rows = protocol.of_utterances(found.keys, found.predictions, found.labels)
-    anew = protocol.score(rows, found.targets)
-    claims = [
-        (target, name, told[target][name], anew[target][name])
-        for told in _of_utterances(found.metrics)
-        for target in found.targets
-        if target in told
-        for name in ("ccc", "mse")
-    ]
-    for target, name, there, here in claims:
-        if not abs(here - there) <= _TOLERANCE:  # NaN is near to nothing
-            raise UserError(
-                f"--results={options.results}: {results.METRICS} says that "
-                f"{name.upper()} of {target} is {there:.6f}, but "
-                f"{results.PREDICTIONS} and {results.LABELS} beside it give "
-                f"{here:.6f}; write the folder again with evaluate.py "
-                "--overwrite"
-            )
-
-
-def _of_utterances(metrics) -> Iterator[Mapping]:
-    """Yields the scores of all utterances together, wherever they stand."""
-    level = metrics.get("level", "utterance")
-    if (level, metrics.get("pooling", "pooled")) == ("utterance", "pooled"):
-        yield metrics
-    protocols = metrics.get("protocols") or {}
-    if "pooled" in protocols.get("utterance", {}):
-        yield protocols["utterance"]["pooled"]

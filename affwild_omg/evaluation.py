@@ -266,20 +266,24 @@ def _other_protocols(metrics):
     """Returns the mean CCC by every protocol but the headline's."""
     if not metrics["rows"]:
         return []
-    told = [
-        f"{level} {found['mean_ccc']:.3f}"
-        + (" (per video)" if pooling == "per_video" else "")
-        for level, by_pooling in metrics["protocols"].items()
-        for pooling, found in by_pooling.items()
-        if "mean_ccc" in found
-        and (level, pooling) != (metrics["level"], metrics["pooling"])
-    ]
+    told = []
+    for level, by_pooling in metrics["protocols"].items():
+        cells = [
+            _FORMS[pooling].format(found["mean_ccc"])
+            for pooling, found in by_pooling.items()
+            if "mean_ccc" in found
+            and (level, pooling) != (metrics["level"], metrics["pooling"])
+        ]
+        if cells:
+            told.append(" ".join([level, *cells]))
     return [
         f"by {metrics['level']}, {_POOLED[metrics['pooling']]}; mean CCC "
-        f"{metrics['mean_ccc']:.3f}, by others: {', '.join(told)}"
+        f"{metrics['mean_ccc']:.3f}",
+        f"mean CCC by others, in brackets per video: {', '.join(told)}",
     ]
 
 
+_FORMS = {"pooled": "{:.3f}", "per_video": "({:.3f})"}
 _POOLED = {"pooled": "pooled over all", "per_video": "mean of the videos'"}
 
 

@@ -63,7 +63,7 @@ flags.DEFINE_enum(
     ["key", "order"],
     "How the rows of the two match: by video and utterance, or by order.",
 )
-cli.require("model", "records", unless="predictions")
+cli.require("model", "records", unless=("predictions", "annotations"))
 cli.define_overwrite("an earlier evaluation")
 
 _OF_A_MODEL = (
@@ -95,7 +95,12 @@ def main():
 
 
 def _score_submission():
-    if not flags.FLAGS.annotations or flags.FLAGS.model or flags.FLAGS.records:
+    given = {
+        name
+        for name in ("predictions", "annotations", "model", "records")
+        if flags.FLAGS[name].value
+    }
+    if given != {"predictions", "annotations"}:
         raise UserError(
             "--predictions goes with --annotations, and with neither --model "
             "nor --records; give the one pair or the other"

@@ -13,7 +13,7 @@ flags.DEFINE_string(
     None,
     "Folder for the trained model, its history and TensorBoard's files.",
 )
-cli.require("records", "workdir", unless="list_architectures")
+cli.require("records", "workdir", unless=["list_architectures"])
 
 # The network: a row of --list_architectures, and what is to differ from it.
 flags.DEFINE_string(

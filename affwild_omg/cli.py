@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
@@ -118,12 +118,12 @@ def define_overwrite(what: str) -> None:
     flags.DEFINE_bool("overwrite", False, f"Replace {what}.")
 
 
-def require(*names: str, unless: str) -> None:
-    """Makes flags required, unless a boolean flag is set."""
+def require(*names: str, unless: Sequence[str]) -> None:
+    """Makes flags required, unless one of some others is given."""
     for name in names:
         flags.register_multi_flags_validator(
-            [name, unless],
-            lambda values, name=name: values[name] or values[unless],
+            [name, *unless],
+            lambda values: any(values.values()),
             f"--{name} is missing.",
         )
 

@@ -417,6 +417,10 @@ def shelved(directory):
         ("evaluate --batch_size=0", ["--batch_size must be at least 1"]),
         ("evaluate --predictions=text.mp4", ["--annotations", "neither"]),
         (
+            "evaluate --model= --records= --annotations=text.mp4",
+            ["--predictions goes with --annotations"],
+        ),
+        (
             "evaluate --model= --records= --predictions=text.mp4 "
             "--annotations=text.mp4 --level=frame",
             ["--level goes with --model", "leave it out"],

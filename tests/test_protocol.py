@@ -287,6 +287,10 @@ def test_what_does_not_vary_is_told():
         "arousal: labels do not vary, so CCC is 0 by definition",
     ]
     json.dumps(found, allow_nan=False)
+    # One that varies has an interval; the mean, half of it a 0, has none.
+    varied = utterances([[0.3, 1], [0.3, 2]], [[1, 5], [2, 6]], ["v", "w"])
+    found = protocol.intervals(varied, BOTH)
+    assert "arousal" in found and not {"valence", "mean"} & found.keys()
     found = protocol.assess(rows, BOTH, "per_video")
     assert found["valence"]["constant"] == "predictions"
     assert protocol.warnings(found)[0].startswith("valence: predictions do")

@@ -933,9 +933,38 @@ def test_faces_are_looked_for_where_they_must_be(evaluated, small_records):
         match="--records=.* has no utterance eve/utterance_1.mp4 in valid",
     ):
         write(evaluated, records=str(small_records))
+    # Of anyone's predictions the split is not known: they are looked for.
     change(evaluated, split=None)
-    with pytest.raises(UserError, match="does not say which split"):
-        write(evaluated, records=str(small_records))
+    page = write(evaluated, records=str(small_records))
+    assert "evenly spaced frames" in text(page)
+
+
+@pytest.mark.usefixtures("blank")
+def test_what_is_far_off_or_not_all_is_said(tmp_path):
+    header = "video,utterance,arousal\n"
+    for mean, told in ((0.5, False), (0.9, False), (1.5, True), (-0.1, True)):
+        folder = write_folder(
+            tmp_path / f"x{mean}",
+            f"{header}v,a,{mean - 0.25}\nw,a,{mean + 0.25}\n",
+            f"{header}v,a,0.25\nw,a,1\n",
+            coverage=0.875,
+            arousal={
+                # Covariance 0.09375, variances 0.140625 and 0.0625.
+                "ccc": 0.1875 / (0.203125 + (mean - 0.625) ** 2),
+                "pearson": 1,
+                "mse": ((mean - 0.5) ** 2 + (mean - 0.75) ** 2) / 2,
+            },
+            mean_ccc=0.1875 / (0.203125 + (mean - 0.625) ** 2),
+        )
+        page = text(write(folder, overwrite=True))
+        note = f"The predictions of arousal average {mean:.3f}, beyond all"
+        assert (f"{note} labels (0.250 to 1.000)" in page) == told
+        assert "Only 87.5 % of the utterances are here" in page
+        assert "further down are by utterance, pooled" not in page
+    change(folder, coverage=1, level="frame")
+    page = text(write(folder, overwrite=True))
+    assert "Only" not in page
+    assert "further down are by utterance, pooled" in page
 
 
 def test_options_are_frozen():

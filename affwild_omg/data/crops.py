@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from affwild_omg.data import records
-from affwild_omg.errors import UserError
+from affwild_omg.errors import UserError, listed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,29 @@ def read(
                 if key in keys:
                     found[key] = _pick(record, count)
     return {key: found[key] for key in keys}
+
+
+def find_split(folder: pathlib.Path | str, keys: Sequence[str]) -> str:
+    """Returns the split of the records that holds some utterances.
+
+    Args:
+        folder: of the records.
+        keys: "<video>/<utterance>" each.
+
+    Raises:
+        UserError: the records can't be used, or no split holds them all.
+    """
+    splits = records.read_manifest(folder)["splits"]
+    for split, part in splits.items():
+        clips = part["utterances"]
+        held = {f"{clip['video']}/{clip['utterance']}" for clip in clips}
+        if held.issuperset(keys):
+            return split
+    raise UserError(
+        f"--records={folder}: none of {', '.join(splits)} has all of "
+        f"{listed(keys)}; give the records of these utterances, or leave "
+        "--records out"
+    )
 
 
 def _pick(record, count):

@@ -50,7 +50,7 @@ def scatter(
         )
         axis.set_title(
             f"{target}: CCC {scores[target]['ccc']:.3f}\n"
-            f"{canvas.count(len(labels), 'utterance')}",
+            f"{canvas.count(len(labels), 'utterance')}, pooled",
             fontsize=11,
         )
         for side in (axis.xaxis, axis.yaxis):

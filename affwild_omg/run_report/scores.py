@@ -133,12 +133,14 @@ def _basis(run):
             else f"taken over all {rows} together, with moments divided by N. "
         )
     text += f"{wording.count(len(run.keys), 'utterance')} with labels"
+    anyones = "unmatched" in metrics
     if "expected" in metrics:
-        text += f" of the {metrics['expected']:,} of the split"
-    if "coverage" in metrics:
+        where = "annotated" if anyones else "of the split"
+        text += f" of the {metrics['expected']:,} {where}"
+    if "coverage" in metrics and not anyones:
         text += f", of which {100 * metrics['coverage']:.1f} % were prepared"
     text += "."
-    if "unmatched" in metrics:  # anyone's predictions
+    if anyones:
         alone = {side: len(x) for side, x in metrics["unmatched"].items()}
         text += (
             f" Rows were matched by {metrics['match']}; left out without a "
@@ -181,6 +183,29 @@ def _smoothed(metrics):
 def _add_doubts(page, run, intervals):
     """Warns of what makes the scores say less than they seem to."""
     constant = _constant(run)
+    coverage = run.metrics.get("coverage", 1)
+    if coverage < 1:
+        page.note(
+            f"Only {100 * coverage:.1f} % of the utterances are here: these "
+            "CCCs are not to be compared with those of all."
+        )
+    if run.metrics.get("level", "utterance") != "utterance" or (
+        run.metrics.get("pooling", "pooled") != "pooled"
+    ):
+        page.aside(
+            "The pictures and tables further down are by utterance, pooled, "
+            "unless they say otherwise."
+        )
+    for column, target in enumerate(run.targets):
+        if target in constant:
+            continue
+        labels, mean = run.labels[:, column], run.predictions[:, column].mean()
+        if not labels.min() <= mean <= labels.max():
+            page.note(
+                f"The predictions of {target} average {mean:.3f}, beyond all "
+                f"labels ({labels.min():.3f} to {labels.max():.3f}): so far "
+                "off, CCC is near 0 whatever they follow."
+            )
     if run.metrics.get("misordered"):
         page.note(
             f"{wording.count(len(run.metrics['misordered']), 'row')} of "

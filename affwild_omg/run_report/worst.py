@@ -4,7 +4,6 @@ import numpy as np
 
 from affwild_omg import drawing
 from affwild_omg.drawing import canvas
-from affwild_omg.errors import UserError
 from affwild_omg.pages import Page
 from affwild_omg.run_report import figures, wording
 from affwild_omg.run_report.run import Run
@@ -68,14 +67,10 @@ def add_worst(page: Page, run: Run) -> None:
 def _add_faces(page, run, rows):
     from affwild_omg.data import crops  # TensorFlow: only if needed
 
-    split = run.metrics.get("split")
-    if not split:
-        raise UserError(
-            f"--results={run.options.results}: metrics.json does not say "
-            "which split this is, so its faces can't be found; leave out "
-            "--records"
-        )
     keys = [f"{row['video']}/{row['utterance']}" for row in rows]
+    split = run.metrics.get("split")
+    if not split:  # of anyone's predictions
+        split = crops.find_split(run.options.records, keys)
     found = crops.read(run.options.records, split, keys, CROPS)
     drawing.contact_sheet(
         figures.picture(run, "worst"),

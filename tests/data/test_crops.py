@@ -49,3 +49,12 @@ def test_only_the_wanted_videos_are_read(small_records, monkeypatch):
 def test_what_is_not_there_is_told(small_records, split, key, message):
     with pytest.raises(UserError, match=f"--records=.* {message}"):
         crops.read(small_records, split, [key], 2)
+
+
+def test_the_split_of_some_utterances(small_records):
+    key = "eve/utterance_1.mp4"
+    assert crops.find_split(small_records, [key]) == "test"
+    other = "dan/utterance_1.mp4"
+    assert crops.find_split(small_records, [other]) == "validation"
+    with pytest.raises(UserError, match="--records=.*none of .* has all of"):
+        crops.find_split(small_records, [key, other])

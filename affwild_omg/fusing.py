@@ -162,15 +162,11 @@ def _fuse_unprocessed(options, validation_runs, test_runs):
             flag,
         )
 
-    validation = split(validation_runs, "--validation")
-    try:
-        weights = _weights(
-            _concordances(validation), options.validation, validation.targets
-        )
-    except UserError:  # without post-processing there is nothing to weigh by
-        return None
+    ccc = _concordances(split(validation_runs, "--validation"))
+    if not (ccc > 0).any(axis=0).all():
+        return None  # without post-processing there is nothing to weigh by
     return results.as_written(
-        fusion.fuse(split(test_runs, "--test").predictions, weights)
+        fusion.fuse(split(test_runs, "--test").predictions, fusion.weights(ccc))
     )
 
 

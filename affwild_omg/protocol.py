@@ -336,7 +336,8 @@ def interval_text(metrics: dict, name: str) -> str:
     """
     found = metrics["intervals"]
     if name in found:
-        return "{:.3f} to {:.3f}".format(*found[name])
+        low, high = (round(end, 3) + 0.0 for end in found[name])  # not -0.000
+        return f"{low:.3f} to {high:.3f}"
     return "none (constant)" if found else "none (needs two videos)"
 
 

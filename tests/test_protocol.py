@@ -347,6 +347,8 @@ def test_the_mean_has_an_interval_of_its_own(pooling):
     assert protocol.intervals(alike, BOTH, pooling)["mean"] == [-1, 1]
     line = protocol.table(protocol.assess(alike, BOTH, pooling))[3]
     assert line == f"mean{'0.000':>14}{'':20}-1.000 to 1.000"
+    near = {"intervals": {"mean": [-0.25, -1e-4]}}
+    assert protocol.interval_text(near, "mean") == "-0.250 to 0.000"
     one = protocol.intervals(rows, ("valence",), pooling)
     assert "mean" not in one
 

@@ -139,7 +139,7 @@ def main():
         return
     options = cli.options(training_options.Options)
     options.network()  # tells what is wrong before TensorFlow takes its time
-    from affwild_omg import training
+    from affwild_omg import training, wording
 
     summary = training.train(
         options,
@@ -148,7 +148,7 @@ def main():
     )
     cli.show(
         f"best epoch {summary['best_epoch']} of {len(summary['epochs'])}, "
-        f"validation CCC {summary['best_ccc']:.3f}",
+        f"validation CCC {wording.number(summary['best_ccc'])}",
         f"model in {flags.FLAGS.workdir}; watch it with "
         f"tensorboard --logdir={flags.FLAGS.workdir}",
     )

@@ -9,7 +9,7 @@ import csv
 import dataclasses
 import json
 
-from affwild_omg import matching, outputs, protocol, results
+from affwild_omg import matching, outputs, protocol, results, wording
 from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError
 from affwild_omg.scoring import significance
@@ -244,14 +244,14 @@ def _ends(found):
 
 
 def _sentence(target, found):
-    scores = " against ".join(_rounded(found[run]["ccc"]) for run in RUNS)
-    difference = f"the difference of {_rounded(found['difference'])}"
+    scores = " against ".join(wording.number(found[run]["ccc"]) for run in RUNS)
+    difference = f"the difference of {wording.number(found['difference'])}"
     if found["interval"] is None:
         return (
             f"{target}: {scores}; {difference} can't be told from sampling "
             "noise: all utterances are of one video"
         )
-    interval = _interval(found)
+    interval = wording.interval(found["interval"])
     p_value = found["permutation_p_value"]
     if p_value < SIGNIFICANT:
         verdict = "is more than sampling noise"
@@ -261,15 +261,6 @@ def _sentence(target, found):
         f"{target}: {scores}; {difference} ({protocol.LEVEL:.0%} interval "
         f"{interval}, permutation p = {_p_value(p_value)}) {verdict}"
     )
-
-
-def _interval(found):
-    ends = found["interval"]
-    return " to ".join(map(_rounded, ends)) if ends else "-"
-
-
-def _rounded(value):
-    return f"{round(value, 3) + 0.0:.3f}"  # not -0.000
 
 
 def _p_value(value):
@@ -293,15 +284,15 @@ def table(comparison: dict) -> list[str]:
         for run in RUNS:
             scores = comparison[name][run]
             line = (
-                f"{name:<8} {run:<7}{_rounded(scores['ccc']):>8}"
-                f"{_interval(scores):>18}"
+                f"{name:<8} {run:<7}{wording.number(scores['ccc']):>8}"
+                f"{wording.interval(scores['interval']):>18}"
             )
             if name != MEAN:
-                p_value = protocol.p_value_text(scores["pearson_p_value"])
+                p_value = wording.p_value(scores["pearson_p_value"])
                 line += (
-                    f"{_rounded(scores['pearson']):>10}"
+                    f"{wording.number(scores['pearson']):>10}"
                     f"{p_value:>14}"
-                    f"{_rounded(scores['mse']):>9}"
+                    f"{wording.number(scores['mse']):>9}"
                 )
             lines.append(line)
             if "constant" in scores:

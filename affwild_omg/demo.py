@@ -13,7 +13,7 @@ import time
 
 from absl import flags
 
-from affwild_omg import cli
+from affwild_omg import cli, wording
 from affwild_omg.errors import UserError
 from affwild_omg.stages import FILE, Stages, files
 
@@ -256,7 +256,10 @@ def _summary(corpus, place, seconds):
     yield ""
     yield f"{'test CCC':<28}{'valence':>9}{'arousal':>9}"
     for name, (valence, arousal) in rows.items():
-        yield f"{name:<28}{valence:>9.3f}{arousal:>9.3f}"
+        yield (
+            f"{name:<28}{wording.number(valence):>9}"
+            f"{wording.number(arousal):>9}"
+        )
     yield f"({utterances} utterances of people not trained on)"
     yield ""
     for what, name in (

@@ -10,6 +10,7 @@ from affwild_omg import (
     progress,
     protocol,
     results,
+    wording,
 )
 from affwild_omg.data import pipeline, records
 from affwild_omg.errors import UserError
@@ -269,7 +270,7 @@ def _other_protocols(metrics):
     told = []
     for level, by_pooling in metrics["protocols"].items():
         cells = [
-            _FORMS[pooling].format(found["mean_ccc"])
+            _FORMS[pooling].format(wording.number(found["mean_ccc"]))
             for pooling, found in by_pooling.items()
             if "mean_ccc" in found
             and (level, pooling) != (metrics["level"], metrics["pooling"])
@@ -278,12 +279,12 @@ def _other_protocols(metrics):
             told.append(" ".join([level, *cells]))
     return [
         f"by {metrics['level']}, {_POOLED[metrics['pooling']]}; mean CCC "
-        f"{metrics['mean_ccc']:.3f}",
+        f"{wording.number(metrics['mean_ccc'])}",
         f"mean CCC by others, in brackets per video: {', '.join(told)}",
     ]
 
 
-_FORMS = {"pooled": "{:.3f}", "per_video": "({:.3f})"}
+_FORMS = {"pooled": "{}", "per_video": "({})"}
 _POOLED = {"pooled": "pooled over all", "per_video": "mean of the videos'"}
 
 
@@ -298,7 +299,8 @@ def _postprocessing(metrics):
         if len(cccs) > 1:
             cccs["mean"] = bare["mean_ccc"]
         lines += [
-            f"CCC without it: {name} {ccc:.3f}, {protocol.LEVEL:.0%} interval "
+            f"CCC without it: {name} {wording.number(ccc)}, "
+            f"{protocol.LEVEL:.0%} interval "
             f"{protocol.interval_text(bare, name)}"
             for name, ccc in cccs.items()
         ]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
-from affwild_omg import matching, outputs, protocol, results
+from affwild_omg import matching, outputs, protocol, results, wording
 from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError, listed
 from affwild_omg.scoring import concordance, fusion
@@ -339,7 +339,7 @@ def table(metrics: dict) -> list[str]:
             lines.append(f"{name:<{width}}{_cells(scores, targets)}")
         intervals = metrics["intervals"]
         told = [
-            "{} {:.3f} to {:.3f}".format(name, *intervals[name])
+            f"{name} {wording.interval(intervals[name])}"
             for name in (*targets, "mean")
             if name in intervals
         ]
@@ -372,6 +372,4 @@ def _cells(scores, targets):
     values = [scores.get(target, {}).get("ccc") for target in targets]
     # The mean of fewer targets is not to be compared.
     values.append(None if None in values else scores["mean_ccc"])
-    return "".join(
-        f"{'-':>9}" if value is None else f"{value:>9.3f}" for value in values
-    )
+    return "".join(f"{wording.number(value):>9}" for value in values)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from affwild_omg import wording
 from affwild_omg.architectures import TARGETS
 from affwild_omg.errors import UserError
 from affwild_omg.scoring import (
@@ -305,26 +306,20 @@ def table(metrics: dict) -> list[str]:
         )
     for target in shown:
         scores = metrics[target]
-        p_value = p_value_text(scores.get("pearson_p_value"))
+        ccc, pearson, mse = (
+            wording.number(scores[name]) for name in ("ccc", "pearson", "mse")
+        )
         lines.append(
-            f"{target:<10}{scores['ccc']:>8.3f}{scores['pearson']:>10.3f}"
-            f"{scores['mse']:>8.3f}  {interval_text(metrics, target):<24}"
-            f"{p_value}"
+            f"{target:<10}{ccc:>8}{pearson:>10}{mse:>8}  "
+            f"{interval_text(metrics, target):<24}"
+            f"{wording.p_value(scores.get('pearson_p_value'))}"
         )
     if len(shown) > 1:
         lines.append(
-            f"{'mean':<10}{metrics['mean_ccc']:>8.3f}{'':>18}  "
+            f"{'mean':<10}{wording.number(metrics['mean_ccc']):>8}{'':>18}  "
             f"{interval_text(metrics, 'mean')}"
         )
     return lines + warnings(metrics)
-
-
-def p_value_text(value: float | None) -> str:
-    """Returns a p-value of Pearson's r for a console, "-" for None."""
-    if value is None:
-        return "-"
-    # What is too small for a float is not 0.
-    return f"{value:.2g}" if value >= 1e-99 else "<1e-99"
 
 
 def interval_text(metrics: dict, name: str) -> str:
@@ -336,8 +331,7 @@ def interval_text(metrics: dict, name: str) -> str:
     """
     found = metrics["intervals"]
     if name in found:
-        low, high = (round(end, 3) + 0.0 for end in found[name])  # not -0.000
-        return f"{low:.3f} to {high:.3f}"
+        return wording.interval(found[name])
     return "none (constant)" if found else "none (needs two videos)"
 
 

@@ -26,6 +26,7 @@ from affwild_omg import (
     progress,
     protocol,
     transfer,
+    wording,
 )
 from affwild_omg.data import pipeline, records
 from affwild_omg.errors import UserError
@@ -398,7 +399,8 @@ class _Run:
             entry["epoch"],
             entry["loss"],
             ", ".join(
-                f"{target} {entry['validation'][target]['ccc']:.3f}"
+                target
+                + f" {wording.number(entry['validation'][target]['ccc'])}"
                 for target in self.card.architecture.targets
             ),
             entry["frames_per_second"],

@@ -22,7 +22,7 @@ DOORWAYS = {
 }
 FLOORS = [
     {"", "errors"},
-    {"architectures", "progress", "outputs", "pages", "workers"},
+    {"architectures", "progress", "outputs", "pages", "wording", "workers"},
     {"experiments", "stages", "scoring", "faces", "corpora", "nets"},
     {"data", "drawing", "frame_tables", "model_files"},
     {"protocol", "chosen_steps", "results", "importers"},

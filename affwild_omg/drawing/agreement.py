@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib import ticker
 
+from affwild_omg import wording
 from affwild_omg.drawing import canvas
 
 MAX_BINS = 20  # a side of a histogram; few utterances get fewer
@@ -49,8 +50,8 @@ def scatter(
             ylabel=f"predicted {target}",
         )
         axis.set_title(
-            f"{target}: CCC {scores[target]['ccc']:.3f}\n"
-            f"{canvas.count(len(labels), 'utterance')}, pooled",
+            f"{target}: CCC {wording.number(scores[target]['ccc'])}\n"
+            f"{wording.count(len(labels), 'utterance')}, pooled",
             fontsize=11,
         )
         for side in (axis.xaxis, axis.yaxis):
@@ -96,7 +97,7 @@ def plane_histograms(path: pathlib.Path, labels, predictions) -> list[dict]:
             cmap="viridis_r",
         )
         axis.set_xlabel("valence")
-        axis.set_title(canvas.count(len(labels), name[:-1]), fontsize=11)
+        axis.set_title(wording.count(len(labels), name[:-1]), fontsize=11)
         axis.xaxis.set_major_locator(ticker.MaxNLocator(5))
     axes[0].set_ylabel("arousal")
     # White is no utterance, and the bar begins at one.

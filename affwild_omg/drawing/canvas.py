@@ -41,11 +41,6 @@ def shorten(name: str, longest: int = _LONGEST) -> str:
     return f"{name[:head]}…{name[head + 1 - longest :]}"
 
 
-def count(number: int, noun: str) -> str:
-    """Returns "1 label", "2,229 labels"."""
-    return f"{number:,} {noun}" + "s" * (number != 1)
-
-
 def legend_above(axis, columns: int, handles=None) -> None:
     """Puts a legend over the upper right corner, where nothing is drawn."""
     axis.legend(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib import ticker
 
+from affwild_omg import wording
 from affwild_omg.drawing import canvas
 
 MOST_NAMES = 30  # videos that stand in a picture; of more, the extremes
@@ -78,7 +79,7 @@ def _name(row):
     name = canvas.shorten(row["group"], 26)
     if row.get("utterances") is None:
         return name
-    return f"{name}\n{canvas.count(row['utterances'], 'utterance')}"
+    return f"{name}\n{wording.count(row['utterances'], 'utterance')}"
 
 
 def videos(

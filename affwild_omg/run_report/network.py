@@ -79,8 +79,8 @@ def _add_training(page, run, workdir):
         run,
         "training",
         f"Of {wording.count(len(epochs), 'epoch')} the best is {best}, with a "
-        f"mean CCC of {kept['mean_ccc']:.3f} on the validation split; its "
-        "weights are the model's.",
+        f"mean CCC of {wording.number(kept['mean_ccc'])} on the validation "
+        "split; its weights are the model's.",
     )
 
 

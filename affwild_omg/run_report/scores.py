@@ -200,11 +200,12 @@ def _add_doubts(page, run, intervals):
         if target in constant:
             continue
         labels, mean = run.labels[:, column], run.predictions[:, column].mean()
-        if not labels.min() <= mean <= labels.max():
+        ends = labels.min(), labels.max()
+        if not ends[0] <= mean <= ends[1]:
             page.note(
-                f"The predictions of {target} average {mean:.3f}, beyond all "
-                f"labels ({labels.min():.3f} to {labels.max():.3f}): so far "
-                "off, CCC is near 0 whatever they follow."
+                f"The predictions of {target} average {wording.number(mean)}, "
+                f"beyond all labels ({wording.interval(ends)}): so far off, "
+                "CCC is near 0 whatever they follow."
             )
     if run.metrics.get("misordered"):
         page.note(
@@ -222,8 +223,8 @@ def _add_doubts(page, run, intervals):
         for target, sides in constant.items():
             for side, value in sides.items():
                 page.note(
-                    f"The {side} of {target} are constant ({value:.3f}): CCC "
-                    "is 0 by definition."
+                    f"The {side} of {target} are constant "
+                    f"({wording.number(value)}): CCC is 0 by definition."
                 )
     videos = len(set(run.videos))
     widths = [

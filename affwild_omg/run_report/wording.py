@@ -1,18 +1,15 @@
 """Numbers and settings as the page's text and its tables have them."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
-import numpy as np
+from affwild_omg import wording
 
 NONE = "–"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Returns a number of so many decimals; a dash for None and NaN."""
-    if value is None or not np.isfinite(value):
-        return NONE
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text
+number = functools.partial(wording.number, none=NONE)
+interval = functools.partial(wording.interval, none=NONE)
+p_value = functools.partial(wording.p_value, none=NONE)
+count = wording.count
 
 
 def whole(value: int | None) -> str:
@@ -20,26 +17,9 @@ def whole(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def count(number: int, noun: str) -> str:
-    """Returns so many of something: "1 video", "2 videos"."""
-    return f"{number:,} {noun}" + "s" * (number != 1)
-
-
 def level(intervals: Mapping) -> str:
     """Returns what the intervals of metrics.json are: "95 % interval"."""
     return f"{100 * intervals.get('level', 0.95):g} % interval"
-
-
-def interval(ends: Sequence[float] | None) -> str:
-    """Returns an interval, (low, high), a dash for None."""
-    return NONE if not ends else " to ".join(map(number, ends))
-
-
-def p_value(value: float | None) -> str:
-    """Returns a p-value, a dash for None."""
-    if value is None:
-        return NONE
-    return f"{value:.2g}" if value >= 1e-99 else "< 1e-99"
 
 
 def heads(targets: Sequence[str], *names: str) -> list[str]:

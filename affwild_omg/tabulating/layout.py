@@ -5,7 +5,7 @@ import json
 import pathlib
 import textwrap
 
-from affwild_omg import drawing, results
+from affwild_omg import drawing, results, wording
 from affwild_omg.architectures import TARGETS
 from affwild_omg.tabulating.measuring import (
     COLUMNS,
@@ -152,9 +152,9 @@ def _markdown(tabulated):
 def _markdown_cells(row, table, shared):
     yield name_of(row).replace("|", "\\|")
     for name in table.columns:
-        text = _number(row["published"][name])
+        text = wording.number(row["published"][name])
         if "published_unprocessed" in row:
-            text += f" ({_number(row['published_unprocessed'][name])})"
+            text += f" ({wording.number(row['published_unprocessed'][name])})"
         yield text
     if row["state"] != MEASURED:
         yield row["state"].replace("|", "\\|")
@@ -186,28 +186,20 @@ def _coverage(row):
     return " ".join("-" if x is None else f"{x:.1%}" for x in values)
 
 
-def _number(value):
-    return "-" if value is None else f"{round(value, 3) + 0.0:.3f}"
-
-
-def _short(value):
-    return f"{round(value, 2) + 0.0:.2f}"  # not -0.00
-
-
 def _p(row, name):
-    p_value = row.get("p_value", {}).get(name)
-    return "-" if p_value is None else f"{p_value:.2g}"
+    return wording.p_value(row.get("p_value", {}).get(name))
 
 
 def _with_interval(score):
     """Returns "0.472 [0.440, 0.500], seeds 0.460 to 0.480"."""
     if score is None:
         return "-"
-    text = _number(score["value"])
+    text = wording.number(score["value"])
     if score["low"] is not None:
-        text += f" [{_number(score['low'])}, {_number(score['high'])}]"
+        ends = score["low"], score["high"]
+        text += f" [{', '.join(map(wording.number, ends))}]"
     if score["min"] is not None:
-        text += f", seeds {_number(score['min'])} to {_number(score['max'])}"
+        text += f", seeds {wording.interval((score['min'], score['max']))}"
     return text
 
 
@@ -238,7 +230,7 @@ def lines(tabulated: Tabulated) -> list[str]:
             found.append(block)
         previous = block
         line = f"{name:<{width}}" + "".join(
-            f"{_number(row['published'][column]):>8}"
+            f"{wording.number(row['published'][column]):>8}"
             for column in table.columns
         )
         if row["state"] != MEASURED:
@@ -250,7 +242,9 @@ def lines(tabulated: Tabulated) -> list[str]:
             f"{_console_score(measured[target]):<{cell}}" for target in TARGETS
         )
         if ccc:
-            line += f"{_number((measured['mean'] or {}).get('value')):<7}"
+            line += (
+                f"{wording.number((measured['mean'] or {}).get('value')):<7}"
+            )
             line += ", ".join(_p(row, target) for target in TARGETS)
         else:
             line += _joined(row["utterances"])
@@ -285,13 +279,13 @@ def _console_unprocessed(row, table, width, cell):
     """Returns the line below a row: the same without post-processing."""
     before = row["unprocessed"] or {}
     line = f"{'  without post-processing':<{width}}" + "".join(
-        f"{_number(row['published_unprocessed'][name]):>8}"
+        f"{wording.number(row['published_unprocessed'][name]):>8}"
         for name in table.columns
     )
     line += "   " + "".join(
         f"{_console_score(before.get(target)):<{cell}}" for target in TARGETS
     )
-    return line + _number((before.get("mean") or {}).get("value"))
+    return line + wording.number((before.get("mean") or {}).get("value"))
 
 
 def _console_name(row, rows):
@@ -305,8 +299,9 @@ def _console_name(row, rows):
 def _console_score(score):
     if score is None:
         return "-"
-    text = _number(score["value"])
+    text = wording.number(score["value"])
     if score["low"] is not None:
-        text += f" {_short(score['low'])} to {_short(score['high'])}"
+        ends = score["low"], score["high"]
+        text += f" {wording.interval(ends, digits=2)}"
         text += "*" if score["holds_published"] else ""
     return text

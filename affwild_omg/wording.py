@@ -1,0 +1,44 @@
+"""Numbers as people read them, on consoles, in tables and in pictures."""
+
+import math
+from collections.abc import Sequence
+
+NONE = "-"
+
+
+def number(value: float | None, digits: int = 3, *, none: str = NONE) -> str:
+    """Returns a number of so many decimals, never -0.000.
+
+    Args:
+        value: what to write.
+        digits: behind the point.
+        none: what stands for None and for what is not finite.
+    """
+    if value is None or not math.isfinite(value):
+        return none
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def interval(
+    ends: Sequence[float] | None, digits: int = 3, *, none: str = NONE
+) -> str:
+    """Returns "0.472 to 0.500" of (low, high), `none` of None."""
+    return (
+        " to ".join(number(end, digits, none=none) for end in ends)
+        if ends
+        else none
+    )
+
+
+def p_value(value: float | None, *, none: str = NONE) -> str:
+    """Returns a p-value of two digits, `none` of None."""
+    if value is None:
+        return none
+    # What is too small for a float is not 0.
+    return f"{value:.2g}" if value >= 1e-99 else "<1e-99"
+
+
+def count(number: int, noun: str) -> str:
+    """Returns so many of something: "1 video", "2,229 labels"."""
+    return f"{number:,} {noun}" + "s" * (number != 1)

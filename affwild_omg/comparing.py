@@ -18,7 +18,6 @@ JSON = "comparison.json"
 CSV = "comparison.csv"
 FILES = (JSON, CSV)
 RUNS = ("first", "second")
-MEAN = "mean"  # of the targets' CCCs
 SIGNIFICANT = 0.05  # p-values below are more than sampling noise
 
 
@@ -145,9 +144,6 @@ def _common_targets(runs):
 def _compare(first, second, targets):
     """Compares two runs' `protocol.Rows` in each target, and in their mean."""
     scores = [_scores(rows, targets) for rows in (first, second)]
-    columns = {target: [column] for column, target in enumerate(targets)}
-    if len(targets) > 1:
-        columns[MEAN] = list(range(len(targets)))
     return {
         name: {
             "first": scores[0][name],
@@ -160,14 +156,14 @@ def _compare(first, second, targets):
                 first.videos,
             ),
         }
-        for name, own in columns.items()
+        for name, own in protocol.columns_of(targets).items()
     }
 
 
 def _scores(rows, targets):
     """Returns {target or mean: scores}, each with the interval of its CCC."""
     scores = protocol.score(rows, targets)
-    scores[MEAN] = {"ccc": scores.pop("mean_ccc")}
+    scores[protocol.MEAN] = {"ccc": scores.pop("mean_ccc")}
     intervals = protocol.intervals(rows, targets)
     return {
         name: found | {"interval": intervals.get(name)}
@@ -177,7 +173,7 @@ def _scores(rows, targets):
 
 def _names(comparison):
     """Returns what was compared, in order."""
-    return [name for name in (*TARGETS, MEAN) if name in comparison]
+    return [name for name in (*TARGETS, protocol.MEAN) if name in comparison]
 
 
 def _doubts(labels, first, second, videos):
@@ -287,7 +283,7 @@ def table(comparison: dict) -> list[str]:
                 f"{name:<8} {run:<7}{wording.number(scores['ccc']):>8}"
                 f"{wording.interval(scores['interval']):>18}"
             )
-            if name != MEAN:
+            if name != protocol.MEAN:
                 p_value = wording.p_value(scores["pearson_p_value"])
                 line += (
                     f"{wording.number(scores['pearson']):>10}"

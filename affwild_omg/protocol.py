@@ -29,6 +29,7 @@ POOLINGS = ("pooled", "per_video")
 MOMENTS = "1/N"
 SAMPLES = 2000  # of the bootstrap
 LEVEL = 0.95
+MEAN = "mean"  # of the targets' CCCs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -229,6 +230,14 @@ def _constant(moments):
     return {"constant": " and ".join(constant)} if constant else {}
 
 
+def columns_of(targets: Sequence[str]) -> dict[str, list[int]]:
+    """Returns {target: [column], ...} and, of several, {`MEAN`: all}."""
+    columns = {target: [column] for column, target in enumerate(targets)}
+    if len(targets) > 1:
+        columns[MEAN] = list(range(len(targets)))
+    return columns
+
+
 def intervals(
     rows: Rows, targets: Sequence[str], pooling: str = "pooled"
 ) -> dict:
@@ -245,23 +254,15 @@ def intervals(
     names, videos = np.unique(rows.videos, return_inverse=True)
     if len(names) < 2:
         return {}
-    columns = {target: [column] for column, target in enumerate(targets)}
-    if len(targets) > 1:
-        columns["mean"] = list(range(len(targets)))
-    varies = [
-        not _constant(concordance.Moments.of(labels, predictions))
-        for labels, predictions in zip(
-            rows.labels.T, rows.predictions.T, strict=True
-        )
-    ]
     how = {"samples": SAMPLES, "level": LEVEL}
     found = {**how, "videos": len(names)}
-    for name, own in columns.items():
-        if not all(varies[column] for column in own):
+    for name, own in columns_of(targets).items():
+        labels, predictions = rows.labels[:, own], rows.predictions[:, own]
+        if not concordance.vary(labels, predictions):
             continue
         if pooling == "pooled":
             interval = significance.bootstrap_interval(
-                rows.labels[:, own], rows.predictions[:, own], videos, **how
+                labels, predictions, videos, **how
             )
         else:
             of_videos = [

@@ -195,6 +195,22 @@ def mean_squared_error(labels, predictions) -> float:
     return Moments.of(labels, predictions).mean_squared_error
 
 
+def vary(labels, predictions) -> bool:
+    """Tells whether nothing is constant, which makes CCC 0 by definition.
+
+    Args:
+        labels: [rows] or [rows, columns], of one row at least.
+        predictions: likewise.
+
+    Returns:
+        Whether both have two values that differ, in every column.
+    """
+    return all(
+        bool(np.all(np.min(side, axis=0) < np.max(side, axis=0)))
+        for side in (labels, predictions)
+    )
+
+
 def _checked(labels, predictions):
     x = np.asarray(labels, np.float64)
     y = np.asarray(predictions, np.float64)

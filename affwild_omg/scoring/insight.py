@@ -69,17 +69,12 @@ def breakdown(
 
 def _scores(target, labels, predictions, videos):
     moments = Moments.of(labels, predictions)
-    varies = moments.labels_vary and moments.predictions_vary
-    low = high = None
-    # A CCC that is 0 by definition is no estimate.
-    if varies and len(np.unique(videos)) > 1:
-        interval = significance.bootstrap_interval(labels, predictions, videos)
-        low, high = interval.low, interval.high
+    interval = significance.find_interval(labels, predictions, videos)
     return {
         f"{target}_ccc": moments.concordance,
-        f"{target}_ccc_low": low,
-        f"{target}_ccc_high": high,
-        f"{target}_varies": varies,
+        f"{target}_ccc_low": interval and interval.low,
+        f"{target}_ccc_high": interval and interval.high,
+        f"{target}_varies": moments.labels_vary and moments.predictions_vary,
         f"{target}_mse": moments.mean_squared_error,
         f"{target}_bias": moments.mean_y - moments.mean_x,
     }

@@ -103,6 +103,39 @@ def bootstrap_interval(
     return Interval(*_percentiles(np.concatenate(values), level))
 
 
+def find_interval(
+    labels,
+    predictions,
+    clusters: Sequence,
+    *,
+    statistic: str = "concordance",
+    **how,
+) -> Interval | None:
+    """Computes `bootstrap_interval` where there is one.
+
+    There is none of one video, and none of CCC where labels or predictions of
+    a column are constant: what is 0 by definition is no estimate, and [0, 0]
+    would look like certainty.
+
+    Args:
+        labels: as for `bootstrap_interval`, like all that follows.
+        predictions: likewise.
+        clusters: one or more.
+        statistic: of what.
+        how: samples, level and seed.
+
+    Returns:
+        The interval or None.
+    """
+    if len(np.unique(clusters)) < 2:
+        return None
+    if statistic == "concordance" and not concordance.vary(labels, predictions):
+        return None
+    return bootstrap_interval(
+        labels, predictions, clusters, statistic=statistic, **how
+    )
+
+
 def bootstrap_mean_interval(
     values,
     *,

@@ -22,12 +22,9 @@ from affwild_omg.tabulating.differences import differences
 
 MEASURED = "measured"
 OTHERS = "other system"
-MEAN = "mean"
-COLUMNS = (*TARGETS, MEAN)
+_TARGETS_OF = protocol.columns_of(TARGETS)
+COLUMNS = tuple(_TARGETS_OF)
 CORPUS = "omg"  # the one that the paper's numbers are of
-_TARGETS_OF = {name: [i] for i, name in enumerate(TARGETS)} | {
-    MEAN: list(range(len(TARGETS)))
-}
 STATISTICS = {"ccc": "concordance", "mse": "mean_squared_error"}
 NO_LABELS = "no labels"
 ONE_TARGET = "one target only"
@@ -249,7 +246,7 @@ def _constant(groups):
         name
         for column, name in enumerate(TARGETS)
         for pairs in [[group.columns([column]) for group in groups]]
-        if any(pair and not _varies(*pair) for pair in pairs)
+        if any(pair and not concordance.vary(*pair) for pair in pairs)
     ]
 
 
@@ -305,40 +302,26 @@ def _over_seeds(groups, targets, statistic, published):
         for column in zip(*(part.T for part in pair), strict=True)
     ]
     values = np.reshape(every, (-1, len(targets))).mean(axis=1)
-    low = high = holds = None
-    if len(groups) == 1 and _has_interval(groups[0], *pairs[0], statistic):
-        interval = significance.bootstrap_interval(
+    interval = holds = None
+    if len(groups) == 1:
+        interval = significance.find_interval(
             *pairs[0],
             groups[0].videos,
             statistic=statistic,
             samples=protocol.SAMPLES,
             level=protocol.LEVEL,
         )
-        low, high = interval.low, interval.high
-        if published is not None:
-            holds = bool(low <= published <= high)
+    if interval and published is not None:
+        holds = bool(interval.low <= published <= interval.high)
     several = len(values) > 1
     return {
         "value": float(values.mean()),
-        "low": low,
-        "high": high,
+        "low": interval and interval.low,
+        "high": interval and interval.high,
         "min": float(values.min()) if several else None,
         "max": float(values.max()) if several else None,
         "holds_published": holds,
     }
-
-
-def _has_interval(group, labels, predictions, statistic):
-    if len(set(group.videos)) < 2:
-        return False
-    # A CCC of 0 by definition is no estimate.
-    return statistic != "concordance" or _varies(labels, predictions)
-
-
-def _varies(labels, predictions):
-    return bool(
-        np.ptp(labels, axis=0).all() and np.ptp(predictions, axis=0).all()
-    )
 
 
 def _compare(rows, runs, read):
@@ -380,7 +363,11 @@ def _compare(rows, runs, read):
 
 def _mean(row):
     measured = row.get("measured")
-    return measured and measured[MEAN] and measured[MEAN]["value"]
+    return (
+        measured
+        and measured[protocol.MEAN]
+        and measured[protocol.MEAN]["value"]
+    )
 
 
 def _p_values(found, rows):

@@ -252,3 +252,21 @@ def test_a_side_stays_constant_by_parts():
 def test_unusable_parts_are_refused(labels, predictions):
     with pytest.raises(ValueError, match="labels and predictions must be"):
         Moments.of(labels, predictions)
+
+
+@pytest.mark.parametrize(
+    "labels, predictions, expected",
+    [
+        ([0, 1], [5, 5.5], True),
+        ([1, 1], [5, 6], False),
+        ([0.1, 0.1, 0.1], [0.1, 0.1, 0.1], False),
+        ([3], [4], False),
+        # A mean of these is rounded, and their variance above 0.
+        ([0.1] * 10, list(range(10)), False),
+        ([[0, 1], [1, 2]], [[0, 0], [1, -1e-300]], True),
+        ([[0, 1], [1, 2]], [[0, 7], [1, 7]], False),
+        ([[0, 7], [1, 7]], [[0, 1], [1, 2]], False),
+    ],
+)
+def test_what_varies_does_so_in_every_column(labels, predictions, expected):
+    assert concordance.vary(labels, predictions) is expected

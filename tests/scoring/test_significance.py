@@ -566,3 +566,23 @@ def test_a_mean_that_has_no_interval_is_refused(changed, message):
     given = {"values": [0.1, 0.2], "samples": 10} | changed
     with pytest.raises(ValueError, match=message):
         significance.bootstrap_mean_interval(**given)
+
+
+def test_an_interval_is_found_where_it_is_an_estimate():
+    labels, predictions = [0.1, 0.4, 0.2, 0.9], [0.2, 0.3, 0.5, 0.8]
+    videos, constant = ["a", "a", "b", "b"], [0.5] * 4
+    find = significance.find_interval
+    same = significance.bootstrap_interval(
+        labels, predictions, videos, samples=50, level=0.8, seed=3
+    )
+    assert same == find(
+        labels, predictions, videos, samples=50, level=0.8, seed=3
+    )
+    assert find(labels, predictions, ["a"] * 4) is None
+    assert find(labels, constant, videos) is None
+    assert find(constant, predictions, videos) is None
+    # An error is an error, of constants too.
+    of_errors = find(
+        constant, predictions, videos, statistic="mean_squared_error"
+    )
+    assert 0 < of_errors.low < of_errors.high

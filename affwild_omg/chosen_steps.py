@@ -6,7 +6,6 @@ on since is told from the one they were chosen for.
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 
@@ -194,13 +193,7 @@ def _digest(model):
     path = pathlib.Path(model)
     if path.is_dir():
         path /= model_files.BEST
-    if not path.is_file():
-        return ""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    return model_files.digest(path) if path.is_file() else ""
 
 
 def table(settings: postprocessing.Settings) -> list[str]:

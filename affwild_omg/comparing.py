@@ -5,7 +5,6 @@ predictions.csv. Utterances of one video are not independent, so whole videos
 are drawn and swapped, see `affwild_omg.scoring.significance`.
 """
 
-import csv
 import dataclasses
 import json
 
@@ -113,7 +112,10 @@ def compare(options: Options, *, overwrite: bool = False) -> dict:
         (directory / JSON).write_text(
             json.dumps(comparison, indent=2) + "\n", encoding="utf-8"
         )
-        _write_table(directory / CSV, comparison)
+        outputs.write_csv(
+            directory / CSV,
+            [_row(name, comparison) for name in _names(comparison)],
+        )
     return comparison
 
 
@@ -198,14 +200,6 @@ def _doubts(labels, first, second, videos):
         ),
         "bootstrap_p_value": paired.p_value,
     }
-
-
-def _write_table(path, comparison):
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        rows = [_row(name, comparison) for name in _names(comparison)]
-        writer.writerow(rows[0])
-        writer.writerows(row.values() for row in rows)
 
 
 def _row(target, comparison):

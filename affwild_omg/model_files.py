@@ -9,6 +9,7 @@ writes; its card lies in `assets.extra`, TensorFlow's place for such files.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -29,6 +30,16 @@ LAST = "last.keras"
 POSTPROCESSING = "postprocessing.json"  # chosen for a workdir's best model
 CARD = "card.json"
 SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
+
+
+def digest(*paths: pathlib.Path) -> str:
+    """Returns the SHA-256 of what files hold, one after the other, in hex."""
+    found = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                found.update(block)
+    return found.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
 """Output folders: never half written, never lost by accident."""
 
 import contextlib
+import csv
 import errno
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from affwild_omg.errors import UserError
 
@@ -139,6 +140,24 @@ def write_text(path: os.PathLike | str, text: str) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def write_csv(path: os.PathLike | str, rows: Iterable[Mapping]) -> None:
+    """Writes rows as a CSV table.
+
+    The columns are those of all rows; what a row lacks, or is None, is left
+    empty.
+
+    Args:
+        path: file to write.
+        rows: {column: cell} each.
+    """
+    rows = list(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with pathlib.Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def require_apart(folders: Iterable[tuple[str, str]]) -> None:

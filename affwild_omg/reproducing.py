@@ -400,13 +400,7 @@ def _digest(path):
     if path.is_dir():
         best = path / model_files.BEST
         files = [best] if best.is_file() else sorted(path.rglob("*"))
-    digest = hashlib.sha256()
-    for file in files:
-        if file.is_file():
-            with file.open("rb") as content:
-                while block := content.read(2**20):
-                    digest.update(block)
-    return digest.hexdigest()
+    return model_files.digest(*(file for file in files if file.is_file()))
 
 
 def _absolute(path):

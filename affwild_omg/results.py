@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -148,23 +149,31 @@ def draw(directory: pathlib.Path, results: Results) -> None:
     labelled = np.isfinite(results.labels).all(axis=1)
     labels = results.labels[labelled]
     predictions = results.predictions[labelled]
-    drawing.scatter(
-        directory / SCATTER,
-        labels,
-        predictions,
-        results.targets,
-        # That of the points, whatever protocol the metrics are of.
-        {
-            target: {
-                "ccc": concordance.concordance(
-                    labels[:, column], predictions[:, column]
-                )
-            }
-            for column, target in enumerate(results.targets)
-        },
-    )
+    draw_scatter(directory / SCATTER, labels, predictions, results.targets)
     if results.targets == TARGETS:
         drawing.plane_histograms(directory / HISTOGRAMS, labels, predictions)
+
+
+def draw_scatter(
+    path: pathlib.Path, labels, predictions, targets: Sequence[str]
+) -> None:
+    """Draws predicted against true values, with the CCC of these very points.
+
+    Whatever protocol the metrics are of.
+
+    Args:
+        path: PNG to write.
+        labels: [utterances, targets], finite.
+        predictions: [utterances, targets].
+        targets: names of the columns.
+    """
+    scores = {
+        target: {"ccc": concordance.concordance(*columns)}
+        for target, *columns in zip(
+            targets, labels.T, predictions.T, strict=True
+        )
+    }
+    drawing.scatter(path, labels, predictions, targets, scores)
 
 
 def _write_table(path, keys, targets, values, form):

@@ -32,10 +32,13 @@ from affwild_omg.data import pipeline, records
 from affwild_omg.errors import UserError
 from affwild_omg.nets import losses, models, optimizers, parts
 from affwild_omg.scoring import postprocessing
-from affwild_omg.training_options import TRAINED, Options
+from affwild_omg.training_options import (
+    FLAGFILE,
+    HISTORY,
+    TRAINED,
+    Options,
+)
 
-HISTORY = "history.json"
-FLAGFILE = "flags.cfg"
 EVENTS = "tensorboard"
 INITIALISATION = "initialisation.json"
 

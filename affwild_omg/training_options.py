@@ -9,6 +9,9 @@ from affwild_omg import architectures
 from affwild_omg.architectures import PARTS
 from affwild_omg.errors import UserError
 
+# Of a workdir; here, for who reads them needs no TensorFlow.
+HISTORY = "history.json"
+FLAGFILE = "flags.cfg"
 # Options that replace fields of the named architecture.
 OVERRIDES = tuple(
     field.name for field in dataclasses.fields(architectures.Architecture)
@@ -220,16 +223,22 @@ class Options:
         Args:
             flagfile: text that `to_flagfile` returned.
         """
-        before, now = (
-            dict(line.split("=", 1) for line in text.splitlines())
-            for text in (flagfile, self.to_flagfile())
-        )
-        free = ("--epochs", "--patience", "--workdir", "--records")
+        before, now = map(flags_in, (flagfile, self.to_flagfile()))
+        free = ("epochs", "patience", "workdir", "records")
         return [
             f"{_shown(flag, before)} became {_shown(flag, now)}"
             for flag in before | now
             if before.get(flag) != now.get(flag) and flag not in free
         ]
+
+
+def flags_in(flagfile: str) -> dict[str, str]:
+    """Returns {name: value} of a text that `Options.to_flagfile` returned."""
+    return dict(
+        line.removeprefix("--").split("=", 1)
+        for line in flagfile.splitlines()
+        if "=" in line
+    )
 
 
 def flags_of(network: architectures.Architecture) -> str:
@@ -285,4 +294,4 @@ def _member(name):
 
 
 def _shown(flag, flags):
-    return f"{flag}={flags[flag]}" if flag in flags else f"no {flag}"
+    return f"--{flag}={flags[flag]}" if flag in flags else f"no --{flag}"

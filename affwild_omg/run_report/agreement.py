@@ -1,11 +1,11 @@
 """How predictions and labels lie to each other, and their calibration."""
 
-from affwild_omg import drawing
+from affwild_omg import drawing, results
 from affwild_omg.architectures import TARGETS
 from affwild_omg.pages import Page
 from affwild_omg.run_report import figures, wording
 from affwild_omg.run_report.run import Run
-from affwild_omg.scoring import concordance, insight
+from affwild_omg.scoring import insight
 
 _CALIBRATION = {  # of `insight.calibration`: as the page's table calls it
     "label_mean": "mean true",
@@ -38,17 +38,11 @@ def add_agreement(page: Page, run: Run) -> None:
         ],
     )
     if run.keys:
-        drawing.scatter(
+        results.draw_scatter(
             figures.picture(run, "agreement"),
             run.labels,
             run.predictions,
             run.targets,
-            {
-                target: {"ccc": concordance.concordance(truth, predicted)}
-                for target, truth, predicted in zip(
-                    run.targets, run.labels.T, run.predictions.T, strict=True
-                )
-            },
         )
         figures.show(
             page,

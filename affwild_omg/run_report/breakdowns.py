@@ -44,28 +44,13 @@ def add_regions(page: Page, run: Run) -> None:
             else ""
         )
     )
-    page.table(
-        (
-            "region",
-            "utterances",
-            *wording.heads(run.targets, "CCC", "interval", "MSE"),
-            *wording.heads(run.targets, "MSE published") * published,
-        ),
-        [
-            (
-                row["group"],
-                wording.whole(row["utterances"]),
-                *wording.cells(row, run.targets, "ccc", "interval", "mse"),
-                *[
-                    wording.number(
-                        getattr(regions[row["group"]].published, name)
-                    )
-                    for name in run.targets * published
-                ],
-            )
-            for row in rows
-        ],
-    )
+    header, lines = wording.group_table(rows, run.targets, group="region")
+    if published:
+        header += wording.heads(run.targets, "MSE published")
+        for row, line in zip(rows, lines, strict=True):
+            theirs = regions[row["group"]].published
+            line += [wording.number(getattr(theirs, x)) for x in run.targets]
+    page.table(header, lines)
     _add_constant(page, run, rows)
     figures.add_groups(
         page, run, "regions", rows, "CCC and MSE by region of the plane."
@@ -88,21 +73,7 @@ def add_lengths(page: Page, run: Run) -> None:
         )
         return
     rows = _breakdown(run, insight.by_length(np.array(seconds)))
-    page.table(
-        (
-            "length",
-            "utterances",
-            *wording.heads(run.targets, "CCC", "interval", "MSE"),
-        ),
-        [
-            (
-                row["group"],
-                wording.whole(row["utterances"]),
-                *wording.cells(row, run.targets, "ccc", "interval", "mse"),
-            )
-            for row in rows
-        ],
-    )
+    page.table(*wording.group_table(rows, run.targets, group="length"))
     _add_constant(page, run, rows)
     figures.add_groups(
         page, run, "lengths", rows, "CCC and MSE by the utterance's length."
@@ -119,15 +90,9 @@ def add_videos(page: Page, run: Run) -> None:
     rows.sort(key=lambda row: -sum(row[f"{name}_mse"] for name in run.targets))
     listed = rows[:_LISTED]
     page.table(
-        ("video", "utterances", *wording.heads(run.targets, "MSE", "bias")),
-        [
-            (
-                row["group"],
-                wording.whole(row["utterances"]),
-                *wording.cells(row, run.targets, "mse", "bias"),
-            )
-            for row in listed
-        ],
+        *wording.group_table(
+            listed, run.targets, ("MSE", "bias"), group="video"
+        ),
         caption=(
             "All videos"
             if len(rows) == len(listed)

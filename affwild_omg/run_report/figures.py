@@ -1,12 +1,11 @@
 """The pictures of a report, and the tables of what they show."""
 
-import csv
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from affwild_omg import drawing
+from affwild_omg import drawing, outputs
 from affwild_omg.pages import Page
 from affwild_omg.run_report import wording
 from affwild_omg.run_report.run import Run
@@ -46,19 +45,11 @@ def show(page: Page, run: Run, name: str, caption: str) -> None:
 
 
 def write_rows(run: Run, name: str, rows: Iterable[Mapping]) -> None:
-    """Writes what a picture shows as CSV; name: one of `FIGURES`.
-
-    The columns are those of all rows; what a row lacks is left empty.
-    """
-    rows = list(rows)
-    path = run.directory / f"{name}.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        names = dict.fromkeys(key for row in rows for key in row)
-        writer = csv.DictWriter(file, list(names), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {key: _exact(value) for key, value in row.items()} for row in rows
-        )
+    """Writes what a picture shows as CSV; name: one of `FIGURES`."""
+    outputs.write_csv(
+        run.directory / f"{name}.csv",
+        ({key: _exact(value) for key, value in row.items()} for row in rows),
+    )
 
 
 def utterance(run: Run, key: str, label, prediction) -> dict:
@@ -115,8 +106,6 @@ def add_groups(
 
 def _exact(value):
     """Returns a value as a CSV file holds it."""
-    if value is None:
-        return ""
     if isinstance(value, float):
         return f"{value:.8g}" if np.isfinite(value) else ""
     return value

@@ -8,6 +8,7 @@ from affwild_omg.architectures import TARGETS
 from affwild_omg.pages import Page
 from affwild_omg.run_report import figures, wording
 from affwild_omg.run_report.run import Run
+from affwild_omg.training_options import FLAGFILE, HISTORY, flags_in
 
 
 def add_network(page: Page, run: Run) -> None:
@@ -45,19 +46,14 @@ def _add_members(page, run):
 
 
 def _add_training(page, run, workdir):
-    flags = _text(workdir / "flags.cfg")
+    flags = _text(workdir / FLAGFILE)
     if flags is not None:
         page.table(
             ("flag of train.py", "value"),
-            [
-                (name, value)
-                for line in flags.splitlines()
-                for name, _, value in [line.partition("=")]
-                if name
-            ],
+            [(f"--{name}", value) for name, value in flags_in(flags).items()],
             words=2,
         )
-    history = _text(workdir / "history.json")
+    history = _text(workdir / HISTORY)
     if history is None:
         page.aside(
             f"No training is shown: {workdir} is no workdir that is here."
@@ -67,7 +63,7 @@ def _add_training(page, run, workdir):
         best, epochs = _epochs(json.loads(history))
     except (ValueError, KeyError, TypeError, IndexError):
         page.aside(
-            f"No training is shown: {workdir / 'history.json'} is not "
+            f"No training is shown: {workdir / HISTORY} is not "
             "what train.py writes."
         )
         return

@@ -30,19 +30,7 @@ def add_protocols(page: Page, run: Run) -> None:
         "number only with one of the same protocol."
     )
     page.table(
-        (
-            "protocol",
-            "rows",
-            *wording.heads(run.targets, "CCC", "interval", "MSE"),
-        ),
-        [
-            (
-                row["group"],
-                wording.whole(row["rows"]),
-                *wording.cells(row, run.targets, "ccc", "interval", "mse"),
-            )
-            for row in rows
-        ],
+        *wording.group_table(rows, run.targets, group="protocol", count="rows")
     )
     figures.add_groups(
         page,

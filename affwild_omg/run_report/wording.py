@@ -48,6 +48,30 @@ def cells(row: Mapping, targets: Sequence[str], *names: str) -> list[str]:
     ]
 
 
+def group_table(
+    rows: Sequence[Mapping],
+    targets: Sequence[str],
+    names: Sequence[str] = ("CCC", "interval", "MSE"),
+    *,
+    group: str,
+    count: str = "utterances",
+) -> tuple[list[str], list[list[str]]]:
+    """Returns the header of a table of groups, and its rows.
+
+    Args:
+        rows: of `insight.breakdown`, or like them.
+        targets: each gets the columns.
+        names: their heads, see `cells`.
+        group: head of the groups' names.
+        count: key, and head, of how much a group has.
+    """
+    keys = [name.lower() for name in names]
+    return [group, count, *heads(targets, *names)], [
+        [row["group"], whole(row[count]), *cells(row, targets, *keys)]
+        for row in rows
+    ]
+
+
 def flat(settings: Mapping, prefix: str = "") -> list[tuple[str, str]]:
     """Returns nested settings as (name, value) rows."""
     rows = []

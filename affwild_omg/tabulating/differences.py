@@ -9,7 +9,7 @@ from affwild_omg.architectures import Fusion
 from affwild_omg.experiments import Row
 from affwild_omg.results import Results
 from affwild_omg.tabulating import runs as places
-from affwild_omg.training_options import OVERRIDES
+from affwild_omg.training_options import FLAGFILE, OVERRIDES, flags_in
 from affwild_omg.training_options import Options as TrainingOptions
 
 ESTIMATE = "median"  # the better one of section 6.1's
@@ -62,7 +62,7 @@ def differences(
         workdirs = [
             flags
             for name in (places.PRETRAINED, places.WORKDIR)
-            if (flags := _read_flags(place / name / "flags.cfg"))
+            if (flags := _read_flags(place / name))
         ]
         all_flags.append(workdirs)
         for flags in workdirs:
@@ -181,14 +181,10 @@ def _among_seeds(all_flags):
     return [f"seeds differ in {', '.join(told)}"] if told else []
 
 
-def _read_flags(path):
-    """Returns {name: text} of a flagfile, {} where there is none."""
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return dict(
-        line.removeprefix("--").split("=", 1) for line in lines if "=" in line
-    )
+def _read_flags(workdir):
+    """Returns {name: text} of a workdir's flags, {} where there are none."""
+    path = workdir / FLAGFILE
+    return flags_in(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _shown(value):

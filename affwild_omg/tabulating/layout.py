@@ -1,11 +1,10 @@
 """A table as CSV, JSON, Markdown, a picture, and lines for a console."""
 
-import csv
 import json
 import pathlib
 import textwrap
 
-from affwild_omg import drawing, results, wording
+from affwild_omg import drawing, outputs, results, wording
 from affwild_omg.architectures import TARGETS
 from affwild_omg.tabulating.measuring import (
     COLUMNS,
@@ -43,7 +42,7 @@ def write(directory: pathlib.Path, tabulated: Tabulated) -> None:
         "notes": tabulated.notes,
     }
     json_path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    _write_csv(csv_path, tabulated.rows)
+    outputs.write_csv(csv_path, map(_flat, tabulated.rows))
     markdown_path.write_text(
         "\n".join(_markdown(tabulated)) + "\n", encoding="utf-8"
     )
@@ -55,15 +54,6 @@ def write(directory: pathlib.Path, tabulated: Tabulated) -> None:
         metric=tabulated.table.metric.upper(),
         note=next((n for n in tabulated.notes if "not comparable" in n), ""),
     )
-
-
-def _write_csv(path, rows):
-    records = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(name for one in records for name in one))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
 
 
 def _flat(row):

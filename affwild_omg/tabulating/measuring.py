@@ -245,8 +245,10 @@ def _constant(groups):
     return [
         name
         for column, name in enumerate(TARGETS)
-        for pairs in [[group.columns([column]) for group in groups]]
-        if any(pair and not concordance.vary(*pair) for pair in pairs)
+        if any(
+            pair and not concordance.vary(*pair)
+            for pair in (group.columns([column]) for group in groups)
+        )
     ]
 
 

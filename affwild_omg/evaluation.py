@@ -147,9 +147,11 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
             metrics["postprocessing_source"] = chosen_steps.source(
                 options.model, options.postprocessing, chosen
             )
-            metrics["unprocessed"] = _assess(frames, nothing)[options.level][
-                options.pooling
-            ]
+            metrics["unprocessed"] = protocol.assess(
+                _rows(frames, nothing, options.level),
+                frames.targets,
+                options.pooling,
+            )
             chosen_steps.write(chosen, directory / results.POSTPROCESSING)
         results.write(
             directory,
@@ -202,15 +204,19 @@ def _assess(frames, settings):
     """Returns {level: {pooling: scores}}."""
     assessed = {}
     for level in protocol.LEVELS:
-        rows = protocol.rows_of(frames, settings, level)
-        rows = dataclasses.replace(
-            rows, predictions=results.as_written(rows.predictions)
-        )
+        rows = _rows(frames, settings, level)
         assessed[level] = {
             pooling: protocol.assess(rows, frames.targets, pooling)
             for pooling in protocol.POOLINGS
         }
     return assessed
+
+
+def _rows(frames, settings, level):
+    rows = protocol.rows_of(frames, settings, level)
+    return dataclasses.replace(
+        rows, predictions=results.as_written(rows.predictions)
+    )
 
 
 def _sequence_length(options, predictor):

@@ -2,8 +2,8 @@
 
 from absl import flags
 
-from affwild_omg import cli
-from affwild_omg.errors import UserError
+from affwild_omg.cli import app
+from affwild_omg.cli.errors import UserError
 
 flags.DEFINE_string("model", None, "Workdir, .keras file or SavedModel.")
 flags.DEFINE_string("records", None, "Folder that affwild_omg.prepare wrote.")
@@ -63,8 +63,8 @@ flags.DEFINE_enum(
     ["key", "order"],
     "How the rows of the two match: by video and utterance, or by order.",
 )
-cli.require("model", "records", unless=("predictions", "annotations"))
-cli.define_overwrite("an earlier evaluation")
+app.require("model", "records", unless=("predictions", "annotations"))
+app.define_overwrite("an earlier evaluation")
 
 _OF_A_MODEL = (
     "split",
@@ -86,12 +86,12 @@ def main():
             "--match goes with --predictions; --model's are matched by video "
             "and utterance: leave it out"
         )
-    from affwild_omg import evaluation
+    from affwild_omg.evaluation import evaluator
 
-    metrics = evaluation.evaluate(
-        cli.options(evaluation.Options), overwrite=flags.FLAGS.overwrite
+    metrics = evaluator.evaluate(
+        app.options(evaluator.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(*evaluation.table(metrics), f"results in {flags.FLAGS.output}")
+    app.show(*evaluator.table(metrics), f"results in {flags.FLAGS.output}")
 
 
 def _score_submission():
@@ -111,13 +111,13 @@ def _score_submission():
                 f"--{name} goes with --model; --predictions are scored by "
                 "utterance: leave it out"
             )
-    from affwild_omg import submission
+    from affwild_omg.evaluation import submission
 
     metrics = submission.score(
-        cli.options(submission.Options), overwrite=flags.FLAGS.overwrite
+        app.options(submission.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(*submission.table(metrics), f"results in {flags.FLAGS.output}")
+    app.show(*submission.table(metrics), f"results in {flags.FLAGS.output}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

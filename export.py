@@ -2,21 +2,21 @@
 
 from absl import flags
 
-from affwild_omg import cli
+from affwild_omg.cli import app
 
 flags.DEFINE_string("model", None, "Workdir or .keras file.", required=True)
 flags.DEFINE_string("output", None, "Folder for the SavedModel.", required=True)
-cli.define_overwrite("an earlier SavedModel")
+app.define_overwrite("an earlier SavedModel")
 
 
 def main():
-    from affwild_omg import exporting
+    from affwild_omg.serving import saved_model
 
-    path = exporting.export(
-        cli.options(exporting.Options), overwrite=flags.FLAGS.overwrite
+    path = saved_model.export(
+        app.options(saved_model.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(f"SavedModel in {path}")
+    app.show(f"SavedModel in {path}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

@@ -2,7 +2,9 @@
 
 from absl import flags
 
-from affwild_omg import cli, experiments, training_options
+from affwild_omg.cli import app
+from affwild_omg.published import tables
+from affwild_omg.training import options as training_options
 
 flags.DEFINE_bool(
     "list_architectures", False, "Show the networks there are, and end."
@@ -13,7 +15,7 @@ flags.DEFINE_string(
     None,
     "Folder for the trained model, its history and TensorBoard's files.",
 )
-cli.require("records", "workdir", unless=["list_architectures"])
+app.require("records", "workdir", unless=["list_architectures"])
 
 # The network: a row of --list_architectures, and what is to differ from it.
 flags.DEFINE_string(
@@ -130,23 +132,24 @@ flags.DEFINE_integer(
 flags.DEFINE_bool(
     "resume", False, "Go on with the run of the same flags in the workdir."
 )
-cli.define_overwrite("the run in the workdir")
+app.define_overwrite("the run in the workdir")
 
 
 def main():
     if flags.FLAGS.list_architectures:
-        cli.show(*experiments.list_networks())
+        app.show(*tables.list_networks())
         return
-    options = cli.options(training_options.Options)
+    options = app.options(training_options.Options)
     options.network()  # tells what is wrong before TensorFlow takes its time
-    from affwild_omg import training, wording
+    from affwild_omg.cli import wording
+    from affwild_omg.training import loop
 
-    summary = training.train(
+    summary = loop.train(
         options,
         overwrite=flags.FLAGS.overwrite,
         resume=flags.FLAGS.resume,
     )
-    cli.show(
+    app.show(
         f"best epoch {summary['best_epoch']} of {len(summary['epochs'])}, "
         f"validation CCC {wording.number(summary['best_ccc'])}",
         f"model in {flags.FLAGS.workdir}; watch it with "
@@ -155,4 +158,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

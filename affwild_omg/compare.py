@@ -6,7 +6,7 @@ can be trusted is told from drawing and swapping whole videos.
 
 from absl import flags
 
-from affwild_omg import cli
+from affwild_omg.cli import app
 
 flags.DEFINE_string(
     "first",
@@ -27,19 +27,19 @@ flags.DEFINE_string(
     "Folder for comparison.json and comparison.csv.",
     required=True,
 )
-cli.define_overwrite("an earlier comparison")
+app.define_overwrite("an earlier comparison")
 
 
 def main():
-    from affwild_omg import comparing
+    from affwild_omg.evaluation import comparison as comparing
 
     comparison = comparing.compare(
-        cli.options(comparing.Options), overwrite=flags.FLAGS.overwrite
+        app.options(comparing.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(
+    app.show(
         *comparing.table(comparison), f"comparison in {flags.FLAGS.output}"
     )
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

@@ -13,9 +13,9 @@ import time
 
 from absl import flags
 
-from affwild_omg import cli, wording
-from affwild_omg.errors import UserError
-from affwild_omg.stages import FILE, Stages, files
+from affwild_omg.cli import app, wording
+from affwild_omg.cli.errors import UserError
+from affwild_omg.storage.stages import FILE, Stages, files
 
 flags.DEFINE_string(
     "directory", "checkpoints/demo", "Folder for everything the demo makes."
@@ -40,15 +40,13 @@ def main():
 
 def demonstrate(directory: pathlib.Path) -> None:
     """Makes what is not there yet, then shows what came out."""
-    from affwild_omg import (
-        evaluation,
-        exporting,
-        predicting,
-        preparing,
-        run_report,
-        training,
-    )
-    from affwild_omg.corpora import demo as corpus
+    from affwild_omg.evaluation import evaluator
+    from affwild_omg.inference import video as predicting
+    from affwild_omg.preparation import engine
+    from affwild_omg.reports import report
+    from affwild_omg.serving import saved_model
+    from affwild_omg.synthetic import corpus as corpus
+    from affwild_omg.training import loop
 
     start = time.monotonic()
     place = {
@@ -70,8 +68,8 @@ def demonstrate(directory: pathlib.Path) -> None:
     _drop_broken(corpus, pathlib.Path(place["corpus"]))
     prepared = stages.run(
         "prepare",
-        preparing.prepare,
-        preparing.Options(
+        engine.prepare,
+        engine.Options(
             corpus="demo", source=place["corpus"], records=place["records"]
         ),
         ".venv/bin/python -m affwild_omg.prepare",
@@ -80,14 +78,14 @@ def demonstrate(directory: pathlib.Path) -> None:
             and _records_whole(place["records"])
         ),
     )
-    trained = training.Options(
+    trained = loop.Options(
         records=place["records"], workdir=place["run"], **TRAINING
     )
     made = _train(stages, "run", trained, [prepared])
     chosen = _evaluate(
         stages,
         "validation",
-        evaluation.Options(
+        evaluator.Options(
             model=place["run"],
             records=place["records"],
             output=place["validation"],
@@ -99,7 +97,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     scored = _evaluate(
         stages,
         "evaluation",
-        evaluation.Options(
+        evaluator.Options(
             model=place["run"],
             records=place["records"],
             output=place["evaluation"],
@@ -108,14 +106,14 @@ def demonstrate(directory: pathlib.Path) -> None:
     )
     stages.run(
         "report",
-        run_report.write,
-        run_report.Options(
+        report.write,
+        report.Options(
             results=place["evaluation"],
             records=place["records"],
             output=place["report"],
         ),
         ".venv/bin/python -m affwild_omg.reporting",
-        whole=files(place["report"], run_report.REPORT),
+        whole=files(place["report"], report.REPORT),
         of=[prepared, scored],
     )
     control = _train(
@@ -133,7 +131,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     _evaluate(
         stages,
         "control_evaluation",
-        evaluation.Options(
+        evaluator.Options(
             model=place["control"],
             records=place["records"],
             output=place["control_evaluation"],
@@ -142,8 +140,8 @@ def demonstrate(directory: pathlib.Path) -> None:
     )
     exported = stages.run(
         "saved_model",
-        exporting.export,
-        exporting.Options(model=place["run"], output=place["saved_model"]),
+        saved_model.export,
+        saved_model.Options(model=place["run"], output=place["saved_model"]),
         ".venv/bin/python export.py",
         whole=files(
             place["saved_model"], "saved_model.pb", "variables/variables.index"
@@ -165,24 +163,26 @@ def demonstrate(directory: pathlib.Path) -> None:
         ),
         of=[exported],
     )
-    cli.show(*_summary(corpus, place, time.monotonic() - start))
+    app.show(*_summary(corpus, place, time.monotonic() - start))
 
 
 def _train(stages, name, options, of):
-    from affwild_omg import model_files, training
+    from affwild_omg.training import loop
+    from affwild_omg.weights import model_file
 
     return stages.run(
         name,
-        training.train,
+        loop.train,
         options,
         ".venv/bin/python train.py",
-        whole=files(options.workdir, model_files.BEST, training.HISTORY),
+        whole=files(options.workdir, model_file.BEST, loop.HISTORY),
         of=of,
     )
 
 
 def _evaluate(stages, name, options, of):
-    from affwild_omg import evaluation, model_files, results
+    from affwild_omg.evaluation import evaluator, results
+    from affwild_omg.weights import model_file
 
     # These two are there only where post-processing was chosen.
     optional = {results.UNPROCESSED, results.POSTPROCESSING}
@@ -192,10 +192,10 @@ def _evaluate(stages, name, options, of):
         if file not in optional
     ]
     if options.choose_postprocessing:
-        written.append(pathlib.Path(options.model, model_files.POSTPROCESSING))
+        written.append(pathlib.Path(options.model, model_file.POSTPROCESSING))
     return stages.run(
         name,
-        evaluation.evaluate,
+        evaluator.evaluate,
         options,
         ".venv/bin/python evaluate.py",
         whole=lambda: all(path.is_file() for path in written),
@@ -283,4 +283,4 @@ def _summary(corpus, place, seconds):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

@@ -6,7 +6,7 @@ CCC on validation.
 
 from absl import flags
 
-from affwild_omg import cli
+from affwild_omg.cli import app
 
 flags.DEFINE_list(
     "validation",
@@ -28,17 +28,17 @@ flags.DEFINE_string(
     "Folder for metrics.json, predictions.csv, labels.csv and pictures.",
     required=True,
 )
-cli.define_overwrite("an earlier fusion")
+app.define_overwrite("an earlier fusion")
 
 
 def main():
-    from affwild_omg import fusing
+    from affwild_omg.evaluation import fusion
 
-    metrics = fusing.fuse(
-        cli.options(fusing.Options), overwrite=flags.FLAGS.overwrite
+    metrics = fusion.fuse(
+        app.options(fusion.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(*fusing.table(metrics), f"results in {flags.FLAGS.output}")
+    app.show(*fusion.table(metrics), f"results in {flags.FLAGS.output}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from affwild_omg import cli
+from affwild_omg.cli import app
 
 flags.DEFINE_string(
     "model", None, "SavedModel, workdir or .keras file.", required=True
@@ -23,20 +23,20 @@ flags.DEFINE_integer(
     "Frames from one face detection to the next; landmarks are tracked in "
     "between.",
 )
-cli.define_overwrite("the video's earlier results")
+app.define_overwrite("the video's earlier results")
 
 
 def main():
-    from affwild_omg import predicting
+    from affwild_omg.inference import video
 
-    summary = predicting.predict(
-        cli.options(predicting.Options), overwrite=flags.FLAGS.overwrite
+    summary = video.predict(
+        app.options(video.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(
+    app.show(
         f"{summary['frames_with_face']} of {summary['frames']} frames show a "
         f"face; results in {flags.FLAGS.output}"
     )
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from affwild_omg import cli
+from affwild_omg.cli import app
 
 flags.DEFINE_enum(
     "corpus",
@@ -25,17 +25,17 @@ flags.DEFINE_integer(
     "between.",
 )
 flags.DEFINE_integer("workers", 0, "Processes; 0 takes one a core.")
-cli.define_overwrite("earlier records")
+app.define_overwrite("earlier records")
 
 
 def main():
-    from affwild_omg import preparing
+    from affwild_omg.preparation import engine
 
-    manifest = preparing.prepare(
-        cli.options(preparing.Options), overwrite=flags.FLAGS.overwrite
+    manifest = engine.prepare(
+        app.options(engine.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(*preparing.table(manifest), f"records in {flags.FLAGS.records}")
+    app.show(*engine.table(manifest), f"records in {flags.FLAGS.records}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

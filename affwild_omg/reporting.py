@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from affwild_omg import cli
+from affwild_omg.cli import app
 
 flags.DEFINE_integer(
     "table",
@@ -31,36 +31,36 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "output", None, "Folder for the table or the report.", required=True
 )
-cli.require_one("table", "results")
-cli.require_with("table", "runs")
-cli.define_overwrite("an earlier table or report")
+app.require_one("table", "results")
+app.require_with("table", "runs")
+app.define_overwrite("an earlier table or report")
 
 
 def main():
     if flags.FLAGS.results is not None:
         _report_run()
         return
-    from affwild_omg import tabulating
+    from affwild_omg.experiments import tabulation
 
-    tabulated = tabulating.make(
-        cli.options(tabulating.Options), overwrite=flags.FLAGS.overwrite
+    tabulated = tabulation.make(
+        app.options(tabulation.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(
-        *tabulating.lines(tabulated),
+    app.show(
+        *tabulation.lines(tabulated),
         "",
         f"table in {flags.FLAGS.output}/"
-        f"{tabulating.names(flags.FLAGS.table)[0]}, .json, .md and .png",
+        f"{tabulation.names(flags.FLAGS.table)[0]}, .json, .md and .png",
     )
 
 
 def _report_run():
-    from affwild_omg import run_report
+    from affwild_omg.reports import report
 
-    page = run_report.write(
-        cli.options(run_report.Options), overwrite=flags.FLAGS.overwrite
+    page = report.write(
+        app.options(report.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(f"report in {page}")
+    app.show(f"report in {page}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

@@ -6,7 +6,7 @@ another --output.
 
 from absl import flags
 
-from affwild_omg import cli
+from affwild_omg.cli import app
 
 flags.DEFINE_integer(
     "table",
@@ -72,23 +72,23 @@ flags.DEFINE_list(
     "Options of train.py in the place of the paper's, such as "
     "width=0.0625,units=32,epochs=8.",
 )
-cli.define_overwrite("trainings of other options, records or weights")
+app.define_overwrite("trainings of other options, records or weights")
 
 
 def main():
-    from affwild_omg import reproducing, tabulating
+    from affwild_omg.experiments import reproduction, tabulation
 
-    outcome = reproducing.reproduce(
-        cli.options(reproducing.Options), overwrite=flags.FLAGS.overwrite
+    outcome = reproduction.reproduce(
+        app.options(reproduction.Options), overwrite=flags.FLAGS.overwrite
     )
-    cli.show(
-        *tabulating.lines(outcome.tabulated),
+    app.show(
+        *tabulation.lines(outcome.tabulated),
         "",
         f"table in {flags.FLAGS.output}/"
-        f"{tabulating.names(flags.FLAGS.table)[0]}, .json, .md and .png",
+        f"{tabulation.names(flags.FLAGS.table)[0]}, .json, .md and .png",
     )
     outcome.require_all()
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    app.run(main)

@@ -120,7 +120,7 @@ def small_records(tf, tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_run(small_records, tmp_path_factory):
     """The options and the summary of a short run on the small records."""
-    from affwild_omg import training
+    from affwild_omg.training import loop as training
 
     options = training.Options(
         records=str(small_records),
@@ -138,7 +138,7 @@ def small_run(small_records, tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_saved_model(small_run, tmp_path_factory):
     """The SavedModel of the short run; to be read only."""
-    from affwild_omg import exporting
+    from affwild_omg.serving import saved_model as exporting
 
     return exporting.export(
         exporting.Options(

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from absl import flags, logging
 
-from affwild_omg import cli, progress
-from affwild_omg.architectures import VGG_BLOCKS, VGG_CONVS
-from affwild_omg.errors import UserError
+from affwild_omg.cli import app as cli
+from affwild_omg.cli import progress
+from affwild_omg.cli.errors import UserError
+from affwild_omg.nets.architectures import VGG_BLOCKS, VGG_CONVS
 from tests.conftest import make_clip, write_records_folder
-from tests.test_results import write_folder
+from tests.evaluation.test_results import write_folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOORWAYS = {
@@ -32,7 +33,7 @@ DOORWAYS = {
     "demo": "affwild_omg/demo.py",
     "reproduce": "affwild_omg/reproduce.py",
     "reporting": "affwild_omg/reporting.py",
-    "tf1": "affwild_omg/importers/tf1.py",
+    "tf1": "affwild_omg/import_tf1.py",
 }
 HEAVY = {
     "cv2",
@@ -142,19 +143,17 @@ def test_an_installed_module_shows_its_help_too():
 
 @pytest.mark.parametrize("name", [name for name in DOORWAYS if name != "demo"])
 def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
-    from affwild_omg import (
-        comparing,
-        evaluation,
-        exporting,
-        fusing,
-        predicting,
-        preparing,
-        reproducing,
-        run_report,
-        tabulating,
-        training,
-    )
-    from affwild_omg.importers import tf1_checkpoint
+    from affwild_omg.evaluation import comparison as comparing
+    from affwild_omg.evaluation import evaluator as evaluation
+    from affwild_omg.evaluation import fusion as fusing
+    from affwild_omg.experiments import reproduction as reproducing
+    from affwild_omg.experiments import tabulation as tabulating
+    from affwild_omg.inference import video as predicting
+    from affwild_omg.preparation import engine as preparing
+    from affwild_omg.reports import report as run_report
+    from affwild_omg.serving import saved_model as exporting
+    from affwild_omg.training import loop as training
+    from affwild_omg.weights import tf1 as tf1_checkpoint
 
     options = {
         "train": training.Options,
@@ -193,7 +192,7 @@ def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
 
 
 def test_all_networks_are_listed_with_nothing_else_given(call):
-    from affwild_omg.architectures import NETWORKS
+    from affwild_omg.nets.architectures import NETWORKS
 
     code, out, err = call("train", "--list_architectures")
     assert (code, err) == (0, "")
@@ -592,11 +591,11 @@ def test_a_fault_of_the_program_keeps_its_traceback(open_doorway):
 def test_being_told_to_stop_is_one_line(number):
     program = (
         "import time\n"
-        "from affwild_omg import cli\n"
+        "from affwild_omg.cli import app\n"
         "def main():\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
-        "cli.run(main)\n"
+        "app.run(main)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -704,7 +703,7 @@ def test_compared_results_are_told_on_standard_output(shelf, call, tmp_path):
 def test_fusing_and_comparing_need_no_network():
     program = (
         "import sys\n"
-        "from affwild_omg import comparing, fusing\n"
+        "from affwild_omg.evaluation import comparison, fusion\n"
         "print(*{'tensorflow', 'keras'} & set(sys.modules))\n"
     )
     done = subprocess.run(

@@ -15,7 +15,7 @@ def demo():
 
 
 def test_the_video_is_the_longest_of_the_test_split(demo, tf):
-    from affwild_omg.corpora import demo as corpus
+    from affwild_omg.synthetic import corpus as corpus
 
     clip = demo._longest_test_clip(corpus, "folder")
     frames = {

@@ -1,62 +1,44 @@
-"""Imports go down only: what stands on which floor, and who may see what."""
+"""The plan of the house: what stands on which floor, and who may see whom."""
 
 import ast
 import pathlib
 import sys
 
-import pytest
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-DOORWAYS = {
-    "train",
-    "evaluate",
-    "fuse",
-    "compare",
-    "export",
-    "prepare",
-    "predict",
-    "demo",
-    "reproduce",
-    "reporting",
-    "importers.tf1",
-}
+# Rooms, from the ground up; a room may import what lies below it. Files of
+# one room may see each other; rooms of one floor may not. The top floor has
+# the commands: the files at the top of the package.
 FLOORS = [
-    {"", "errors"},
-    {"architectures", "progress", "outputs", "pages", "wording", "workers"},
-    {"experiments", "stages", "scoring", "faces", "corpora", "nets"},
-    {"data", "drawing", "frame_tables", "model_files"},
-    {"protocol", "chosen_steps", "results", "importers"},
-    {"transfer", "training_options", "matching"},
-    {
-        "preparing",
-        "training",
-        "evaluation",
-        "submission",
-        "fusing",
-        "comparing",
-        "exporting",
-        "predicting",
-        "run_report",
-        "tabulating",
-    },
-    {"reproducing"},
     {"cli"},
-    DOORWAYS,
+    {"storage", "paper"},
+    {"scoring", "faces", "figures", "corpora", "nets"},
+    {"published", "data", "synthetic"},
+    {"preparation", "weights"},
+    {"inference"},
+    {"evaluation", "serving"},
+    {"training"},
+    {"experiments", "reports"},
 ]
-FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
+FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+TOP = len(FLOORS)
+# The command's older name, which runs it.
+ALIAS = "importers"
 
-# What is heavy or peculiar is imported only in its rooms.
+# What is heavy or peculiar, and the rooms that may import it.
 PECULIAR = {
     "dlib": {"faces"},
     "mtcnn": {"faces"},
-    # preparing tells its workers' OpenCV to keep to one thread.
-    "cv2": {"faces", "corpora.demo*", "preparing"},
-    "matplotlib": {"drawing", "corpora.demo*"},
-    "h5py": {"importers"},
-    "scipy": {"importers", "scoring.significance"},
-    "absl.flags": {"cli"} | DOORWAYS,
+    "cv2": {"faces", "synthetic", "preparation"},
+    "matplotlib": {"figures", "synthetic"},
+    "h5py": {"weights"},
+    "scipy": {"weights", "scoring", "synthetic"},
+    "tensorflow": {
+        *("data", "preparation", "weights", "inference", "evaluation"),
+        *("serving", "training"),
+    },
+    "jinja2": {"reports"},
+    "absl.flags": {"cli", "commands"},
 }
-NETS_MAY = {"keras", "numpy"}
 
 
 def imports(text: str, package: str) -> set[str]:
@@ -78,65 +60,75 @@ def imports(text: str, package: str) -> set[str]:
 
 
 def modules():
-    """Yields (name below the package, imports) of each module."""
+    """Yields (path below the root, room, imports) of each module."""
+    for path in sorted((ROOT / "affwild_omg").rglob("*.py")):
+        parts = path.relative_to(ROOT).parts
+        room = parts[1] if len(parts) > 2 else "commands"
+        text = path.read_text(encoding="utf-8")
+        yield "/".join(parts), room, imports(text, ".".join(parts[:-1]))
+    for name in ("train", "evaluate", "export"):
+        path = ROOT / f"{name}.py"
+        text = path.read_text(encoding="utf-8")
+        yield path.name, "commands", imports(text, "")
+
+
+MODULES = list(modules())
+
+
+def test_every_room_has_a_floor():
+    rooms = {room for _, room, _ in MODULES} - {"commands", ALIAS}
+    assert rooms <= FLOOR.keys()
+
+
+def test_every_file_at_the_top_is_a_command():
     package = ROOT / "affwild_omg"
-    for path in [*package.rglob("*.py"), *ROOT.glob("*.py")]:
-        if path.stem == "setup":
-            continue
-        inside = path.is_relative_to(package)
-        parts = path.relative_to(package if inside else ROOT).with_suffix("")
-        name = ".".join(parts.parts).removesuffix("__init__").rstrip(".")
-        folder = ".".join(["affwild_omg", *parts.parts[:-1]])
-        yield name, imports(path.read_text(encoding="utf-8"), folder)
+    assert [
+        path.name
+        for path in package.glob("*.py")
+        if path.name != "__init__.py"
+        and "\ndef main()" not in path.read_text(encoding="utf-8")
+    ] == []
 
 
-MODULES = dict(modules())
+def test_imports_go_down_only():
+    def floor(room):
+        return FLOOR.get(room, TOP)
+
+    violations = []
+    for path, room, imported in MODULES:
+        for name in imported:
+            package, *below = name.split(".")
+            if package != "affwild_omg" or not below or room == ALIAS:
+                continue
+            target = below[0] if below[0] in FLOOR else "commands"
+            if below[0] == "__version__" or target == room != "commands":
+                continue
+            # The scripts at the root call the commands.
+            if room == target == "commands" and "/" not in path:
+                continue
+            if floor(target) >= floor(room):
+                violations.append(f"{path} imports {name}")
+    assert violations == []
 
 
-def room(name):
-    """Returns the room of a module named below the package.
-
-    A doorway belongs to none, wherever its file lies.
-    """
-    return name if name in DOORWAYS else name.split(".")[0]
-
-
-def ours(imported):
-    """Returns which room of the package is imported; None for others."""
-    package, *below = imported.split(".")
-    if package != "affwild_omg":
-        return None
-    return below[0] if below and below[0] in FLOOR else ""
+def test_peculiar_packages_stay_in_their_rooms():
+    assert [
+        f"{path} imports {name}"
+        for path, room, imported in MODULES
+        for name in imported
+        for package, rooms in PECULIAR.items()
+        if f"{name}.".startswith(f"{package}.") and room not in rooms
+    ] == []
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_go_down_only(name):
-    assert room(name) in FLOOR, f"give {name} a floor"
-    for imported in MODULES[name]:
-        target = ours(imported)
-        if target not in (None, room(name)):
-            assert FLOOR[target] < FLOOR[room(name)], (
-                f"{name} imports {imported}"
-            )
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_peculiar_packages_stay_in_their_rooms(name):
-    for imported in MODULES[name]:
-        for package, rooms in PECULIAR.items():
-            if f"{imported}.".startswith(f"{package}."):
-                assert any(
-                    pathlib.PurePath(name).match(allowed)
-                    or room(name) == allowed
-                    for allowed in rooms
-                ), f"{name} imports {imported}"
-
-
-@pytest.mark.parametrize("name", [n for n in MODULES if room(n) == "nets"])
-def test_nets_speak_keras_alone(name):
-    for imported in MODULES[name]:
-        allowed = NETS_MAY | sys.stdlib_module_names | {"affwild_omg"}
-        assert room(imported) in allowed, f"{name} imports {imported}"
+def test_nets_speak_keras_alone():
+    allowed = {"keras", "numpy", "affwild_omg"} | sys.stdlib_module_names
+    assert [
+        f"{path} imports {name}"
+        for path, room, imported in MODULES
+        for name in imported
+        if room == "nets" and name.split(".")[0] not in allowed
+    ] == []
 
 
 def test_every_way_to_import_is_seen():
@@ -145,5 +137,7 @@ def test_every_way_to_import_is_seen():
         "def f():\n    from ..g import h\n    from . import i\n"
     )
     assert imports(text, "p.q") == {"a.b", "d.e", "p.g.h", "p.q.i"}
-    assert "affwild_omg.data.records" in MODULES["preparing"]
-    assert "cv2" in MODULES["preparing"]  # inside a function
+    seen = {path: imported for path, _, imported in MODULES}
+    engine = seen["affwild_omg/preparation/engine.py"]
+    assert "affwild_omg.data.records" in engine
+    assert "cv2" in engine  # inside a function

@@ -7,8 +7,8 @@ Layout: the CSV tables lie in the source folder, the clips at
 import csv
 import pathlib
 
+from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.clips import Clip
-from affwild_omg.errors import UserError
 
 # In order of preference for each split.
 TABLES = {

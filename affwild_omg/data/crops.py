@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data import records
-from affwild_omg.errors import UserError, listed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

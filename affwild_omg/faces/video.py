@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from absl import logging
 
-from affwild_omg.errors import UserError
+from affwild_omg.cli.errors import UserError
 
 # FFmpeg writes to the terminal's error stream by itself when a file is damaged;
 # OpenCV reads this variable once, at the first video that a process opens.

@@ -1,1 +1,1 @@
-"""Importers: weight files from elsewhere, as arrays that fit our networks."""
+"""Where the importer was before it became `affwild_omg.import_tf1`."""

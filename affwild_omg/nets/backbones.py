@@ -6,7 +6,7 @@ Each builder takes the same arguments,
     valid         [frames], bool: which frames count
     architecture  gives the width
 
-and returns, by name, every tap of `affwild_omg.architectures.BACKBONES` but
+and returns, by name, every tap of `nets.architectures.BACKBONES` but
 "fc".
 """
 
@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-from affwild_omg.architectures import (
+from affwild_omg.nets import layers
+from affwild_omg.nets.architectures import (
     RESNET_STAGES,
     VGG_BLOCKS,
     Architecture,
 )
-from affwild_omg.nets import layers
 
 
 def vgg_face(images, valid, architecture: Architecture) -> dict:

@@ -2,14 +2,14 @@
 
 import keras
 
-from affwild_omg.architectures import (
+from affwild_omg.nets import backbones, layers
+from affwild_omg.nets.architectures import (
     BACKBONES,
     CROP_SIZE,
     LANDMARKS,
     Architecture,
     Fusion,
 )
-from affwild_omg.nets import backbones, layers
 
 
 def build(

@@ -33,7 +33,7 @@ def _layers(model, prefix=""):
 
 
 def part_of(layer: str) -> str:
-    """Returns which of `affwild_omg.architectures.PARTS` a layer belongs to.
+    """Returns which of `nets.architectures.PARTS` a layer belongs to.
 
     "cnn" is the convolutional network, "fc" the fully connected layer on it
     and the landmark encoder, "rnn" the GRU stacks, and "output" what is above

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from affwild_omg.errors import UserError
+from affwild_omg.cli.errors import UserError
 from affwild_omg.scoring import aggregation, concordance
 from affwild_omg.scoring.frames import Frames
 

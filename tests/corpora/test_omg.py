@@ -1,7 +1,7 @@
 import pytest
 
+from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import omg
-from affwild_omg.errors import UserError
 
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
 LABELLED = "omg_TrainVideos.csv"

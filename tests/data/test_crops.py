@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from affwild_omg.cli.errors import UserError
 from affwild_omg.data import crops, records
-from affwild_omg.errors import UserError
 from tests.conftest import clip_seed, make_clip
 
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from affwild_omg.errors import UserError
+from affwild_omg.cli.errors import UserError
 from tests.conftest import make_clip, write_records_folder
 
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from affwild_omg.errors import UserError
+from affwild_omg.cli.errors import UserError
 from affwild_omg.faces.video import Video
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from affwild_omg.architectures import BACKBONES, NETWORKS, Fusion, named
+from affwild_omg.nets.architectures import BACKBONES, NETWORKS, Fusion, named
 from tests.nets.test_models import VARIANTS, inputs
 
 NAMES = [*NETWORKS, *VARIANTS]
@@ -38,8 +38,8 @@ class Network:
 
 @pytest.fixture(scope="module", params=NAMES)
 def network(tf, request):
-    from affwild_omg import model_files
     from affwild_omg.nets import models
+    from affwild_omg.weights import model_file as model_files
 
     card = model_files.Card(
         architecture=small(request.param), sequence_length=4
@@ -112,7 +112,7 @@ def test_a_step_changes_every_trainable_weight(tf, network):
 
 
 def test_a_model_file_gives_the_network_back(network, tmp_path):
-    from affwild_omg import model_files
+    from affwild_omg.weights import model_file as model_files
 
     path = tmp_path / "model.keras"
     model_files.save_model(network.model, network.card, path)
@@ -127,7 +127,8 @@ def test_a_model_file_gives_the_network_back(network, tmp_path):
     indirect=True,
 )
 def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
-    from affwild_omg import exporting, model_files
+    from affwild_omg.serving import saved_model as exporting
+    from affwild_omg.weights import model_file as model_files
 
     path = tmp_path / "model.keras"
     model_files.save_model(network.model, network.card, path)

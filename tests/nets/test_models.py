@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from affwild_omg.architectures import (
+from affwild_omg.nets.architectures import (
     NETWORKS,
     PARTS,
     Architecture,

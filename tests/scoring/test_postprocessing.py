@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from affwild_omg.errors import UserError
+from affwild_omg.cli.errors import UserError
 from affwild_omg.scoring import postprocessing
 from affwild_omg.scoring.concordance import concordance
 from affwild_omg.scoring.frames import Frames

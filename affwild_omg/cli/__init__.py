@@ -1,0 +1,1 @@
+"""Command lines: flags, errors in a line, progress and console text."""

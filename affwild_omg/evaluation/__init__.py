@@ -1,0 +1,1 @@
+"""Evaluation: protocols, results and what is made of them."""

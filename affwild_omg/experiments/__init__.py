@@ -1,0 +1,1 @@
+"""Experiments: the paper's tables, run and laid out."""

@@ -1,0 +1,1 @@
+"""Inference: from a video to values for every frame."""

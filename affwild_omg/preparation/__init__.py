@@ -1,0 +1,1 @@
+"""Preparation: from a corpus' clips to records of aligned faces."""

@@ -1,0 +1,1 @@
+"""The paper: its networks and its tables as data."""

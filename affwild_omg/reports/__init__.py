@@ -1,0 +1,1 @@
+"""Reports: pages about a run."""

@@ -1,0 +1,180 @@
+"""Output folders: never half written, never lost by accident."""
+
+import contextlib
+import csv
+import errno
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from affwild_omg.cli.errors import UserError
+
+_PARTIAL = ".partial-"  # begins the names of temporary folders
+
+
+def check_output(
+    directory: os.PathLike | str, *, flag: str, overwrite: bool
+) -> pathlib.Path:
+    """Returns the folder as a path if the results may go there.
+
+    Raises:
+        UserError: it is a file or not writable, or holds anything and
+            `overwrite` is False.
+    """
+    directory = pathlib.Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{flag}={directory} is a file; name a folder")
+    if directory.is_dir() and not os.access(directory, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{flag}={directory} is not writable for this user; name another "
+            "folder or change its permissions"
+        )
+    if not overwrite and directory.is_dir() and _contents(directory):
+        raise UserError(
+            f"{flag}={directory} is not empty; name another folder or give "
+            "--overwrite to replace the results in it"
+        )
+    return directory
+
+
+@contextlib.contextmanager
+def atomic_directory(
+    directory: os.PathLike | str,
+    *,
+    flag: str,
+    overwrite: bool,
+    owned: Iterable[str] = (),
+) -> Iterator[pathlib.Path]:
+    """Yields a temporary folder whose contents move into place at the end.
+
+    Nothing moves, and nothing is left, when the block raises. Moving replaces
+    entries of the same name, removes those of `owned` that were not written
+    again, and leaves alone what else the folder holds.
+
+    Args:
+        directory: where the contents go.
+        flag: that named it, for messages.
+        overwrite: go on although the folder holds something.
+        owned: names of earlier results, which would contradict the new ones.
+
+    Raises:
+        UserError: as `check_output`.
+    """
+    target = check_output(directory, flag=flag, overwrite=overwrite)
+    with contextlib.ExitStack() as undo:
+        undo.callback(make_folder(target))
+        # Inside the target: moving is then renaming in one file system, and
+        # the folder around the target need not be writable.
+        with tempfile.TemporaryDirectory(
+            prefix=_PARTIAL, dir=target
+        ) as temporary:
+            yield pathlib.Path(temporary)
+            written = list(pathlib.Path(temporary).iterdir())
+            for name in set(owned) - {entry.name for entry in written}:
+                remove(target / name)
+            for entry in written:
+                replace(entry, target / entry.name)
+        undo.pop_all()
+
+
+def _contents(directory):
+    # What a killed run left behind does not count.
+    return [
+        entry
+        for entry in directory.iterdir()
+        if not entry.name.startswith(_PARTIAL)
+    ]
+
+
+def make_folder(directory: pathlib.Path) -> Callable[[], None]:
+    """Makes a folder and its parents.
+
+    Returns:
+        A function that removes those that were made and are empty.
+    """
+    missing = [
+        folder
+        for folder in [directory, *directory.parents]
+        if not folder.exists()
+    ]
+    directory.mkdir(parents=True, exist_ok=True)
+
+    def undo():
+        with contextlib.suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+
+    return undo
+
+
+def replace(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Moves a file or folder over one of the same name."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # The target is a mount point, and the source outside it: copy beside
+        # the target first, so that it appears whole.
+        beside = target.with_name(f".{target.name}.partial")
+        remove(beside)
+        shutil.move(source, beside)
+        os.replace(beside, target)
+
+
+def remove(path: pathlib.Path) -> None:
+    """Removes a file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: os.PathLike | str, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_csv(path: os.PathLike | str, rows: Iterable[Mapping]) -> None:
+    """Writes rows as a CSV table.
+
+    The columns are those of all rows; what a row lacks, or is None, is left
+    empty.
+
+    Args:
+        path: file to write.
+        rows: {column: cell} each.
+    """
+    rows = list(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with pathlib.Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def require_apart(folders: Iterable[tuple[str, str]]) -> None:
+    """Checks that no folder is given twice.
+
+    Args:
+        folders: (flag, folder) of each, in the order of the command line.
+
+    Raises:
+        UserError: two are the same folder.
+    """
+    places = {}
+    for name, folder in folders:
+        place = pathlib.Path(folder).resolve()
+        if place in places:
+            raise UserError(
+                f"--{name}={folder} is the same folder as --{places[place]}; "
+                "each must be another"
+            )
+        places[place] = f"{name}={folder}"

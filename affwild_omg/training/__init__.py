@@ -1,0 +1,1 @@
+"""Training: from records to a workdir with a trained model."""

@@ -1,0 +1,473 @@
+"""Training: from records to a workdir with a trained model.
+
+A workdir holds `best.keras` and `last.keras` (the second with the optimizer's
+state), `history.json`, `flags.cfg` (a flagfile that starts the same run
+again), TensorBoard's event files, and `initialisation.json` where weights were
+taken from elsewhere: which, what was left there and what stayed fresh.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import math
+import pathlib
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from affwild_omg.cli import progress, wording
+from affwild_omg.cli.errors import UserError
+from affwild_omg.data import pipeline, records
+from affwild_omg.evaluation import protocol
+from affwild_omg.nets import architectures, losses, models, optimizers, parts
+from affwild_omg.scoring import postprocessing
+from affwild_omg.storage import files
+from affwild_omg.training.options import FLAGFILE, HISTORY, TRAINED, Options
+from affwild_omg.weights import model_file, transfer
+
+EVENTS = "tensorboard"
+INITIALISATION = "initialisation.json"
+
+
+def train(
+    options: Options,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    strategy: tf.distribute.Strategy | None = None,
+) -> dict:
+    """Trains a network and keeps its best epoch by validation CCC.
+
+    Args:
+        options: the run.
+        overwrite: replace an earlier run in the workdir.
+        resume: go on with an earlier run of the same options.
+        strategy: where to compute; None mirrors over the GPUs, or takes the
+            one device there is.
+
+    Returns:
+        {"best_epoch", "best_ccc" (mean of the targets), "epochs": one entry
+        an epoch with its loss, validation CCCs and speed}.
+
+    Raises:
+        UserError: the options or the records can't be used, or the workdir
+            is not empty and neither `overwrite` nor `resume` is set.
+    """
+    for split in ("train", "validation"):
+        records.require_labels(options.records, split)
+    strategy = strategy or default_strategy()
+    if options.batch_size % strategy.num_replicas_in_sync:
+        raise UserError(
+            f"--batch_size={options.batch_size} must be a multiple of the "
+            f"{strategy.num_replicas_in_sync} GPUs that share it"
+        )
+    workdir = pathlib.Path(options.workdir)
+    if resume:
+        _check_resumable(workdir, options)
+        # The members of a fusion may be gone since.
+        card = model_file.read_card(workdir, flag="--workdir")
+    else:
+        card = card_of(options)
+        files.check_output(workdir, flag="--workdir", overwrite=overwrite)
+    remove_workdir = files.make_folder(workdir)
+    try:
+        return _Run(options, card, strategy, resume).fit()
+    except tf.errors.ResourceExhaustedError as error:
+        if "No space left" in error.message:
+            raise OSError(errno.ENOSPC, "No space left", str(workdir)) from (
+                error
+            )
+        raise UserError(
+            f"out of memory with --batch_size={options.batch_size} "
+            f"--sequence_length={options.sequence_length}; make one of them, "
+            "or the network by --width, smaller"
+        ) from error
+    finally:
+        remove_workdir()  # if nothing came to lie in it
+
+
+def card_of(options: Options) -> model_file.Card:
+    """Returns the card of the model that these options train."""
+    return model_file.Card(
+        architecture=options.network(), sequence_length=options.sequence_length
+    )
+
+
+def default_strategy() -> tf.distribute.Strategy:
+    """Returns MirroredStrategy where there are GPUs, else one device."""
+    if tf.config.list_physical_devices("GPU"):
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+class _Run:
+    """The state of a training run; `fit` takes it from epoch to epoch."""
+
+    def __init__(self, options, card, strategy, resume):
+        self.options = options
+        self.card = card
+        self.strategy = strategy
+        self.workdir = pathlib.Path(options.workdir)
+        self.target_columns = [
+            architectures.TARGETS.index(target)
+            for target in card.architecture.targets
+        ]
+        self.labels = {"train": None, "validation": None}
+        if options.shuffle_labels:
+            self.labels = {
+                split: _permuted(
+                    pipeline.read_labels(options.records, split), options.seed
+                )
+                for split in self.labels
+            }
+        self.history = []
+        self.initialisation = []  # reports of what was taken from where
+        self.events = None  # TensorBoard's, once there is something to tell
+        with strategy.scope():
+            self.model = models.build(card.architecture, options.seed)
+            if not resume:
+                self._initialise()
+            self._fix_parts()
+            rates = options.rates()
+            self.optimizer = (
+                optimizers.PartAdam(options.learning_rate, rates=rates)
+                if rates
+                else keras.optimizers.Adam(options.learning_rate)
+            )
+            self.optimizer.build(self.model.trainable_variables)
+            # Only so that the model file holds the optimizer's state.
+            self.model.compile(optimizer=self.optimizer)
+            if resume:
+                model_file.load_weights(
+                    self.model,
+                    self.workdir / model_file.LAST,
+                    flag="--workdir",
+                )
+                self.history = json.loads(
+                    (self.workdir / HISTORY).read_text(encoding="utf-8")
+                )["epochs"]
+        self.predictor = model_file.keras_predictor(self.model, card)
+        self.train_step = tf.function(self._train_step)
+
+    def _initialise(self):
+        """Takes weights from where the options say."""
+        for member, path in self.options.member_runs().items():
+            self._take(path, "--members", member=member)
+        if self.options.init_from:
+            self._take(
+                self.options.init_from,
+                "--init_from",
+                strict=self.options.init_strict,
+            )
+        if not any(
+            "output/bias" in report.taken for report in self.initialisation
+        ):
+            self._start_at_label_means()
+
+    def _take(self, path, flag, **how):
+        source = transfer.read(path, flag=flag)
+        try:
+            report = transfer.take(
+                self.model, self.card.architecture, source, **how
+            )
+        except UserError as error:
+            raise UserError(f"{flag}: {error}") from error
+        self.initialisation.append(report)
+        for line in report.lines():
+            logging.info("%s", line)
+
+    def _fix_parts(self):
+        """Fixes what `Options.train` does not train."""
+        trained = TRAINED[self.options.train]
+        there = set()
+        for layer in parts.layers(self.model):
+            if layer.weights:
+                there.add(parts.part_of(layer.name))
+                layer.trainable = parts.part_of(layer.name) in trained
+        for part in self.options.rates():
+            if part not in there:
+                raise UserError(
+                    f"--part_learning_rates gives a rate to {part}, which "
+                    f"{self.options.architecture} does not have; it has "
+                    f"{', '.join(x for x in architectures.PARTS if x in there)}"
+                )
+
+    def _start_at_label_means(self):
+        """Sets the output's bias to the mean of the training labels.
+
+        CCC's gradient falls with the square of the distance of the means: a
+        network that starts half a unit off the labels, as one from 0 does in
+        arousal, may wander off before it has learned anything.
+        """
+        labels = self.labels["train"] or pipeline.read_labels(
+            self.options.records, "train"
+        )
+        means = np.mean(list(labels.values()), axis=0)
+        self.model.get_layer("output").bias.assign(means[self.target_columns])
+
+    def fit(self):
+        if not self.history:
+            logging.info(
+                "%s: %s parameters, %s of them trained, %d replica(s)",
+                self.options.described(),
+                f"{self.model.count_params():,}",
+                f"{_size(self.model.trainable_variables):,}",
+                self.strategy.num_replicas_in_sync,
+            )
+        while not self._done():
+            epoch = len(self.history) + 1
+            entry = {"epoch": epoch} | self._train_epoch(epoch)
+            entry |= {"validation": self._validate()}
+            self.history.append(entry)
+            if epoch == 1:
+                # Only now does an earlier run give way.
+                _forget_run(self.workdir)
+            self._save()
+            self._report(entry)
+        return self._summary()
+
+    def _done(self):
+        epochs = len(self.history)
+        if epochs >= self.options.epochs:
+            return True
+        patience = self.options.patience
+        return bool(
+            patience
+            and epochs
+            and epochs - self._summary()["best_epoch"] >= patience
+        )
+
+    def _summary(self):
+        best = max(self.history, key=_mean_ccc)
+        return {
+            "best_epoch": best["epoch"],
+            "best_ccc": _mean_ccc(best),
+            "epochs": self.history,
+        }
+
+    def _batches(self, split, shuffle_seed=None):
+        return pipeline.batches(
+            pipeline.windows(
+                self.options.records,
+                split,
+                sequence_length=self.options.sequence_length,
+                shuffle_seed=shuffle_seed,
+                labels=self.labels[split],
+            ),
+            self.options.batch_size,
+        )
+
+    def _train_epoch(self, epoch):
+        # Seeds of its own for each epoch, so that a resumed run sees the
+        # windows and the dropout that the whole run would have.
+        epoch_seed = self.options.seed * 100_003 + epoch
+        self._seed_dropout(epoch_seed)
+        dataset = self._batches("train", epoch_seed)
+        total = -(
+            -pipeline.count_windows(
+                self.options.records, "train", self.options.sequence_length
+            )
+            // self.options.batch_size
+        )
+        names = [tensor.name for tensor in self.model.inputs]
+        dataset = dataset.map(
+            lambda batch: {
+                "inputs": {name: batch[name] for name in names},
+                "labels": batch["labels"],
+            }
+        )
+        steps = progress.bar(
+            self.strategy.experimental_distribute_dataset(dataset),
+            description=f"epoch {epoch}/{self.options.epochs}",
+            unit="step",
+            total=total,
+        )
+        loss_sum, frames = 0.0, 0.0
+        start = time.perf_counter()
+        with records.reading(self.options.records, "train"):
+            for batch in steps:
+                loss, batch_frames = self.train_step(batch)
+                loss_sum += loss
+                frames += batch_frames
+        seconds = time.perf_counter() - start
+        loss = float(loss_sum) / total
+        self._require_finite(loss, f"the loss of epoch {epoch}")
+        return {
+            "loss": loss,
+            "learning_rate": float(self.optimizer.learning_rate.numpy()),
+            "frames_per_second": float(frames) / seconds,
+        }
+
+    def _seed_dropout(self, seed):
+        for index, layer in enumerate(parts.layers(self.model)):
+            if isinstance(layer, keras.layers.Dropout) and layer.rate:
+                state = layer.seed_generator.state
+                state.assign(np.array([seed % 2**32, index], state.dtype))
+
+    def _train_step(self, batch):
+        losses_, frames = self.strategy.run(self._replica_step, args=(batch,))
+        # The loss is the whole batch's on each replica already: any will do.
+        return (
+            self.strategy.experimental_local_results(losses_)[0],
+            self.strategy.reduce("SUM", frames, axis=None),
+        )
+
+    def _replica_step(self, batch):
+        context = tf.distribute.get_replica_context()
+        replicas = context.num_replicas_in_sync
+
+        def over_replicas(sums):
+            if replicas == 1:
+                return sums
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+
+        with tf.GradientTape() as tape:
+            predictions = self.model(batch["inputs"], training=True)
+            loss = losses.concordance_loss(
+                tf.gather(batch["labels"], self.target_columns, axis=-1),
+                predictions,
+                batch["inputs"]["mask"],
+                level=self.options.loss_level,
+                reduce=over_replicas,
+            )
+            # Every replica's loss is the whole batch's. The gradient of
+            # all_reduce sums over the replicas, and so does the optimizer.
+            scaled = loss / replicas
+        gradients = tape.gradient(scaled, self.model.trainable_variables)
+        self.optimizer.apply_gradients(
+            zip(gradients, self.model.trainable_variables, strict=True)
+        )
+        return loss, tf.reduce_sum(tf.cast(batch["inputs"]["mask"], tf.float32))
+
+    def _validate(self):
+        targets = self.card.architecture.targets
+        with records.reading(self.options.records, "validation"):
+            frames = protocol.predict_frames(
+                self.predictor.predict,
+                self._batches("validation").as_numpy_iterator(),
+                targets,
+                self.options.sequence_length,
+            )
+        for values, mask in zip(frames.values, frames.mask, strict=True):
+            self._require_finite(
+                values[mask].sum(), "a prediction of validation"
+            )
+        rows = protocol.rows_of(
+            frames, postprocessing.Settings.nothing(targets), "utterance"
+        )
+        return protocol.score(rows, targets)
+
+    def _require_finite(self, value, what):
+        if not math.isfinite(value):
+            raise UserError(
+                f"{what} is {value}; a lower --learning_rate than "
+                f"{self.options.learning_rate:g} may keep it finite"
+            )
+
+    def _report(self, entry):
+        scalars = {
+            "loss": entry["loss"],
+            "learning_rate": entry["learning_rate"],
+            "frames_per_second": entry["frames_per_second"],
+            "validation/mean_ccc": _mean_ccc(entry),
+        }
+        for target in self.card.architecture.targets:
+            scalars[f"validation/ccc_{target}"] = entry["validation"][target][
+                "ccc"
+            ]
+        if self.events is None:
+            self.events = tf.summary.create_file_writer(
+                str(self.workdir / EVENTS)
+            )
+        with self.events.as_default(step=entry["epoch"]):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+        self.events.flush()
+        logging.info(
+            "epoch %d: loss %.3f, validation CCC %s, %.0f frames/s",
+            entry["epoch"],
+            entry["loss"],
+            ", ".join(
+                target
+                + f" {wording.number(entry['validation'][target]['ccc'])}"
+                for target in self.card.architecture.targets
+            ),
+            entry["frames_per_second"],
+        )
+
+    def _save(self):
+        summary = self._summary()
+        if summary["best_epoch"] == len(self.history):
+            model_file.save_model(
+                self.model, self.card, self.workdir / model_file.BEST
+            )
+        model_file.save_model(
+            self.model,
+            self.card,
+            self.workdir / model_file.LAST,
+            include_optimizer=True,
+        )
+        files.write_text(self.workdir / FLAGFILE, self.options.to_flagfile())
+        if self.initialisation:
+            reports = [dataclasses.asdict(one) for one in self.initialisation]
+            files.write_text(
+                self.workdir / INITIALISATION,
+                json.dumps(reports, indent=2) + "\n",
+            )
+        files.write_text(
+            self.workdir / HISTORY, json.dumps(summary, indent=2) + "\n"
+        )
+
+
+def _size(variables):
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def _permuted(labels, seed):
+    order = np.random.default_rng(seed).permutation(len(labels))
+    values = list(labels.values())
+    return {
+        key: values[index] for key, index in zip(labels, order, strict=True)
+    }
+
+
+def _mean_ccc(entry):
+    return entry["validation"]["mean_ccc"]
+
+
+def _check_resumable(workdir, options):
+    if not (workdir / HISTORY).is_file():
+        raise UserError(
+            f"--resume: {workdir} holds no run with a finished epoch; leave "
+            "--resume out to start one"
+        )
+    changed = options.differences(
+        (workdir / FLAGFILE).read_text(encoding="utf-8")
+    )
+    if changed:
+        raise UserError(
+            f"--resume: {workdir} is a run of other flags "
+            f"({'; '.join(changed)}); give them as they were, or train in "
+            "another --workdir"
+        )
+
+
+def _forget_run(workdir):
+    for name in (
+        model_file.BEST,
+        model_file.LAST,
+        HISTORY,
+        FLAGFILE,
+        INITIALISATION,
+        model_file.POSTPROCESSING,
+    ):
+        (workdir / name).unlink(missing_ok=True)
+    events = workdir / EVENTS
+    for file in events.glob("events.out.tfevents.*"):
+        file.unlink()
+    with contextlib.suppress(OSError):  # there is none, or others' files
+        events.rmdir()

@@ -1,0 +1,1 @@
+"""Weights on disk: model files, transfer, and readers of foreign files."""

@@ -1,0 +1,295 @@
+"""Models on disk: saving, recognising and loading them.
+
+A model file is a Keras `.keras` archive with one more member, `card.json`,
+that says which network it is and how it is to be fed. Loading builds the
+network that the card names and reads nothing but its weights: what else a
+file may describe is never looked at, so no code from it can run. A workdir is
+what training writes; it stands for its best model. A SavedModel is what export
+writes; its card lies in `assets.extra`, TensorFlow's place for such files.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.nets import architectures, models
+from affwild_omg.nets.architectures import TARGETS, Architecture, Fusion
+
+BEST = "best.keras"
+LAST = "last.keras"
+POSTPROCESSING = "postprocessing.json"  # chosen for a workdir's best model
+CARD = "card.json"
+SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
+
+
+def digest(*paths: pathlib.Path) -> str:
+    """Returns the SHA-256 of what files hold, one after the other, in hex."""
+    found = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                found.update(block)
+    return found.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card:
+    """What goes with a model wherever it goes.
+
+    Attributes:
+        architecture: the network.
+        sequence_length: frames of the windows that it was trained on.
+    """
+
+    architecture: Architecture | Fusion
+    sequence_length: int
+
+    def to_json(self) -> str:
+        """Returns the card as a JSON object that `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Card":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            UserError: it did not write this.
+        """
+        try:
+            content = json.loads(text)
+            length = content["sequence_length"]
+            if not isinstance(length, int) or length < 1:
+                raise TypeError(f"sequence_length is {length!r}")
+            return cls(
+                architecture=architectures.from_dict(content["architecture"]),
+                sequence_length=length,
+            )
+        except (
+            KeyError,
+            TypeError,
+            json.JSONDecodeError,
+            RecursionError,
+        ) as error:
+            raise UserError(f"its {CARD} is of another version: {error}") from (
+                error
+            )
+
+
+def save_model(
+    model: keras.Model,
+    card: Card,
+    path: pathlib.Path,
+    *,
+    include_optimizer: bool = False,
+) -> None:
+    """Writes a model file, whole or not at all."""
+    temporary = path.with_name(f".partial.{path.name}")
+    # Keras heeds include_optimizer for its older formats only.
+    optimizer = getattr(model, "optimizer", None)
+    try:
+        if not include_optimizer:
+            model.optimizer = None
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(CARD, card.to_json())
+        os.replace(temporary, path)
+    finally:
+        model.optimizer = optimizer
+        temporary.unlink(missing_ok=True)
+
+
+def load_model(
+    path: os.PathLike | str, *, flag: str = "--model"
+) -> tuple[keras.Model, Card]:
+    """Loads a workdir's best model, or a model file.
+
+    Args:
+        path: workdir or `.keras` file.
+        flag: that named it, for messages.
+
+    Raises:
+        UserError: there is no such thing, or it is something else.
+    """
+    path = _model_file(pathlib.Path(path), flag)
+    card = read_card(path, flag=flag)
+    model = models.build(card.architecture, seed=None)
+    load_weights(model, path, flag=flag)
+    return model, card
+
+
+def load_weights(
+    model: keras.Model, path: pathlib.Path, *, flag: str = "--model"
+) -> None:
+    """Gives a model the weights of a model file.
+
+    Args:
+        model: built from the file's card; if it is compiled, the optimizer
+            gets its state, too.
+        path: `.keras` file.
+        flag: that named it, for messages.
+
+    Raises:
+        UserError: the file is damaged or of another network.
+    """
+    try:
+        model.load_weights(path)
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+        RuntimeError,  # what h5py makes of some damage
+    ) as error:
+        raise _damaged(path, flag) from error
+
+
+def read_card(path: os.PathLike | str, *, flag: str = "--model") -> Card:
+    """Reads the card of a workdir's best model, or of a model file.
+
+    Raises:
+        UserError: there is no such thing, or it is something else.
+    """
+    path = _model_file(pathlib.Path(path), flag)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return Card.from_json(archive.read(CARD).decode())
+    except UserError as error:
+        raise UserError(f"{flag}={path}: {error}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise _damaged(path, flag) from error
+
+
+def _model_file(path, flag):
+    """Returns the file that a workdir stands for, or the file itself."""
+    if is_saved_model(path):
+        raise UserError(
+            f"{flag}={path} is a SavedModel; here a workdir or a .keras file "
+            "is needed, from which a SavedModel is made"
+        )
+    if path.is_dir():
+        if not (path / BEST).is_file():
+            raise UserError(
+                f"{flag}={path} holds no {BEST}; give a workdir in which "
+                "train.py has finished an epoch"
+            )
+        return path / BEST
+    if not path.exists():
+        raise UserError(
+            f"{flag}={path} does not exist; give a workdir or a .keras file"
+        )
+    if path.suffix != ".keras":
+        raise UserError(
+            f"{flag}={path} does not end in .keras, as model files do; give "
+            "one that does, or a workdir"
+        )
+    return path
+
+
+def _damaged(path, flag):
+    return UserError(
+        f"{flag}={path} is damaged or no model file of this project; give a "
+        "workdir or .keras file that train.py or an importer wrote whole"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A loaded model that predicts, whatever it was loaded from.
+
+    Attributes:
+        card: the network and its window length; None for a SavedModel from
+            elsewhere that has the signature but no card.
+        targets: what the last axis of the predictions holds.
+        predict: from {"frames": uint8 [batch, time, 96, 96, 3], "landmarks":
+            float32 [batch, time, 68, 2], "mask": bool [batch, time]} to
+            float32 [batch, time, targets].
+    """
+
+    card: Card | None
+    targets: tuple[str, ...]
+    predict: Callable[[dict], np.ndarray]
+
+
+def load_predictor(
+    path: os.PathLike | str, *, flag: str = "--model"
+) -> Predictor:
+    """Loads a workdir, a model file or a SavedModel for prediction.
+
+    Raises:
+        UserError: it is none of these, or has not the inputs and outputs of
+            this project.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise UserError(
+            f"{flag}={path} does not exist; give a workdir, a .keras file or "
+            "a SavedModel"
+        )
+    if is_saved_model(path):
+        return _load_saved_model(path, flag)
+    model, card = load_model(path, flag=flag)
+    return keras_predictor(model, card)
+
+
+def keras_predictor(model: keras.Model, card: Card) -> Predictor:
+    """Wraps a Keras model; it is traced once for all sizes."""
+    specification = {
+        tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype)
+        for tensor in model.inputs
+    }
+
+    @tf.function(input_signature=[specification])
+    def predict(inputs):
+        return model(inputs, training=False)
+
+    return Predictor(
+        card=card,
+        targets=card.architecture.targets,
+        predict=lambda inputs: predict(
+            {name: inputs[name] for name in specification}
+        ).numpy(),
+    )
+
+
+def is_saved_model(path: pathlib.Path) -> bool:
+    """Tells whether the path is a SavedModel folder."""
+    return (path / "saved_model.pb").is_file()
+
+
+def _load_saved_model(path, flag):
+    try:
+        saved = tf.saved_model.load(str(path))
+        outputs = saved.signatures["masked"].structured_outputs
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise UserError(
+            f"{flag}={path} is damaged, or no SavedModel of export.py"
+        ) from error
+    card_path = path / SAVED_MODEL_CARD
+    card = None
+    if card_path.is_file():
+        try:
+            card = Card.from_json(card_path.read_text(encoding="utf-8"))
+        except ValueError as error:  # a UserError, or no text
+            raise UserError(f"{flag}={path}: {error}") from error
+    targets = tuple(target for target in TARGETS if target in outputs)
+
+    def predict(inputs):
+        # By way of `saved`: a signature alone does not keep its variables.
+        result = saved.signatures["masked"](
+            frames=tf.constant(inputs["frames"]),
+            landmarks=tf.constant(inputs["landmarks"], tf.float32),
+            mask=tf.constant(inputs["mask"], tf.bool),
+        )
+        return np.stack([result[name].numpy() for name in targets], axis=-1)
+
+    return Predictor(card=card, targets=targets, predict=predict)

@@ -1,0 +1,270 @@
+"""Transfer: a new network takes the weights that fit from another file.
+
+It is the chain of section 5: VGG-Face or ImageNet weights, then Aff-Wild or
+Aff-Wild2, then OMG; and from a CNN to a CNN-RNN to a fusion.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import keras
+import numpy as np
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.nets import parts
+from affwild_omg.nets.architectures import Architecture, Fusion
+from affwild_omg.weights import model_file, weight_files
+
+ABSENT = "absent"  # why a weight was not taken: the other side lacks it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """Weights to take, wherever they come from.
+
+    Attributes:
+        description: what it is, for the log.
+        architecture: the network that it is, or of a weight file the bare
+            backbone.
+        weights: {name: array}, see `affwild_omg.nets.parts.named_weights`.
+    """
+
+    description: str
+    architecture: Architecture | Fusion
+    weights: Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a transfer did, weight by weight.
+
+    Attributes:
+        source: what was read.
+        taken: names in the new network that have the source's values now.
+        left: {name in the source: why nothing took it}.
+        fresh: {name in the new network: why it stayed as it was}.
+    """
+
+    source: str
+    taken: list[str]
+    left: dict[str, str]
+    fresh: dict[str, str]
+
+    def lines(self) -> list[str]:
+        """Returns the report for a console, layers in the place of weights."""
+        return [
+            f"weights from {self.source}",
+            f"taken: {layers_of(self.taken)}",
+            f"left there: {layers_of(self.left)}",
+            f"stayed fresh: {layers_of(self.fresh)}",
+        ]
+
+
+def read(path: os.PathLike | str, *, flag: str = "--init_from") -> Source:
+    """Reads a workdir's best model, a model file, or a weight file.
+
+    Raises:
+        UserError: it is none of these, or damaged.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir() or path.suffix == ".keras":
+        model, card = model_file.load_model(path, flag=flag)
+        return Source(
+            description=str(path),
+            architecture=card.architecture,
+            weights={
+                name: weight.numpy()
+                for name, weight in parts.named_weights(model).items()
+            },
+        )
+    file = weight_files.read(path, flag=flag)
+    return Source(
+        description=f"{path} ({file.description})",
+        architecture=Architecture(backbone=file.backbone, taps=("fc",)),
+        weights=file.weights,
+    )
+
+
+def take(
+    model: keras.Model,
+    architecture: Architecture | Fusion,
+    source: Source,
+    *,
+    strict: bool = False,
+    member: str = "",
+) -> Report:
+    """Gives the model every weight of the source that fits it.
+
+    A weight fits another of the same name and shape. A layer is taken whole
+    or not at all, and only if it is fed, and gives, the same there as here:
+    features of the same backbone, the same taps in the same order, the same
+    form of landmarks, the same targets. What a single network offers is
+    offered to every member of a fusion.
+
+    Args:
+        model: built from the architecture; changed only if nothing is raised.
+        architecture: the model's.
+        source: what to take.
+        strict: raise unless each weight of either side found its other.
+        member: offer the source to this member of a fusion alone; "member1".
+
+    Raises:
+        UserError: nothing fits, or with `strict` not everything.
+    """
+    assignments, fresh, left = [], {}, {}
+    offers = _by_layer(source.weights)
+    for layer, weights in _by_layer(parts.named_weights(model)).items():
+        place, plain = _split(layer)
+        if member and place != f"{member}/":
+            continue
+        origin = layer if layer in offers else plain
+        offer = offers.get(origin)
+        if offer is None:
+            reason = ABSENT
+        else:
+            reason = _difference(offer, weights) or _other_meaning(
+                origin, source.architecture, layer, architecture
+            )
+        if reason:
+            fresh |= dict.fromkeys(_names(layer, weights), reason)
+            if offer is not None:
+                left |= dict.fromkeys(_names(origin, offer), reason)
+            continue
+        for rest, weight in weights.items():
+            assignments.append(
+                (layer + rest, origin + rest, weight, offer[rest])
+            )
+    used = {origin for _, origin, _, _ in assignments}
+    report = Report(
+        source=source.description,
+        taken=[name for name, _, _, _ in assignments],
+        left={
+            name: left.get(name, ABSENT)
+            for name in source.weights
+            if name not in used
+        },
+        fresh=fresh,
+    )
+    if not report.taken:
+        raise UserError(f"no weight of {_refusal(report)}")
+    if strict and (report.left or report.fresh):
+        raise UserError(f"not every weight of {_refusal(report)}")
+    for _, _, weight, values in assignments:
+        weight.assign(values)
+    return report
+
+
+def _by_layer(weights):
+    """Groups {"member1/fc/kernel": ...} as {"member1/fc": {"/kernel": ...}}."""
+    layers = {}
+    for name, weight in weights.items():
+        layer = _layer(name)
+        layers.setdefault(layer, {})[name.removeprefix(layer)] = weight
+    return layers
+
+
+def _layer(name):
+    place, plain = _split(name)
+    return place + plain.split("/")[0]
+
+
+def _names(layer, weights):
+    return [layer + rest for rest in weights]
+
+
+def _difference(there, here):
+    """Says which of a layer's weights differ in shape; "" if none does."""
+    for rest in {**here, **there}:
+        shapes = [
+            _shape(side[rest].shape) if rest in side else "absent"
+            for side in (there, here)
+        ]
+        if shapes[0] != shapes[1]:
+            return f"{rest[1:]} {shapes[0]} there, {shapes[1]} here"
+    return ""
+
+
+def _other_meaning(origin, source, layer, architecture):
+    there, here = _meaning(origin, source), _meaning(layer, architecture)
+    return "" if there == here else f"{there} there, {here} here"
+
+
+def _meaning(layer, architecture):
+    """Says what a layer is fed and gives, beyond its name and shapes."""
+    place, plain = _split(layer)
+    if isinstance(architecture, Fusion):
+        if not place:
+            members = " and ".join(map(_features, architecture.members))
+            return f"{members} to {' and '.join(architecture.targets)}"
+        index = int(place.removeprefix("member").rstrip("/"))
+        architecture = architecture.members[index - 1]
+    if plain == "fc":
+        encoded = architecture.landmark_units
+        return f"{architecture.backbone} with " + (
+            "no landmarks"
+            if not architecture.landmarks
+            else "encoded landmarks"
+            if encoded
+            else "landmarks"
+        )
+    if plain == "head":
+        return _features(architecture, head=False)
+    if plain == "output":
+        return (
+            f"{_features(architecture)} to {' and '.join(architecture.targets)}"
+        )
+    if plain.startswith("joint_gru"):
+        return _features(architecture, head=False)
+    return architecture.backbone
+
+
+def _features(architecture, head=True):
+    """Names what the output layer of a network is fed."""
+    above = f"{architecture.recurrence} recurrence"
+    if head and architecture.head_units:
+        above += " and head"
+    return f"{architecture.backbone} {'+'.join(architecture.taps)}, {above}"
+
+
+def _split(name):
+    """Splits "member1/fc/kernel" into ("member1/", "fc/kernel")."""
+    first, _, rest = name.partition("/")
+    if first.startswith("member"):
+        return f"{first}/", rest
+    return "", name
+
+
+def _shape(shape):
+    return "x".join(str(size) for size in shape)
+
+
+def _refusal(report):
+    different = {
+        _layer(name): reason
+        for name, reason in report.fresh.items()
+        if reason != ABSENT
+    }
+    lists = [f"{name}: {different[name]}" for name in list(different)[:2]]
+    if len(different) > 2:
+        lists[-1] += f", and {len(different) - 2} more layers differ"
+    for where, weights in (("there", report.left), ("here", report.fresh)):
+        alone = [name for name, reason in weights.items() if reason == ABSENT]
+        lists.append(f"only {where}: {layers_of(alone)}")
+    return (
+        f"{report.source} fits this network; {'; '.join(lists)}; choose "
+        "--architecture, --width and --units as they are there, or another "
+        "file"
+    )
+
+
+def layers_of(weights: Iterable[str]) -> str:
+    """Names the layers of some weights; of many the first and the last."""
+    layers = list(dict.fromkeys(map(_layer, weights)))
+    if len(layers) > 8:
+        return (
+            f"{', '.join(layers[:3])} ... {', '.join(layers[-3:])} "
+            f"({len(layers)} layers)"
+        )
+    return ", ".join(layers) or "nothing"

@@ -1,0 +1,200 @@
+"""VGG-Face (Parkhi et al., 2015): its convolutions out of the files around.
+
+What each file holds, and what its first convolution was trained on:
+
+    file                                  kernels  colours  mean
+    vgg_face.mat (Oxford, MatConvNet)     HWIO     RGB      its own, or `MEAN`
+    rcmalli_vggface_tf_[notop_]vgg16.h5   HWIO     BGR      `MEAN`
+    vgg_face_weights.h5 (deepface)        HWIO     BGR      `MEAN`
+    .npz of VGG_FACE.caffemodel           OIHW     BGR      `MEAN`
+
+The colours of deepface's file are those that deepface feeds it. Its maker has
+also published a conversion of the .mat, which would make it RGB; whoever has
+both files can tell, by comparing what `conv1_1/kernel` is read from each.
+
+`preprocessing` puts the mean and the colours into the first convolution and
+says what becomes of the image's edge. There 128 - mean is -1.2, 23.2, 34.4 for
+red, green, blue, and of the 3x3 kernel of conv1_1 the outermost ring alone is
+touched, with 3 of 9 taps outside (5 in the corners). Measured on a portrait
+with random kernels, that is a fifth of conv1_1's root mean square there, and
+1 % of pool5's.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from affwild_omg.cli.errors import UserError, listed
+from affwild_omg.nets.architectures import VGG_CONVS
+from affwild_omg.weights.preprocessing import Preprocessing, fold
+
+# Mean colour of the training faces in R, G, B, from the authors' demo.
+MEAN = (129.1863, 104.7624, 93.5940)
+_CONV = re.compile(r"conv\d_\d")
+_CONV_IN_KEY = re.compile(r"(?<![a-z\d])conv_?(\d)_(\d)(?!\d)")
+
+
+_BGR = Preprocessing(mean=MEAN, bgr=True)
+
+
+def from_mat(content: Mapping, where: str) -> tuple[str, dict]:
+    """Takes the convolutions from MatConvNet's form of VGG-Face.
+
+    Args:
+        content: what `scipy.io.loadmat(simplify_cells=True)` returned:
+            Oxford's file holds a struct `net`, MatConvNet's copy that struct's
+            fields. Its `layers` have `weights` {filters, biases}, or both as
+            fields of their own.
+        where: flag and path, for messages.
+
+    Returns:
+        A description and {"conv1_1/kernel": float32 [3, 3, 3, outputs],
+        "conv1_1/bias": float32 [outputs], ...}, conv1_1 folded.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    net = content.get("net", content)
+    layers = net.get("layers") if isinstance(net, Mapping) else None
+    if not isinstance(layers, list):
+        names = [name for name in content if not name.startswith("__")]
+        raise UserError(
+            f"{where} is a MATLAB file without the layers of MatConvNet; "
+            f"Oxford's vgg_face.mat has net.layers, this has {listed(names)}"
+        )
+    convolutions = {}
+    for layer in layers:
+        if isinstance(layer, Mapping) and layer.get("type") == "conv":
+            arrays = layer.get("weights")
+            if arrays is None:
+                arrays = [layer.get("filters"), layer.get("biases")]
+            convolutions[str(layer.get("name"))] = arrays
+    mean = MEAN
+    normalization = net.get("meta", net).get("normalization", {})
+    average = np.asarray(normalization.get("averageImage", []), np.float64)
+    if average.size:
+        # A colour or a whole image, whose places no other crop shares.
+        mean = tuple(average.reshape(-1, 3).mean(axis=0))
+    return (
+        "VGG-Face, MatConvNet .mat (RGB, folded)",
+        _fold_first(convolutions, Preprocessing(mean=mean), where),
+    )
+
+
+def from_layers(
+    layers: Mapping[str, Sequence], where: str
+) -> tuple[str, dict] | None:
+    """Takes the convolutions from Keras layers.
+
+    Args:
+        layers: arrays (anything with a shape that numpy can convert) of each
+            layer by its name, in the model's order. keras-vggface's are known
+            by their names; deepface's, which Keras numbered, by order and
+            shapes.
+        where: flag and path, for messages.
+
+    Returns:
+        As `from_mat`; None if the layers are not those of VGG-Face.
+
+    Raises:
+        UserError: they are, but some lack or have another shape.
+    """
+    weighted = {name: arrays for name, arrays in layers.items() if len(arrays)}
+    if any(name in VGG_CONVS for name in weighted):
+        description = "VGG-Face, keras-vggface .h5 (BGR, folded)"
+    elif _windows(weighted.values()) == [(3, 3)] * 13 + [
+        (7, 7),
+        (1, 1),
+        (1, 1),
+    ]:
+        # With fully connected layers as convolutions: ImageNet's VGG-16, the
+        # same stack on other colours, has dense ones.
+        description = "VGG-Face, deepface .h5 (taken as BGR, folded)"
+        weighted = dict(zip(VGG_CONVS, weighted.values(), strict=False))
+    else:
+        return None
+    return description, _fold_first(weighted, _BGR, where)
+
+
+def from_arrays(
+    arrays: Mapping[str, np.ndarray], where: str
+) -> tuple[str, dict] | None:
+    """Takes the convolutions from an .npz made of VGG_FACE.caffemodel.
+
+    Args:
+        arrays: by a key that holds the layer's name ("conv1_1_W",
+            "conv1_1/weights", "conv1_1.weight", "conv1_1_0", ...). Kernel and
+            bias of a layer are told apart by shape, and so are kernels in
+            Caffe's order (OIHW) and in TensorFlow's (HWIO). ImageNet's VGG-16
+            has the same names and shapes and would be taken for VGG-Face.
+        where: flag and path, for messages.
+
+    Returns:
+        As `from_mat`; None if no key names a convolution.
+
+    Raises:
+        UserError: some lack or have another shape.
+    """
+    convolutions = {}
+    for key in arrays:
+        if match := _CONV_IN_KEY.search(key):
+            name = "conv{}_{}".format(*match.groups())
+            convolutions.setdefault(name, []).append(arrays[key])
+    if not convolutions:
+        return None
+    for pair in convolutions.values():
+        # A bias has one axis only; old Caffe files pad it to four.
+        pair.sort(key=lambda array: array.size == max(array.shape, default=0))
+    order = "HWIO"
+    if all(pair[0].shape[2:] == (3, 3) for pair in convolutions.values()):
+        order = "OIHW"
+        for pair in convolutions.values():
+            pair[0] = pair[0].transpose(2, 3, 1, 0)
+    return (
+        f"VGG-Face, .npz of Caffe ({order}, BGR, folded)",
+        _fold_first(convolutions, _BGR, where),
+    )
+
+
+def _windows(layers):
+    return [tuple(arrays[0].shape[:-2]) for arrays in layers]
+
+
+def _fold_first(convolutions, preprocessing, where):
+    """Checks [kernel, bias] of each name and folds the first of them."""
+    found = [name for name in convolutions if _CONV.fullmatch(name)]
+    if missing := [name for name in VGG_CONVS if name not in found]:
+        raise UserError(
+            f"{where} lacks {listed(missing)}; VGG-Face has the convolutions "
+            f"{VGG_CONVS[0]} to {VGG_CONVS[-1]}, this has {listed(found)}"
+        )
+    # VGG-19 has the same names and more.
+    if foreign := [name for name in found if name not in VGG_CONVS]:
+        raise UserError(
+            f"{where} has {listed(foreign)}, which VGG-Face has not; it is "
+            "another network"
+        )
+    weights, inputs = {}, 3
+    for name in VGG_CONVS:
+        shapes = [np.shape(array) for array in convolutions[name]]
+        outputs = shapes[0][-1] if shapes and shapes[0] else 0
+        if (
+            not outputs
+            or shapes[0] != (3, 3, inputs, outputs)
+            or [np.prod(shape) for shape in shapes[1:]] != [outputs]
+        ):
+            raise UserError(
+                f"{where}: {name} has the shapes "
+                f"{', '.join(map(str, shapes)) or 'of nothing'}; a kernel (3, "
+                f"3, {inputs}, outputs) and a bias (outputs) are needed"
+            )
+        kernel, bias = (np.asarray(a, np.float64) for a in convolutions[name])
+        bias = bias.reshape(-1)
+        if name == VGG_CONVS[0]:
+            kernel, shift = fold(kernel, preprocessing)
+            bias = bias + shift
+        weights[f"{name}/kernel"] = kernel.astype(np.float32)
+        weights[f"{name}/bias"] = bias.astype(np.float32)
+        inputs = outputs
+    return weights

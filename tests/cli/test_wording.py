@@ -1,0 +1,75 @@
+"""Numbers in words: what is shown of them, and what is not."""
+
+import numpy as np
+import pytest
+
+from affwild_omg.cli import wording
+from affwild_omg.evaluation import fusion as fusing
+from affwild_omg.evaluation import protocol
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (0.0625, "0.062"),
+        (-0.0005001, "-0.001"),
+        (-0.0004999, "0.000"),
+        (-0.0, "0.000"),
+        (np.float32(-1.25), "-1.250"),
+        (12, "12.000"),
+        (None, "-"),
+        (NAN, "-"),
+        (float("inf"), "-"),
+    ],
+)
+def test_a_number_has_its_digits_and_no_sign_of_zero(value, text):
+    assert wording.number(value) == text
+
+
+def test_an_interval_has_its_digits():
+    assert wording.interval((-0.004, 0.126), digits=2) == "0.00 to 0.13"
+    assert wording.interval([-0.004, 0.126]) == "-0.004 to 0.126"
+    assert wording.interval(None, none="?") == "?"
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (None, "-"),
+        (1.0, "1"),
+        (0.034, "0.034"),
+        (1.2e-98, "1.2e-98"),
+        (9e-100, "<1e-99"),
+    ],
+)
+def test_a_p_value_is_never_0(value, text):
+    assert wording.p_value(value) == text
+
+
+def test_things_are_counted():
+    found = [wording.count(number, "label") for number in (0, 1, 2229)]
+    assert found == ["0 labels", "1 label", "2,229 labels"]
+
+
+def test_no_console_table_shows_a_negative_zero():
+    """A CCC just below 0, in the tables of evaluate.py and of fuse."""
+    near = {"ccc": -0.0001, "pearson": -0.0002, "mse": 0.5}
+    scores = {"valence": near, "mean_ccc": -0.0001}
+    metrics = scores | {
+        "intervals": {"valence": [-0.25, -0.0003]},
+        "utterances": 7,
+        "equal_weights": scores | {"intervals": {}},
+        "members": [
+            {
+                "test": "a",
+                "weights": {"valence": 1},
+                "scores": scores | {"intervals": {}},
+            }
+        ],
+    }
+    for lines in (protocol.table(metrics), fusing.table(metrics)):
+        text = "\n".join(lines)
+        assert "-0.000" not in text
+        assert "0.000" in text and "-0.250 to 0.000" in text

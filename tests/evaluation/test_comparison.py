@@ -1,0 +1,432 @@
+import csv
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from scipy import stats
+from tests.evaluation.test_results import write_folder
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.evaluation import comparison as comparing
+from affwild_omg.scoring import significance
+
+LABELS = """\
+video,utterance,arousal,valence
+a,u1,0.1,0.1
+a,u2,0.2,0.2
+b,u1,0.3,0.3
+"""
+# CCC, as worked out in tests/scoring/test_concordance.py: 1 where the two are
+# equal, 4/7 where all is 0.1 higher, 4/11 where all is doubled.
+FIRST = """\
+video,utterance,arousal,valence
+a,u1,0.2,0.1
+a,u2,0.3,0.2
+b,u1,0.4,0.3
+"""
+SECOND = """\
+video,utterance,arousal,valence
+b,u1,0.3,0.6
+a,u1,0.1,0.2
+a,u2,0.2,0.4
+"""
+TARGETS = ("valence", "arousal")
+
+
+def options(tmp_path, **changes):
+    given = {
+        name: str(tmp_path / name) for name in ("first", "second", "output")
+    }
+    return comparing.Options(**given | changes)
+
+
+def compare(tmp_path, first=FIRST, second=SECOND, labels=(LABELS, LABELS)):
+    """Compares two folders that are written by hand."""
+    for name, table, truth in zip(
+        ("first", "second"), (first, second), labels, strict=True
+    ):
+        write_folder(tmp_path / name, table, truth, split="test")
+    return comparing.compare(options(tmp_path))
+
+
+def keep(table, *columns):
+    """Keeps some columns of a table, and rows that are not empty."""
+    rows = list(csv.DictReader(table.splitlines()))
+    return "".join(
+        ",".join(row) + "\n"
+        for row in [columns, *([row[name] for name in columns] for row in rows)]
+    )
+
+
+def written(tmp_path, name):
+    return (tmp_path / "output" / name).read_text()
+
+
+def test_a_comparison_by_hand(tmp_path):
+    comparison = compare(tmp_path)
+    valence, arousal = (comparison.pop(name) for name in TARGETS)
+    mean = comparison.pop("mean")
+    assert comparison.pop("summary") == [
+        # A quarter of the samples is "b" alone, one row: CCC 0 twice. A
+        # quarter is "a" alone, valence .1, .2 against .2, .4: covariance .005,
+        # variances .0025 and .01, means .15 apart, so 2/7; arousal against
+        # .2, .3: .0025, .0025 twice, .1 apart, so 1/3.
+        "valence: 1.000 against 0.364; the difference of 0.636 (95% interval "
+        "0.000 to 0.714, permutation p = 0.5) is within sampling noise",
+        "arousal: 0.571 against 1.000; the difference of -0.429 (95% interval "
+        "-0.667 to 0.000, permutation p = 0.5) is within sampling noise",
+        # 0.636 - 0.429 over 2; "b" alone 0, "a" alone 0.714 - 0.667 over 2.
+        "mean: 0.786 against 0.682; the difference of 0.104 (95% interval "
+        "0.000 to 0.104, permutation p = 0.5) is within sampling noise",
+    ]
+    # With "a" swapped alone it is (2/7 - 10/19 + 6/7 - 1/2) / 2, or 0.058.
+    # The runs' own intervals are of the same samples: from "b" alone, 0, to
+    # all. That of "a" alone is less, 1/3 and 2/7.
+    assert mean["first"] == {
+        "ccc": pytest.approx((1 + 4 / 7) / 2),
+        "interval": [0, pytest.approx((1 + 4 / 7) / 2)],
+    }
+    assert comparison == {
+        "utterances": 3,
+        "videos": 2,
+        "confidence": 0.95,
+        "samples": 2000,
+        "split": "test",
+        "first": str(tmp_path / "first"),
+        "second": str(tmp_path / "second"),
+    }
+    for found, ccc, mse in (
+        (valence, (1, 4 / 11), (0, (0.01 + 0.04 + 0.09) / 3)),
+        (arousal, (4 / 7, 1), (0.01, 0)),
+    ):
+        for i, run in enumerate(("first", "second")):
+            assert found[run] == {
+                "ccc": pytest.approx(ccc[i]),
+                "pearson": pytest.approx(1),
+                "pearson_p_value": pytest.approx(0, abs=1e-6),
+                "mse": pytest.approx(mse[i]),
+                "interval": [0, pytest.approx(ccc[i])],
+            }
+        assert found["difference"] == pytest.approx(ccc[0] - ccc[1])
+        # Of the four sets of videos two have at least this difference.
+        assert found["permutation_p_value"] == 0.5
+        # Twice the share of "b" alone.
+        assert found["bootstrap_p_value"] == pytest.approx(0.5, abs=0.08)
+
+
+def simulated(tmp_path, videos=30, better=0.0):
+    """Writes two runs of videos of 5 utterances each; returns the arrays."""
+    random = np.random.default_rng(0)
+    labels = random.uniform([-1, 0], 1, (5 * videos, 2)).round(3)
+    first, second = (
+        (labels * 0.6 + random.normal(0, 0.3, labels.shape)).round(6)
+        for _ in range(2)
+    )
+    first[:, 0] += better * (labels - first)[:, 0]
+    first = first.round(6)
+    clusters = np.repeat([f"v{i}" for i in range(videos)], 5)
+
+    def text(values):
+        rows = zip(clusters, range(len(values)), values.tolist(), strict=True)
+        return "video,utterance,valence,arousal\n" + "".join(
+            f"{video},u{i},{valence},{arousal}\n"
+            for video, i, (valence, arousal) in rows
+        )
+
+    for name, values in (("first", first), ("second", second)):
+        write_folder(tmp_path / name, text(values), text(labels))
+    return labels, first, second, clusters
+
+
+def test_scores_against_scipy_and_significance(tmp_path):
+    labels, first, second, clusters = simulated(tmp_path)
+    comparison = comparing.compare(options(tmp_path))
+    for column, target in enumerate(TARGETS):
+        found = comparison[target]
+        x = labels[:, column]
+        for run, values in (("first", first), ("second", second)):
+            y = values[:, column]
+            r, p_value = stats.pearsonr(x, y)
+            covariance = np.cov(x, y, bias=True)
+            ccc = 2 * covariance[0, 1]
+            ccc /= covariance.trace() + (x.mean() - y.mean()) ** 2
+            own = significance.bootstrap_interval(x, y, clusters)
+            assert found[run] == {
+                "ccc": pytest.approx(ccc),
+                "pearson": pytest.approx(r),
+                "pearson_p_value": pytest.approx(p_value, rel=1e-6),
+                "mse": pytest.approx(np.mean((x - y) ** 2)),
+                "interval": [own.low, own.high],
+            }
+        runs = (x, first[:, column], second[:, column], clusters)
+        paired = significance.paired_bootstrap(*runs)
+        assert found["difference"] == paired.difference
+        assert found["interval"] == [paired.low, paired.high]
+        assert found["bootstrap_p_value"] == paired.p_value
+        assert found["permutation_p_value"] == significance.permutation_test(
+            *runs
+        )
+    for run, values in (("first", first), ("second", second)):
+        own = significance.bootstrap_interval(labels, values, clusters)
+        assert comparison["mean"][run]["interval"] == [own.low, own.high]
+    assert comparison["videos"] == 30
+    assert comparison["split"] is None
+
+
+def test_a_better_run_is_said_to_be(tmp_path):
+    simulated(tmp_path, better=0.5)
+    valence, arousal, mean = comparing.compare(options(tmp_path))["summary"]
+    assert valence.startswith("valence: 0.")
+    assert valence.endswith(
+        "permutation p = 0.0005) is more than sampling noise"
+    )
+    assert arousal.endswith(") is within sampling noise")
+    assert mean.endswith(") is more than sampling noise")
+
+
+def test_the_files_say_what_is_returned(tmp_path):
+    comparison = compare(tmp_path)
+    assert json.loads(written(tmp_path, "comparison.json")) == comparison
+    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [
+        "comparison.csv",
+        "comparison.json",
+    ]
+    rows = list(
+        csv.DictReader(written(tmp_path, "comparison.csv").splitlines())
+    )
+    assert [row["target"] for row in rows] == [*TARGETS, "mean"]
+    for row in rows:
+        found = comparison[row.pop("target")]
+        expected = {
+            "utterances": 3,
+            "videos": 2,
+            "difference": found["difference"],
+            "low": found["interval"][0],
+            "high": found["interval"][1],
+            "permutation_p_value": found["permutation_p_value"],
+            "bootstrap_p_value": found["bootstrap_p_value"],
+        }
+        for run in ("first", "second"):
+            scores = dict(found[run])
+            low, high = scores.pop("interval")
+            for name, value in (scores | {"low": low, "high": high}).items():
+                expected[f"{run}_{name}"] = value
+        told = {name: float(cell) for name, cell in row.items() if cell}
+        assert told == expected
+
+
+def test_a_run_against_itself(tmp_path):
+    comparison = compare(tmp_path, second=FIRST)
+    for target in TARGETS:
+        found = comparison[target]
+        assert found["first"] == found["second"]
+        assert found["difference"] == 0
+        assert found["interval"] == [0, 0]
+        assert found["permutation_p_value"] == found["bootstrap_p_value"] == 1
+    assert comparison["summary"][0] == (
+        "valence: 1.000 against 1.000; the difference of 0.000 (95% interval "
+        "0.000 to 0.000, permutation p = 1) is within sampling noise"
+    )
+
+
+def test_the_same_folders_give_the_same_files(tmp_path):
+    simulated(tmp_path)
+    comparing.compare(options(tmp_path))
+    before = [written(tmp_path, name) for name in comparing.FILES]
+    with pytest.raises(UserError, match="--output=.* is not empty"):
+        comparing.compare(options(tmp_path))
+    comparing.compare(options(tmp_path), overwrite=True)
+    assert [written(tmp_path, name) for name in comparing.FILES] == before
+
+
+def test_swapped_runs_swap_the_sign(tmp_path):
+    simulated(tmp_path)
+    one = comparing.compare(options(tmp_path))
+    other = comparing.compare(
+        options(
+            tmp_path,
+            first=str(tmp_path / "second"),
+            second=str(tmp_path / "first"),
+            output=str(tmp_path / "other"),
+        )
+    )
+    for target in TARGETS:
+        low, high = one[target]["interval"]
+        assert other[target]["difference"] == -one[target]["difference"]
+        assert other[target]["interval"] == pytest.approx([-high, -low])
+        for name in ("permutation_p_value", "bootstrap_p_value"):
+            assert other[target][name] == one[target][name]
+
+
+def test_the_table(tmp_path):
+    comparison = compare(tmp_path)
+    lines = comparing.table(comparison)
+    assert lines[0].split() == (
+        "CCC 95% interval Pearson p of Pearson MSE".split()
+    )
+    cells = [line.split() for line in lines[1:5]]
+    assert [" ".join(row[:7] + row[8:]) for row in cells] == [
+        "valence first 1.000 0.000 to 1.000 1.000 0.000",
+        "valence second 0.364 0.000 to 0.364 1.000 0.047",
+        "arousal first 0.571 0.000 to 0.571 1.000 0.010",
+        "arousal second 1.000 0.000 to 1.000 1.000 0.000",
+    ]
+    assert len({len(line) for line in lines[:5]}) == 1
+    assert lines[5:7] == [
+        "mean     first     0.786    0.000 to 0.786",
+        "mean     second    0.682    0.000 to 0.682",
+    ]
+    comparison["valence"]["first"]["pearson_p_value"] = 0.0
+    assert comparing.table(comparison)[1].split()[7] == "<1e-99"
+    assert lines[7] == "3 labelled utterances of 2 videos of test"
+    assert lines[8:] == comparison["summary"]
+
+
+def test_constant_predictions_are_told(tmp_path):
+    constant = FIRST.replace("0.3,0.2\n", "0.3,0.1\n").replace(
+        "0.4,0.3\n", "0.4,0.1\n"
+    )
+    comparison = compare(tmp_path, second=constant)
+    assert comparison["valence"]["second"]["ccc"] == 0
+    assert comparison["valence"]["second"]["constant"] == "predictions"
+    lines = comparing.table(comparison)
+    assert (
+        "valence of the second: predictions do not vary, so CCC is 0 by "
+        "definition"
+    ) in lines
+    assert "nan" not in "".join(lines).lower()
+    # That of no CCC but 0 would look like certainty. The first run has its own.
+    for name in ("valence", "mean"):
+        assert comparison[name]["second"]["interval"] is None
+        low, high = comparison[name]["first"]["interval"]
+        assert low == 0 < high
+    assert comparison["arousal"]["second"]["interval"] is not None
+    assert lines[2].split()[:5] == ["valence", "second", "0.000", "-", "0.000"]
+    row = next(csv.DictReader(written(tmp_path, "comparison.csv").splitlines()))
+    assert row["second_low"] == row["second_high"] == ""
+    assert float(row["first_high"]) == 1
+
+
+def test_one_video_has_scores_but_no_test(tmp_path):
+    one, other, truth = (
+        table.replace("b,u1", "a,u3") for table in (FIRST, SECOND, LABELS)
+    )
+    comparison = compare(tmp_path, one, other, (truth, truth))
+    assert comparison["valence"]["second"]["ccc"] == pytest.approx(4 / 11)
+    for name in ("interval", "permutation_p_value", "bootstrap_p_value"):
+        assert comparison["valence"][name] is None
+    assert comparison["summary"][0] == (
+        "valence: 1.000 against 0.364; the difference of 0.636 can't be told "
+        "from sampling noise: all utterances are of one video"
+    )
+    row = next(csv.DictReader(written(tmp_path, "comparison.csv").splitlines()))
+    assert row["low"] == row["permutation_p_value"] == ""
+    assert row["first_low"] == row["second_high"] == ""
+    assert comparison["mean"]["first"]["interval"] is None
+
+
+def test_one_utterance_has_no_p_value_of_pearson(tmp_path):
+    one, other, truth = (
+        "".join(
+            line
+            for line in table.splitlines(True)
+            if line.startswith(("video", "a,u1"))
+        )
+        for table in (FIRST, SECOND, LABELS)
+    )
+    comparison = compare(tmp_path, one, other, (truth, truth))
+    assert comparison["utterances"] == 1
+    assert comparison["valence"]["first"]["pearson_p_value"] is None
+    assert comparing.table(comparison)[1].split()[3:6] == ["-", "0.000", "-"]
+
+
+def test_only_targets_that_both_have_are_compared(tmp_path):
+    comparison = compare(
+        tmp_path,
+        second=keep(SECOND, "video", "utterance", "arousal"),
+        labels=(LABELS, keep(LABELS, "video", "utterance", "arousal")),
+    )
+    assert "valence" not in comparison
+    assert comparison["arousal"]["first"]["ccc"] == pytest.approx(4 / 7)
+    assert comparison["arousal"]["second"]["ccc"] == pytest.approx(1)
+    assert len(comparison["summary"]) == 1
+
+
+def test_labels_of_one_folder_do_for_both(tmp_path):
+    comparison = compare(tmp_path, labels=(None, LABELS))
+    assert comparison["utterances"] == 3
+    assert comparison["valence"]["first"]["ccc"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {
+                "second": SECOND.replace("b,u1", "b,u2"),
+                "labels": (LABELS, None),
+            },
+            r"--second=.* lacks 1 \(b/u1\) and adds 1 \(b/u2\) against the 3 "
+            r"utterances of --first=.*first; evaluate",
+        ),
+        (
+            {"labels": (LABELS, LABELS.replace("0.2,0.2", "0.2,0.25"))},
+            "--second=.*: a/u2 has the valence label 0.25, in a folder before "
+            "it 0.2",
+        ),
+        ({"labels": (None, None)}, "--first=.* and --second=.* hold no labels"),
+        (
+            {
+                "first": keep(FIRST, "video", "utterance", "valence"),
+                "second": keep(SECOND, "video", "utterance", "arousal"),
+                "labels": (None, None),
+            },
+            "--first=.* has valence, --second=.* arousal; they must have one",
+        ),
+    ],
+)
+def test_folders_that_do_not_fit_are_told(tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        compare(tmp_path, **change)
+    assert not (tmp_path / "output").exists()
+
+
+def test_splits_that_differ_are_told(tmp_path):
+    for name, split in (("first", "test"), ("second", "validation")):
+        write_folder(tmp_path / name, FIRST, LABELS, split=split)
+    with pytest.raises(
+        UserError,
+        match="--first=.* is of split test, --second=.* of validation",
+    ):
+        comparing.compare(options(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"second": "a/../first"}, "--second=a/../first is the same folder as"),
+        ({"output": "first"}, "--output=first is the same folder as --first"),
+        ({"output": "./second"}, "is the same folder as --second=second;"),
+    ],
+)
+def test_bad_options_are_named(changes, message):
+    with pytest.raises(UserError, match=message):
+        options(pathlib.Path(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1"),
+        (0.5834, "0.58"),
+        (1 / 2001, "0.0005"),
+        (0.0496, "0.0496"),
+        (100 / 2001, "0.04998"),
+        (0.0499999, "0.0499999"),
+        (0.05, "0.05"),
+        (0.0501, "0.05"),
+    ],
+)
+def test_a_p_value_is_not_rounded_across_the_line(value, text):
+    assert comparing._p_value(value) == text

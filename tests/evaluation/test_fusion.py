@@ -1,0 +1,588 @@
+import dataclasses
+import json
+import logging
+import pathlib
+
+import numpy as np
+import pytest
+from tests.evaluation.test_results import write_folder
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.evaluation import fusion as fusing
+
+VALIDATION_LABELS = """\
+video,utterance,arousal,valence
+v,u1,0.1,0.1
+v,u2,0.2,0.2
+v,u3,0.3,0.3
+"""
+# CCC, as worked out in tests/scoring/test_concordance.py: 1 where the two are
+# equal, 4/7 where all is 0.1 higher, 4/11 where all is doubled.
+VALIDATION_A = """\
+video,utterance,arousal,valence
+v,u1,0.2,0.1
+v,u2,0.3,0.2
+v,u3,0.4,0.3
+"""
+VALIDATION_B = """\
+video,utterance,arousal,valence
+v,u1,0.1,0.2
+v,u2,0.2,0.4
+v,u3,0.3,0.6
+"""
+TEST_LABELS = """\
+video,utterance,arousal,valence
+t,u1,0.3,0.2
+t,u2,0.1,0.1
+"""
+TEST_A = """\
+video,utterance,arousal,valence
+t,u1,0.22,0.15
+t,u2,0.55,0.3
+"""
+TEST_B = """\
+video,utterance,arousal,valence
+t,u1,0.33,0.3
+t,u2,0.11,-0.15
+"""
+# Valence: A weighs 1 and B 4/11, so 11/15 and 4/15. Arousal: 4/7 and 1, so
+# 4/11 and 7/11.
+FUSED = """\
+video,utterance,arousal,valence
+t,u1,0.290000,0.190000
+t,u2,0.270000,0.180000
+"""
+
+
+def column(text, name):
+    """Keeps one target of a table."""
+    index = {"arousal": 2, "valence": 3}[name]
+    rows = [line.split(",") for line in text.splitlines()]
+    return "".join(f"{r[0]},{r[1]},{r[index]}\n" for r in rows)
+
+
+@pytest.fixture
+def options(tmp_path):
+    """Options of a fusion of two runs that are written by hand."""
+    splits = {
+        "validation": (VALIDATION_LABELS, VALIDATION_A, VALIDATION_B),
+        "test": (TEST_LABELS, TEST_A, TEST_B),
+    }
+    folders = {}
+    for split, (labels, *runs) in splits.items():
+        folders[split] = []
+        for name, predictions in zip("ab", runs, strict=True):
+            folder = write_folder(
+                tmp_path / f"{split}_{name}",
+                predictions,
+                labels,
+                split=split,
+                model=f"run_{name}",
+                coverage=0.5,
+                expected=4 + len(folders[split]),
+            )
+            folders[split].append(str(folder))
+    return fusing.Options(**folders, output=str(tmp_path / "out"))
+
+
+def write(folder, predictions=None, labels=None, **metrics):
+    """Changes the files of a folder; labels may be "", for none."""
+    path = pathlib.Path(folder)
+    known = json.loads((path / "metrics.json").read_text())
+    if predictions:
+        (path / "predictions.csv").write_text(predictions)
+    if labels:
+        (path / "labels.csv").write_text(labels)
+        known["utterances"] = len(labels.splitlines()) - 1
+    elif labels == "":
+        (path / "labels.csv").unlink()
+        known["utterances"] = 0
+    (path / "metrics.json").write_text(json.dumps(known | metrics))
+
+
+def written(options, name="predictions.csv"):
+    return pathlib.Path(options.output, name).read_text()
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def scores(ccc, pearson, mse):
+    return {
+        "ccc": pytest.approx(ccc),
+        "pearson": pytest.approx(pearson),
+        "mse": pytest.approx(mse),
+        "pearson_p_value": None,  # of two utterances
+    }
+
+
+def test_fusion_by_hand(options, tmp_path):
+    metrics = fusing.fuse(options)
+    assert written(options) == FUSED
+    assert written(options, "labels.csv") == TEST_LABELS
+    assert names(tmp_path / "out") == [
+        "histograms.png",
+        "labels.csv",
+        "metrics.json",
+        "predictions.csv",
+        "scatter.png",
+    ]
+    assert json.loads(written(options, "metrics.json")) == metrics
+
+    # Fused valence .19, .18 against .2, .1: covariance .05 * .005, variances
+    # .0025 and .000025, means .035 apart. Arousal .29, .27 against .3, .1:
+    # covariance .1 * .01, variances .01 and .0001, means .08 apart.
+    assert metrics["valence"] == scores(2 / 15, 1, 0.00325)
+    assert metrics["arousal"] == scores(4 / 33, 1, 0.0145)
+    assert metrics["mean_ccc"] == pytest.approx((2 / 15 + 4 / 33) / 2)
+    # Equal weights: valence .225, .075; covariance .05 * .075, variances
+    # .0025 and .005625, the means the same.
+    assert metrics["equal_weights"]["valence"] == scores(12 / 13, 1, 0.000625)
+    facts = {
+        "utterances": 2,
+        "split": "test",
+        "coverage": 0.5,
+        "level": "utterance",
+    }
+    assert {name: metrics[name] for name in facts} == facts
+    assert "expected" not in metrics  # in which the two differ
+    first, second = metrics["members"]
+    assert first["validation"] == options.validation[0]
+    assert first["test"] == options.test[0]
+    for member, weights, ccc in (
+        (first, (11 / 15, 4 / 11), (1, 4 / 7)),
+        (second, (4 / 15, 7 / 11), (4 / 11, 1)),
+    ):
+        targets = ("valence", "arousal")
+        for name, values in (("weights", weights), ("validation_ccc", ccc)):
+            assert member[name] == {
+                target: pytest.approx(value)
+                for target, value in zip(targets, values, strict=True)
+            }
+        assert member["without_weight"] == []
+    # Valence .3, -.15: covariance .05 * .225, variances .0025 and .050625,
+    # means .075 apart. Arousal .33, .11: .1 * .11, .01 and .0121, .02 apart.
+    assert second["scores"]["valence"] == scores(0.0225 / 0.05875, 1, 0.03625)
+    assert second["scores"]["arousal"] == scores(0.022 / 0.0225, 1, 0.0005)
+
+
+def test_runs_are_fused_without_their_post_processing_too(options):
+    # What was A is A without post-processing, which made B's numbers of it.
+    for folders, before, after in (
+        (options.validation, VALIDATION_A, VALIDATION_B),
+        (options.test, TEST_A, TEST_B),
+    ):
+        write(folders[0], predictions=after)
+        pathlib.Path(folders[0], "unprocessed.csv").write_text(before)
+    metrics = fusing.fuse(options)
+    assert written(options) == (  # B's: that of two equals
+        "video,utterance,arousal,valence\n"
+        "t,u1,0.330000,0.300000\nt,u2,0.110000,-0.150000\n"
+    )
+    assert written(options, "unprocessed.csv") == FUSED
+    assert metrics["valence"] == scores(0.0225 / 0.05875, 1, 0.03625)
+    assert metrics["unprocessed"]["valence"] == scores(2 / 15, 1, 0.00325)
+
+
+def test_runs_of_other_post_processing_are_not_one(options):
+    write(options.validation[0], postprocessing={"estimate": "median"})
+    with pytest.raises(UserError, match="postprocessing is .* in the first"):
+        fusing.fuse(options)
+
+
+def test_the_best_single_is_the_best_on_validation(options):
+    metrics = fusing.fuse(options)
+    first, second = metrics["members"]
+    assert metrics["best_single"] == {
+        "test": options.test[0],
+        **first["scores"],
+    }
+    assert second["scores"]["mean_ccc"] > first["scores"]["mean_ccc"]
+
+
+def test_the_table_shows_all_of_them(options):
+    metrics = fusing.fuse(options)
+    lines = fusing.table(metrics)
+    assert lines[0].split() == ["CCC", "valence", "arousal", "mean"]
+    assert [line.rsplit(maxsplit=3)[0] for line in lines[1:-1]] == [
+        "fused",
+        "equal weights",
+        f"best single: {options.test[0]}",
+        *options.test,
+    ]
+    mean = f"{metrics['mean_ccc']:.3f}"
+    assert lines[1].split() == ["fused", "0.133", "0.121", mean]
+    assert lines[-1] == "2 labelled utterances of test, 2 runs fused"
+    # Both are of one video; of more there is an interval.
+    intervals = {"valence": [-0.25, 0.5], "mean": [0, 0.125], "level": 0.95}
+    assert fusing.table(metrics | {"intervals": intervals})[-2] == (
+        "95% interval of fused: valence -0.250 to 0.500, mean 0.000 to 0.125"
+    )
+
+
+def test_the_table_says_what_does_not_vary(options):
+    # A's valence: the fused ones vary as B's do.
+    write(options.test[0], predictions=TEST_A.replace("0.55,0.3", "0.55,0.15"))
+    metrics = fusing.fuse(options)
+    assert metrics["members"][0]["scores"]["valence"]["ccc"] == 0
+    assert fusing.table(metrics)[-2:] == [
+        f"{options.test[0]}, valence: predictions do not vary, so CCC is 0 by "
+        "definition",
+        "2 labelled utterances of test, 2 runs fused",
+    ]
+    # Equal weights: (.15 + .25) / 2 and (.35 + .05) / 2.
+    for folder, one, other in zip(
+        options.test,
+        ("0.22,0.15", "0.33,0.25"),
+        ("0.55,0.35", "0.11,0.05"),
+        strict=True,
+    ):
+        write(
+            folder,
+            predictions="video,utterance,arousal,valence\n"
+            f"t,u1,{one}\nt,u2,{other}\n",
+        )
+    lines = fusing.table(fusing.fuse(options, overwrite=True))
+    assert [line for line in lines if "do not vary" in line] == [
+        "equal weights, valence: predictions do not vary, so CCC is 0 by "
+        "definition"
+    ]
+    # What is so of the labels is so for all, and said once.
+    for folder in options.test:
+        write(folder, labels=TEST_LABELS.replace("0.1,0.1", "0.3,0.1"))
+    lines = fusing.table(fusing.fuse(options, overwrite=True))
+    assert [line for line in lines if "do not vary" in line] == [
+        "arousal: labels do not vary, so CCC is 0 by definition",
+        "equal weights, valence: predictions do not vary, so CCC is 0 by "
+        "definition",
+    ]
+    for folder in options.test:
+        write(folder, labels=TEST_LABELS.replace("t,u2,0.1,0.1\n", ""))
+    lines = fusing.table(fusing.fuse(options, overwrite=True))
+    assert [line for line in lines if "by definition" in line] == [
+        "one row alone: nothing varies, so CCC is 0 by definition"
+    ]
+
+
+def test_no_test_label_reaches_the_weights(options):
+    expected = fusing.fuse(options)
+    labels = TEST_LABELS.replace("0.3,0.2", "0.9,-0.7")
+    labels = labels.replace("0.1,0.1", "0.2,0.8")
+    for folder in options.test:
+        write(folder, labels=labels)
+    metrics = fusing.fuse(options, overwrite=True)
+    assert written(options) == FUSED
+    assert metrics["valence"] != expected["valence"]
+    for one, other in zip(metrics["members"], expected["members"], strict=True):
+        assert one["weights"] == other["weights"]
+    assert metrics["best_single"]["test"] == expected["best_single"]["test"]
+
+    for folder in options.test:
+        write(folder, labels="")
+    metrics = fusing.fuse(options, overwrite=True)
+    assert written(options) == FUSED
+    assert metrics["utterances"] == 0
+    assert not {"valence", "arousal", "mean_ccc"} & metrics.keys()
+    assert names(pathlib.Path(options.output)) == [
+        "metrics.json",
+        "predictions.csv",
+    ]
+    assert fusing.table(metrics) == [
+        "no labelled utterances of test, 2 runs fused"
+    ]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_rows_are_matched_by_name(options, split):
+    expected = fusing.fuse(options)
+    folder = getattr(options, split)[1]
+    for name, text in (
+        ("predictions.csv", (VALIDATION_B, TEST_B)[split == "test"]),
+        ("labels.csv", (VALIDATION_LABELS, TEST_LABELS)[split == "test"]),
+    ):
+        rows = [line.split(",") for line in text.splitlines()]
+        shuffled = [rows[0], *rows[:0:-1]]
+        pathlib.Path(folder, name).write_text(
+            "".join(f"{r[3]},{r[1]},{r[0]},{r[2]}\n" for r in shuffled)
+        )
+    metrics = fusing.fuse(options, overwrite=True)
+    assert written(options) == FUSED
+    assert metrics["arousal"] == pytest.approx(expected["arousal"])
+    assert metrics["valence"] == pytest.approx(expected["valence"])
+
+
+def test_what_metrics_say_does_not_weigh(options):
+    liar = {name: {"ccc": 0.01} for name in ("valence", "arousal")}
+    write(options.validation[0], **liar, mean_ccc=0.01)
+    fusing.fuse(options)
+    assert written(options) == FUSED
+
+
+def test_a_run_that_is_not_positive_has_no_say(options, caplog):
+    worse = VALIDATION_B.replace("0.2\n", "0.6\n").replace("0.3,0.6", "0.3,0.2")
+    write(options.validation[1], worse)  # valence .6, .4, .2
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        metrics = fusing.fuse(options)
+    assert written(options) == FUSED.replace("190000", "150000").replace(
+        "180000", "300000"
+    )
+    first, second = metrics["members"]
+    assert first["weights"]["valence"] == 1
+    assert second["weights"] == {
+        "valence": 0,
+        "arousal": pytest.approx(7 / 11),
+    }
+    # Reversed, the doubled labels have the opposite covariance, no more.
+    assert second["validation_ccc"]["valence"] == pytest.approx(-4 / 11)
+    assert second["without_weight"] == ["valence"]
+    (record,) = caplog.records
+    assert "no weight in valence" in record.getMessage()
+    assert f"{options.validation[1]} (-0.364)" in record.getMessage()
+
+
+def test_no_run_has_learned_a_dimension(options, tmp_path):
+    for folder in options.validation:
+        write(
+            folder,
+            VALIDATION_A.replace("0.2,0.1", "0.4,0.1").replace(
+                "0.4,0.3", "0.2,0.3"
+            ),
+        )
+    before = names(tmp_path)
+    with pytest.raises(UserError, match="no run has a positive CCC in arousal"):
+        fusing.fuse(options)
+    assert names(tmp_path) == before
+
+
+def test_a_run_of_one_target_counts_in_that_one(options):
+    for folders, table, labels in (
+        (options.validation, VALIDATION_B, VALIDATION_LABELS),
+        (options.test, TEST_B, TEST_LABELS),
+    ):
+        write(folders[1], column(table, "arousal"), column(labels, "arousal"))
+    metrics = fusing.fuse(options)
+    # Valence is that of A alone.
+    assert written(options) == FUSED.replace("190000", "150000").replace(
+        "180000", "300000"
+    )
+    first, second = metrics["members"]
+    assert first["weights"] == {
+        "valence": 1,
+        "arousal": pytest.approx(4 / 11),
+    }
+    assert second["weights"] == {"arousal": pytest.approx(7 / 11)}
+    assert second["scores"].keys() == {
+        "arousal",
+        "mean_ccc",
+        "intervals",
+        "rows",
+    }
+    # B alone is better in arousal, but gives no valence.
+    assert metrics["best_single"]["test"] == options.test[0]
+    lines = fusing.table(metrics)
+    assert lines[-2].split()[1:] == ["-", "0.978", "-"]
+
+
+def test_runs_of_one_target_each(options):
+    for i, name in enumerate(("valence", "arousal")):
+        for folders, tables, labels in (
+            (
+                options.validation,
+                (VALIDATION_A, VALIDATION_B),
+                VALIDATION_LABELS,
+            ),
+            (options.test, (TEST_A, TEST_B), TEST_LABELS),
+        ):
+            write(folders[i], column(tables[i], name), column(labels, name))
+    metrics = fusing.fuse(options)
+    assert written(options) == (
+        "video,utterance,arousal,valence\n"
+        "t,u1,0.330000,0.150000\nt,u2,0.110000,0.300000\n"
+    )
+    assert written(options, "labels.csv") == TEST_LABELS
+    assert "best_single" not in metrics
+    assert not any("best single" in line for line in fusing.table(metrics))
+
+
+def test_a_dimension_that_no_run_has_is_absent(options, tmp_path):
+    for folders, tables, labels in (
+        (options.validation, (VALIDATION_A, VALIDATION_B), VALIDATION_LABELS),
+        (options.test, (TEST_A, TEST_B), TEST_LABELS),
+    ):
+        for folder, table in zip(folders, tables, strict=True):
+            write(folder, column(table, "arousal"), column(labels, "arousal"))
+    metrics = fusing.fuse(options)
+    assert written(options) == column(FUSED, "arousal")
+    assert "valence" not in metrics
+    assert metrics["mean_ccc"] == metrics["arousal"]["ccc"]
+    assert "histograms.png" not in names(tmp_path / "out")
+    assert fusing.table(metrics)[0].split() == ["CCC", "arousal", "mean"]
+
+
+def test_all_are_scored_on_the_same_utterances(options):
+    # B's records have no label for the second utterance, A's have.
+    write(options.test[1], labels="\n".join(TEST_LABELS.splitlines()[:2]))
+    metrics = fusing.fuse(options)
+    assert metrics["utterances"] == 2
+    assert metrics["arousal"]["ccc"] == pytest.approx(4 / 33)
+    scored = metrics["members"][1]["scores"]["arousal"]
+    assert scored["ccc"] == pytest.approx(0.022 / 0.0225)
+
+
+@pytest.mark.parametrize(
+    ("split", "change", "message"),
+    [
+        (
+            "test",
+            {"predictions": TEST_B.replace("t,u2", "t,u3"), "labels": ""},
+            "--test=.*test_b lacks 1 \\(t/u2\\) and adds 1 \\(t/u3\\) against "
+            "the 2 utterances of --test=.*test_a; evaluate",
+        ),
+        (
+            "validation",
+            {
+                "predictions": VALIDATION_B
+                + "".join(f"v,x{i},0,0\n" for i in range(5))
+            },
+            "--validation=.*_b adds 5 \\(v/x0, v/x1, v/x2, v/x3, v/x4\\) ag",
+        ),
+        (
+            "test",
+            {"labels": TEST_LABELS.replace("0.3,", "0.4,")},
+            "--test=.*test_b: t/u1 has the arousal label 0.4, in a folder "
+            "before it 0.3; evaluate",
+        ),
+        ("validation", {"labels": ""}, "_b holds no labels.csv; weights need"),
+        ("validation", {"split": "test"}, "_b is of split test; weights must"),
+        ("validation", {"model": "run_a"}, "model is run_a in .*, run_b in"),
+        ("test", {"sequence_estimate": "mean"}, "is None in .*, mean in the"),
+        (
+            "test",
+            {
+                "predictions": column(TEST_B, "arousal"),
+                "labels": column(TEST_LABELS, "arousal"),
+            },
+            "targets is valence, arousal in the first, arousal in the second",
+        ),
+        (
+            "test",
+            {"predictions": TEST_B.replace("0.33", "nan")},
+            "--test=.*predictions.csv, line 2: arousal 'nan' must be",
+        ),
+    ],
+)
+def test_folders_that_do_not_fit_are_told(
+    options, tmp_path, split, change, message
+):
+    write(getattr(options, split)[1], **change)
+    before = names(tmp_path)
+    with pytest.raises(UserError, match=message):
+        fusing.fuse(options)
+    assert names(tmp_path) == before
+
+
+def test_weights_are_not_chosen_on_what_is_scored(options):
+    for folder, table in zip(
+        options.test, (VALIDATION_A, VALIDATION_B), strict=True
+    ):
+        write(folder, table, VALIDATION_LABELS)
+    with pytest.raises(UserError, match="share 3 utterances \\(v/u1, v/u2, v/"):
+        fusing.fuse(options)
+
+
+def test_earlier_results_give_way_when_told(options, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("scatter.png", "notes.txt"):
+        (tmp_path / "out" / name).touch()
+    with pytest.raises(UserError, match="--output=.* is not empty"):
+        fusing.fuse(options)
+    for folder in options.test:
+        write(folder, labels="")
+    fusing.fuse(options, overwrite=True)
+    assert names(tmp_path / "out") == [
+        "metrics.json",
+        "notes.txt",
+        "predictions.csv",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"validation": ["a"], "test": ["b"]}, "name 1 run; fusion takes two"),
+        ({"validation": [], "test": []}, "name 0 run; fusion takes two"),
+        ({"validation": ["a"]}, "--validation names 1 folders and --test 2"),
+        ({"validation": ["a", ""]}, "--validation has an empty place"),
+        (
+            {"validation": ["a", "b/../a"]},
+            "--validation=b/../a is the same folder as --validation=a;",
+        ),
+        ({"test": ["a", "d"]}, "--test=a is the same folder as --validation=a"),
+        ({"output": "c"}, "--output=c is the same folder as --test=c"),
+    ],
+)
+def test_bad_options_are_named(changes, message):
+    good = {"validation": ["a", "b"], "test": ["c", "d"], "output": "out"}
+    with pytest.raises(UserError, match=message):
+        fusing.Options(**good | changes)
+
+
+def test_evaluated_runs_are_fused(small_run, small_records, tmp_path):
+    from affwild_omg.evaluation import evaluator as evaluation
+
+    folders = {"validation": [], "test": []}
+    for split in folders:
+        for estimate in ("median", "mean"):
+            options = evaluation.Options(
+                model=small_run[0].workdir,
+                records=str(small_records),
+                output=str(tmp_path / f"{split}_{estimate}"),
+                split=split,
+                estimate=estimate,
+            )
+            metrics = evaluation.evaluate(options)
+            folders[split].append(options.output)
+    options = fusing.Options(**folders, output=str(tmp_path / "out"))
+    # Three epochs teach a network nothing: let the labels be what the first
+    # predicts, and the second agree with it more or less.
+    predicted = pathlib.Path(
+        folders["validation"][0], "predictions.csv"
+    ).read_text()
+    for folder in folders["validation"]:
+        write(folder, labels=predicted)
+
+    fused = fusing.fuse(options)
+    weights = [member["weights"] for member in fused["members"]]
+    tables = [
+        np.loadtxt(
+            tmp_path / folder / "predictions.csv",
+            delimiter=",",
+            skiprows=1,
+            usecols=(2, 3),
+        )
+        for folder in ("test_median", "test_mean", "out")
+    ]
+    for i, target in enumerate(("arousal", "valence")):
+        assert weights[0][target] >= weights[1][target] >= 0
+        assert weights[0][target] + weights[1][target] == pytest.approx(1)
+        np.testing.assert_allclose(
+            tables[2][:, i],
+            sum(
+                w[target] * x[:, i]
+                for w, x in zip(weights, tables[:2], strict=True)
+            ),
+            atol=1e-6,
+        )
+    shared = ("utterances", "coverage", "expected", "frames", "split", "level")
+    for name in shared:
+        assert fused[name] == metrics[name]
+    assert fused["members"][1]["scores"]["valence"] == pytest.approx(
+        metrics["valence"], abs=1e-7
+    )
+
+    switched = dataclasses.replace(
+        options, test=folders["test"][::-1], output=str(tmp_path / "other")
+    )
+    with pytest.raises(UserError, match="sequence_estimate is median in the"):
+        fusing.fuse(switched)

@@ -1,0 +1,341 @@
+import csv
+import dataclasses
+import gc
+import pathlib
+import subprocess
+import sys
+import weakref
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from affwild_omg.cli.errors import UserError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HEADER = "frame,time_s,face,x,y,width,height,confidence,valence,arousal"
+FPS = 10.0
+# Frames of the portrait's video: a face, none, a face again.
+MISSING = 5  # the frame without a face among faces of noise
+FACE = [True] * 6 + [False] * 3 + [True] * 4
+
+
+def write_video(path, frames, codec="mp4v"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter_fourcc(*codec), FPS, (width, height)
+    )
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="module")
+def portrait_corpus(tmp_path_factory):
+    """OMG-Emotion with one clip of a portrait that drifts and goes."""
+    source = tmp_path_factory.mktemp("portrait") / "corpus"
+    portrait = skimage.data.astronaut()[:256, 96:352]
+    cup = cv2.resize(skimage.data.coffee(), (256, 256))
+    write_video(
+        source / "v" / "utterance_1.mp4",
+        [
+            np.roll(portrait, 2 * index, axis=1) if face else cup
+            for index, face in enumerate(FACE)
+        ],
+    )
+    (source / "omg_TestVideos_WithLabels.csv").write_text(
+        "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
+        "x,0,1,v,utterance_1.mp4,0.5,0.5,3\n"
+    )
+    return source
+
+
+@pytest.fixture(scope="module")
+def predicting(tf):
+    from affwild_omg.inference import video as predicting
+
+    return predicting
+
+
+@pytest.fixture
+def options(predicting, small_saved_model, portrait_corpus, tmp_path):
+    return predicting.Options(
+        model=str(small_saved_model),
+        video=str(portrait_corpus / "v" / "utterance_1.mp4"),
+        output=str(tmp_path / "out"),
+    )
+
+
+@pytest.fixture(scope="module")
+def models(predicting):
+    """The real detector and landmarker, loaded once."""
+    return predicting.detection.Detector(), predicting.landmarks.Landmarker()
+
+
+@pytest.fixture
+def loaded(predicting, models, monkeypatch):
+    """Saves loading the real models with every prediction."""
+    detector, landmarker = models
+    monkeypatch.setattr(predicting.detection, "Detector", lambda: detector)
+    monkeypatch.setattr(predicting.landmarks, "Landmarker", lambda: landmarker)
+
+
+def read_table(options):
+    path = pathlib.Path(options.output, pathlib.Path(options.video).stem)
+    text = path.with_suffix(".csv").read_text()
+    assert text.startswith(f"{HEADER}\n")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_every_frame_has_its_row(predicting, options, loaded):
+    summary = predicting.predict(options)
+    rows = read_table(options)
+    assert [int(row["frame"]) for row in rows] == list(range(len(FACE)))
+    times = [float(row["time_s"]) for row in rows]
+    np.testing.assert_allclose(times, np.arange(len(FACE)) / FPS, atol=2e-3)
+    assert [row["face"] for row in rows] == [str(int(face)) for face in FACE]
+    for index, (row, face) in enumerate(zip(rows, FACE, strict=True)):
+        values = [row[name] for name in HEADER.split(",")[3:]]
+        if not face:
+            assert values == [""] * 7
+            continue
+        x, y, width, height, confidence, *_ = map(float, values)
+        # Nose and mouth of the portrait, seen by eye.
+        nose, mouth = 223 - 96 + 2 * index, 140
+        assert x < nose < x + width
+        assert y < 127 < mouth < y + height
+        assert 0.7 < confidence <= 1
+    valence = [float(row["valence"]) for row in rows if row["valence"]]
+    assert summary == {
+        "frames": 13,
+        "frames_with_face": 10,
+        "truncated": False,
+        "valence": pytest.approx(np.median(valence), abs=1e-6),
+        "arousal": pytest.approx(
+            np.median([float(x["arousal"]) for x in rows if x["arousal"]]),
+            abs=1e-6,
+        ),
+    }
+    picture = cv2.imread(str(pathlib.Path(options.output, "utterance_1.png")))
+    assert min(picture.shape[:2]) > 400 and picture.std() > 5
+
+
+def test_evaluate_scores_what_predict_gives(
+    predicting, options, loaded, portrait_corpus, tmp_path
+):
+    from affwild_omg.evaluation import evaluator as evaluation
+
+    records = tmp_path / "records"
+    done = subprocess.run(
+        [sys.executable, "-m", "affwild_omg.prepare", "--corpus=omg"]
+        + [f"--source={portrait_corpus}", f"--records={records}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"records in {records}" in done.stdout
+    length = 4  # which the small run was trained with
+    evaluated = evaluation.Options(
+        model=options.model,
+        records=str(records),
+        output=str(tmp_path / "evaluated"),
+    )
+    metrics = evaluation.evaluate(evaluated)
+    assert metrics["sequence_length"] == length
+    with open(tmp_path / "evaluated" / "predictions.csv") as file:
+        (scored,) = csv.DictReader(file)
+
+    predicting.predict(options)
+    rows = read_table(options)
+    for target in ("valence", "arousal"):
+        windows = [
+            [float(row[target]) for row in rows[i : i + length] if row[target]]
+            for i in range(0, len(rows), length)
+        ]
+        expected = np.mean([np.median(x) for x in windows if x])
+        assert float(scored[target]) == pytest.approx(expected, abs=2e-6)
+
+
+def fake_faces(predicting, monkeypatch, count, faces=None):
+    """Makes faces of noise, and lets nobody look at the video's pixels.
+
+    Returns:
+        A list of how many faces are held by anyone, filled as they are made.
+    """
+    from affwild_omg.faces.tracking import Face
+
+    random = np.random.default_rng(0)
+    alive, most = weakref.WeakSet(), []
+
+    def faces_of_video(video, **settings):
+        for index in range(count):
+            face = Face(
+                found=index != MISSING,
+                box=(1.0, 2.0, 3.0, 4.0),
+                confidence=0.5,
+                crop=random.integers(0, 256, (96, 96, 3), np.uint8),
+                landmarks=random.uniform(0, 96, (68, 2)).astype(np.float32),
+            )
+            alive.add(face)
+            most.append(len(alive))
+            if faces is not None:
+                faces.append(face)
+            yield index / 25, face
+            del face  # or the generator itself would keep one
+
+    monkeypatch.setattr(predicting.tracking, "faces_of_video", faces_of_video)
+    for room, name in (
+        (predicting.detection, "Detector"),
+        (predicting.landmarks, "Landmarker"),
+    ):
+        monkeypatch.setattr(room, name, lambda: None)
+    return most
+
+
+@pytest.mark.parametrize("length", [0, 3, 80])
+def test_windows_by_another_way(
+    predicting, options, small_run, monkeypatch, length
+):
+    from affwild_omg.weights import model_file as model_files
+
+    faces = []
+    fake_faces(predicting, monkeypatch, 10, faces)
+    options = dataclasses.replace(options, sequence_length=length)
+    predicting.predict(options)
+    model, _ = model_files.load_model(small_run[0].workdir)
+    rows = read_table(options)
+    used = length or 4
+    for start in range(0, 10, used):
+        window = faces[start : start + used]  # never padded
+        expected = model(
+            {
+                "frames": np.stack([face.crop for face in window])[None],
+                "landmarks": np.stack([f.landmarks for f in window])[None],
+                "mask": np.array([[face.found for face in window]]),
+            },
+            training=False,
+        ).numpy()[0]
+        for i, values in enumerate(expected, start):
+            row = [rows[i][name] for name in ("valence", "arousal")]
+            if i == MISSING:
+                assert row == ["", ""]
+                continue
+            found = [float(x) for x in row]
+            np.testing.assert_allclose(found, values, atol=1e-5)
+    assert rows[9]["time_s"] == "0.360"
+    assert [rows[9][name] for name in ("x", "height")] == ["1.0", "4.0"]
+
+
+def test_a_long_video_fits_into_memory(predicting, options, monkeypatch):
+    most = fake_faces(predicting, monkeypatch, 300)
+    gc.disable()
+    try:
+        predicting.predict(dataclasses.replace(options, sequence_length=10))
+    finally:
+        gc.enable()
+    assert len(read_table(options)) == 300
+    # The window at hand, the one before it, and the face in the making.
+    assert max(most) <= 22
+
+
+def test_a_video_without_a_face_has_empty_rows(predicting, options, loaded):
+    cup = cv2.resize(skimage.data.coffee(), (128, 128))
+    path = write_video(pathlib.Path(options.output).parent / "x.avi", [cup] * 2)
+    options = dataclasses.replace(options, video=str(path))
+    summary = predicting.predict(options)
+    assert summary["frames"] == 2
+    assert summary["frames_with_face"] == 0
+    assert summary["valence"] is None
+    assert [row["valence"] for row in read_table(options)] == ["", ""]
+    assert pathlib.Path(options.output, "x.png").exists()
+
+
+def test_a_truncated_video_gives_what_it_holds(
+    predicting, options, monkeypatch, tmp_path, caplog
+):
+    from affwild_omg.faces.tracking import Face
+
+    noise = np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), np.uint8)
+    whole = write_video(tmp_path / "whole.avi", list(noise), "MJPG")
+    content = whole.read_bytes()
+    part = tmp_path / "part.avi"
+    part.write_bytes(content[: len(content) // 2])
+    monkeypatch.setattr(
+        predicting.tracking,
+        "faces_of_video",
+        lambda video, **_: ((time_s, Face.missing()) for time_s, _ in video),
+    )
+    options = dataclasses.replace(options, video=str(part))
+    with caplog.at_level("WARNING"):
+        summary = predicting.predict(options)
+    assert summary["truncated"]
+    assert 10 < summary["frames"] < 30
+    assert len(read_table(options)) == summary["frames"]
+    said = [r.getMessage() for r in caplog.records if r.name == "absl"]
+    assert len(said) == 1
+    assert f"{summary['frames']} of 40 announced frames" in said[0]
+
+
+def test_results_of_other_videos_may_lie_beside(
+    predicting, options, monkeypatch
+):
+    fake_faces(predicting, monkeypatch, 3)
+    output = pathlib.Path(options.output)
+    output.mkdir()
+    (output / "other.csv").touch()
+    with pytest.raises(UserError, match="--output=.* is not empty; .*--over"):
+        predicting.predict(options)
+    predicting.predict(options, overwrite=True)
+    names = {"other.csv", "utterance_1.csv", "utterance_1.png"}
+    assert {path.name for path in output.iterdir()} == names
+    (output / "utterance_1.png").unlink()
+    predicting.predict(options, overwrite=True)
+    assert {path.name for path in output.iterdir()} == names
+
+
+def test_nothing_is_left_after_an_interruption(
+    predicting, options, monkeypatch, tmp_path
+):
+    def stop(video, **settings):
+        raise KeyboardInterrupt
+
+    fake_faces(predicting, monkeypatch, 3)
+    monkeypatch.setattr(predicting.tracking, "faces_of_video", stop)
+    with pytest.raises(KeyboardInterrupt):
+        predicting.predict(options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sequence_length": -1}, "--sequence_length must be at least 0"),
+        ({"detect_every": 0}, "--detect_every must be at least 1, not 0"),
+    ],
+)
+def test_bad_options_are_named(options, change, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(options, **change)
+
+
+@pytest.mark.parametrize(
+    ("name", "frames"),
+    [("cap13_edit2.mp4", 765), ("single_face.mp4", 72), ("asl_yes.mkv", 65)],
+)
+def test_real_clips_are_predicted(
+    predicting, options, loaded, clip, name, frames
+):
+    options = dataclasses.replace(options, video=str(clip(name)))
+    summary = predicting.predict(options)
+    rows = read_table(options)
+    assert len(rows) == summary["frames"] == frames
+    faces = [row for row in rows if row["face"] == "1"]
+    assert len(faces) == summary["frames_with_face"] >= 0.95 * frames
+    assert all(row["valence"] and row["arousal"] for row in faces)
+    times = [float(row["time_s"]) for row in rows]
+    assert (np.diff(times) > 0).all()

@@ -1,0 +1,78 @@
+import dataclasses
+
+import pytest
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.nets import architectures
+from affwild_omg.nets.architectures import Architecture, named
+from affwild_omg.training import options as training_options
+
+
+def test_vgg_vocabulary_counts_as_the_paper_does():
+    assert len(architectures.VGG_CONVS) == 13
+    assert len(architectures.VGG_POOLS) == 5
+    # "2nd pool (following the fourth convolutional layer)", "8th conv".
+    assert architectures.VGG_CONVS[3] == "conv2_2"
+    assert architectures.VGG_CONVS[7] == "conv4_1"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("backbone", "vgg", "backbone must be one of vgg_face"),
+        ("taps", (), "taps is empty"),
+        ("taps", ("pool6",), "taps must be one of .*not 'pool6'"),
+        ("backbone", "resnet50", "pool.*with backbone resnet50, not 'pool2'"),
+        ("landmark_units", -1, "landmark_units must be 0 .none. or more"),
+        ("units", 2.5, "units must be of type int, not 2.5"),
+        ("depth", True, "depth must be of type int, not True"),
+        ("landmarks", "no", "landmarks must be of type bool, not 'no'"),
+        ("depth", 0, "depth must be 1 or more"),
+        ("taps", ("fc", "fc"), "twice"),
+        ("targets", ("joy",), "targets must be one of valence, arousal"),
+        ("recurrence", "lstm", "recurrence must be one of"),
+        ("gru", "fast", "gru must be one of"),
+        ("units", 0, "units must be 1 or more, not 0"),
+        ("fc_dropout", 1.0, r"fc_dropout must be in \[0, 1\)"),
+        ("width", 0.0, r"width must be in \(0, 1\]"),
+    ],
+)
+def test_bad_fields_are_named(field, value, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(Architecture(), **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("network", "flags"),
+    [
+        (Architecture(), "--architecture=cnn_3rnn"),
+        (
+            Architecture(taps=("fc", "pool5"), recurrence="joint", units=64),
+            "--architecture=cnn_1rnn --taps=fc,pool5 --units=64",
+        ),
+        (
+            Architecture(
+                backbone="resnet50_slim", taps=("pool",), landmarks=False
+            ),
+            "--architecture=affwildnet --backbone=resnet50_slim --taps=pool "
+            "--landmarks=false",
+        ),
+        (
+            Architecture(
+                taps=("fc",),
+                recurrence="none",
+                head_units=2000,
+                units=7,  # of GRUs that it has not
+                landmarks=False,
+            ),
+            "--architecture=vgg_face --landmarks=false --head_units=2000",
+        ),
+    ],
+)
+def test_a_network_is_told_in_flags(network, flags):
+    assert training_options.flags_of(network) == flags
+
+
+def test_unknown_network_lists_the_known():
+    with pytest.raises(UserError, match="cnn_3rnn.*not 'cnn_9rnn'"):
+        named("cnn_9rnn")

@@ -1,0 +1,386 @@
+import concurrent.futures
+import concurrent.futures.process
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from affwild_omg.cli.errors import UserError
+
+HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
+
+
+@pytest.fixture(scope="module")
+def preparing(tf):
+    from affwild_omg.preparation import engine as preparing
+
+    return preparing
+
+
+@pytest.fixture(scope="module")
+def records(tf):
+    from affwild_omg.data import records
+
+    return records
+
+
+def write_video(path, frames):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (64, 48)
+    )
+    for index in range(frames):
+        writer.write(np.full((48, 64, 3), 10 * index, np.uint8))
+    writer.release()
+
+
+def write_table(source, rows, name="omg_TrainVideos.csv"):
+    lines = [
+        f"x,0,1,{video},{utterance},{arousal},{valence},0\n"
+        for video, utterance, arousal, valence in rows
+    ]
+    (source / name).write_text(HEADER + "".join(lines))
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A corpus of five utterances, of which two can be prepared."""
+    source = tmp_path / "corpus"
+    write_video(source / "ann" / "u1.mp4", frames=4)
+    write_video(source / "bob" / "u3.mp4", frames=6)
+    (source / "bob" / "u5.mp4").write_text("this is no video")
+    write_table(
+        source,
+        [
+            ("bob", "u3.mp4", 0.75, -0.5),
+            ("bob", "u5.mp4", 0.1, 0.1),
+            ("ann", "u1.mp4", 0.25, 0.5),
+        ],
+    )
+    write_table(
+        source,
+        [("gone", "u1.mp4", 0, 0), ("gone", "u2.mp4", 0, 0)],
+        "omg_ValidationVideos.csv",
+    )
+    return source
+
+
+class Here(concurrent.futures.Executor):
+    """Runs each job at once, in this process."""
+
+    def submit(self, function, *arguments):
+        future = concurrent.futures.Future()
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture
+def fake(preparing, monkeypatch):
+    """Makes every frame but the second a face of the frame's own grey."""
+    from affwild_omg.faces.tracking import Face
+
+    seen = []
+
+    def faces_of_video(video, **settings):
+        seen.append(video.path)
+        for index, (time_s, frame) in enumerate(video):
+            face = Face(
+                found=True,
+                box=(0.0, 0.0, 9.0, 9.0),
+                confidence=1.0,
+                crop=np.full((96, 96, 3), frame.mean(), np.uint8),
+                landmarks=np.full((68, 2), index, np.float32),
+            )
+            yield time_s, Face.missing() if index == 1 else face
+
+    monkeypatch.setattr(preparing.tracking, "faces_of_video", faces_of_video)
+    monkeypatch.setattr(preparing.workers, "_pool", lambda *settings: Here())
+    return seen
+
+
+def options_of(preparing, source, **changes):
+    settings = {
+        "corpus": "omg",
+        "source": str(source),
+        "records": str(source.parent / "records"),
+    }
+    return preparing.Options(**(settings | changes))
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_manifest_counts_everything(preparing, records, source, fake):
+    options = options_of(preparing, source)
+    manifest = preparing.prepare(options)
+    target = source.parent / "records"
+    assert records.read_manifest(target) == manifest
+    train = manifest["splits"]["train"]
+    failed = train.pop("failed")
+    assert train == {
+        "expected": 3,
+        "found": 3,
+        "prepared": 2,
+        "frames": 10,
+        "frames_without_face": 2,
+        "truncated": [],
+        "utterances": [
+            {
+                "video": video,
+                "utterance": utterance,
+                "frames": frames,
+                "frames_without_face": 1,
+                "labelled": True,
+            }
+            for video, utterance, frames in (
+                ("bob", "u3.mp4", 6),
+                ("ann", "u1.mp4", 4),
+            )
+        ],
+    }
+    assert [(clip["video"], clip["utterance"]) for clip in failed] == [
+        ("bob", "u5.mp4")
+    ]
+    assert "no video" in failed[0]["reason"]
+    validation = manifest["splits"]["validation"]
+    assert (validation["expected"], validation["found"]) == (2, 0)
+    assert [clip["utterance"] for clip in validation["failed"]] == [
+        "u1.mp4",
+        "u2.mp4",
+    ]
+    assert "no such video file" in validation["failed"][0]["reason"]
+    assert names(source.parent) == ["corpus", "records"]
+    assert names(target) == ["manifest.json", "train", "validation"]
+    assert names(target / "train") == ["ann.tfrecord", "bob.tfrecord"]
+    assert names(target / "validation") == []
+
+
+def test_records_hold_the_clips(tf, preparing, records, source, fake):
+    preparing.prepare(options_of(preparing, source))
+    files = records.list_files(source.parent / "records", "train")
+    assert [file.rsplit("/", 1)[1] for file in files] == [
+        "bob.tfrecord",
+        "ann.tfrecord",
+    ]
+    (clip,) = map(records.parse, tf.data.TFRecordDataset(files[0]))
+    assert clip["key"] == b"bob/u3.mp4"
+    assert float(clip["fps"]) == pytest.approx(10)
+    np.testing.assert_array_equal(clip["face"], [1, 0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(clip["labels"], [[-0.5, 0.75]] * 6)
+    greys = records.decode(clip["image"]).numpy()[:, 0, 0, 0]
+    np.testing.assert_allclose(greys, [0, 0, 20, 30, 40, 50], atol=4)
+    np.testing.assert_array_equal(
+        clip["landmarks"][:, 0, 0], [0, 0, 2, 3, 4, 5]
+    )
+
+
+def test_unlabelled_tables_give_unlabelled_records(
+    tf, preparing, records, source, fake
+):
+    (source / "omg_TestVideos_WithoutLabels.csv").write_text(
+        "link,start,end,video,utterance\nx,0,1,ann,u1.mp4\n"
+    )
+    manifest = preparing.prepare(options_of(preparing, source))
+    (utterance,) = manifest["splits"]["test"]["utterances"]
+    assert utterance["labelled"] is False
+    files = records.list_files(source.parent / "records", "test")
+    (clip,) = map(records.parse, tf.data.TFRecordDataset(files))
+    assert np.isnan(clip["labels"]).all()
+
+
+def test_truncation_is_said(preparing, source, fake, monkeypatch):
+    video = preparing.Video
+    announced = property(lambda self: 9, lambda self, value: None)
+    monkeypatch.setattr(video, "announced_frames", announced, raising=False)
+    manifest = preparing.prepare(options_of(preparing, source))
+    assert manifest["splits"]["train"]["truncated"] == [
+        {
+            "video": "bob",
+            "utterance": "u3.mp4",
+            "truncated": "decoded 6 of 9 announced frames",
+        },
+        {
+            "video": "ann",
+            "utterance": "u1.mp4",
+            "truncated": "decoded 4 of 9 announced frames",
+        },
+    ]
+    text = preparing.table(manifest)
+    assert text[1].split() == ["train", "3", "3", "2", "2", "1", "10", "2"]
+    assert "manifest.json says why 3 failed" in text[3]
+
+
+def interrupt_after(preparing, monkeypatch, videos, error):
+    """Lets a run stop after some videos."""
+    prepare_video = preparing._prepare_video
+    left = iter(range(videos))
+
+    def stopping(staging, clips):
+        if next(left, None) is None:
+            # What a killed worker leaves behind.
+            (staging / "train" / "killed.partial").write_text("half")
+            raise error
+        return prepare_video(staging, clips)
+
+    monkeypatch.setattr(preparing, "_prepare_video", stopping)
+    return lambda: monkeypatch.setattr(
+        preparing, "_prepare_video", prepare_video
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+        (
+            concurrent.futures.process.BrokenProcessPool("it died"),
+            UserError,
+            "a worker process died, .* fewer --workers than 2$",
+        ),
+        (OSError(28, "No space left on device"), OSError, "No space"),
+    ],
+)
+def test_an_interrupted_run_goes_on(
+    preparing, source, fake, monkeypatch, error, raised, message
+):
+    options = options_of(preparing, source, workers=2)
+    mend = interrupt_after(preparing, monkeypatch, videos=1, error=error)
+    with pytest.raises(raised, match=message):
+        preparing.prepare(options)
+    assert names(source.parent) == [".records.partial", "corpus"]
+    first = list(fake)
+    assert {path.rsplit("/", 2)[1] for path in first} == {"bob"}
+
+    mend()
+    preparing.prepare(options)
+    assert {path.rsplit("/", 2)[1] for path in fake[len(first) :]} == {"ann"}
+    assert names(source.parent) == ["corpus", "records"]
+    resumed = {
+        path.name: path.read_bytes()
+        for path in (source.parent / "records" / "train").iterdir()
+    }
+    assert resumed.keys() == {"ann.tfrecord", "bob.tfrecord"}
+    whole = options_of(preparing, source, records=str(source.parent / "whole"))
+    preparing.prepare(whole)
+    for name, content in resumed.items():
+        path = source.parent / "whole" / "train" / name
+        assert path.read_bytes() == content
+    manifests = [
+        json.loads((source.parent / name / "manifest.json").read_text())
+        for name in ("records", "whole")
+    ]
+    assert manifests[0] == manifests[1]
+
+
+@pytest.mark.parametrize("change", ["label", "file", "row", "detect_every"])
+def test_what_has_changed_is_prepared_again(
+    preparing, records, source, fake, monkeypatch, change
+):
+    options = options_of(preparing, source)
+    mend = interrupt_after(preparing, monkeypatch, 1, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        preparing.prepare(options)
+    mend()
+    fake.clear()
+    rows = [("bob", "u3.mp4", 0.5, 0.5), ("ann", "u1.mp4", 0.25, 0.5)]
+    if change == "label":
+        write_table(source, [*rows, ("bob", "u5.mp4", 0.1, 0.1)])
+    if change == "row":
+        write_table(source, rows)
+    if change == "file":
+        write_video(source / "bob" / "u3.mp4", frames=7)
+    if change == "detect_every":
+        options = options_of(preparing, source, detect_every=5)
+    preparing.prepare(options)
+    assert str(source / "bob" / "u3.mp4") in fake
+
+
+def test_overwriting_leaves_nothing_of_the_old(
+    preparing, records, source, fake
+):
+    options = options_of(preparing, source)
+    preparing.prepare(options)
+    target = source.parent / "records"
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="--records=.* is not empty"):
+        preparing.prepare(options)
+    (source / "omg_ValidationVideos.csv").unlink()
+    write_table(source, [("ann", "u1.mp4", 0.25, 0.5)])
+    preparing.prepare(options, overwrite=True)
+    assert names(target) == ["manifest.json", "notes.txt", "train"]
+    assert names(target / "train") == ["ann.tfrecord"]
+
+
+def test_a_target_that_is_a_mount_point_is_filled(
+    preparing, records, source, fake, monkeypatch
+):
+    import errno
+    import os
+
+    rename = os.replace
+    outside = str(source.parent / ".records.partial")
+
+    def within_one(one, other):
+        if str(one).startswith(outside) != str(other).startswith(outside):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(one, other)
+
+    monkeypatch.setattr(os, "replace", within_one)
+    preparing.prepare(options_of(preparing, source))
+    target = source.parent / "records"
+    assert names(target) == ["manifest.json", "train", "validation"]
+    assert len(records.list_files(target, "train")) == 2
+    assert not (source.parent / ".records.partial").exists()
+
+
+def test_nothing_is_left_when_nothing_can_be_prepared(preparing, source, fake):
+    for video in ("ann/u1.mp4", "bob/u3.mp4"):
+        (source / video).write_text("this is no video either")
+    with pytest.raises(UserError, match="not one clip .* no video"):
+        preparing.prepare(options_of(preparing, source))
+    assert names(source.parent) == ["corpus"]
+
+
+def test_a_source_without_clips_says_where_they_belong(preparing, source, fake):
+    for video in ("ann/u1.mp4", "bob/u3.mp4", "bob/u5.mp4"):
+        (source / video).unlink()
+    with pytest.raises(UserError, match="none of the tables' 5 clips is there"):
+        preparing.prepare(options_of(preparing, source))
+    assert names(source.parent) == ["corpus"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"corpus": "aff"}, "--corpus must be one of omg, demo, not 'aff'"),
+        ({"detect_every": 0}, "--detect_every must be at least 1, not 0"),
+        ({"workers": -1}, "--workers must be at least 0, not -1"),
+    ],
+)
+def test_bad_options_are_named(preparing, source, change, message):
+    with pytest.raises(UserError, match=message):
+        options_of(preparing, source, **change)
+
+
+def test_the_demo_corpus_is_drawn_first(preparing, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        preparing.landmarks.Landmarker, "__init__", lambda self: None
+    )
+
+    def write_corpus(directory, *, options, progress, **settings):
+        progress(1, 2)
+        progress(2, 2)
+        drawn.append((directory, options))
+
+    monkeypatch.setattr(preparing.demo, "write_corpus", write_corpus)
+    with pytest.raises(UserError, match="is no folder"):
+        preparing.prepare(
+            options_of(preparing, tmp_path / "demo", corpus="demo")
+        )
+    assert drawn == [(str(tmp_path / "demo"), preparing.demo.DemoOptions())]

@@ -1,0 +1,453 @@
+import ast
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.nets import architectures
+from affwild_omg.nets.architectures import NETWORKS, VGG_CONVS, Fusion, named
+from affwild_omg.published import tables as experiments
+from affwild_omg.published.tables import RUNS, STRATEGIES, TABLES, to_flags
+
+PACKAGE = pathlib.Path(experiments.__file__).parent
+ROWS = {row.key: row for table in TABLES.values() for row in table.rows}
+TRAINED = {key: row for key, row in ROWS.items() if row.run}
+
+# The tables once more, typed from the paper: label | its numbers, in its
+# order. Where a line of the paper has several cells, so has a line here.
+PRINTED = {
+    3: """
+VGG-Face | 0.378 (0.361) 0.203 (0.193) 0.291 (0.277)
+DenseNet-121 | 0.365 (0.350) 0.191 (0.184) 0.278 (0.267)
+ResNet-50 | 0.359 (0.344) 0.195 (0.189) 0.277 (0.267)
+AffWildNet | 0.409 (0.390) 0.224 (0.219) 0.317 (0.305)
+DenseNet-RNN | 0.394 (0.378) 0.211 (0.209) 0.303 (0.294)
+CNN-1RNN-2nd-pool last-pool fc | 0.449 (0.441) 0.303 (0.297) 0.376 (0.369)
+CNN-3RNN-2nd-pool last-pool fc | 0.472 (0.463) 0.329 (0.322) 0.401 (0.393)
+Decision-level Fusion | 0.501 (0.482) 0.332 (0.321) 0.417 (0.402)
+Model-level Fusion + FC | 0.518 (0.500) 0.348 (0.328) 0.433 (0.414)
+Model-level Fusion + RNN | 0.535 (0.512) 0.365 (0.340) 0.450 (0.426)
+""",
+    4: """
+CNN-1RNN-2nd-pool last-pool fc | .371 .210 | .419 .278 | .449 .303
+CNN-3RNN-2nd-pool last-pool fc | .385 .192 | .448 .302 | .472 .329
+Model-level Fusion + RNN | .431 .265 | .511 .342 | .535 .365
+""",
+    5: """
+8th conv + last pool + fc | .416 .261 .339
+5th conv + last pool + fc | .455 .322 .389
+2nd pool + last pool + fc | .472 .329 .401
+3rd conv + 7th conv + fc | .402 .267 .335
+last conv + last pool + fc | .440 .248 .344
+6th conv + 7th conv + 8th conv | .328 .162 .245
+7th conv + 8th conv + 9th conv | .334 .172 .253
+3rd conv + 4th conv + 5th conv | .345 .185 .265
+""",
+    6: """
+CNN-1RNN-2nd-pool last-pool fc | .429 .291 .360 | .449 .303 .376
+CNN-3RNN-2nd-pool last-pool fc | .454 .310 .382 | .472 .329 .401
+Model-level Fusion + RNN | .524 .352 .438 | .535 .365 .450
+""",
+    7: """
+CNN-3RNN-2nd-pool last-pool fc \
+| .101 .031 | .055 .021 | .154 .061 | .110 .040 | .110 .041
+""",
+    8: """
+VNet | .438 .244
+ANet + VNet | .442 .236
+openSMILE + LSTMs, VGG-FACE-BLSTM | .258 .277
+openSMILE + LSTMs, VGG-FACE-BLSTM + openSMILE + LSTMs | .369 .286
+openSMILE + LSTMs | .361 .293
+Single Multi-Modal | .484 .345
+Ensemble I | .496 .356
+Ensemble II | .499 .361
+CNN-3RNN-2nd-pool last-pool fc | .472 .329
+Model-level Fusion + RNN | .535 .365
+""",
+}
+# The headings and other words of the paper, cell by cell in the same order.
+HEADINGS = {
+    4: [
+        "Trained from Scratch",
+        "Pre-trained on Aff-Wild",
+        "Pre-trained on Aff-Wild2",
+    ],
+    6: ["Without Landmarks", "With Landmarks"],
+    7: [
+        "V in [0,1], A in [0,0.5)",
+        "V in [0,1], A in [0.5,1]",
+        "V in [-1,0), A in [0,0.5)",
+        "V in [-1,0), A in [0.5,1]",
+        "V in [-1,1], A in [0,1]",
+    ],
+}
+TABLE_8 = [
+    (51, "V,A: visual"),
+    (51, "V,A: audio + visual"),
+    (60, "A: audio, V: visual"),
+    (60, "A: audio, V: audio + visual"),
+    (60, "V,A: audio"),
+    (64, "V,A: audio + visual"),
+    (64, "V,A: audio + visual"),
+    (64, "V,A: audio + visual"),
+    (None, "V,A: visual"),
+    (None, "V,A: visual"),
+]
+
+
+def printed(number):
+    """Yields (label, numbers) of each cell of a table."""
+    for line in PRINTED[number].strip().splitlines():
+        label, *cells = line.split("|")
+        for cell in cells:
+            yield label.strip(), [float(n) for n in re.findall(r"\.\d+", cell)]
+
+
+def row_numbers(table, row):
+    """Returns a row's numbers in the order in which the paper has them."""
+    sides = [row.published, row.unprocessed]
+    return [
+        getattr(side, column)
+        for column in table.columns
+        for side in sides
+        if side is not None
+    ]
+
+
+@pytest.mark.parametrize("number", PRINTED)
+def test_every_number_is_the_printed_one(number):
+    table = TABLES[number]
+    assert [(row.label, row_numbers(table, row)) for row in table.rows] == list(
+        printed(number)
+    )
+
+
+def test_every_row_is_here_and_none_is_untested():
+    rows = {number: len(table.rows) for number, table in TABLES.items()}
+    assert rows == {3: 10, 4: 9, 5: 8, 6: 6, 7: 5, 8: 10}
+    assert set(PRINTED) == set(TABLES)
+    assert all(number == table.number for number, table in TABLES.items())
+
+
+def test_printed_means_are_the_means_of_the_printed_values():
+    # By whole thousandths, so that a half is a half.
+    for number in (3, 5, 6):
+        for _, values in printed(number):
+            thousandths = [round(1000 * value) for value in values]
+            step = len(values) // 3  # of table 3, with and without
+            for valence, arousal, mean in zip(
+                *(thousandths[i * step : (i + 1) * step] for i in range(3)),
+                strict=True,
+            ):
+                assert mean == (valence + arousal + 1) // 2
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_rows_tell_themselves_apart(number):
+    rows = TABLES[number].rows
+    assert len({(row.label, row.heading) for row in rows}) == len(rows)
+    for row in rows:
+        assert re.fullmatch(rf"table{number}/[a-z0-9_]+", row.key)
+        assert not row.unprocessed or number == 3
+    headings = HEADINGS.get(number, [""])
+    assert [row.heading for row in rows] == headings * (
+        len(rows) // len(headings)
+    )
+
+
+def test_keys_are_unique():
+    assert len(ROWS) == sum(len(table.rows) for table in TABLES.values())
+    assert "table5/conv4_1_pool5_fc" in ROWS
+
+
+def test_one_run_has_one_network_one_pretraining_and_one_score():
+    assert len(RUNS) == 25
+    assert set(RUNS) == {row.run for row in TRAINED.values()}
+    for row in TRAINED.values():
+        first = RUNS[row.run]
+        assert to_flags(row) == to_flags(first)
+        assert row.pretraining == first.pretraining
+        assert re.fullmatch(r"[a-z0-9_-]+", row.run)
+        if not isinstance(row, experiments.Region):  # an MSE
+            assert row.published == first.published
+    # The other way about: what differs in nothing has no second name.
+    assert len(
+        {(str(to_flags(row)), row.pretraining) for row in RUNS.values()}
+    ) == len(RUNS)
+
+
+def test_runs_that_several_tables_share():
+    shared = {}
+    for row in TRAINED.values():
+        shared.setdefault(row.run, set()).add(int(row.key[5]))
+    assert {
+        run: tables for run, tables in shared.items() if len(tables) > 1
+    } == {
+        "cnn_1rnn-affwild2": {3, 4, 6},
+        "cnn_3rnn-affwild2": {3, 4, 5, 6, 7, 8},
+        "model_fusion_rnn-affwild2": {3, 4, 6, 8},
+    }
+
+
+def test_each_row_is_one_of_three_kinds():
+    for row in ROWS.values():
+        kinds = [
+            row.network is not None,
+            bool(row.members),
+            bool(row.reference),
+        ]
+        assert sum(kinds) == 1, row.key
+        if row.reference:
+            assert row.pretraining is None
+        else:
+            assert row.pretraining in experiments.PRETRAININGS
+    assert [row.key for row in ROWS.values() if row.members] == [
+        "table3/decision_fusion"
+    ]
+    assert ROWS["table3/decision_fusion"].members == (
+        "cnn_1rnn-affwild2",
+        "cnn_3rnn-affwild2",
+    )
+
+
+def test_every_row_of_ours_has_its_folder():
+    for row in ROWS.values():
+        assert bool(row.folder) != bool(row.reference), row.key
+        if row.run:
+            assert row.folder == row.run
+    fusion = ROWS["table3/decision_fusion"]
+    assert fusion.folder == "decision_fusion-affwild2"
+    folders = {row.folder for row in ROWS.values() if row.folder}
+    assert folders == {*RUNS, fusion.folder}
+
+
+def test_rows_that_are_not_pre_trained_have_folders_of_their_own():
+    fusion = experiments.without_pretraining(ROWS["table3/decision_fusion"])
+    assert fusion.folder == "decision_fusion-scratch"
+    assert fusion.members == ("cnn_1rnn-scratch", "cnn_3rnn-scratch")
+    blind = experiments.without_pretraining(
+        ROWS["table6/cnn_3rnn_without_landmarks"]
+    )
+    assert blind.run == "cnn_3rnn-landmarks_false-scratch"
+    # Table 4's own are what they were.
+    scratch = ROWS["table4/cnn_3rnn_scratch"]
+    assert experiments.without_pretraining(scratch) == scratch
+
+
+def test_table_4_varies_pretraining_alone():
+    rows = TABLES[4].rows
+    assert [row.pretraining for row in rows] == list(
+        experiments.PRETRAININGS
+    ) * 3
+    assert all(
+        row.pretraining == "affwild2"
+        for row in TRAINED.values()
+        if row not in rows
+    )
+
+
+def test_table_5_counts_convolutions_as_the_paper_does():
+    places = {"2nd pool": "pool2", "last pool": "pool5", "fc": "fc"}
+    places["last conv"] = VGG_CONVS[-1]
+    for index, tap in enumerate(VGG_CONVS, start=1):
+        ending = {1: "st", 2: "nd", 3: "rd"}.get(index, "th")
+        places[f"{index}{ending} conv"] = tap
+    cnn_3rnn = NETWORKS["cnn_3rnn"].architecture
+    for row in TABLES[5].rows:
+        taps = tuple(places[word] for word in row.label.split(" + "))
+        assert row.key == f"table5/{'_'.join(taps)}"
+        assert NETWORKS[row.network].architecture == dataclasses.replace(
+            cnn_3rnn, taps=taps
+        )
+
+
+def test_table_6_takes_the_landmarks_away_and_no_more():
+    for without, having in zip(
+        TABLES[6].rows[::2], TABLES[6].rows[1::2], strict=True
+    ):
+        assert without.network == having.network
+        with_them = named(having.network, **having.overrides)
+        blind = named(without.network, **without.overrides)
+        for sees, network in ((True, with_them), (False, blind)):
+            members = (
+                network.members if isinstance(network, Fusion) else [network]
+            )
+            assert all(member.sees_landmarks == sees for member in members)
+        assert named(having.network, landmarks=False) == blind
+
+
+def test_table_7_divides_the_plane():
+    *quarters, everywhere = TABLES[7].rows
+    random = np.random.default_rng(0)
+    edges = np.array(np.meshgrid([-1, 0, 1], [0, 0.5, 1])).reshape(2, -1)
+    inside = random.uniform([[-1], [0]], [[1], [1]], (2, 100))
+    valence, arousal = np.concatenate([edges, inside], axis=1)
+    assert everywhere.contains(valence, arousal).all()
+    counts = sum(row.contains(valence, arousal).astype(int) for row in quarters)
+    assert (counts == 1).all()
+    assert [row.contains(0.0, 0.5) for row in quarters] == [0, 1, 0, 0]
+    assert [row.contains(-0.1, 0.49) for row in quarters] == [0, 0, 1, 0]
+    assert [row.contains(-0.1, 1.0) for row in quarters] == [0, 0, 0, 1]
+    assert not any(row.contains(0.5, 1.1) for row in TABLES[7].rows)
+    # An average of the quarters lies between them.
+    for side in ("valence", "arousal"):
+        values = [getattr(row.published, side) for row in quarters]
+        whole = getattr(everywhere.published, side)
+        assert min(values) < whole < max(values)
+    assert TABLES[7].metric == "mse"
+    assert {TABLES[n].metric for n in TABLES if n != 7} == {"ccc"}
+
+
+def test_table_8_has_everybody_s_modality():
+    assert [(row.reference, row.modality) for row in TABLES[8].rows] == TABLE_8
+
+
+@pytest.mark.parametrize("key", TRAINED)
+def test_networks_exist_and_take_the_overrides(key):
+    row = TRAINED[key]
+    network = named(row.network, **row.overrides)
+    assert network.targets == architectures.TARGETS
+    assert (network == NETWORKS[row.network].architecture) == (
+        not row.overrides
+    )
+
+
+def options():
+    """Returns the fields of train.py's options, without their TensorFlow."""
+    path = PACKAGE.parent / "training" / "options.py"
+    (fields,) = (
+        node.body
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name == "Options"
+    )
+    return {n.target.id for n in fields if isinstance(n, ast.AnnAssign)}
+
+
+@pytest.mark.parametrize("key", TRAINED)
+def test_flags_are_those_of_train_py(key):
+    row = TRAINED[key]
+    flags = to_flags(row)
+    assert set(flags) <= options()
+    rest = {
+        "sequence_length": 80,
+        "batch_size": 4,
+        "train": "all",
+        "learning_rate": 1e-4,
+    }
+    assert flags == {"architecture": row.network, **row.overrides, **rest}
+
+
+def test_strategies_have_the_rates_of_section_6_1():
+    row = ROWS["table6/cnn_3rnn_without_landmarks"]
+    assert to_flags(row)["landmarks"] is False
+    got = {name: to_flags(row, name) for name in STRATEGIES}
+    assert {
+        name: (flags["train"], flags["learning_rate"])
+        for name, flags in got.items()
+    } == {
+        "end_to_end": ("all", 1e-4),
+        "end_to_end_slow": ("all", 1e-5),
+        "cnn_fixed": ("head", 1e-3),
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            "table3/decision_fusion",
+            "fuses the predictions of cnn_1rnn-affwild2",
+        ),
+        ("table8/vnet", r"table8/vnet .* another system, reference \[51\]"),
+    ],
+)
+def test_what_can_t_be_trained_says_so(key, message):
+    with pytest.raises(UserError, match=message):
+        to_flags(ROWS[key])
+
+
+def test_unknown_strategies_are_named():
+    with pytest.raises(UserError, match="end_to_end.* not 'slow'"):
+        to_flags(ROWS["table3/cnn_3rnn"], "slow")
+
+
+def mean(key):
+    return ROWS[key].published.mean
+
+
+def pair(scores):
+    return scores.valence, scores.arousal
+
+
+def test_words_on_landmarks_hold():
+    # Section 7.1: they "increase their performance by 1.2% - 1.9%".
+    gains = [
+        mean(f"table6/{name}_with_landmarks")
+        - mean(f"table6/{name}_without_landmarks")
+        for name in ("cnn_1rnn", "cnn_3rnn", "model_fusion_rnn")
+    ]
+    assert min(gains) == pytest.approx(0.012)
+    assert max(gains) == pytest.approx(0.019)
+
+
+def test_words_on_low_level_features_hold():
+    # Section 7.1: "much improved ... (between 6% and 10% on average)".
+    gains = [
+        mean(f"table3/{ours}") - mean(f"table3/{standard}")
+        for ours in ("cnn_1rnn", "cnn_3rnn")
+        for standard in ("affwildnet", "densenet_rnn")
+    ]
+    assert round(100 * min(gains)) == 6
+    assert round(100 * max(gains)) == 10
+
+
+def test_words_on_order_hold():
+    in_order = [mean(row.key) for row in TABLES[3].rows[5:]]
+    assert in_order == sorted(in_order)
+    # "worst ... from mid- CNN levels (convolutional layers 6-9)".
+    worst = sorted(TABLES[5].rows, key=lambda row: row.published.mean)[:2]
+    assert {row.label[:3] for row in worst} == {"6th", "7th"}
+    best = max(TABLES[5].rows, key=lambda row: row.published.mean)
+    assert best.network == "cnn_3rnn"
+    for scratch, affwild, affwild2 in zip(
+        *(TABLES[4].rows[i::3] for i in range(3)), strict=True
+    ):
+        for side in ("valence", "arousal"):
+            scores = [
+                getattr(row.published, side)
+                for row in (scratch, affwild, affwild2)
+            ]
+            assert scores == sorted(scores)
+    # Post-processing helped, "mainly in valence"; not so in both model-level
+    # fusions, but over all.
+    gains = np.array(
+        [
+            np.subtract(pair(row.published), pair(row.unprocessed))
+            for row in TABLES[3].rows
+        ]
+    )
+    assert (gains > 0).all()
+    assert gains[:, 0].sum() > gains[:, 1].sum()
+    best = min(TABLES[7].rows, key=lambda row: row.published.mean)
+    assert best.key == "table7/positive_aroused"
+
+
+def test_words_on_others_hold_but_for_one_difference():
+    *others, cnn_3rnn, fusion = TABLES[8].rows
+    for row in others:
+        assert fusion.published.valence > row.published.valence
+        assert fusion.published.arousal > row.published.arousal
+    better = [
+        row for row in others if row.published.mean > cnn_3rnn.published.mean
+    ]
+    assert [row.label for row in better] == [
+        "Single Multi-Modal",
+        "Ensemble I",
+        "Ensemble II",
+    ]
+    # Section 7.3 has "on average by 0.015"; of the printed values it is .014.
+    gap = np.mean(pair(better[0].published)) - np.mean(pair(cnn_3rnn.published))
+    assert gap == pytest.approx(0.014)

@@ -1,0 +1,225 @@
+"""Opens a report as a reader does: in a browser, on a desk and on a phone."""
+
+import json
+import shutil
+
+import pytest
+from tests.evaluation.test_results import write_folder
+from tests.reports.test_report import FRAMES, HISTORY, LABELS, METRICS, PREDICTIONS
+
+from affwild_omg.reports import report as run_report
+from tests import conftest
+
+WINDOWS = {"desktop": (1280, 900, False), "phone": (390, 844, True)}
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SMALLEST = 12  # pixels of text
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium that keeps a log of all it asks for."""
+    webdriver = pytest.importorskip(
+        "selenium.webdriver",
+        reason="needs selenium: pip install -e .[test]",
+    )
+    from selenium.webdriver.chrome.service import Service
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs chromium and chromedriver (Debian: both packages)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in FLAGS:
+        options.add_argument(flag)
+    profile = tmp_path_factory.mktemp("browser")
+    options.add_argument(f"--user-data-dir={profile}")
+    options.set_capability(
+        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
+    )
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def report(tf, tmp_path_factory):  # its records start TensorFlow
+    """The path of a report with every part."""
+    root = tmp_path_factory.mktemp("report")
+    workdir = root / "run"
+    workdir.mkdir()
+    (workdir / "history.json").write_text(json.dumps(HISTORY))
+    (workdir / "flags.cfg").write_text(f"--init_from={'long/' * 30}\n")
+    # A name as long and as unbreakable as a name can be.
+    name = "v" * 120
+
+    def renamed(table):
+        for old, new in (
+            ("\nv,", f"\n{name},"),
+            (",u1,", ",utterance_1.mp4,"),  # as in the records
+            (",u2,", ",utterance_3.mp4,"),
+        ):
+            table = table.replace(old, new)
+        return table
+
+    folder = write_folder(
+        root / "results",
+        renamed(PREDICTIONS),
+        renamed(LABELS),
+        **METRICS | {"model": str(workdir)},
+    )
+    (folder / "frames.csv").write_text(renamed(FRAMES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conftest, "FRAMES", {"test": {name: [2, 5], "w": [8, 3]}})
+        records = conftest.write_records_folder(root / "records")
+    return run_report.write(
+        run_report.Options(
+            results=str(folder),
+            records=str(records),
+            output=str(root / "report"),
+        )
+    )
+
+
+def open_page(browser, path, window):
+    """Opens a page in a window, and returns what was asked for on the way."""
+    width, height, mobile = WINDOWS[window]
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {
+            "width": width,
+            "height": height,
+            "deviceScaleFactor": 2 if mobile else 1,
+            "mobile": mobile,
+        },
+    )
+    for log in ("browser", "performance"):
+        browser.get_log(log)  # reading empties it
+    browser.get(path.as_uri())
+    events = [
+        json.loads(entry["message"])["message"]
+        for entry in browser.get_log("performance")
+    ]
+    return [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_report_in_a_browser(browser, report, window):
+    requests = open_page(browser, report, window)
+    assert report.as_uri() in requests
+    assert not [
+        url
+        for url in requests
+        if url != report.as_uri() and not url.startswith("data:")
+    ]
+    assert (
+        browser.execute_script(
+            "return performance.getEntriesByType('resource')"
+            ".filter(entry => !entry.name.startsWith('data:')).length"
+        )
+        == 0
+    )
+    assert browser.get_log("browser") == []
+
+    pictures = len(list(report.parent.glob("*.png")))
+    assert pictures == len(run_report.FIGURES)
+    widths = browser.execute_script(
+        "return [...document.images].map(image => [image.naturalWidth,"
+        " image.getBoundingClientRect().width, image.complete])"
+    )
+    assert len(widths) == pictures
+    page = browser.execute_script("return document.documentElement.clientWidth")
+    # But for the room of a scroll bar.
+    assert WINDOWS[window][0] - 20 <= page <= WINDOWS[window][0]
+    for natural, shown, complete in widths:
+        assert complete and natural > 0
+        assert 0 < shown <= page
+    # Only tables that are too wide scroll sideways, never the page.
+    assert page >= browser.execute_script(
+        "return document.documentElement.scrollWidth"
+    )
+    boxes = browser.execute_script(
+        "return [...document.querySelectorAll('h1, h2, p, figcaption, dd')]"
+        ".map(x => x.getBoundingClientRect())"
+        ".map(box => [box.left, box.right, box.height])"
+    )
+    assert len(boxes) > 30
+    for left, right, height in boxes:
+        assert 0 <= left < right <= page and height > 0
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('main *')]"
+        ".filter(x => [...x.childNodes].some(child => child.nodeType === 3"
+        " && child.textContent.trim()))"
+        ".map(x => parseFloat(getComputedStyle(x).fontSize))"
+    )
+    assert min(sizes) >= SMALLEST
+
+
+def test_the_contents_lead_to_their_sections(browser, report):
+    open_page(browser, report, "phone")
+    found = browser.execute_script(
+        "return [...document.querySelectorAll('nav a')].map(link => {"
+        " link.click();"
+        " const place = document.querySelector(link.getAttribute('href'));"
+        " return [link.textContent, place.querySelector('h2').textContent,"
+        " scrollY]; })"
+    )
+    assert [name for name, *_ in found] == [title for _, title, _ in found]
+    places = [place for *_, place in found]
+    assert places == sorted(places) and len(set(places)) == len(places)
+
+
+def test_what_a_row_is_of_stays_in_view(browser, report):
+    """But not a long name, which would hide the rest of its row."""
+    open_page(browser, report, "phone")
+    found = browser.execute_script(
+        "return [...document.querySelectorAll('.scroll')]"
+        ".filter(x => x.scrollWidth > x.clientWidth).map(x => {"
+        " x.scrollLeft = 10000;"
+        " const [left, right] = [x.getBoundingClientRect().left, innerWidth];"
+        " const cells = [...x.querySelectorAll(':first-child:is(th, td)')];"
+        " return [x.querySelector('td:first-child.long') !== null,"
+        "  cells.map(cell => cell.getBoundingClientRect().left - left),"
+        "  Math.max(...cells.map(cell => cell.offsetWidth)) / right]; })"
+    )
+    assert {long for long, *_ in found} == {True, False}
+    for long, lefts, width in found:
+        assert all(left < 0 if long else left == 0 for left in lefts)
+        assert long or width < 0.6
+
+
+def test_a_phone_can_look_closer(browser, report):
+    open_page(browser, report, "phone")
+    assert browser.execute_script("return visualViewport.scale") == 1
+    browser.execute_cdp_cmd(
+        "Input.synthesizePinchGesture",
+        {"x": 195, "y": 400, "scaleFactor": 3, "relativeSpeed": 4000},
+    )
+    assert browser.execute_script("return visualViewport.scale") > 2
+
+
+def test_the_checks_can_fail(browser, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<div style='width: 3000px'>wide</div><img src='missing.png'>"
+    )
+    requests = open_page(browser, page, "desktop")
+    assert any(url.endswith("missing.png") for url in requests)
+    assert browser.get_log("browser")
+    assert (
+        browser.execute_script("return document.documentElement.scrollWidth")
+        > 1280
+    )

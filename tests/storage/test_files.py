@@ -1,0 +1,151 @@
+import errno
+import os
+import pathlib
+
+import pytest
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.storage import files as outputs
+
+
+def whole(directory, **changes):
+    settings = {"flag": "--output", "overwrite": False} | changes
+    return outputs.atomic_directory(directory, **settings)
+
+
+def names(directory):
+    return sorted(path.name for path in pathlib.Path(directory).iterdir())
+
+
+def test_contents_appear_at_the_end_only(tmp_path):
+    target = tmp_path / "a" / "b"
+    with whole(target) as directory:
+        (directory / "file").write_text("text")
+        (directory / "folder").mkdir()
+        (directory / "folder" / "inner").write_text("inner")
+        assert names(target) == [directory.name]
+        assert directory.name.startswith(".partial-")
+    assert names(target) == ["file", "folder"]
+    assert (target / "folder" / "inner").read_text() == "inner"
+    assert names(tmp_path / "a") == ["b"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_is_left_after_an_error(tmp_path, error):
+    with pytest.raises(error), whole(tmp_path / "a" / "b") as directory:
+        (directory / "file").write_text("half")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_an_error_leaves_earlier_results_alone(tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "file").write_text("old")
+    with (
+        pytest.raises(ValueError, match="stop"),
+        whole(target, overwrite=True, owned=["file"]) as directory,
+    ):
+        (directory / "file").write_text("new")
+        raise ValueError("stop")
+    assert names(tmp_path) == ["out"]
+    assert (target / "file").read_text() == "old"
+
+
+def test_overwriting_replaces_its_own_and_keeps_the_rest(tmp_path):
+    target = tmp_path / "out"
+    (target / "folder").mkdir(parents=True)
+    (target / "folder" / "old").write_text("old")
+    (target / "picture").write_text("of the old")
+    (target / "notes").write_text("mine")
+    with whole(
+        target, overwrite=True, owned=("folder", "picture", "never")
+    ) as directory:
+        (directory / "folder").mkdir()
+        (directory / "folder" / "new").write_text("new")
+    assert names(target) == ["folder", "notes"]
+    assert names(target / "folder") == ["new"]
+
+
+def test_what_is_there_is_not_overwritten(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    message = r"^--output=.* is not empty; .*--overwrite"
+    with pytest.raises(UserError, match=message), whole(tmp_path):
+        pass
+    message = r"^--records=.* is a file; name a folder$"
+    with (
+        pytest.raises(UserError, match=message),
+        whole(tmp_path / "file", flag="--records", overwrite=True),
+    ):
+        pass
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_folder_without_permission_is_named_at_once(tmp_path, monkeypatch):
+    # By a stand-in, as the superuser may write anywhere.
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: path != tmp_path and mode != 0
+    )
+    with pytest.raises(UserError, match="not writable for this user"):
+        outputs.check_output(tmp_path, flag="--output", overwrite=True)
+
+
+def test_what_a_killed_run_left_does_not_count(tmp_path):
+    (tmp_path / ".partial-killed").mkdir()
+    with whole(tmp_path) as directory:
+        (directory / "file").write_text("text")
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_results_go_behind_a_symbolic_link(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "link").symlink_to(disk)
+    with whole(tmp_path / "link") as directory:
+        # In one file system with the results, so that moving is renaming.
+        assert directory.resolve().parent == disk
+        (directory / "file").write_text("text")
+    assert (tmp_path / "link").is_symlink()
+    assert names(disk) == ["file"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_moving_to_another_file_system(tmp_path, monkeypatch, kind):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "old").write_text("old")
+    source = tmp_path / "source"
+    if kind == "folder":
+        source.mkdir()
+        (source / "new").write_text("new")
+    else:
+        source.write_text("new")
+    rename = os.replace
+
+    def within_one(one, other):
+        if pathlib.Path(one) == source:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(one, other)
+
+    monkeypatch.setattr(os, "replace", within_one)
+    outputs.replace(source, tmp_path / "target")
+    assert names(tmp_path) == ["target"]
+    found = tmp_path / "target"
+    if kind == "folder":
+        assert names(found) == ["new"]
+        found = found / "new"
+    assert found.read_text() == "new"
+
+
+def test_text_is_written_whole(tmp_path):
+    outputs.write_text(tmp_path / "file", "one")
+    outputs.write_text(tmp_path / "file", "two")
+    assert names(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "two"
+
+
+def test_a_table_has_the_columns_of_all_its_rows(tmp_path):
+    rows = [{"a": 1, "b": None}, {"c": 'x, "y"', "a": 0.5}]
+    outputs.write_csv(tmp_path / "table.csv", iter(rows))
+    assert (tmp_path / "table.csv").read_bytes() == (
+        b'a,b,c\n1,,\n0.5,,"x, ""y"""\n'
+    )

@@ -1,0 +1,364 @@
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.nets.architectures import VGG_CONVS
+from affwild_omg.weights import preprocessing, weight_files
+
+CHANNELS = (4, 4, 5, 5, 6, 6, 6, 7, 7, 7, 7, 7, 7)  # of the 13 convolutions
+# As Oxford's demo and keras-vggface give it.
+MEAN_RGB = np.array([129.1863, 104.7624, 93.5940])
+
+
+def make_network(seed=0):
+    """Makes {name: (kernel, bias)} in HWIO, as trained somewhere."""
+    random = np.random.default_rng(seed)
+    network, inputs = {}, 3
+    for name, outputs in zip(VGG_CONVS, CHANNELS, strict=True):
+        network[name] = (
+            random.normal(size=(3, 3, inputs, outputs)).astype("f"),
+            random.normal(size=outputs).astype("f"),
+        )
+        inputs = outputs
+    return network
+
+
+def write_mat(path, network, *, struct, fields, average=None):
+    """Writes MatConvNet's layout, with what lies between convolutions."""
+    layers = []
+    for name, (kernel, bias) in network.items():
+        layer = {"name": name, "type": "conv", "stride": 1.0, "pad": 1.0}
+        if fields == "weights":
+            cell = np.empty((1, 2), object)
+            cell[0, 0], cell[0, 1] = kernel, bias[:, None]
+            layer["weights"] = cell
+        else:
+            layer["filters"], layer["biases"] = kernel, bias[None]
+        layers += [layer, {"name": f"relu{name[4:]}", "type": "relu"}]
+        if name in ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"):
+            pool = {"name": f"pool{name[4]}", "type": "pool", "pool": [2, 2]}
+            layers.append(pool)
+    fc6 = {"name": "fc6", "type": "conv", "filters": np.ones((7, 7, 7, 9), "f")}
+    fc6["biases"] = np.ones((1, 9), "f")
+    layers.append(fc6)
+    cell = np.empty((1, len(layers)), object)
+    cell[0] = layers
+    normalization = {"imageSize": [224.0, 224.0, 3.0]}
+    if average is not None:
+        normalization["averageImage"] = average.astype("f")
+    classes = {"description": np.array(["A", "B"], object)}
+    if struct:
+        net = {"layers": cell, "classes": classes}
+        content = {"net": net | {"normalization": normalization}}
+    else:
+        meta = {"classes": classes, "normalization": normalization}
+        content = {"layers": cell, "meta": meta}
+    with path.open("wb") as file:  # given a path, it would add ".mat"
+        scipy.io.savemat(file, content)
+
+
+def write_h5(path, layers, below="/"):
+    """Writes Keras' legacy layout: {layer: {weight: array}}, in this order."""
+    with h5py.File(path, "w") as file:
+        group = file.require_group(below)
+        # As Keras did: arrays of bytes of one length, floats where empty.
+        group.attrs["layer_names"] = np.array([n.encode() for n in layers])
+        group.attrs["backend"] = b"tensorflow"
+        group.attrs["keras_version"] = b"2.0.8"
+        for name, weights in layers.items():
+            layer = group.create_group(name)
+            layer.attrs["weight_names"] = np.array(
+                [weight.encode() for weight in weights]
+            )
+            for weight, array in weights.items():
+                layer[weight] = array
+
+
+def write_keras_vggface(path, network, top=()):
+    layers = {"input_1": {}}
+    for name, (kernel, bias) in network.items():
+        layers[name] = {f"{name}/kernel:0": kernel, f"{name}/bias:0": bias}
+        if name == "conv1_2":
+            layers["pool1"] = {}
+    for name in top:
+        layers[name] = {
+            f"{name}/kernel:0": np.ones((7, 7), "f"),
+            f"{name}/bias:0": np.ones(7, "f"),
+        }
+    write_h5(path, layers)
+
+
+def write_deepface(path, network, kind="conv2d", below="/"):
+    layers, count = {}, 0
+    shapes = {"fc6": (7, 7, 7, 9), "fc7": (1, 1, 9, 9), "fc8": (1, 1, 9, 11)}
+    convolutions = list(network.values()) + [
+        (np.ones(shape, "f"), np.ones(shape[-1], "f"))
+        for shape in shapes.values()
+    ]
+    for kernel, bias in convolutions:
+        count += 1
+        name = f"{kind}_{count}"
+        if kernel.shape[0] == 3:
+            layers[f"zero_padding2d_{count}"] = {}
+        layers[name] = {f"{name}/kernel:0": kernel, f"{name}/bias:0": bias}
+    layers["flatten_1"] = layers["activation_1"] = {}
+    write_h5(path, layers, below)
+
+
+def write_npz(path, network, kernel="{}_W", bias="{}_b", order=(3, 2, 0, 1)):
+    """Writes blobs, Caffe's way (OIHW) unless told another order."""
+    arrays = {"fc6_W": np.ones((9, 7), "f"), "fc6_b": np.ones(9, "f")}
+    for name, (k, b) in network.items():
+        arrays[kernel.format(name)] = k.transpose(order)
+        arrays[bias.format(name)] = b
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+WRITERS = {  # how each file is written, whether its colours are BGR
+    "oxford mat": (
+        lambda path, network: write_mat(
+            path, network, struct=True, fields="weights", average=MEAN_RGB
+        ),
+        False,
+    ),
+    "matconvnet mat": (
+        lambda path, network: write_mat(
+            path,
+            network,
+            struct=False,
+            fields="weights",
+            average=MEAN_RGB[None, None],
+        ),
+        False,
+    ),
+    "old mat": (
+        lambda path, network: write_mat(
+            path, network, struct=True, fields="filters"
+        ),
+        False,
+    ),
+    "keras-vggface": (
+        lambda path, network: write_keras_vggface(
+            path, network, ["fc6", "fc7", "fc8"]
+        ),
+        True,
+    ),
+    "keras-vggface notop": (write_keras_vggface, True),
+    "deepface": (write_deepface, True),
+    "deepface model": (
+        lambda path, network: write_deepface(
+            path, network, "convolution2d", "model_weights"
+        ),
+        True,
+    ),
+    "npz": (write_npz, True),
+    "npz of slashes": (
+        lambda path, network: write_npz(
+            path, network, "{}/weights", "{}/biases"
+        ),
+        True,
+    ),
+    "npz of dots": (
+        lambda path, network: write_npz(
+            path, network, "features.{}.weight", "features.{}.bias"
+        ),
+        True,
+    ),
+    "npz of numbers": (
+        lambda path, network: write_npz(path, network, "{}_0", "{}_1"),
+        True,
+    ),
+    "npz in HWIO": (
+        lambda path, network: write_npz(path, network, order=(0, 1, 2, 3)),
+        True,
+    ),
+}
+
+
+def convolve(padded, kernel):
+    """Convolves without padding, tap by tap."""
+    height, width = padded.shape[0] - 2, padded.shape[1] - 2
+    return sum(
+        padded[y : y + height, x : x + width] @ kernel[y, x].astype(float)
+        for y in range(3)
+        for x in range(3)
+    )
+
+
+def pad(image, value=0.0):
+    return np.pad(image, [(1, 1), (1, 1), (0, 0)], constant_values=value)
+
+
+def trained(image, network, bgr):
+    """conv1_1 as the file's own framework computes it, before the ReLU."""
+    kernel, bias = network["conv1_1"]
+    x = image.astype(float)
+    if bgr:
+        x = x[:, :, ::-1] - np.array([93.5940, 104.7624, 129.1863])
+    else:
+        x = x - np.array([129.1863, 104.7624, 93.5940])
+    return convolve(pad(x), kernel) + bias
+
+
+def folded(image, weights):
+    """conv1_1 as this project's networks compute it."""
+    x = (image.astype(float) - 128) / 128
+    kernel = weights["conv1_1/kernel"]
+    return convolve(pad(x), kernel) + weights["conv1_1/bias"]
+
+
+def edge(network, bgr, shape):
+    """What zero padding changes: mid-grey instead of the mean colour."""
+    difference = 128 - (MEAN_RGB[::-1] if bgr else MEAN_RGB)
+    outside = pad(np.zeros((*shape, 1)), 1.0) * difference
+    return convolve(outside, network["conv1_1"][0])
+
+
+def close(a, b):
+    return np.abs(a - b).max() <= 1e-4 * np.abs(b).max()
+
+
+@pytest.fixture(scope="module")
+def image():
+    random = np.random.default_rng(1)
+    return random.integers(0, 256, (12, 17, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_file_gives_the_trained_output(kind, tmp_path, image):
+    write, bgr = WRITERS[kind]
+    network = make_network()
+    path = tmp_path / "weights"
+    write(path, network)
+    read = weight_files.read(path)
+    assert read.backbone == "vgg_face"
+    assert list(read.weights) == [
+        f"{name}/{variable}"
+        for name in VGG_CONVS
+        for variable in ("kernel", "bias")
+    ]
+    assert all(array.dtype == np.float32 for array in read.weights.values())
+
+    expected = trained(image, network, bgr)
+    result = folded(image, read.weights)
+    assert close(result[1:-1, 1:-1], expected[1:-1, 1:-1])
+    # At the edge, by just as much as the module says, and noticeably.
+    difference = edge(network, bgr, image.shape[:2])
+    assert close(result - difference, expected)
+    assert not difference[1:-1, 1:-1].any()
+    ring = np.ones(image.shape[:2], bool)
+    ring[1:-1, 1:-1] = False
+    assert (np.abs(difference[ring]).max(axis=-1) > 1).all()
+
+    for name in VGG_CONVS[1:]:
+        kernel, bias = network[name]
+        np.testing.assert_array_equal(read.weights[f"{name}/kernel"], kernel)
+        np.testing.assert_array_equal(read.weights[f"{name}/bias"], bias)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bgr": False},
+        {"mean": (0.0, 0.0, 0.0)},
+        {"mean": tuple(MEAN_RGB[::-1])},
+        {"scale": (255.0, 255.0, 255.0)},
+    ],
+)
+def test_wrong_preprocessing_would_be_seen(wrong, image):
+    network = make_network()
+    right = {"mean": tuple(MEAN_RGB), "scale": (1.0, 1.0, 1.0), "bgr": True}
+    expected = trained(image, network, bgr=True)[1:-1, 1:-1]
+    for fields, same in ((right, True), (right | wrong, False)):
+        kernel, shift = preprocessing.fold(
+            network["conv1_1"][0], preprocessing.Preprocessing(**fields)
+        )
+        weights = {
+            "conv1_1/kernel": kernel,
+            "conv1_1/bias": network["conv1_1"][1] + shift,
+        }
+        result = folded(image, weights)[1:-1, 1:-1]
+        assert close(result, expected) == same
+
+
+def test_the_mat_s_own_average_counts(tmp_path, image):
+    random = np.random.default_rng(2)
+    average = random.uniform(80, 140, (9, 8, 3))
+    network = make_network()
+    write_mat(
+        tmp_path / "x",
+        network,
+        struct=True,
+        fields="weights",
+        average=average,
+    )
+    weights = weight_files.read(tmp_path / "x").weights
+    kernel, bias = network["conv1_1"]
+    colour = [average[..., channel].mean() for channel in range(3)]
+    expected = convolve(image - np.array(colour), kernel) + bias
+    assert close(folded(image, weights)[1:-1, 1:-1], expected)
+
+
+def test_names_count_before_order(tmp_path):
+    network = make_network()
+    shuffled = dict(sorted(network.items(), reverse=True))
+    write_keras_vggface(tmp_path / "x", shuffled)
+    weights = weight_files.read(tmp_path / "x").weights
+    kernel, _ = network["conv3_2"]
+    np.testing.assert_array_equal(weights["conv3_2/kernel"], kernel)
+
+
+def test_an_old_caffe_file_s_biases_of_rank_4(tmp_path):
+    network = {
+        name: (kernel, bias[None, None, None])
+        for name, (kernel, bias) in make_network().items()
+    }
+    write_npz(tmp_path / "x", network)
+    weights = weight_files.read(tmp_path / "x").weights
+    assert weights["conv1_1/bias"].shape == (4,)
+    np.testing.assert_array_equal(
+        weights["conv2_1/bias"], network["conv2_1"][1].reshape(-1)
+    )
+
+
+def without(network, name):
+    return {key: value for key, value in network.items() if key != name}
+
+
+BAD_NETWORKS = {
+    "lacks conv5_3; VGG-Face has": without(make_network(), "conv5_3"),
+    "has conv3_4, which VGG-Face has not": make_network()
+    | {"conv3_4": make_network()["conv3_3"]},
+    r"conv2_1 has the shapes \(3, 3, 3, 5\), \(5,\); a kernel \(3, 3, 4,": (
+        make_network()
+        | {"conv2_1": (np.ones((3, 3, 3, 5), "f"), np.ones(5, "f"))}
+    ),
+    r"conv1_1 has the shapes \(3, 3, 3, 4\), \(5,\)": make_network()
+    | {"conv1_1": (np.ones((3, 3, 3, 4), "f"), np.ones(5, "f"))},
+    "conv4_2/bias has values that are no numbers": make_network()
+    | {"conv4_2": (make_network()["conv4_2"][0], np.full(7, np.nan, "f"))},
+}
+
+
+@pytest.mark.parametrize("message", BAD_NETWORKS)
+@pytest.mark.parametrize("kind", ["oxford mat", "keras-vggface", "npz in HWIO"])
+def test_a_broken_network_is_told(message, kind, tmp_path):
+    path = tmp_path / "weights"
+    WRITERS[kind][0](path, BAD_NETWORKS[message])
+    with pytest.raises(UserError, match=f"^--weights={path}.*{message}"):
+        weight_files.read(path, flag="--weights")
+
+
+def test_imagenet_s_vgg16_is_not_taken_for_deepface_s(tmp_path):
+    layers = {
+        f"block{name[4]}_conv{name[6]}": {"kernel": kernel, "bias": bias}
+        for name, (kernel, bias) in make_network().items()
+    }
+    for name in ("fc1", "fc2", "predictions"):
+        layers[name] = {"kernel": np.ones((7, 7)), "bias": np.ones(7)}
+    write_h5(tmp_path / "x", layers)
+    with pytest.raises(UserError, match="HDF5 with the layers block1_conv1"):
+        weight_files.read(tmp_path / "x")

@@ -1,0 +1,196 @@
+import os
+import pickle
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.nets.architectures import VGG_CONVS
+from affwild_omg.weights import weight_files
+
+
+def make_arrays():
+    """Makes [kernel, bias] of each convolution, 3 channels throughout."""
+    random = np.random.default_rng(0)
+    return {
+        name: [random.normal(size=(3, 3, 3, 3)), random.normal(size=3)]
+        for name in VGG_CONVS
+    }
+
+
+def write_h5(path):
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array(VGG_CONVS, "S")
+        for name, arrays in make_arrays().items():
+            weights = [f"{name}/kernel:0", f"{name}/bias:0"]
+            for weight, array in zip(weights, arrays, strict=True):
+                file[f"{name}/{weight}"] = array
+            file[name].attrs["weight_names"] = np.array(weights, "S")
+
+
+def write_mat(path):
+    layers = [
+        {"name": name, "type": "conv", "filters": kernel, "biases": bias}
+        for name, (kernel, bias) in make_arrays().items()
+    ]
+    cell = np.empty((1, len(layers)), object)
+    cell[0] = layers
+    with path.open("wb") as file:
+        scipy.io.savemat(file, {"net": {"layers": cell}}, do_compression=True)
+
+
+def write_npz(path):
+    arrays = {}
+    for name, (kernel, bias) in make_arrays().items():
+        arrays |= {f"{name}_0": kernel.transpose(3, 2, 0, 1), f"{name}_1": bias}
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+WRITERS = {"h5": write_h5, "mat": write_mat, "npz": write_npz}
+DESCRIPTIONS = {
+    "h5": "VGG-Face, keras-vggface .h5 (BGR, folded)",
+    "mat": "VGG-Face, MatConvNet .mat (RGB, folded)",
+    "npz": "VGG-Face, .npz of Caffe (OIHW, BGR, folded)",
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("name", ["x.h5", "x.mat", "x.npz", "x.t7", "x"])
+def test_the_content_counts_and_not_the_name(kind, name, tmp_path):
+    WRITERS[kind](tmp_path / name)
+    read = weight_files.read(str(tmp_path / name))
+    assert (read.description, read.backbone) == (
+        DESCRIPTIONS[kind],
+        "vgg_face",
+    )
+    kernel, _ = make_arrays()["conv4_1"]
+    np.testing.assert_allclose(
+        read.weights["conv4_1/kernel"], kernel, rtol=1e-6
+    )
+
+
+def refusal(path, message):
+    """Checks that the file is refused, in one line that begins so."""
+    with pytest.raises(UserError, match=message) as caught:
+        weight_files.read(path, flag="--weights")
+    assert str(caught.value).startswith(f"--weights={path} ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file(kind, share, tmp_path):
+    path = tmp_path / "x"
+    WRITERS[kind](path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    refusal(path, "damaged or incomplete|lacks conv")
+
+
+def test_nothing_there(tmp_path):
+    refusal(
+        tmp_path / "x", "does not exist; give a model of this project, or VGG"
+    )
+    refusal(tmp_path, "is a folder; give a weight file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(tmp_path):
+    write_h5(tmp_path / "x")
+    (tmp_path / "x").chmod(0)
+    refusal(tmp_path / "x", "can't be read: Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; this is no weight file .* or VGG-Face as Oxford's"),
+        (pickle.dumps({"conv1_1": [1.0]}), "is a Python pickle"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "is a Python pickle"),
+        (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "is a Torch 7 file"),
+        (b"\n\x12VGG_FACE_16_layers", "is a caffemodel"),
+        (b"\x1f\x8b\x08\0", "is a gzip archive, which may hold the file"),
+        (b"\x93NUMPY\x01\0", "is a single NumPy array"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (b"MATLAB 7.3 MAT-file, Platform: GLNXA64", "MATLAB 7.3 .* '-v7'"),
+        (b"RIFF1234", r"of an unknown kind \(it begins with b'RIFF1234'\)"),
+    ],
+)
+def test_another_kind_of_file(content, message, tmp_path):
+    (tmp_path / "x.h5").write_bytes(content)
+    refusal(tmp_path / "x.h5", message)
+
+
+def test_hdf5_of_something_else(tmp_path):
+    path = tmp_path / "x"
+    with h5py.File(path, "w") as file:
+        file["images"] = np.ones(3)
+    refusal(path, "is HDF5 without Keras layers by name; it holds images;")
+    with h5py.File(path, "w") as file:
+        group = file.create_group("model_weights")
+        names = ["input_1"] + [f"dense_{index}" for index in range(7)]
+        group.attrs["layer_names"] = names
+        for name in names:
+            layer = group.create_group(name)
+            weights = [] if name == "input_1" else ["kernel:0"]
+            layer.attrs["weight_names"] = np.array(weights, "S")
+            for weight in weights:
+                layer[weight] = np.ones((2, 2))
+    refusal(
+        path,
+        "is HDF5 with the layers dense_0, dense_1, dense_2, dense_3 and 3 more",
+    )
+
+
+def test_matlab_of_something_else(tmp_path):
+    path = tmp_path / "x"
+    for content in (
+        {"alpha": 1.0, "beta": "text"},
+        {"net": {"params": 1.0}},
+        {"net": 3.0},
+        {"layers": "text"},
+    ):
+        with path.open("wb") as file:
+            scipy.io.savemat(file, content)
+        refusal(path, f"is a MATLAB file without .*, this has {min(content)}")
+
+
+def test_zip_of_something_else(tmp_path):
+    path = tmp_path / "x"
+    for name, message in (
+        ("archive/data.pkl", "is a PyTorch file"),
+        ("model.weights.h5", "is a zip archive with model.weights.h5"),
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, b"")
+        refusal(path, message)
+    with path.open("wb") as file:
+        np.savez(file, mean=np.ones(3), fc6_W=np.ones((2, 2)))
+    refusal(path, "is an .npz of the arrays mean, fc6_W;")
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_nothing_is_unpickled(tmp_path):
+    trap = np.array([Trap(tmp_path / "sprung")], object)
+    with (tmp_path / "x").open("wb") as file:
+        np.savez(file, conv1_1_W=trap, conv1_1_b=np.ones(1))
+    refusal(tmp_path / "x", "damaged or incomplete .*allow_pickle=False")
+    (tmp_path / "x").write_bytes(pickle.dumps(trap))
+    refusal(tmp_path / "x", "is a Python pickle")
+    assert not (tmp_path / "sprung").exists()
+    pickle.loads(pickle.dumps(trap))  # the trap would work
+    assert (tmp_path / "sprung").exists()

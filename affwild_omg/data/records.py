@@ -30,7 +30,7 @@ import tensorflow as tf
 from google.protobuf import message
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import CROP_SIZE, LANDMARKS
+from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 
 SCHEMA_VERSION = 1
 _REMEDY = (

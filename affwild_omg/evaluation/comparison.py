@@ -11,7 +11,7 @@ import json
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import matching, protocol, results
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import significance
 from affwild_omg.storage import files
 

@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames
 
 PLACE = ("video", "utterance", "frame", "time_s", "fps", "face")

@@ -13,7 +13,7 @@ from absl import logging
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import matching, protocol, results
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import concordance, fusion
 from affwild_omg.storage import files
 

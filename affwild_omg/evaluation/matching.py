@@ -7,7 +7,7 @@ import numpy as np
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import results
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 
 TOLERANCE = 1e-6  # of two folders' labels of one utterance
 MOST_NAMED = 100  # utterances in a message: who lacks more lacks a part

@@ -14,7 +14,7 @@ import numpy as np
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import (
     aggregation,
     concordance,

@@ -21,7 +21,7 @@ import numpy as np
 from affwild_omg import figures
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import frame_tables
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import concordance
 from affwild_omg.scoring.frames import Frames
 

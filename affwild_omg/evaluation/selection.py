@@ -194,7 +194,7 @@ def _digest(model):
     path = pathlib.Path(model)
     if path.is_dir():
         path /= model_file.BEST
-    return model_file.digest(path) if path.is_file() else ""
+    return files.digest(path) if path.is_file() else ""
 
 
 def table(settings: postprocessing.Settings) -> list[str]:

@@ -14,7 +14,7 @@ from absl import logging
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import protocol, results
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.storage import files
 
 MATCHES = ("key", "order")

@@ -14,7 +14,7 @@ from affwild_omg.experiments.measuring import (
     name_of,
     shared_differences,
 )
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.storage import files
 
 ENDINGS = ("csv", "json", "md", "png")

@@ -16,7 +16,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import matching, protocol, results
 from affwild_omg.experiments import runs as places
 from affwild_omg.experiments.differences import differences
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import tables
 from affwild_omg.scoring import concordance, significance
 from affwild_omg.scoring.frames import video_of

@@ -25,7 +25,7 @@ from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Fusion
 from affwild_omg.published import tables
 from affwild_omg.published.tables import Row
-from affwild_omg.storage import stages
+from affwild_omg.storage import files, stages
 from affwild_omg.training import loop as training
 from affwild_omg.training.options import OVERRIDES
 from affwild_omg.training.options import Options as TrainingOptions
@@ -391,11 +391,11 @@ def _sources(options):
 def _digest(path):
     """Returns the SHA-256 of a weight file, or of a workdir's."""
     path = pathlib.Path(path)
-    files = [path]
+    found = [path]
     if path.is_dir():
         best = path / model_file.BEST
-        files = [best] if best.is_file() else sorted(path.rglob("*"))
-    return model_file.digest(*(file for file in files if file.is_file()))
+        found = [best] if best.is_file() else sorted(path.rglob("*"))
+    return files.digest(*(x for x in found if x.is_file()))
 
 
 def _absolute(path):

@@ -15,7 +15,7 @@ import math
 import cv2
 import numpy as np
 
-CROP_SIZE = 96
+from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 
 # Left eye centre, right eye centre, nose tip, left and right mouth corner of a
 # frontal face in a crop. The proportions are means over five people with
@@ -167,7 +167,7 @@ def align(
             anchors coincide.
     """
     landmarks = np.asarray(landmarks, np.float64)
-    if landmarks.shape != (68, 2):
+    if landmarks.shape != (LANDMARKS, 2):
         raise ValueError(
             f"landmarks: shape (68, 2) is needed, not {landmarks.shape}"
         )

@@ -11,9 +11,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from affwild_omg.cli.errors import UserError, listed
-
-CROP_SIZE = 96  # pixels, section 4: "96x96x3"
-LANDMARKS = 68
+from affwild_omg.paper.task import TARGETS
 
 # Channels of VGG-Face's convolutions, block by block; a pool ends each block.
 VGG_BLOCKS = (
@@ -67,7 +65,6 @@ BACKBONES: Mapping[str, Backbone] = {
 }
 RECURRENCES = ("none", "joint", "per_tap")
 GRUS = ("reset_before", "cudnn")
-TARGETS = ("valence", "arousal")
 FUSIONS = ("rnn", "fc")
 # What can be trained, or fixed, on its own; `affwild_omg.nets.parts` says what
 # belongs to each.

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from affwild_omg.nets.architectures import CROP_SIZE
+from affwild_omg.paper.task import CROP_SIZE
 
 
 @keras.saving.register_keras_serializable("affwild_omg")

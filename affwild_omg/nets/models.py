@@ -3,13 +3,8 @@
 import keras
 
 from affwild_omg.nets import backbones, layers
-from affwild_omg.nets.architectures import (
-    BACKBONES,
-    CROP_SIZE,
-    LANDMARKS,
-    Architecture,
-    Fusion,
-)
+from affwild_omg.nets.architectures import BACKBONES, Architecture, Fusion
+from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 
 
 def build(

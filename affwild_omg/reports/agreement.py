@@ -2,7 +2,7 @@
 
 from affwild_omg import figures as drawing
 from affwild_omg.evaluation import results
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.reports import pictures, wording
 from affwild_omg.reports.pages import Page
 from affwild_omg.reports.run import Run

@@ -3,7 +3,7 @@
 import numpy as np
 
 from affwild_omg import figures as drawing
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import tables
 from affwild_omg.reports import pictures, wording
 from affwild_omg.reports.pages import Page

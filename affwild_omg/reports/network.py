@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from affwild_omg import figures as drawing
-from affwild_omg.nets.architectures import TARGETS
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.reports import pictures, wording
 from affwild_omg.reports.pages import Page
 from affwild_omg.reports.run import Run

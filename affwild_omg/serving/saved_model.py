@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from affwild_omg.nets.architectures import CROP_SIZE, LANDMARKS
+from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 

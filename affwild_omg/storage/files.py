@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import hashlib
 import os
 import pathlib
 import shutil
@@ -140,6 +141,16 @@ def write_text(path: os.PathLike | str, text: str) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def digest(*paths: pathlib.Path) -> str:
+    """Returns the SHA-256 of what files hold, one after the other, in hex."""
+    found = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                found.update(block)
+    return found.hexdigest()
 
 
 def write_csv(path: os.PathLike | str, rows: Iterable[Mapping]) -> None:

@@ -24,6 +24,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.data import pipeline, records
 from affwild_omg.evaluation import protocol
 from affwild_omg.nets import architectures, losses, models, optimizers, parts
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
 from affwild_omg.storage import files
 from affwild_omg.training.options import FLAGFILE, HISTORY, TRAINED, Options
@@ -113,8 +114,7 @@ class _Run:
         self.strategy = strategy
         self.workdir = pathlib.Path(options.workdir)
         self.target_columns = [
-            architectures.TARGETS.index(target)
-            for target in card.architecture.targets
+            TARGETS.index(target) for target in card.architecture.targets
         ]
         self.labels = {"train": None, "validation": None}
         if options.shuffle_labels:

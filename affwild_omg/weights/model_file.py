@@ -9,7 +9,6 @@ writes; its card lies in `assets.extra`, TensorFlow's place for such files.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -22,23 +21,14 @@ import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures, models
-from affwild_omg.nets.architectures import TARGETS, Architecture, Fusion
+from affwild_omg.nets.architectures import Architecture, Fusion
+from affwild_omg.paper.task import TARGETS
 
 BEST = "best.keras"
 LAST = "last.keras"
 POSTPROCESSING = "postprocessing.json"  # chosen for a workdir's best model
 CARD = "card.json"
 SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
-
-
-def digest(*paths: pathlib.Path) -> str:
-    """Returns the SHA-256 of what files hold, one after the other, in hex."""
-    found = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                found.update(block)
-    return found.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,14 +20,12 @@ from absl import logging
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.nets import models, parts
 from affwild_omg.nets.architectures import (
-    CROP_SIZE,
-    LANDMARKS,
     RESNET_STAGES,
-    TARGETS,
     VGG_BLOCKS,
     VGG_CONVS,
     Architecture,
 )
+from affwild_omg.paper.task import CROP_SIZE, LANDMARKS, TARGETS
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 

@@ -5,11 +5,11 @@ import pathlib
 import numpy as np
 import pytest
 from scipy import stats
-from tests.evaluation.test_results import write_folder
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import comparison as comparing
 from affwild_omg.scoring import significance
+from tests.evaluation.test_results import write_folder
 
 LABELS = """\
 video,utterance,arousal,valence

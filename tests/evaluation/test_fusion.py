@@ -5,10 +5,10 @@ import pathlib
 
 import numpy as np
 import pytest
-from tests.evaluation.test_results import write_folder
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import fusion as fusing
+from tests.evaluation.test_results import write_folder
 
 VALIDATION_LABELS = """\
 video,utterance,arousal,valence

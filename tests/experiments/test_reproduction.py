@@ -191,11 +191,10 @@ def test_a_row_is_pre_trained_where_its_corpus_is(
 @pytest.fixture
 def quick(monkeypatch):
     """Replaces training and evaluation by what writes their files at once."""
-    from tests.evaluation.test_results import write_folder
-
     from affwild_omg import figures as drawing
     from affwild_omg.evaluation import evaluator as evaluation
     from affwild_omg.training import loop as training
+    from tests.evaluation.test_results import write_folder
 
     for name in ("published_against_measured", "scatter", "plane_histograms"):
         monkeypatch.setattr(drawing, name, lambda path, *_, **__: path.touch())

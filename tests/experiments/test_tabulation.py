@@ -7,13 +7,13 @@ import json
 
 import numpy as np
 import pytest
-from tests.evaluation.test_results import write_folder
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.experiments import runs
 from affwild_omg.experiments import tabulation as tabulating
 from affwild_omg.nets.architectures import NETWORKS
 from affwild_omg.published.tables import TABLES
+from tests.evaluation.test_results import write_folder
 
 PAPER = {
     "coverage": 1.0,

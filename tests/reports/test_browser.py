@@ -4,11 +4,17 @@ import json
 import shutil
 
 import pytest
-from tests.evaluation.test_results import write_folder
-from tests.reports.test_report import FRAMES, HISTORY, LABELS, METRICS, PREDICTIONS
 
 from affwild_omg.reports import report as run_report
 from tests import conftest
+from tests.evaluation.test_results import write_folder
+from tests.reports.test_report import (
+    FRAMES,
+    HISTORY,
+    LABELS,
+    METRICS,
+    PREDICTIONS,
+)
 
 WINDOWS = {"desktop": (1280, 900, False), "phone": (390, 844, True)}
 FLAGS = (

@@ -9,12 +9,12 @@ import shutil
 
 import pytest
 from matplotlib.figure import Figure
-from tests.evaluation.test_results import write_folder
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results
 from affwild_omg.figures import canvas
 from affwild_omg.reports import report as run_report
+from tests.evaluation.test_results import write_folder
 
 PREDICTIONS = """\
 video,utterance,arousal,valence

@@ -149,3 +149,16 @@ def test_a_table_has_the_columns_of_all_its_rows(tmp_path):
     assert (tmp_path / "table.csv").read_bytes() == (
         b'a,b,c\n1,,\n0.5,,"x, ""y"""\n'
     )
+
+
+def test_a_digest_is_of_all_that_files_hold(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_bytes(b"a")
+    second.write_bytes(b"bc")
+    # The examples of FIPS 180-2 (B.1), and of nothing at all.
+    assert outputs.digest(first, second) == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+    assert outputs.digest() == (
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    )

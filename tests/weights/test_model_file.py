@@ -137,16 +137,3 @@ def test_nothing_is_left_when_saving_fails(model_files, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         model_files.save_model(model, card, tmp_path / "m.keras")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_digest_is_of_all_that_files_hold(model_files, tmp_path):
-    first, second = tmp_path / "a", tmp_path / "b"
-    first.write_bytes(b"a")
-    second.write_bytes(b"bc")
-    # The examples of FIPS 180-2 (B.1), and of nothing at all.
-    assert model_files.digest(first, second) == (
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
-    assert model_files.digest() == (
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    )

@@ -1,0 +1,1 @@
+"""The paper: what its task is made of."""

@@ -1,0 +1,7 @@
+"""The task: what goes into every network of the paper, and what comes out."""
+
+CROP_SIZE = 96  # pixels of an aligned face's side; section 4: "96x96x3"
+LANDMARKS = 68  # points of the iBUG 300-W mark-up
+# In the order of every array's last axis: in [-1, 1], and in [0, 1] (OMG) or
+# [-1, 1] (Aff-Wild and Aff-Wild2).
+TARGETS = ("valence", "arousal")

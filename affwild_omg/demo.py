@@ -286,5 +286,9 @@ def _summary(corpus, place, seconds):
     yield "  .venv/bin/python train.py --help"
 
 
-if __name__ == "__main__":
+def run():
     app.run(main)
+
+
+if __name__ == "__main__":
+    run()

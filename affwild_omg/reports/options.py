@@ -5,8 +5,6 @@ import dataclasses
 from affwild_omg.cli import options
 from affwild_omg.cli.options import option
 
-MOST_WORST = 16  # utterances: more would make the page too big
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportOptions(options.Checked):
@@ -26,5 +24,5 @@ class ReportOptions(options.Checked):
         "How many of the worst utterances of --results are shown.",
         8,
         least=1,
-        most=MOST_WORST,
+        most=16,  # more would make the page too big
     )

@@ -24,8 +24,6 @@ from affwild_omg.scoring import (
 from affwild_omg.scoring.frames import Frames, video_of
 
 INPUTS = ("frames", "landmarks", "mask")
-LEVELS = ("utterance", "sequence", "frame")
-POOLINGS = ("pooled", "per_video")
 MOMENTS = "1/N"
 SAMPLES = 2000  # of the bootstrap
 LEVEL = 0.95

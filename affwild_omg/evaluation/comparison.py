@@ -57,10 +57,9 @@ def compare(options: Options, *, overwrite: bool = False) -> dict:
         as of `evaluation.protocol.score`, with the "interval" of their CCC,
         [low, high] as of `evaluation.protocol.intervals`, None where it has
         none; "difference", CCC of the first less that of the second;
-        "interval", its [low, high]; two-sided p-values of no difference,
-        "permutation_p_value", the one to quote, and "bootstrap_p_value", too
-        small with few videos. The last three are None where all utterances
-        are of one video. If there are two targets, the same of their "mean"
+        "interval", its [low, high]; "permutation_p_value", two-sided, of
+        no difference. The last two are None where all utterances are of one
+        video. If there are two targets, the same of their "mean"
         CCC, the scores "ccc" and "interval" alone. Besides "utterances" and
         "videos", the intervals' "confidence" and "samples", "split", the
         folders "first" and "second", and "summary", a sentence for each of
@@ -182,25 +181,13 @@ def _names(comparison):
 
 def _significance(labels, first, second, videos):
     if len(set(videos)) < 2:
-        return {
-            "interval": None,
-            "permutation_p_value": None,
-            "bootstrap_p_value": None,
-        }
-    paired = significance.paired_bootstrap(
-        labels,
-        first,
-        second,
-        videos,
-        samples=protocol.SAMPLES,
-        level=protocol.LEVEL,
-    )
+        return {"interval": None, "permutation_p_value": None}
+    interval = significance.paired_interval(labels, first, second, videos)
     return {
-        "interval": [paired.low, paired.high],
+        "interval": [interval.low, interval.high],
         "permutation_p_value": significance.permutation_test(
-            labels, first, second, videos, samples=protocol.SAMPLES
+            labels, first, second, videos
         ),
-        "bootstrap_p_value": paired.p_value,
     }
 
 
@@ -227,7 +214,6 @@ def _row(target, comparison):
         "low": low,
         "high": high,
         "permutation_p_value": found["permutation_p_value"],
-        "bootstrap_p_value": found["bootstrap_p_value"],
     }
 
 

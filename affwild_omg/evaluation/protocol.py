@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
@@ -27,8 +28,8 @@ INPUTS = ("frames", "landmarks", "mask")
 LEVELS = ("utterance", "sequence", "frame")
 POOLINGS = ("pooled", "per_video")
 MOMENTS = "1/N"
-SAMPLES = 2000  # of the bootstrap
-LEVEL = 0.95
+SAMPLES = significance.SAMPLES
+LEVEL = significance.LEVEL
 MEAN = "mean"  # of the targets' CCCs
 
 
@@ -185,7 +186,7 @@ def score(rows: Rows, targets: Sequence[str], pooling: str = "pooled") -> dict:
             for name in found[0]
         }
         if pooling == "pooled":
-            scores[target]["pearson_p_value"] = _p_value(*parts)
+            scores[target]["pearson_p_value"] = _p_value(rows, column)
         scores[target] |= _constant(sum(parts, concordance.Moments()))
     scores["mean_ccc"] = float(
         np.mean([scores[target]["ccc"] for target in targets])
@@ -212,10 +213,12 @@ def _moments(rows, column, pooling):
     ]
 
 
-def _p_value(moments):
-    if moments.count < 3:
+def _p_value(rows, column):
+    """Returns the p-value of Pearson's r, None of a constant or two rows."""
+    labels, predictions = rows.labels[:, column], rows.predictions[:, column]
+    if len(labels) < 3 or not concordance.vary(labels, predictions):
         return None
-    return significance.pearson_p_value(moments.pearson, moments.count)
+    return float(stats.pearsonr(labels, predictions).pvalue)
 
 
 def _constant(moments):
@@ -261,15 +264,13 @@ def intervals(
         if not concordance.vary(labels, predictions):
             continue
         if pooling == "pooled":
-            interval = significance.bootstrap_interval(
-                labels, predictions, videos, **how
-            )
+            interval = significance.interval(labels, predictions, videos, **how)
         else:
             of_videos = [
                 [moments.concordance for moments in _moments(rows, i, pooling)]
                 for i in own
             ]
-            interval = significance.bootstrap_mean_interval(
+            interval = significance.mean_interval(
                 np.mean(of_videos, axis=0), **how
             )
         found[name] = [interval.low, interval.high]

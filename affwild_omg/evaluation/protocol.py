@@ -67,7 +67,7 @@ def predict_frames(
     """Predicts every frame of a split.
 
     Args:
-        predict: see `affwild_omg.weights.model_file.Predictor.predict`.
+        predict: see `affwild_omg.inference.predictor.Predictor.predict`.
         batches: numpy batches of windows, see `affwild_omg.data.pipeline`;
             in order, so that a clip's windows follow each other.
         targets: what is predicted.

@@ -10,7 +10,7 @@ import json
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.evaluation import matching, protocol, results
+from affwild_omg.evaluation import protocol, results
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import significance
 from affwild_omg.storage import files
@@ -83,7 +83,7 @@ def compare(options: Options, *, overwrite: bool = False) -> dict:
             for name in RUNS
         }
         _check_comparable(runs)
-        split = matching.align(runs)
+        split = results.align(runs)
         targets = _common_targets(runs)
         columns = [split.targets.index(name) for name in targets]
         first, second = (
@@ -101,8 +101,8 @@ def compare(options: Options, *, overwrite: bool = False) -> dict:
         comparison |= {
             "utterances": len(first.labels),
             "videos": len(set(first.videos)),
-            "confidence": protocol.LEVEL,
-            "samples": protocol.SAMPLES,
+            "confidence": significance.LEVEL,
+            "samples": significance.SAMPLES,
             "split": next(iter(runs.values())).metrics.get("split"),
             "first": options.first,
             "second": options.second,
@@ -236,7 +236,7 @@ def _sentence(target, found):
     else:
         verdict = "is within sampling noise"
     return (
-        f"{target}: {scores}; {difference} ({protocol.LEVEL:.0%} interval "
+        f"{target}: {scores}; {difference} ({significance.LEVEL:.0%} interval "
         f"{interval}, permutation p = {_p_value(p_value)}) {verdict}"
     )
 
@@ -252,7 +252,7 @@ def _p_value(value):
 
 def table(comparison: dict) -> list[str]:
     """Returns a comparison as lines for a console."""
-    level = f"{protocol.LEVEL:.0%} interval"
+    level = f"{significance.LEVEL:.0%} interval"
     lines = [
         f"{'':<16}{'CCC':>8}{level:>18}{'Pearson':>10}{'p of Pearson':>14}"
         f"{'MSE':>9}"

@@ -306,7 +306,7 @@ def write(
         "" if exact else csv_tables.LABEL_FORM,
     )
     # The CCC of these very points, whatever protocol the headline is of.
-    cccs = {x: {"ccc": y.ccc} for x, y in results.scores().targets.items()}
+    cccs = results.scores().cccs
     figures.scatter(directory / SCATTER, labels, predictions, targets, cccs)
     if targets == TARGETS:
         figures.plane_histograms(directory / HISTOGRAMS, labels, predictions)

@@ -168,13 +168,13 @@ def draw_scatter(
         predictions: [utterances, targets].
         targets: names of the columns.
     """
-    scores = {
-        target: {"ccc": concordance.concordance(*columns)}
+    cccs = {
+        target: concordance.concordance(*columns)
         for target, *columns in zip(
             targets, labels.T, predictions.T, strict=True
         )
     }
-    figures.scatter(path, labels, predictions, targets, scores)
+    figures.scatter(path, labels, predictions, targets, cccs)
 
 
 def _write_table(path, keys, targets, values, form):

@@ -1,6 +1,7 @@
 """Checks text, colours and what is drawn; a person must do the rest."""
 
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -121,43 +122,28 @@ def test_counts_of_the_plane(look):
         assert picture.get_extent() == [-1, 1.5, 0, 1]
 
 
-def group(name, count):
-    return {
-        "group": name,
-        "utterances": count,
-        "valence_ccc": 0.25,
-        "valence_ccc_low": 0.125,
-        "valence_ccc_high": 0.5,
-        "valence_mse": 0.02,
-        "arousal_ccc": -0.25,
-        "arousal_ccc_low": None,
-        "arousal_ccc_high": None,
-        "arousal_mse": 0.04,
-    }
-
-
 @pytest.mark.parametrize("count", [1, 7])
 @pytest.mark.parametrize("targets", [TARGETS, ("arousal",)])
 def test_groups_at_any_size(look, count, targets):
-    rows = [group(f"{i} to {i + 1} s", 1000 * i + 1) for i in range(count)]
-    figure = look(drawing.groups, rows, targets)
-    names = [x.get_text() for x in figure.axes[0].get_yticklabels()]
-    assert names[0] == "0 to 1 s\n1 utterance"
-    if count > 1:
-        assert names[1] == "1 to 2 s\n1,001 utterances"
-    # One line of points a target, and a whisker where there is an interval.
-    whiskers = [
-        x for x in figure.axes[0].lines if list(x.get_xdata()) == [0.125, 0.5]
-    ]
-    assert len(whiskers) == count * ("valence" in targets)
+    names = [f"{i} to {i + 1} s\n{i} utterances" for i in range(count)]
+    scores = dict.fromkeys(targets, types.SimpleNamespace(ccc=0.25, mse=0.02))
+    ends = types.SimpleNamespace(low=0.125, high=0.5)
+    intervals = {"valence": ends, "arousal": None}
+    figure = look(
+        drawing.groups, names, [scores] * count, [intervals] * count, targets
+    )
+    assert [x.get_text() for x in figure.axes[0].get_yticklabels()] == names
+    drawn = [list(x.get_xdata()) for x in figure.axes[0].lines]
+    assert drawn.count([0.25] * count) == len(targets)
+    # A whisker where there is an interval.
+    assert drawn.count([0.125, 0.5]) == count * ("valence" in targets)
+    drawn = [list(x.get_xdata()) for x in figure.axes[1].lines]
+    assert drawn.count([0.02] * count) == len(targets)
 
 
 def test_names_of_any_kind(look):
-    look(
-        drawing.groups,
-        [group("$x^2$ " + "long" * 30, 1), group("a\\b_{c}", 2)],
-        TARGETS,
-    )
+    names = ["$x^2$ " + "long" * 30, "a\\b_{c}"]
+    look(drawing.groups, names, [{}, {}], [{}, {}], TARGETS)
 
 
 def test_long_names_are_cut_in_the_middle():

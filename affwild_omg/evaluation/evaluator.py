@@ -7,9 +7,9 @@ from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import pipeline, records
 from affwild_omg.evaluation import protocol, results, selection
+from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.scoring import aggregation, postprocessing
 from affwild_omg.storage import files
-from affwild_omg.weights import model_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def evaluate(options: Options, *, overwrite: bool = False) -> dict:
         manifest = records.read_manifest(options.records)
         part = manifest["splits"].get(options.split)
         records.check_files(options.records, options.split)
-        predictor = model_file.load_predictor(options.model)
+        predictor = load_predictor(options.model)
         sequence_length = _sequence_length(options, predictor)
         chosen = None
         if not options.choose_postprocessing:

@@ -15,6 +15,7 @@ from affwild_omg.scoring.postprocessing import Settings
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """What an evaluation is made of; evaluate.py's flags.

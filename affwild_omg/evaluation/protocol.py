@@ -27,8 +27,6 @@ from affwild_omg.scoring.frames import Frames, video_of
 from affwild_omg.scoring.significance import Interval
 
 INPUTS = ("frames", "landmarks", "mask")
-LEVELS = ("utterance", "sequence", "frame")
-POOLINGS = ("pooled", "per_video")
 MOMENTS = "1/N"
 MEAN = "mean"  # of the targets' CCCs
 

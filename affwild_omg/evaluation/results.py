@@ -21,6 +21,7 @@ from affwild_omg import figures
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import csv_tables, protocol
 from affwild_omg.evaluation.csv_tables import DECIMALS, REMEDY
+from affwild_omg.evaluation.options import LEVELS, POOLINGS
 from affwild_omg.evaluation.protocol import Scores
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames, video_of
@@ -170,10 +171,9 @@ class Results:
             return {}
         return {
             level: {
-                pooling: self.scores(level, pooling)
-                for pooling in protocol.POOLINGS
+                pooling: self.scores(level, pooling) for pooling in POOLINGS
             }
-            for level in protocol.LEVELS
+            for level in LEVELS
         }
 
     def without_postprocessing(self) -> "Results | None":

@@ -365,7 +365,7 @@ class _Run:
         rows = protocol.rows_of(
             frames, postprocessing.Settings.nothing(targets), "utterance"
         )
-        return protocol.score(rows, targets)
+        return protocol.score(rows, targets).to_dict()
 
     def _require_finite(self, value, what):
         if not math.isfinite(value):

@@ -17,6 +17,7 @@ setuptools.setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     packages=setuptools.find_packages(include=["affwild_omg*"]),
+    package_data={"affwild_omg.published": ["tables.csv"]},
     python_requires=">=3.10,<3.13",
     install_requires=[
         "absl-py>=2.1",

@@ -31,7 +31,7 @@ setuptools.setup(
         # 4.12 needs numpy 2, which TensorFlow 2.17 does not take.
         "opencv-python>=4.9,<4.12",
         "scikit-image>=0.24",
-        "scipy>=1.13",
+        "scipy>=1.15",
         # TensorBoard 2.17 imports pkg_resources, which is gone from 81 on.
         "setuptools<81",
         # tensorflow-io has no build for TensorFlow 2.18 and later, and says

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
@@ -22,13 +23,12 @@ from affwild_omg.scoring import (
     significance,
 )
 from affwild_omg.scoring.frames import Frames, video_of
+from affwild_omg.scoring.significance import Interval
 
 INPUTS = ("frames", "landmarks", "mask")
 LEVELS = ("utterance", "sequence", "frame")
 POOLINGS = ("pooled", "per_video")
 MOMENTS = "1/N"
-SAMPLES = 2000  # of the bootstrap
-LEVEL = 0.95
 MEAN = "mean"  # of the targets' CCCs
 
 
@@ -66,7 +66,7 @@ def predict_frames(
     """Predicts every frame of a split.
 
     Args:
-        predict: see `affwild_omg.weights.model_file.Predictor.predict`.
+        predict: see `affwild_omg.inference.predictor.Predictor.predict`.
         batches: numpy batches of windows, see `affwild_omg.data.pipeline`;
             in order, so that a clip's windows follow each other.
         targets: what is predicted.
@@ -150,84 +150,185 @@ def rows_of(
     )
 
 
-def score(rows: Rows, targets: Sequence[str], pooling: str = "pooled") -> dict:
+def of_utterances(
+    keys: Sequence[str], predictions: np.ndarray, labels: np.ndarray
+) -> Rows:
+    """Returns the rows of utterances, "<video>/<utterance>" each."""
+    return Rows.labelled([video_of(key) for key in keys], predictions, labels)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score:
+    """How well one target is predicted.
+
+    Attributes:
+        ccc: concordance correlation coefficient (equation 2).
+        pearson: Pearson's r.
+        mse: mean squared error.
+        pearson_p_value: two-sided p-value of r, which takes the rows for
+            independent. None for "per_video", for fewer than three rows, and
+            where something is constant.
+        constant: "labels", "predictions" or "labels and predictions" where
+            those are constant over all rows, which makes CCC 0; else "".
+    """
+
+    ccc: float
+    pearson: float
+    mse: float
+    pearson_p_value: float | None = None
+    constant: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The scores of a split by one protocol.
+
+    Attributes:
+        level: one of `LEVELS`.
+        pooling: one of `POOLINGS`.
+        rows: how many rows were scored.
+        videos: how many videos these are of.
+        targets: {target: score}; empty if there is no row.
+        intervals: {target or `MEAN`: confidence interval of its CCC}, of the
+            mean CCC if there are several targets. A target whose labels or
+            predictions are constant has none, and neither has the mean: its
+            CCC of 0 is not an estimate. Empty if there are fewer than two
+            videos; None if intervals were not computed.
+    """
+
+    level: str
+    pooling: str
+    rows: int
+    videos: int
+    targets: Mapping[str, Score]
+    intervals: Mapping[str, Interval] | None = None
+
+    @property
+    def mean_ccc(self) -> float | None:
+        """The mean of the targets' CCCs; None without any row."""
+        if not self.targets:
+            return None
+        return float(np.mean([score.ccc for score in self.targets.values()]))
+
+    @property
+    def cccs(self) -> dict[str, float]:
+        """{target: CCC}, and if there are several targets, of `MEAN`."""
+        cccs = {name: score.ccc for name, score in self.targets.items()}
+        return cccs | ({MEAN: self.mean_ccc} if len(cccs) > 1 else {})
+
+    def to_dict(self) -> dict:
+        """Returns the scores as metrics.json states them."""
+        found = {}
+        for name, score in self.targets.items():
+            found[name] = dataclasses.asdict(score)
+            if self.pooling != "pooled":
+                del found[name]["pearson_p_value"]
+            if not score.constant:
+                del found[name]["constant"]
+        if found:
+            found["mean_ccc"] = self.mean_ccc
+        if self.intervals is not None:
+            found["intervals"] = {}
+            if self.videos > 1:
+                found["intervals"] = {
+                    "samples": significance.SAMPLES,
+                    "level": significance.LEVEL,
+                    "videos": self.videos,
+                    **{x: [y.low, y.high] for x, y in self.intervals.items()},
+                }
+        return found | {"rows": self.rows}
+
+    def interval_text(self, name: str) -> str:
+        """Returns the interval of a CCC for a console, or why it has none.
+
+        Args:
+            name: a target, or `MEAN`.
+        """
+        if interval := (self.intervals or {}).get(name):
+            return wording.interval((interval.low, interval.high))
+        if self.videos < 2:
+            return "none (needs two videos)"
+        return "none (constant)"
+
+    def warnings(self) -> list[str]:
+        """Returns which CCCs are 0 by definition, and why, a line each."""
+        if self.rows == 1:
+            return ["one row alone: nothing varies, so CCC is 0 by definition"]
+        return [
+            f"{name}: {score.constant} do not vary, so CCC is 0 by definition"
+            for name, score in self.targets.items()
+            if score.constant
+        ]
+
+    def table(self) -> list[str]:
+        """Returns the scores, and what to beware of, as lines for a console."""
+        lines = []
+        if self.targets:
+            level = f"{significance.LEVEL:.0%} interval of CCC"
+            lines.append(
+                f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}  {level:<24}"
+                "p of Pearson"
+            )
+        for name, score in self.targets.items():
+            ccc, pearson, mse = map(
+                wording.number, (score.ccc, score.pearson, score.mse)
+            )
+            lines.append(
+                f"{name:<10}{ccc:>8}{pearson:>10}{mse:>8}  "
+                f"{self.interval_text(name):<24}"
+                f"{wording.p_value(score.pearson_p_value)}"
+            )
+        if len(self.targets) > 1:
+            lines.append(
+                f"{MEAN:<10}{wording.number(self.mean_ccc):>8}{'':>18}  "
+                f"{self.interval_text(MEAN)}"
+            )
+        return lines + self.warnings()
+
+
+def score(
+    rows: Rows,
+    targets: Sequence[str],
+    *,
+    level: str = "utterance",
+    pooling: str = "pooled",
+    intervals: bool = False,
+) -> Scores:
     """Scores rows.
 
     Args:
         rows: what is scored.
         targets: names of the columns.
+        level: what the rows are, one of `LEVELS`.
         pooling: "pooled" over all rows (section 6.1), or "per_video": each
             video's own score, and of these the mean. A video in which labels
             or predictions are constant, such as one of a single row, has CCC 0
             there.
-
-    Returns:
-        {target: {"ccc", "pearson", "mse"}, ..., "mean_ccc"}, or {} where
-        there is no row. "constant" is added where over all rows that is so:
-        "labels", "predictions" or both, which makes CCC 0; and by "pooled"
-        "pearson_p_value" (None below three rows).
+        intervals: compute confidence intervals as well, by drawing whole
+            videos, see `affwild_omg.scoring.significance`.
     """
-    if not len(rows.labels):
-        return {}
-    scores = {}
-    for column, target in enumerate(targets):
-        parts = _moments(rows, column, pooling)
-        found = [
-            {
-                "ccc": moments.concordance,
-                "pearson": moments.pearson,
-                "mse": moments.mean_squared_error,
-            }
-            for moments in parts
+    videos = len(set(rows.videos))
+    by_target, found = {}, {}
+    if len(rows.labels):
+        parts = [
+            _moments(rows, column, pooling) for column in range(len(targets))
         ]
-        scores[target] = {
-            name: float(np.mean([one[name] for one in found]))
-            for name in found[0]
+        by_target = {
+            target: _score(rows, column, parts[column], pooling)
+            for column, target in enumerate(targets)
         }
-        if pooling == "pooled":
-            scores[target]["pearson_p_value"] = _p_value(*parts)
-        scores[target] |= _constant(sum(parts, concordance.Moments()))
-    scores["mean_ccc"] = float(
-        np.mean([scores[target]["ccc"] for target in targets])
+    if intervals and videos > 1:
+        for name, columns in columns_of(targets).items():
+            if not any(by_target[targets[i]].constant for i in columns):
+                found[name] = _interval(rows, columns, parts, pooling)
+    return Scores(
+        level=level,
+        pooling=pooling,
+        rows=len(rows.labels),
+        videos=videos,
+        targets=by_target,
+        intervals=found if intervals else None,
     )
-    return scores
-
-
-def _moments(rows, column, pooling):
-    """Returns the moments of all rows, or of each video's."""
-    labels, predictions = rows.labels[:, column], rows.predictions[:, column]
-    if pooling == "pooled":
-        return [concordance.Moments.of(labels, predictions)]
-    names, video = np.unique(rows.videos, return_inverse=True)
-    # Sorted once: a comparison for each video is slow where there are many.
-    order = np.argsort(video, kind="stable")
-    ends = np.cumsum(np.bincount(video, minlength=len(names)))[:-1]
-    return [
-        concordance.Moments.of(*part)
-        for part in zip(
-            np.split(labels[order], ends),
-            np.split(predictions[order], ends),
-            strict=True,
-        )
-    ]
-
-
-def _p_value(moments):
-    if moments.count < 3:
-        return None
-    return significance.pearson_p_value(moments.pearson, moments.count)
-
-
-def _constant(moments):
-    constant = [
-        name
-        for name, varies in (
-            ("labels", moments.labels_vary),
-            ("predictions", moments.predictions_vary),
-        )
-        if not varies
-    ]
-    return {"constant": " and ".join(constant)} if constant else {}
 
 
 def columns_of(targets: Sequence[str]) -> dict[str, list[int]]:
@@ -238,115 +339,55 @@ def columns_of(targets: Sequence[str]) -> dict[str, list[int]]:
     return columns
 
 
-def intervals(
-    rows: Rows, targets: Sequence[str], pooling: str = "pooled"
-) -> dict:
-    """Says how far the CCCs of `score` can be trusted.
-
-    Returns:
-        {target: [low, high], ..., "mean", "level", "samples", "videos"},
-        confidence intervals by drawing whole videos, see
-        `affwild_omg.scoring.significance`; "mean" is of the CCCs' mean, where
-        there are several. Where labels or predictions of a target are
-        constant, its CCC of 0 is no estimate: neither it nor the mean has an
-        interval. {} where the rows are of fewer than two videos.
-    """
-    names, videos = np.unique(rows.videos, return_inverse=True)
-    if len(names) < 2:
-        return {}
-    how = {"samples": SAMPLES, "level": LEVEL}
-    found = {**how, "videos": len(names)}
-    for name, own in columns_of(targets).items():
-        labels, predictions = rows.labels[:, own], rows.predictions[:, own]
-        if not concordance.vary(labels, predictions):
-            continue
-        if pooling == "pooled":
-            interval = significance.bootstrap_interval(
-                labels, predictions, videos, **how
-            )
-        else:
-            of_videos = [
-                [moments.concordance for moments in _moments(rows, i, pooling)]
-                for i in own
-            ]
-            interval = significance.bootstrap_mean_interval(
-                np.mean(of_videos, axis=0), **how
-            )
-        found[name] = [interval.low, interval.high]
-    return found
-
-
-def assess(rows: Rows, targets: Sequence[str], pooling: str = "pooled") -> dict:
-    """Returns `score`, and beside it "intervals" and the number of "rows"."""
-    return score(rows, targets, pooling) | {
-        "intervals": intervals(rows, targets, pooling),
-        "rows": len(rows.labels),
-    }
-
-
-def of_utterances(
-    keys: Sequence[str], predictions: np.ndarray, labels: np.ndarray
-) -> Rows:
-    """Returns the rows of utterances, "<video>/<utterance>" each."""
-    return Rows.labelled([video_of(key) for key in keys], predictions, labels)
-
-
-def table(metrics: dict) -> list[str]:
-    """Returns what `assess` found as lines for a console.
-
-    Args:
-        metrics: what `assess` returned, or more.
-    """
-    lines = []
-    shown = [target for target in TARGETS if target in metrics]
-    if shown:
-        level = f"{LEVEL:.0%} interval of CCC"
-        lines.append(
-            f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}  {level:<24}"
-            "p of Pearson"
-        )
-    for target in shown:
-        scores = metrics[target]
-        ccc, pearson, mse = (
-            wording.number(scores[name]) for name in ("ccc", "pearson", "mse")
-        )
-        lines.append(
-            f"{target:<10}{ccc:>8}{pearson:>10}{mse:>8}  "
-            f"{interval_text(metrics, target):<24}"
-            f"{wording.p_value(scores.get('pearson_p_value'))}"
-        )
-    if len(shown) > 1:
-        lines.append(
-            f"{'mean':<10}{wording.number(metrics['mean_ccc']):>8}{'':>18}  "
-            f"{interval_text(metrics, 'mean')}"
-        )
-    return lines + warnings(metrics)
-
-
-def interval_text(metrics: dict, name: str) -> str:
-    """Returns a CCC's interval for a console, or why there is none.
-
-    Args:
-        metrics: what `assess` returned, or more.
-        name: a target, or "mean".
-    """
-    found = metrics["intervals"]
-    if name in found:
-        return wording.interval(found[name])
-    return "none (constant)" if found else "none (needs two videos)"
-
-
-def warnings(metrics: dict) -> list[str]:
-    """Returns what makes a CCC 0 by definition, a line a target.
-
-    Args:
-        metrics: what `assess` returned, or more.
-    """
-    if metrics.get("rows") == 1:
-        return ["one row alone: nothing varies, so CCC is 0 by definition"]
+def _moments(rows, column, pooling):
+    """Returns the moments of all rows, or of each video's."""
+    labels, predictions = rows.labels[:, column], rows.predictions[:, column]
+    if pooling == "pooled":
+        return [concordance.Moments.of(labels, predictions)]
+    # Sorted once: a comparison for each video is slow if there are many.
+    order = np.argsort(rows.videos, kind="stable")
+    ends = np.unique(np.asarray(rows.videos)[order], return_index=True)[1][1:]
     return [
-        f"{target}: {metrics[target]['constant']} do not vary, so CCC is 0 "
-        "by definition"
-        for target in TARGETS
-        if "constant" in metrics.get(target, {})
+        concordance.Moments.of(*part)
+        for part in zip(
+            np.split(labels[order], ends),
+            np.split(predictions[order], ends),
+            strict=True,
+        )
     ]
+
+
+def _score(rows, column, parts, pooling):
+    """Scores one target; parts: the moments of all rows or of each video."""
+    total = sum(parts, concordance.Moments())
+    constant = [
+        name
+        for name, varies in (
+            ("labels", total.labels_vary),
+            ("predictions", total.predictions_vary),
+        )
+        if not varies
+    ]
+    p_value = None
+    if pooling == "pooled" and total.count > 2 and not constant:
+        p_value = float(
+            stats.pearsonr(
+                rows.labels[:, column], rows.predictions[:, column]
+            ).pvalue
+        )
+    return Score(
+        ccc=float(np.mean([part.concordance for part in parts])),
+        pearson=float(np.mean([part.pearson for part in parts])),
+        mse=float(np.mean([part.mean_squared_error for part in parts])),
+        pearson_p_value=p_value,
+        constant=" and ".join(constant),
+    )
+
+
+def _interval(rows, columns, parts, pooling):
+    if pooling == "pooled":
+        return significance.interval(
+            rows.labels[:, columns], rows.predictions[:, columns], rows.videos
+        )
+    cccs = [[part.concordance for part in parts[i]] for i in columns]
+    return significance.mean_interval(np.mean(cccs, axis=0))

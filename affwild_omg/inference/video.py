@@ -12,8 +12,8 @@ from affwild_omg.cli import progress
 from affwild_omg.cli.errors import UserError
 from affwild_omg.faces import detection, landmarks, tracking
 from affwild_omg.faces.video import Video
+from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.storage import files
-from affwild_omg.weights import model_file
 
 DEFAULT_SEQUENCE_LENGTH = 80
 FACE_COLUMNS = ("x", "y", "width", "height", "confidence")
@@ -73,7 +73,7 @@ def predict(options: Options, *, overwrite: bool = False) -> dict:
         ) as temporary,
         Video(options.video) as video,
     ):
-        predictor = model_file.load_predictor(options.model)
+        predictor = load_predictor(options.model)
         length = _sequence_length(options, predictor)
         rows, values = _predict_video(video, predictor, length, options)
         _write_table(temporary / f"{stem}.csv", rows, values, predictor.targets)

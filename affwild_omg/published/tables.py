@@ -1,6 +1,6 @@
 """The paper's tables 3 to 8 as data: what was trained, and what was published.
 
-A row of a table names a network of `nets.architectures.NETWORKS`, what
+A row of a table names a network of `published.networks.NETWORKS`, what
 it was pre-trained on and the published scores. Rows of one `run` are one
 training, whichever tables they stand in. Sections and tables are those of
 Kollias & Zafeiriou (2020); all scores are those on the OMG-Emotion test set.
@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import NETWORKS, Fusion
+from affwild_omg.nets.architectures import Fusion
+from affwild_omg.published.networks import NETWORKS
 
 # What a network saw before OMG-Emotion. "scratch" (table 4) is without Aff-Wild
 # and Aff-Wild2: "trained directly with the OMG-Emotion set" (section 7.1).
@@ -59,7 +60,7 @@ class Row:
             doesn't say so; see also `Region`.
         heading: what the paper has above the scores, where that tells rows of
             one label apart.
-        network: a key of `affwild_omg.nets.architectures.NETWORKS`; None for
+        network: a key of `published.networks.NETWORKS`; None for
             decision-level fusion and for other systems.
         overrides: fields of the network's architecture that are replaced.
         pretraining: one of `PRETRAININGS`; None for other systems.
@@ -511,7 +512,7 @@ def without_pretraining(row: Row) -> Row:
 
 
 def list_networks() -> list[str]:
-    """Returns `architectures.NETWORKS` as lines for a console.
+    """Returns `networks.NETWORKS` as lines for a console.
 
     With each stands the CCC that the paper gives for it with post-processing,
     pre-trained on Aff-Wild2.

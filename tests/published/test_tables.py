@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import NETWORKS, VGG_CONVS, Fusion, named
+from affwild_omg.nets.architectures import VGG_CONVS, Fusion
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import tables as experiments
+from affwild_omg.published.networks import NETWORKS, named
 from affwild_omg.published.tables import RUNS, STRATEGIES, TABLES, to_flags
 
 PACKAGE = pathlib.Path(experiments.__file__).parent

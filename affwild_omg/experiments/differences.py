@@ -9,6 +9,7 @@ from affwild_omg.experiments import runs as places
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Fusion
 from affwild_omg.published import tables
+from affwild_omg.published.networks import named
 from affwild_omg.published.tables import Row
 from affwild_omg.training.options import FLAGFILE, OVERRIDES, flags_in
 from affwild_omg.training.options import Options as TrainingOptions
@@ -54,7 +55,7 @@ def differences(
             common = set(places.find_seeds(runs / run)) & set(seeds)
             found += differences(member, runs, sorted(common), read)
         return list(dict.fromkeys(found))
-    expected = architectures.named(row.network, **row.overrides)
+    expected = named(row.network, **row.overrides)
     all_flags, all_steps = [], set()
     for seed in seeds:
         place = places.place(runs, row.folder, seed)

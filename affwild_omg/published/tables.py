@@ -13,7 +13,8 @@ import pathlib
 from collections.abc import Mapping
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import NETWORKS, Fusion
+from affwild_omg.nets.architectures import Fusion
+from affwild_omg.published.networks import NETWORKS
 
 # What a network saw before OMG-Emotion. "scratch" (table 4) is without Aff-Wild
 # and Aff-Wild2: "trained directly with the OMG-Emotion set" (section 7.1).
@@ -298,7 +299,7 @@ def without_pretraining(row: Row) -> Row:
 
 
 def list_networks() -> list[str]:
-    """Returns `architectures.NETWORKS` as lines for a console.
+    """Returns `networks.NETWORKS` as lines for a console.
 
     With each stands the CCC that the paper gives for it with post-processing,
     pre-trained on Aff-Wild2.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import PARTS
+from affwild_omg.published import networks
 
 # Of a workdir; here, for who reads them needs no TensorFlow.
 HISTORY = "history.json"
@@ -31,7 +32,7 @@ class Options:
     Attributes:
         records: folder that prepare wrote, with train and validation.
         workdir: where the run goes.
-        architecture: a name in `affwild_omg.nets.architectures.NETWORKS`.
+        architecture: a name in `published.networks.NETWORKS`.
         members: of a fusion, other networks than its own: names, or workdirs
             or model files, which bring their weights.
         backbone, taps, recurrence, units, depth, fc_units, landmarks,
@@ -141,7 +142,7 @@ class Options:
         return {
             f"member{index}": name
             for index, name in enumerate(self.members or (), start=1)
-            if name not in architectures.NETWORKS
+            if name not in networks.NETWORKS
         }
 
     def rates(self) -> dict[str, float]:
@@ -188,7 +189,7 @@ class Options:
         }
         members = [_member(name) for name in self.members or ()]
         try:
-            return architectures.named(
+            return networks.named(
                 self.architecture, members=members, **overrides
             )
         except UserError as error:
@@ -244,12 +245,12 @@ def flags_in(flagfile: str) -> dict[str, str]:
 def flags_of(network: architectures.Architecture) -> str:
     """Returns the flags by which train.py names this network.
 
-    They start from the row of `architectures.NETWORKS` that differs in the
+    They start from the row of `networks.NETWORKS` that differs in the
     fewest fields.
     """
     rows = {
         name: row.architecture
-        for name, row in architectures.NETWORKS.items()
+        for name, row in networks.NETWORKS.items()
         if isinstance(row.architecture, architectures.Architecture)
     }
     changes = {
@@ -280,7 +281,7 @@ def _flag(name, value):
 
 def _member(name):
     """Returns the name of a network, or the network of a run."""
-    if name in architectures.NETWORKS:
+    if name in networks.NETWORKS:
         return name
     if not pathlib.Path(name).exists():
         raise UserError(

@@ -11,7 +11,7 @@ import pytest
 from affwild_omg.cli.errors import UserError
 from affwild_omg.experiments import runs
 from affwild_omg.experiments import tabulation as tabulating
-from affwild_omg.nets.architectures import NETWORKS
+from affwild_omg.published.networks import NETWORKS
 from affwild_omg.published.tables import TABLES
 from tests.evaluation.test_results import write_folder
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import NETWORKS, VGG_CONVS, Fusion, named
+from affwild_omg.nets.architectures import VGG_CONVS, Fusion
 from affwild_omg.published import tables
+from affwild_omg.published.networks import NETWORKS, named
 from affwild_omg.published.tables import RUNS, STRATEGIES, TABLES, to_flags
 from affwild_omg.training.options import Options
 

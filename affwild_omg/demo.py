@@ -14,7 +14,13 @@ import time
 from absl import flags
 
 from affwild_omg.cli import app, wording
+from affwild_omg.evaluation.options import EvaluationOptions
+from affwild_omg.inference.options import PredictionOptions
+from affwild_omg.preparation.options import PreparationOptions
+from affwild_omg.reports.options import ReportOptions
+from affwild_omg.serving.options import ExportOptions
 from affwild_omg.storage.stages import FILE, Stages
+from affwild_omg.training.options import TrainingOptions
 
 flags.DEFINE_string(
     "directory", "checkpoints/demo", "Folder for everything the demo makes."
@@ -39,13 +45,11 @@ def main():
 
 def demonstrate(directory: pathlib.Path) -> None:
     """Makes what is not there yet, then shows what came out."""
-    from affwild_omg.evaluation import evaluator
     from affwild_omg.inference import video as predicting
     from affwild_omg.preparation import engine
     from affwild_omg.reports import report
     from affwild_omg.serving import saved_model
     from affwild_omg.synthetic import corpus as corpus
-    from affwild_omg.training import loop
 
     start = time.monotonic()
     place = {
@@ -68,21 +72,21 @@ def demonstrate(directory: pathlib.Path) -> None:
     stages.run(
         "prepare",
         engine.prepare,
-        engine.Options(
+        PreparationOptions(
             corpus="demo", source=place["corpus"], records=place["records"]
         ),
         command=".venv/bin/python -m affwild_omg.prepare",
         inputs=[pathlib.Path(place["corpus"], corpus.ABOUT)],
         outputs=[_manifest(place["records"])],
     )
-    trained = loop.Options(
+    trained = TrainingOptions(
         records=place["records"], workdir=place["run"], **TRAINING
     )
     _train(stages, "run", trained)
     _evaluate(
         stages,
         "validation",
-        evaluator.Options(
+        EvaluationOptions(
             model=place["run"],
             records=place["records"],
             output=place["validation"],
@@ -93,7 +97,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     _evaluate(
         stages,
         "evaluation",
-        evaluator.Options(
+        EvaluationOptions(
             model=place["run"],
             records=place["records"],
             output=place["evaluation"],
@@ -102,7 +106,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     stages.run(
         "report",
         report.write,
-        report.Options(
+        ReportOptions(
             results=place["evaluation"],
             records=place["records"],
             output=place["report"],
@@ -125,7 +129,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     _evaluate(
         stages,
         "control_evaluation",
-        evaluator.Options(
+        EvaluationOptions(
             model=place["control"],
             records=place["records"],
             output=place["control_evaluation"],
@@ -134,7 +138,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     stages.run(
         "saved_model",
         saved_model.export,
-        saved_model.Options(model=place["run"], output=place["saved_model"]),
+        ExportOptions(model=place["run"], output=place["saved_model"]),
         command=".venv/bin/python export.py",
         inputs=[pathlib.Path(place["run"], "best.keras")],
         outputs=[place["saved_model"]],
@@ -143,7 +147,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     stages.run(
         "prediction",
         predicting.predict,
-        predicting.Options(
+        PredictionOptions(
             model=place["saved_model"],
             video=str(video),
             output=place["prediction"],
@@ -263,5 +267,9 @@ def _summary(corpus, place, seconds):
     yield "  .venv/bin/python train.py --help"
 
 
-if __name__ == "__main__":
+def run():
     app.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -8,70 +8,16 @@ from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import pipeline, records
 from affwild_omg.evaluation import protocol, results, selection
+from affwild_omg.evaluation.options import EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.inference.predictor import load_predictor
-from affwild_omg.scoring import aggregation, postprocessing, significance
+from affwild_omg.scoring import postprocessing, significance
 from affwild_omg.scoring.postprocessing import Settings
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What an evaluation is made of; evaluate.py's flags.
 
-    Attributes:
-        model: workdir, model file or SavedModel.
-        records: folder that prepare wrote.
-        output: folder for metrics, predictions, labels and pictures.
-        split: "train", "validation" or "test".
-        level: what the headline scores compare, one of `protocol.LEVELS`.
-        pooling: how, one of `protocol.POOLINGS`.
-        estimate: "median" or "mean" of a sequence's frames.
-        postprocessing: file of the steps to apply; "" takes the workdir's if
-            it has one, "none" applies nothing.
-        choose_postprocessing: choose the steps on this split, which must be
-            validation, and write them to that file.
-        sequence_length: frames a window; 0 takes the model's own.
-        batch_size: windows at a time.
-    """
-
-    model: str
-    records: str
-    output: str
-    split: str = "test"
-    level: str = "utterance"
-    pooling: str = "pooled"
-    estimate: str = "median"
-    postprocessing: str = ""
-    choose_postprocessing: bool = False
-    sequence_length: int = 0
-    batch_size: int = 4
-
-    def __post_init__(self):
-        for name, vocabulary in (
-            ("estimate", aggregation.ESTIMATES),
-            ("level", protocol.LEVELS),
-            ("pooling", protocol.POOLINGS),
-        ):
-            if getattr(self, name) not in vocabulary:
-                raise UserError(
-                    f"--{name} must be one of {', '.join(vocabulary)}, not "
-                    f"{getattr(self, name)!r}"
-                )
-        if self.batch_size < 1 or self.sequence_length < 0:
-            raise UserError(
-                "--batch_size must be at least 1 and --sequence_length 0 "
-                f"(the model's own) or more, not {self.batch_size} and "
-                f"{self.sequence_length}"
-            )
-        if self.choose_postprocessing and self.split != "validation":
-            raise UserError(
-                "--choose_postprocessing goes with --split=validation, not "
-                f"{self.split}: steps must not be chosen on what is scored"
-            )
-
-
-def evaluate(options: Options, *, overwrite: bool = False) -> Results:
+def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
     """Evaluates a model on a split.
 
     Writes a results folder, see `evaluation.results`.

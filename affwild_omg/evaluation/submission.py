@@ -13,46 +13,14 @@ import pandas as pd
 from absl import logging
 
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.evaluation import csv_tables, protocol, results
+from affwild_omg.evaluation import csv_tables, results
+from affwild_omg.evaluation.options import SubmissionOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.storage import files
 
-MATCHES = ("key", "order")
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is scored; evaluate.py's flags, where no model is evaluated.
-
-    Attributes:
-        predictions: CSV with columns arousal, valence or both and, needed to
-            match by key, video and utterance.
-        annotations: CSV of the truth, with the same columns, such as
-            omg_TestVideos_WithLabels.csv.
-        output: folder for the results.
-        match: "key" or "order".
-        pooling: one of `affwild_omg.evaluation.protocol.POOLINGS`.
-    """
-
-    predictions: str
-    annotations: str
-    output: str
-    match: str = "key"
-    pooling: str = "pooled"
-
-    def __post_init__(self):
-        for name, value, allowed in (
-            ("match", self.match, MATCHES),
-            ("pooling", self.pooling, protocol.POOLINGS),
-        ):
-            if value not in allowed:
-                raise UserError(
-                    f"--{name} must be {' or '.join(allowed)}, not {value!r}"
-                )
-
-
-def score(options: Options, *, overwrite: bool = False) -> Results:
+def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
     """Scores predictions, and writes a results folder.
 
     Args:

@@ -9,7 +9,7 @@ from affwild_omg.nets.architectures import VGG_CONVS, Fusion
 from affwild_omg.published import tables
 from affwild_omg.published.networks import NETWORKS, named
 from affwild_omg.published.tables import RUNS, STRATEGIES, TABLES, to_flags
-from affwild_omg.training.options import Options
+from affwild_omg.training.options import TrainingOptions
 
 ROWS = {row.key: row for table in TABLES.values() for row in table.rows}
 TRAINED = {key: row for key, row in ROWS.items() if row.run}
@@ -242,7 +242,7 @@ def test_table_7_divides_the_plane():
 
 
 def test_flags_are_those_of_train_py():
-    fields = {field.name for field in dataclasses.fields(Options)}
+    fields = {field.name for field in dataclasses.fields(TrainingOptions)}
     for row in TRAINED.values():
         flags = to_flags(row)
         assert set(flags) <= fields

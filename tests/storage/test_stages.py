@@ -88,7 +88,7 @@ def test_the_command_that_does_the_same():
     )
     assert command_line("python train.py", options) == (
         "python train.py '--source=my records' --output=w --parts=a,b "
-        "--nolandmarks --strict"
+        "--landmarks=false --strict=true"
     )
 
 

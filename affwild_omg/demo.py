@@ -14,13 +14,12 @@ import time
 from absl import flags
 
 from affwild_omg.cli import app, wording
-from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation.options import EvaluationOptions
 from affwild_omg.inference.options import PredictionOptions
 from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.reports.options import ReportOptions
 from affwild_omg.serving.options import ExportOptions
-from affwild_omg.storage.stages import FILE, Stages, files
+from affwild_omg.storage.stages import FILE, Stages
 from affwild_omg.training.options import TrainingOptions
 
 flags.DEFINE_string(
@@ -70,23 +69,21 @@ def demonstrate(directory: pathlib.Path) -> None:
     }
     stages = Stages(directory / FILE)
     _drop_broken(corpus, pathlib.Path(place["corpus"]))
-    prepared = stages.run(
+    stages.run(
         "prepare",
         engine.prepare,
         PreparationOptions(
             corpus="demo", source=place["corpus"], records=place["records"]
         ),
-        ".venv/bin/python -m affwild_omg.prepare",
-        whole=lambda: (
-            corpus.is_complete(place["corpus"], corpus.DemoOptions())
-            and _records_whole(place["records"])
-        ),
+        command=".venv/bin/python -m affwild_omg.prepare",
+        inputs=[pathlib.Path(place["corpus"], corpus.ABOUT)],
+        outputs=[_manifest(place["records"])],
     )
     trained = TrainingOptions(
         records=place["records"], workdir=place["run"], **TRAINING
     )
-    made = _train(stages, "run", trained, [prepared])
-    chosen = _evaluate(
+    _train(stages, "run", trained)
+    _evaluate(
         stages,
         "validation",
         EvaluationOptions(
@@ -96,9 +93,8 @@ def demonstrate(directory: pathlib.Path) -> None:
             split="validation",
             choose_postprocessing=True,
         ),
-        [prepared, made],
     )
-    scored = _evaluate(
+    _evaluate(
         stages,
         "evaluation",
         EvaluationOptions(
@@ -106,7 +102,6 @@ def demonstrate(directory: pathlib.Path) -> None:
             records=place["records"],
             output=place["evaluation"],
         ),
-        [prepared, made, chosen],
     )
     stages.run(
         "report",
@@ -116,11 +111,11 @@ def demonstrate(directory: pathlib.Path) -> None:
             records=place["records"],
             output=place["report"],
         ),
-        ".venv/bin/python -m affwild_omg.reporting",
-        whole=files(place["report"], report.REPORT),
-        of=[prepared, scored],
+        command=".venv/bin/python -m affwild_omg.reporting",
+        inputs=[place["evaluation"]],
+        outputs=[pathlib.Path(place["report"], report.REPORT)],
     )
-    control = _train(
+    _train(
         stages,
         "control",
         # There is nothing to come: four epochs without any are enough.
@@ -130,7 +125,6 @@ def demonstrate(directory: pathlib.Path) -> None:
             shuffle_labels=True,
             patience=4,
         ),
-        [prepared],
     )
     _evaluate(
         stages,
@@ -140,17 +134,14 @@ def demonstrate(directory: pathlib.Path) -> None:
             records=place["records"],
             output=place["control_evaluation"],
         ),
-        [prepared, control],
     )
-    exported = stages.run(
+    stages.run(
         "saved_model",
         saved_model.export,
         ExportOptions(model=place["run"], output=place["saved_model"]),
-        ".venv/bin/python export.py",
-        whole=files(
-            place["saved_model"], "saved_model.pb", "variables/variables.index"
-        ),
-        of=[made],
+        command=".venv/bin/python export.py",
+        inputs=[pathlib.Path(place["run"], "best.keras")],
+        outputs=[place["saved_model"]],
     )
     video = _longest_test_clip(corpus, place["corpus"])
     stages.run(
@@ -161,61 +152,51 @@ def demonstrate(directory: pathlib.Path) -> None:
             video=str(video),
             output=place["prediction"],
         ),
-        ".venv/bin/python -m affwild_omg.predict",
-        whole=files(
-            place["prediction"], f"{video.stem}.csv", f"{video.stem}.png"
-        ),
-        of=[exported],
+        command=".venv/bin/python -m affwild_omg.predict",
+        inputs=[place["saved_model"], video],
+        outputs=[
+            pathlib.Path(place["prediction"], f"{video.stem}{ending}")
+            for ending in (".csv", ".png")
+        ],
     )
     app.show(*_summary(corpus, place, time.monotonic() - start))
 
 
-def _train(stages, name, options, of):
-    from affwild_omg.training import loop
-    from affwild_omg.weights import model_file
+def _manifest(records):
+    return pathlib.Path(records, "manifest.json")
 
-    return stages.run(
+
+def _train(stages, name, options):
+    from affwild_omg.training import loop
+
+    stages.run(
         name,
         loop.train,
         options,
-        ".venv/bin/python train.py",
-        whole=files(options.workdir, model_file.BEST, loop.HISTORY),
-        of=of,
+        command=".venv/bin/python train.py",
+        inputs=[_manifest(options.records)],
+        outputs=[pathlib.Path(options.workdir, "best.keras")],
     )
 
 
-def _evaluate(stages, name, options, of):
-    from affwild_omg.evaluation import evaluator, results
-    from affwild_omg.weights import model_file
+def _evaluate(stages, name, options):
+    from affwild_omg.evaluation import evaluator
 
-    # These two are there only where post-processing was chosen.
-    optional = {results.UNPROCESSED, results.POSTPROCESSING}
-    written = [
-        pathlib.Path(options.output, file)
-        for file in results.FILES
-        if file not in optional
+    chosen = pathlib.Path(options.model, "postprocessing.json")
+    inputs = [
+        _manifest(options.records),
+        pathlib.Path(options.model, "best.keras"),
     ]
-    if options.choose_postprocessing:
-        written.append(pathlib.Path(options.model, model_file.POSTPROCESSING))
-    return stages.run(
+    outputs = [options.output]
+    (outputs if options.choose_postprocessing else inputs).append(chosen)
+    stages.run(
         name,
         evaluator.evaluate,
         options,
-        ".venv/bin/python evaluate.py",
-        whole=lambda: all(path.is_file() for path in written),
-        of=of,
+        command=".venv/bin/python evaluate.py",
+        inputs=inputs,
+        outputs=outputs,
     )
-
-
-def _records_whole(directory):
-    from affwild_omg.data import records
-
-    try:
-        for split in records.read_manifest(directory)["splits"]:
-            records.check_files(directory, split)
-    except UserError:
-        return False
-    return True
 
 
 def _drop_broken(corpus, directory):

@@ -3,13 +3,14 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import PARTS
+from affwild_omg.published import networks
 
 # Of a workdir; here, for who reads them needs no TensorFlow.
 HISTORY = "history.json"
@@ -176,7 +177,7 @@ class TrainingOptions(options.Checked):
         return {
             f"member{index}": name
             for index, name in enumerate(self.members or (), start=1)
-            if name not in architectures.NETWORKS
+            if name not in networks.NETWORKS
         }
 
     def rates(self) -> dict[str, float]:
@@ -223,7 +224,7 @@ class TrainingOptions(options.Checked):
         }
         members = [_member(name) for name in self.members or ()]
         try:
-            return architectures.named(
+            return networks.named(
                 self.architecture, members=members, **overrides
             )
         except UserError as error:
@@ -236,6 +237,26 @@ class TrainingOptions(options.Checked):
         flags = options.to_flags(self)
         given = [flag for flag in flags if flag.startswith(own)]
         return " ".join([self.architecture, *given])
+
+    def changes_from(self, before: Mapping[str, object]) -> list[str]:
+        """Returns in what these options differ from those of another run.
+
+        What may differ when a run goes on is left aside: where things lie, and
+        when it ends.
+
+        Args:
+            before: {name: value}, as `dataclasses.asdict` returns it, or JSON.
+        """
+        free = ("epochs", "patience", "workdir", "records")
+        pairs = [
+            (
+                _shown(field.name, before.get(field.name, field.default)),
+                _shown(field.name, getattr(self, field.name)),
+            )
+            for field in dataclasses.fields(self)
+            if field.name not in free
+        ]
+        return [f"{was} became {now}" for was, now in pairs if was != now]
 
     def to_flagfile(self) -> str:
         """Returns the text of a flagfile for train.py."""
@@ -253,7 +274,8 @@ class TrainingOptions(options.Checked):
         before, now = map(flags_in, (flagfile, self.to_flagfile()))
         free = ("epochs", "patience", "workdir", "records")
         return [
-            f"{_shown(flag, before)} became {_shown(flag, now)}"
+            f"{_shown(flag, before.get(flag))} became "
+            f"{_shown(flag, now.get(flag))}"
             for flag in before | now
             if before.get(flag) != now.get(flag) and flag not in free
         ]
@@ -271,12 +293,12 @@ def flags_in(flagfile: str) -> dict[str, str]:
 def flags_of(network: architectures.Architecture) -> str:
     """Returns the flags by which train.py names this network.
 
-    They start from the row of `architectures.NETWORKS` that differs in the
+    They start from the row of `networks.NETWORKS` that differs in the
     fewest fields.
     """
     rows = {
         name: row.architecture
-        for name, row in architectures.NETWORKS.items()
+        for name, row in networks.NETWORKS.items()
         if isinstance(row.architecture, architectures.Architecture)
     }
     changes = {
@@ -302,7 +324,7 @@ def flags_of(network: architectures.Architecture) -> str:
 
 def _member(name):
     """Returns the name of a network, or the network of a run."""
-    if name in architectures.NETWORKS:
+    if name in networks.NETWORKS:
         return name
     if not pathlib.Path(name).exists():
         raise UserError(
@@ -315,5 +337,5 @@ def _member(name):
     return model_file.read_card(name, flag="--members").architecture
 
 
-def _shown(flag, flags):
-    return f"--{flag}={flags[flag]}" if flag in flags else f"no --{flag}"
+def _shown(name, value):
+    return f"no --{name}" if value is None else options.to_flag(name, value)

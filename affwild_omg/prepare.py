@@ -7,8 +7,8 @@ from affwild_omg.cli import app
 flags.DEFINE_enum(
     "corpus",
     None,
-    ["omg", "demo"],
-    "The corpus; demo is written to --source first, then read like omg.",
+    ["omg"],
+    "The corpus, whose tables and clips lie in --source.",
     required=True,
 )
 flags.DEFINE_string(

@@ -14,6 +14,7 @@ more files are for people only: `truth.csv`, before any rater, and `demo.json`,
 which says how it was made.
 """
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -21,6 +22,7 @@ from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from affwild_omg.cli import progress
 from affwild_omg.cli.errors import UserError
@@ -136,33 +138,21 @@ def _write_clip(path: pathlib.Path, frames: Iterable[np.ndarray]) -> None:
 
 
 def _write_tables(root: pathlib.Path, videos: Sequence[plan.Video]) -> None:
-    rows = {split: [] for split in SPLITS}
-    truths = []
-    for video in videos:
-        for u in video.utterances:
-            rows[video.split].append(
-                {
-                    "link": f"demo:{video.video}",
-                    "start": u.start,
-                    "end": u.end,
-                    "video": video.video,
-                    "utterance": u.utterance,
-                    "arousal": u.arousal,
-                    "valence": u.valence,
-                    "EmotionMaxVote": u.emotion,
-                }
-            )
-            truths.append(
-                {
-                    "video": video.video,
-                    "utterance": u.utterance,
-                    "true_arousal": u.true_arousal,
-                    "true_valence": u.true_valence,
-                }
-            )
-    for split, (table, *unlabelled) in omg.TABLES.items():
-        files.write_csv(root / table, rows[split])
-        for name in unlabelled:
-            short = [{c: row[c] for c in omg.COLUMNS} for row in rows[split]]
-            files.write_csv(root / name, short)
-    files.write_csv(root / TRUTH, truths)
+    table = pd.DataFrame(
+        {
+            "split": video.split,
+            "link": f"demo:{video.video}",
+            "video": video.video,
+            **dataclasses.asdict(utterance),
+        }
+        for video in videos
+        for utterance in video.utterances
+    ).rename(columns={"emotion": "EmotionMaxVote"})
+    bare = list(omg.COLUMNS)
+    labelled = [*bare, *omg.LABEL_RANGES, "EmotionMaxVote"]
+    for split, names in omg.TABLES.items():
+        rows = table[table["split"] == split]
+        for name, columns in zip(names, (labelled, bare), strict=False):
+            rows[columns].to_csv(root / name, index=False)
+    truth = ["video", "utterance", "true_arousal", "true_valence"]
+    table[truth].to_csv(root / TRUTH, index=False)

@@ -5,9 +5,10 @@
 A face is 68 landmarks. Lengths are in units of the distance between eyes and
 mouth, from the middle of the eyes, so that an action means the same on a
 small and on a large face. data/face.json holds the neutral face (the two
-portraits' mean, made symmetric, its mouth closed) and what each action does:
-which landmarks it moves, how far outward from the face's middle line and
-down, and how far around them the skin follows.
+portraits' mean, made symmetric, its mouth closed); its shapes, the ways in
+which people differ from it, as (landmark, x, y) for a weight of 1; and the
+actions: which landmarks each moves, how far outward from the face's middle
+line and down, and how far around them the skin follows.
 """
 
 import dataclasses
@@ -36,58 +37,34 @@ _WIDTH = SIZE + 2 * MARGIN
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Looks:
-    """What tells one person from another; see `draw_looks`.
+    """What tells one person from another; see `draw_looks`."""
 
-    Attributes:
-        body: 0 or 1, the portrait that gives hair, clothes and skin colour.
-        blend: in [0, 1], the second portrait's share of the face.
-        shape: float [8], about standard normal: how the face departs from
-            the neutral one (jaw, chin, eyes and their size, brows, nose,
-            mouth, lips).
-        scale: pixels a unit.
-        centre: x and y of the eyes' middle as a share of the frame.
-        mirrored: whether the frame is flipped.
-        skin, clothes, hair: shifts of (lightness, a, b) in Lab, as uint8.
-        balance: gains of red, green and blue.
-        gamma: exponent of the tone curve.
-        light: x and y of the light, in relative gain a unit.
-        background: seed of the background.
-    """
-
-    body: int
-    blend: float
-    shape: np.ndarray
-    scale: float
-    centre: tuple[float, float]
-    mirrored: bool
+    body: int  # 0 or 1: the portrait that gives hair, clothes, skin colour
+    blend: float  # in [0, 1], the second portrait's share of the face
+    shape: np.ndarray  # float [8], weights of the "shapes" in face.json
+    scale: float  # pixels a unit
+    centre: tuple[float, float]  # of the eyes, as a share of the frame
+    mirrored: bool  # whether the frame is flipped
+    # Shifts of lightness, a and b in Lab, as uint8.
     skin: np.ndarray
     clothes: np.ndarray
     hair: np.ndarray
-    balance: np.ndarray
-    gamma: float
-    light: tuple[float, float]
-    background: int
+    balance: np.ndarray  # gains of red, green and blue
+    gamma: float  # exponent of the tone curve
+    light: tuple[float, float]  # rightward and down, relative gain a unit
+    background: int  # seed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pose:
-    """One frame's expression and head position.
+    """One frame's expression and head position."""
 
-    Attributes:
-        actions: float [len(ACTIONS)], 1 is a full action.
-        gape: opening of the mouth in units.
-        lids: in [0, 1], 1 is closed.
-        roll: radians, in the image's plane.
-        size: the head's size, about 1.
-        shift: x and y of the head in units.
-    """
-
-    actions: np.ndarray
-    gape: float = 0.0
-    lids: float = 0.0
-    roll: float = 0.0
-    size: float = 1.0
-    shift: tuple[float, float] = (0.0, 0.0)
+    actions: np.ndarray  # float [len(ACTIONS)], 1 is a full action
+    gape: float = 0.0  # opening of the mouth in units
+    lids: float = 0.0  # in [0, 1], 1 is closed
+    roll: float = 0.0  # radians, in the image's plane
+    size: float = 1.0  # of the head, relative
+    shift: tuple[float, float] = (0.0, 0.0)  # of the head, right and down
 
 
 def draw_looks(rng: np.random.Generator, *, blend: float) -> Looks:
@@ -111,23 +88,12 @@ def draw_looks(rng: np.random.Generator, *, blend: float) -> Looks:
     )
 
 
-def _vary(shape: np.ndarray) -> np.ndarray:
-    """Makes one person's face of the neutral one; about 6 % a deviation."""
-    jaw, chin, eyes, eye_size, brows, nose, mouth, lips = shape
+def _vary(weights: np.ndarray) -> np.ndarray:
+    """Makes one person's face [68, 2], in units, of the neutral one."""
     points = np.array(_FACE["neutral"])
-    low = np.clip((points[:17, 1] + 0.1) / 1.5, 0, 1)
-    points[:17, 0] *= 1 + 0.06 * jaw * low + 0.02 * jaw
-    points[:17, 1] += 0.07 * chin * low**2
-    for eye in (alignment.LEFT_EYE, alignment.RIGHT_EYE):
-        centre = points[eye].mean(0)
-        points[eye] = centre + (points[eye] - centre) * (1 + 0.07 * eye_size)
-        points[eye, 0] += np.sign(centre[0]) * 0.025 * eyes
-    points[17:27, 1] += 0.03 * brows
-    points[29:36, 1] += 0.03 * nose * np.array([0.4, 0.8, 1, 1, 1, 1, 1])
-    points[31:36, 0] *= 1 - 0.07 * nose
-    middle = points[48:, 1].mean()
-    points[48:, 0] *= 1 + 0.06 * mouth
-    points[48:, 1] = middle + (points[48:, 1] - middle) * (1.1 + 0.12 * lips)
+    for weight, rows in zip(weights, _FACE["shapes"].values(), strict=True):
+        for landmark, x, y in rows:
+            points[landmark] += weight * np.array([x, y])
     return points
 
 
@@ -302,12 +268,13 @@ class Person:
             uint8 [SIZE, SIZE, 3], RGB.
         """
         x, y = self._sources(pose)
-        gape = self._mouth.gape(x, y, pose.gape)
-        drawn = _remap(self._texture, x, self._close_lids(x, gape.y, pose.lids))
+        y, box, share, inside = self._mouth.gape(x, y, pose.gape)
+        drawn = _remap(self._texture, x, self._close_lids(x, y, pose.lids))
         cover = cv2.cvtColor(drawn[..., 3], cv2.COLOR_GRAY2RGB)
         behind = cv2.multiply(self._background, 255 - cover, scale=1 / 255)
         frame = cv2.add(np.ascontiguousarray(drawn[..., :3]), behind)
-        gape.paint(frame, self._light)
+        skin = frame[box]
+        skin[:] = np.round(skin + share * (inside * self._light - skin))
         return cv2.flip(frame, 1) if self.looks.mirrored else frame
 
     def _sources(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:

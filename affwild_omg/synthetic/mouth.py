@@ -1,33 +1,9 @@
 """A mouth that opens: the lips' line, along which a face is cut."""
 
-import dataclasses
-
 import numpy as np
 
 _UPPER_LIP = [49, 50, 51, 52, 53, 61, 62, 63]
 _LOWER_LIP = [55, 56, 57, 58, 59, 65, 66, 67]
-
-
-@dataclasses.dataclass(frozen=True)
-class Gape:
-    """An opened mouth in a frame: sources of its pixels, and its inside.
-
-    Attributes:
-        y: float32 [size, size], where each pixel comes from.
-        box: rows and columns of the frame that hold the inside.
-        inside: share of teeth, tongue and dark in each pixel of the box.
-        colour: RGB of them in each pixel of the box.
-    """
-
-    y: np.ndarray
-    box: tuple[slice, slice]
-    inside: np.ndarray
-    colour: np.ndarray
-
-    def paint(self, frame: np.ndarray, light: np.ndarray) -> None:
-        """Paints the inside over a frame; light is the gain by channel."""
-        part = frame[self.box]
-        part[:] = np.round(part + self.inside * (self.colour * light - part))
 
 
 class Mouth:
@@ -76,13 +52,18 @@ class Mouth:
             np.float32
         )
 
-    def gape(self, x: np.ndarray, y: np.ndarray, opening: float) -> Gape:
+    def gape(self, x: np.ndarray, y: np.ndarray, opening: float) -> tuple:
         """Opens the mouth.
 
         Args:
-            x: float32 [size, size], sources of the closed face's pixels.
-            y: the same, in the other direction.
+            x: float32 [size, size], the column that each pixel is from.
+            y: the same, its row, of the closed face.
             opening: in units.
+
+        Returns:
+            The rows [size, size] of the open one; the rows and columns that
+            hold its inside; and there, the share [..., 1] of teeth, tongue
+            and dark in each pixel, and their colour [..., 3].
         """
         unit = self._unit
         jaw = (y > self._nose) & (y < self._chin + 1.4 * unit)
@@ -109,7 +90,7 @@ class Mouth:
             for outer, inner in zip(jaw, lips, strict=True)
         )
         drawn = self._inside(part[lips], top[lips], bottom[lips], profile[lips])
-        return Gape(whole, box, *drawn)
+        return whole, box, *drawn
 
     def _inside(self, y, top, bottom, profile):
         """Returns the inside's share and colour, given the lips' edges."""

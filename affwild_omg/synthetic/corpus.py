@@ -37,10 +37,19 @@ EDITION = 2  # raise it when frames or labels change
 TRUTH = "truth.csv"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """Where the corpus is drawn, and which edition of it."""
+
+    directory: str
+    edition: int = EDITION
+
+
 def write_corpus(
-    directory: str | pathlib.Path,
-    videos: Sequence[plan.Video] | None = None,
+    options: CorpusOptions,
     *,
+    overwrite: bool = False,
+    videos: Sequence[plan.Video] | None = None,
     workers: int | None = None,
 ) -> None:
     """Writes the demo corpus, whole or not at all.
@@ -50,7 +59,8 @@ def write_corpus(
     spawned.
 
     Args:
-        directory: the corpus' root; a demo corpus in it is replaced.
+        options: the corpus' root.
+        overwrite: replace a demo corpus that is there; nothing else ever is.
         videos: what to draw; by default all of `plan.plan_corpus`.
         workers: processes; by default one a core.
 
@@ -58,7 +68,7 @@ def write_corpus(
         UserError: the directory holds something else, a portrait is not
             found, or no video can be written.
     """
-    directory = pathlib.Path(directory)
+    directory = pathlib.Path(options.directory)
     # A killed run leaves a hidden folder.
     if (
         directory.is_dir()
@@ -71,12 +81,12 @@ def write_corpus(
         )
     videos = plan.plan_corpus() if videos is None else videos
     with files.atomic_directory(
-        directory, flag="--directory", overwrite=True
+        directory, flag="--directory", overwrite=overwrite
     ) as root:
         _draw_videos(root, videos, workers or parallel.cores())
         _write_tables(root, videos)
         about = {
-            "edition": EDITION,
+            "edition": options.edition,
             "versions": {"numpy": np.__version__, "opencv": cv2.__version__},
             "ceiling": plan.measure_ceiling(videos),
         }

@@ -3,13 +3,13 @@
 All that the tables say is drawn here, before a single frame is.
 """
 
-import collections
 import dataclasses
 import statistics
 from collections.abc import Sequence
 
 import numpy as np
 
+from affwild_omg.corpora import omg
 from affwild_omg.corpora.clips import SPLITS
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.concordance import concordance
@@ -31,48 +31,28 @@ _NOISE = {"valence": 0.22, "arousal": 0.14}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One planned utterance.
+    """One planned utterance: what is acted out, and what the raters say."""
 
-    Attributes:
-        utterance: the clip's file name, such as "utterance_4.mp4".
-        start, end: seconds in the video it is said to be cut from.
-        frames: the clip's length.
-        true_valence: in [-0.9, 0.9], what the face acts out.
-        true_arousal: in [0.05, 0.95].
-        valence: in [-1, 1], the raters' mean.
-        arousal: in [0, 1], the raters' mean.
-        emotion: 0 to 6, the category that most raters chose.
-    """
-
-    utterance: str
-    start: float
+    utterance: str  # the clip's file name, such as "utterance_4.mp4"
+    start: float  # seconds in the video that it is said to be cut from
     end: float
     frames: int
-    true_valence: float
-    true_arousal: float
-    valence: float
-    arousal: float
-    emotion: int
+    true_valence: float  # in [-0.9, 0.9], what the face acts out
+    true_arousal: float  # in [0.05, 0.95]
+    valence: float  # in [-1, 1], the raters' mean
+    arousal: float  # in [0, 1], the raters' mean
+    emotion: int  # 0 to 6, the category that most raters chose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Video:
-    """One planned video: one person, a few utterances.
+    """One planned video: one person, a few utterances."""
 
-    Attributes:
-        split: one of `clips.SPLITS`.
-        index: the video's number in its split, from 0.
-        video: its name, unique in the corpus.
-        blend: in [0, 1], the second portrait's share of the person's face;
-            no two videos have the same.
-        utterances: in order of their start.
-    """
-
-    split: str
-    index: int
-    video: str
-    blend: float
-    utterances: tuple[Utterance, ...]
+    split: str  # one of `clips.SPLITS`
+    index: int  # in its split, from 0
+    video: str  # its name, unique in the corpus
+    blend: float  # the second portrait's share of the face; no two are equal
+    utterances: tuple[Utterance, ...]  # in order of their start
 
 
 def plan_corpus() -> tuple[Video, ...]:
@@ -143,7 +123,7 @@ def _plan_utterances(rng, truths, bias) -> tuple[Utterance, ...]:
                 frames=frames,
                 true_valence=round(float(valence), 6),
                 true_arousal=round(float(arousal), 6),
-                **_rate(rng, valence, arousal, bias),
+                **_rate(rng, {"valence": valence, "arousal": arousal}, bias),
             )
         )
         # The organisers dropped clips (gaps in the numbers) and cut by
@@ -156,22 +136,20 @@ def _plan_utterances(rng, truths, bias) -> tuple[Utterance, ...]:
     return tuple(planned)
 
 
-def _rate(rng, valence: float, arousal: float, bias) -> dict:
+def _rate(rng, truth, bias) -> dict:
     """Asks five of the raters; returns their mean and their vote."""
     who = rng.choice(_RATERS, _VOTES, replace=False)
-    felt = valence + bias["valence"][who]
-    felt = felt + rng.normal(0, _NOISE["valence"], _VOTES)
-    roused = arousal + bias["arousal"][who]
-    roused = roused + rng.normal(0, _NOISE["arousal"], _VOTES)
-    felt, roused = np.clip(felt, -1, 1), np.clip(roused, 0, 1)
-    votes = [
-        _name_emotion(rng, *pair) for pair in zip(felt, roused, strict=True)
-    ]
-    return {
-        "valence": round(float(felt.mean()), 6),
-        "arousal": round(float(roused.mean()), 6),
-        "emotion": collections.Counter(sorted(votes)).most_common(1)[0][0],
-    }
+    ratings = {}
+    for target in TARGETS:
+        felt = truth[target] + bias[target][who]
+        felt = felt + rng.normal(0, _NOISE[target], _VOTES)
+        ratings[target] = np.clip(felt, *omg.LABEL_RANGES[target])
+    votes = sorted(
+        _name_emotion(rng, *pair)
+        for pair in zip(*ratings.values(), strict=True)
+    )
+    means = {name: round(float(r.mean()), 6) for name, r in ratings.items()}
+    return means | {"emotion": statistics.mode(votes)}
 
 
 def _name_emotion(rng, valence: float, arousal: float) -> int:

@@ -22,19 +22,12 @@ _TRACED = json.loads(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Portrait:
-    """A portrait and what is known of it.
+    """A portrait and what is known of it."""
 
-    Attributes:
-        image: uint8 [height, width, 3], RGB.
-        bare: the same without the temples of a pair of glasses.
-        landmarks: float64 [68, 2], x and y in pixels.
-        cover: float32 [height, width, 2], in [0, 1]: the person, and of it
-            the clothes.
-    """
-
-    image: np.ndarray
-    bare: np.ndarray
-    landmarks: np.ndarray
+    image: np.ndarray  # uint8 [height, width, 3], RGB
+    bare: np.ndarray  # the same without the temples of a pair of glasses
+    landmarks: np.ndarray  # float64 [68, 2], x and y in pixels
+    # float32 [height, width, 2], in [0, 1]: the person, and of it the clothes
     cover: np.ndarray
 
     @property

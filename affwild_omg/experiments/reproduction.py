@@ -24,6 +24,7 @@ from affwild_omg.experiments.options import ReproductionOptions, TableOptions
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Fusion
 from affwild_omg.published import tables
+from affwild_omg.published.networks import named
 from affwild_omg.published.tables import Row
 from affwild_omg.storage import files, stages
 from affwild_omg.training import loop as training
@@ -252,7 +253,7 @@ def _settings(options, row):
     """
     if row.members:
         return None
-    network = architectures.named(row.network, **row.overrides)
+    network = named(row.network, **row.overrides)
     overrides = options.overrides()
     left_out = [name for name in overrides if not _has(network, name)]
     if left_out:
@@ -277,7 +278,7 @@ def _job(options, row, settings, seed, output):
     if settings is None:
         return _Job(row=row, seed=seed, place=place)
     common = settings | {"seed": seed}
-    network = architectures.named(row.network, **row.overrides)
+    network = named(row.network, **row.overrides)
     weights = _weights(network, options.initial_weights())
     pretraining = None
     if row.pretraining != "scratch":

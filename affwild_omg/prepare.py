@@ -9,12 +9,12 @@ options.define(PreparationOptions, overwrite="earlier records")
 
 
 def main():
-    from affwild_omg.preparation import engine
+    from affwild_omg.preparation import engine, manifest
 
-    manifest = engine.prepare(
+    made = engine.prepare(
         options.read(PreparationOptions), overwrite=flags.FLAGS.overwrite
     )
-    app.show(*engine.table(manifest), f"records in {flags.FLAGS.records}")
+    app.show(*manifest.table(made), f"records in {flags.FLAGS.records}")
 
 
 def run():

@@ -9,7 +9,7 @@ import json
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.evaluation import matching, protocol, results
+from affwild_omg.evaluation import protocol, results
 from affwild_omg.evaluation.options import ComparisonOptions
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import significance
@@ -37,10 +37,9 @@ def compare(options: ComparisonOptions, *, overwrite: bool = False) -> dict:
         as of `evaluation.protocol.score`, with the "interval" of their CCC,
         [low, high] as of `evaluation.protocol.intervals`, None where it has
         none; "difference", CCC of the first less that of the second;
-        "interval", its [low, high]; two-sided p-values of no difference,
-        "permutation_p_value", the one to quote, and "bootstrap_p_value", too
-        small with few videos. The last three are None where all utterances
-        are of one video. If there are two targets, the same of their "mean"
+        "interval", its [low, high]; "permutation_p_value", two-sided, of
+        no difference. The last two are None where all utterances are of one
+        video. If there are two targets, the same of their "mean"
         CCC, the scores "ccc" and "interval" alone. Besides "utterances" and
         "videos", the intervals' "confidence" and "samples", "split", the
         folders "first" and "second", and "summary", a sentence for each of
@@ -64,7 +63,7 @@ def compare(options: ComparisonOptions, *, overwrite: bool = False) -> dict:
             for name in RUNS
         }
         _check_comparable(runs)
-        split = matching.align(runs)
+        split = results.align(runs)
         targets = _common_targets(runs)
         columns = [split.targets.index(name) for name in targets]
         first, second = (
@@ -82,8 +81,8 @@ def compare(options: ComparisonOptions, *, overwrite: bool = False) -> dict:
         comparison |= {
             "utterances": len(first.labels),
             "videos": len(set(first.videos)),
-            "confidence": protocol.LEVEL,
-            "samples": protocol.SAMPLES,
+            "confidence": significance.LEVEL,
+            "samples": significance.SAMPLES,
             "split": next(iter(runs.values())).metrics.get("split"),
             "first": options.first,
             "second": options.second,
@@ -162,25 +161,13 @@ def _names(comparison):
 
 def _significance(labels, first, second, videos):
     if len(set(videos)) < 2:
-        return {
-            "interval": None,
-            "permutation_p_value": None,
-            "bootstrap_p_value": None,
-        }
-    paired = significance.paired_bootstrap(
-        labels,
-        first,
-        second,
-        videos,
-        samples=protocol.SAMPLES,
-        level=protocol.LEVEL,
-    )
+        return {"interval": None, "permutation_p_value": None}
+    interval = significance.paired_interval(labels, first, second, videos)
     return {
-        "interval": [paired.low, paired.high],
+        "interval": [interval.low, interval.high],
         "permutation_p_value": significance.permutation_test(
-            labels, first, second, videos, samples=protocol.SAMPLES
+            labels, first, second, videos
         ),
-        "bootstrap_p_value": paired.p_value,
     }
 
 
@@ -207,7 +194,6 @@ def _row(target, comparison):
         "low": low,
         "high": high,
         "permutation_p_value": found["permutation_p_value"],
-        "bootstrap_p_value": found["bootstrap_p_value"],
     }
 
 
@@ -230,7 +216,7 @@ def _sentence(target, found):
     else:
         verdict = "is within sampling noise"
     return (
-        f"{target}: {scores}; {difference} ({protocol.LEVEL:.0%} interval "
+        f"{target}: {scores}; {difference} ({significance.LEVEL:.0%} interval "
         f"{interval}, permutation p = {_p_value(p_value)}) {verdict}"
     )
 
@@ -246,7 +232,7 @@ def _p_value(value):
 
 def table(comparison: dict) -> list[str]:
     """Returns a comparison as lines for a console."""
-    level = f"{protocol.LEVEL:.0%} interval"
+    level = f"{significance.LEVEL:.0%} interval"
     lines = [
         f"{'':<16}{'CCC':>8}{level:>18}{'Pearson':>10}{'p of Pearson':>14}"
         f"{'MSE':>9}"

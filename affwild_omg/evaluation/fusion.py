@@ -11,10 +11,10 @@ from absl import logging
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.evaluation import matching, protocol, results
+from affwild_omg.evaluation import protocol, results
 from affwild_omg.evaluation.options import FusionOptions
 from affwild_omg.paper.task import TARGETS
-from affwild_omg.scoring import concordance, fusion
+from affwild_omg.scoring import concordance, fusion, significance
 from affwild_omg.storage import files
 
 # What tells runs apart: two folders of one run agree in these.
@@ -97,7 +97,7 @@ def _read(folders, flag):
 
 
 def _align(runs, flag):
-    return matching.align(
+    return results.align(
         {f"{flag}={folder}": run for folder, run in runs.items()}
     )
 
@@ -304,7 +304,7 @@ def table(metrics: dict) -> list[str]:
         ]
         if told:
             lines.append(
-                f"{protocol.LEVEL:.0%} interval of fused: {', '.join(told)}"
+                f"{significance.LEVEL:.0%} interval of fused: {', '.join(told)}"
             )
         lines += _warnings(metrics)
     lines.append(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.evaluation import matching, protocol, results
+from affwild_omg.evaluation import protocol, results
 from affwild_omg.experiments import runs as places
 from affwild_omg.experiments.differences import differences
 from affwild_omg.paper.task import TARGETS
@@ -73,7 +73,7 @@ class _Runs:
         Raises:
             UserError: they are of other utterances.
         """
-        split = matching.align({f"run {i}": one for i, one in enumerate(found)})
+        split = results.align({f"run {i}": one for i, one in enumerate(found)})
         shape = (*split.predictions.shape[:2], len(TARGETS))
         predictions, labels = np.full(shape, np.nan), np.full(shape[1:], np.nan)
         columns = [TARGETS.index(name) for name in split.targets]
@@ -141,7 +141,7 @@ def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
         there), a list where seeds differ; "differences" from the paper's row;
         and "p_value": {"valence", "arousal", "mean"}, "compared_with": the key
         of the best row, and "compared_over": the seeds, where a test could be
-        made, see `significance.permutation_tests`.
+        made, see `significance.holm`.
 
     Raises:
         UserError: a results folder can't be read.
@@ -307,12 +307,12 @@ def _over_seeds(groups, targets, statistic, published):
     values = np.reshape(every, (-1, len(targets))).mean(axis=1)
     interval = holds = None
     if len(groups) == 1:
-        interval = significance.find_interval(
+        interval = significance.interval(
             *pairs[0],
             groups[0].videos,
             statistic=statistic,
-            samples=protocol.SAMPLES,
-            level=protocol.LEVEL,
+            samples=significance.SAMPLES,
+            level=significance.LEVEL,
         )
     if interval and published is not None:
         holds = bool(interval.low <= published <= interval.high)
@@ -394,9 +394,17 @@ def _p_values(found, rows):
         own = labels[:, : parts[0].shape[1]]
         for values, p_value in zip(
             p_values,
-            significance.permutation_tests(
-                own, parts, runs.videos, samples=protocol.SAMPLES
-            ),
+            [
+                1.0,  # the best, of itself
+                *significance.holm(
+                    [
+                        significance.permutation_test(
+                            own, parts[0], part, runs.videos
+                        )
+                        for part in parts[1:]
+                    ]
+                ),
+            ],
             strict=True,
         ):
             values[name] = p_value
@@ -434,8 +442,8 @@ def _notes(table, rows):
             notes.append(
                 "p, of valence, then of arousal: whether a row differs from "
                 f"the best measured one ({name_of(best)}), by permutation "
-                "tests of all rows at once, which allow for their number and "
-                f"for the best having been picked; seed {seeds}."
+                "tests corrected for their number (Holm), but not for the "
+                f"best having been picked from the same data; seed {seeds}."
             )
         notes += [
             f"{name_of(row)}: of {' and '.join(row['constant'])} labels or "

@@ -8,7 +8,7 @@ from affwild_omg.reports import wording
 from affwild_omg.reports.pages import Page
 from affwild_omg.reports.run import Run
 
-FEW_VIDEOS = 20  # see `significance.bootstrap_interval`
+FEW_VIDEOS = 20  # see `significance.interval`
 
 _ROWS_OF = {
     "utterance": "labelled utterances",

@@ -36,7 +36,7 @@ def breakdown(
         One dict for each group that has an utterance, in their order: "group",
         "utterances", "videos", and for each target "<target>_ccc",
         "<target>_ccc_low" and "<target>_ccc_high" (a 95 % interval, see
-        `significance.bootstrap_interval`; None with fewer than two videos, or
+        `significance.interval`; None with fewer than two videos, or
         where labels or predictions are constant), "<target>_varies" (whether
         neither is), "<target>_mse", and "<target>_bias": the mean prediction
         less the mean label.
@@ -69,7 +69,7 @@ def breakdown(
 
 def _scores(target, labels, predictions, videos):
     moments = Moments.of(labels, predictions)
-    interval = significance.find_interval(labels, predictions, videos)
+    interval = significance.interval(labels, predictions, videos)
     return {
         f"{target}_ccc": moments.concordance,
         f"{target}_ccc_low": interval and interval.low,

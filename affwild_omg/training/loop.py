@@ -23,6 +23,7 @@ from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import pipeline, records
 from affwild_omg.evaluation import protocol
+from affwild_omg.inference.predictor import keras_predictor
 from affwild_omg.nets import architectures, losses, models, optimizers, parts
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
@@ -155,7 +156,7 @@ class _Run:
                 self.history = json.loads(
                     (self.workdir / HISTORY).read_text(encoding="utf-8")
                 )["epochs"]
-        self.predictor = model_file.keras_predictor(self.model, card)
+        self.predictor = keras_predictor(self.model, card)
         self.train_step = tf.function(self._train_step)
 
     def _initialise(self):
@@ -364,7 +365,7 @@ class _Run:
         rows = protocol.rows_of(
             frames, postprocessing.Settings.nothing(targets), "utterance"
         )
-        return protocol.score(rows, targets)
+        return protocol.score(rows, targets).to_dict()
 
     def _require_finite(self, value, what):
         if not math.isfinite(value):

@@ -323,7 +323,7 @@ def test_frames_survive_the_files(evaluation, options, small_records):
     from affwild_omg.scoring import postprocessing
 
     metrics = evaluation.evaluate(options)
-    frames = results.read_frames(options.output, flag="--test")
+    frames = results.read(options.output, flag="--test", frames=True).frames
     assert frames.keys == ["ann/utterance_1.mp4", "ann/utterance_3.mp4"] + [
         "bob/utterance_1.mp4"
     ]
@@ -417,7 +417,7 @@ def test_steps_by_hand(evaluation, options, steps, tmp_path):
     without = results.read(bare.output, flag="--test")
     np.testing.assert_array_equal(found.unprocessed, without.predictions)
     assert metrics["unprocessed"]["valence"] == plain["valence"]
-    frames = results.read_frames(options.output, flag="--test")
+    frames = results.read(options.output, flag="--test", frames=True).frames
     expected = []
     for values, mask in zip(frames.values, frames.mask, strict=True):
         medians = []

@@ -128,6 +128,7 @@ def test_a_model_file_gives_the_network_back(network, tmp_path):
     indirect=True,
 )
 def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
+    from affwild_omg.inference.predictor import load_predictor
     from affwild_omg.serving import saved_model as exporting
     from affwild_omg.weights import model_file as model_files
 
@@ -136,7 +137,7 @@ def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
     exporting.export(
         ExportOptions(model=str(path), output=str(tmp_path / "saved"))
     )
-    predictor = model_files.load_predictor(tmp_path / "saved")
+    predictor = load_predictor(tmp_path / "saved")
     assert predictor.card == network.card
     landmarks = inputs(2, 4)["landmarks"]
     np.testing.assert_allclose(

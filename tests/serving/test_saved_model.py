@@ -155,6 +155,7 @@ def test_batch_and_time_are_free(
 
 
 def test_one_target_gives_its_outputs_only(tf, export, small_run, tmp_path):
+    from affwild_omg.inference.predictor import load_predictor
     from affwild_omg.nets import models
     from affwild_omg.training import loop as training
     from affwild_omg.weights import model_file as model_files
@@ -169,7 +170,7 @@ def test_one_target_gives_its_outputs_only(tf, export, small_run, tmp_path):
     model = models.build(card.architecture)
     model_files.save_model(model, card, tmp_path / "m.keras")
     export(tmp_path / "m.keras", tmp_path / "saved")
-    predictor = model_files.load_predictor(tmp_path / "saved")
+    predictor = load_predictor(tmp_path / "saved")
     assert predictor.targets == ("arousal",)
     assert predictor.card == card
     inputs = make_inputs(2, 3)

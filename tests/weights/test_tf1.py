@@ -128,9 +128,9 @@ def assert_same_weights(first, second):
 def test_a_model_predicts_what_tensorflow_1_did(
     tf, imported, inputs, results, name
 ):
-    from affwild_omg.weights import model_file as model_files
+    from affwild_omg.inference.predictor import load_predictor
 
-    predictor = model_files.load_predictor(imported(name))
+    predictor = load_predictor(imported(name))
     assert predictor.targets == ("valence", "arousal")
     assert predictor.card.architecture == ARCHITECTURES[name]
     assert predictor.card.sequence_length == 20

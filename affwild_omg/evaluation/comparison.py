@@ -5,12 +5,12 @@ predictions.csv. Utterances of one video are not independent, so whole videos
 are drawn and swapped, see `affwild_omg.scoring.significance`.
 """
 
-import dataclasses
 import json
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.evaluation import matching, protocol, results
+from affwild_omg.evaluation import protocol, results
+from affwild_omg.evaluation.options import ComparisonOptions
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import significance
 from affwild_omg.storage import files
@@ -22,27 +22,7 @@ RUNS = ("first", "second")
 SIGNIFICANT = 0.05  # p-values below are more than sampling noise
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is compared; the flags of affwild_omg.compare.
-
-    Attributes:
-        first: results folder of one run.
-        second: results folder of the other, of the same split.
-        output: folder for the comparison.
-    """
-
-    first: str
-    second: str
-    output: str
-
-    def __post_init__(self):
-        files.require_apart(
-            (name, getattr(self, name)) for name in (*RUNS, "output")
-        )
-
-
-def compare(options: Options, *, overwrite: bool = False) -> dict:
+def compare(options: ComparisonOptions, *, overwrite: bool = False) -> dict:
     """Compares two runs' estimates of the same utterances.
 
     Writes `comparison.json`, what is returned, and `comparison.csv` with a row
@@ -83,7 +63,7 @@ def compare(options: Options, *, overwrite: bool = False) -> dict:
             for name in RUNS
         }
         _check_comparable(runs)
-        split = matching.align(runs)
+        split = results.align(runs)
         targets = _common_targets(runs)
         columns = [split.targets.index(name) for name in targets]
         first, second = (
@@ -101,8 +81,8 @@ def compare(options: Options, *, overwrite: bool = False) -> dict:
         comparison |= {
             "utterances": len(first.labels),
             "videos": len(set(first.videos)),
-            "confidence": protocol.LEVEL,
-            "samples": protocol.SAMPLES,
+            "confidence": significance.LEVEL,
+            "samples": significance.SAMPLES,
             "split": next(iter(runs.values())).metrics.get("split"),
             "first": options.first,
             "second": options.second,
@@ -236,7 +216,7 @@ def _sentence(target, found):
     else:
         verdict = "is within sampling noise"
     return (
-        f"{target}: {scores}; {difference} ({protocol.LEVEL:.0%} interval "
+        f"{target}: {scores}; {difference} ({significance.LEVEL:.0%} interval "
         f"{interval}, permutation p = {_p_value(p_value)}) {verdict}"
     )
 
@@ -252,7 +232,7 @@ def _p_value(value):
 
 def table(comparison: dict) -> list[str]:
     """Returns a comparison as lines for a console."""
-    level = f"{protocol.LEVEL:.0%} interval"
+    level = f"{significance.LEVEL:.0%} interval"
     lines = [
         f"{'':<16}{'CCC':>8}{level:>18}{'Pearson':>10}{'p of Pearson':>14}"
         f"{'MSE':>9}"

@@ -5,16 +5,16 @@ weights come from the first alone.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.evaluation import matching, protocol, results
+from affwild_omg.evaluation import protocol, results
+from affwild_omg.evaluation.options import FusionOptions
 from affwild_omg.paper.task import TARGETS
-from affwild_omg.scoring import concordance, fusion
+from affwild_omg.scoring import concordance, fusion, significance
 from affwild_omg.storage import files
 
 # What tells runs apart: two folders of one run agree in these.
@@ -31,50 +31,7 @@ FACTS = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a fusion is made of; the flags of affwild_omg.fuse.
-
-    Attributes:
-        validation: results folders of the validation split, two or more.
-        test: results folders of the test split, of the same runs in the same
-            order.
-        output: folder for the fused results.
-    """
-
-    validation: Sequence[str]
-    test: Sequence[str]
-    output: str
-
-    def __post_init__(self):
-        for name in ("validation", "test"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            if "" in getattr(self, name):
-                raise UserError(
-                    f"--{name} has an empty place; separate folders by one "
-                    "comma"
-                )
-        if len(self.validation) != len(self.test):
-            raise UserError(
-                f"--validation names {len(self.validation)} folders and "
-                f"--test {len(self.test)}; give both of each run, in the same "
-                "order"
-            )
-        if len(self.test) < 2:
-            raise UserError(
-                f"--validation and --test name {len(self.test)} run; fusion "
-                "takes two or more, separated by commas"
-            )
-        files.require_apart(
-            [
-                *(("validation", folder) for folder in self.validation),
-                *(("test", folder) for folder in self.test),
-                ("output", self.output),
-            ]
-        )
-
-
-def fuse(options: Options, *, overwrite: bool = False) -> dict:
+def fuse(options: FusionOptions, *, overwrite: bool = False) -> dict:
     """Fuses runs and scores what comes of it.
 
     Writes a results folder, see `evaluation.results`. The CCCs on validation
@@ -140,7 +97,7 @@ def _read(folders, flag):
 
 
 def _align(runs, flag):
-    return matching.align(
+    return results.align(
         {f"{flag}={folder}": run for folder, run in runs.items()}
     )
 
@@ -347,7 +304,7 @@ def table(metrics: dict) -> list[str]:
         ]
         if told:
             lines.append(
-                f"{protocol.LEVEL:.0%} interval of fused: {', '.join(told)}"
+                f"{significance.LEVEL:.0%} interval of fused: {', '.join(told)}"
             )
         lines += _warnings(metrics)
     lines.append(

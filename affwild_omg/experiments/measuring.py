@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.evaluation import matching, protocol, results
+from affwild_omg.evaluation import protocol, results
 from affwild_omg.experiments import runs as places
 from affwild_omg.experiments.differences import differences
 from affwild_omg.paper.task import TARGETS
@@ -73,7 +73,7 @@ class _Runs:
         Raises:
             UserError: they are of other utterances.
         """
-        split = matching.align({f"run {i}": one for i, one in enumerate(found)})
+        split = results.align({f"run {i}": one for i, one in enumerate(found)})
         shape = (*split.predictions.shape[:2], len(TARGETS))
         predictions, labels = np.full(shape, np.nan), np.full(shape[1:], np.nan)
         columns = [TARGETS.index(name) for name in split.targets]
@@ -311,8 +311,8 @@ def _over_seeds(groups, targets, statistic, published):
             *pairs[0],
             groups[0].videos,
             statistic=statistic,
-            samples=protocol.SAMPLES,
-            level=protocol.LEVEL,
+            samples=significance.SAMPLES,
+            level=significance.LEVEL,
         )
     if interval and published is not None:
         holds = bool(interval.low <= published <= interval.high)

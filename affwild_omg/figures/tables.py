@@ -1,4 +1,4 @@
-"""The paper's tables as a picture."""
+"""Plots the paper's tables."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ def published_against_measured(
     metric: str,
     note: str = "",
 ) -> None:
-    """Draws what was measured of a table's rows beside what was published.
+    """Plots what was measured beside what was published, row by row.
 
     Args:
         path: PNG to write.
-        rows: one a row of the table, from the top: {"label", "heading",
+        rows: of the table, from the top, each {"label", "heading",
             "state", "published": {target: value}} and, where it was run,
             "measured": {target: {"value", "low", "high", "min", "max"} or
             None}; bounds may be None.
@@ -63,14 +63,7 @@ def published_against_measured(
         low, high = axis.get_xlim()
         axis.set_xlim(min(low, 0), high + 0.02 * (high - low))
         axis.axvline(0, color="0.7", linewidth=0.8, zorder=0)
-        axis.grid(axis="x", color="0.92")
-        axis.set_axisbelow(True)
-        axis.tick_params(axis="y", length=0)
-        for y in range(1, len(rows)):
-            axis.axhline(y - 0.5, color="0.92", linewidth=0.8, zorder=0)
-    axes[0].set_yticks(range(len(rows)), names, parse_math=False)
-    axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    canvas.open_frame(*axes)
+    canvas.name_rows(axes, names)
     figure.legend(
         handles=_legend(rows, targets),
         loc="outside lower center",
@@ -130,7 +123,7 @@ def _legend(rows, targets):
 
 
 def _name(row):
-    """Returns a row's name, and beside it why there is nothing measured."""
+    """Returns a row's name, and why nothing was measured."""
     state = row["state"].partition("(")[0].strip()
     state = canvas.shorten(state, 38)
     state = f" ({state})" if state.startswith(("not run", "failed")) else ""

@@ -6,6 +6,7 @@ import numpy as np
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import protocol, results
+from affwild_omg.evaluation.options import POOLINGS
 from affwild_omg.evaluation.results import Results
 
 _SCORES = ("ccc", "pearson", "mse")  # of each target
@@ -127,5 +128,5 @@ def _told_by_tables(found):
                 found.unprocessed,
                 pooling,
             )
-    for pooling in protocol.POOLINGS:
+    for pooling in POOLINGS:
         yield f"protocols.utterance.{pooling}", *predicted, pooling

@@ -13,15 +13,15 @@ from affwild_omg.reports import run
 from affwild_omg.reports.agreement import add_agreement, add_calibration
 from affwild_omg.reports.breakdowns import add_lengths, add_regions, add_videos
 from affwild_omg.reports.network import add_files, add_network
+from affwild_omg.reports.options import ReportOptions
 from affwild_omg.reports.pages import Page
 from affwild_omg.reports.pictures import FIGURES, FILES, REPORT
 from affwild_omg.reports.protocols import add_postprocessing, add_protocols
-from affwild_omg.reports.run import MOST_WORST, Options
 from affwild_omg.reports.scores import add_scores, lead, title
 from affwild_omg.reports.worst import add_worst
 from affwild_omg.storage import files
 
-__all__ = ["FIGURES", "FILES", "MOST_WORST", "REPORT", "Options", "write"]
+__all__ = ["FIGURES", "FILES", "REPORT", "write"]
 
 _SECTIONS = (  # in the order of the page
     add_scores,
@@ -38,7 +38,7 @@ _SECTIONS = (  # in the order of the page
 )
 
 
-def write(options: Options, *, overwrite: bool = False) -> pathlib.Path:
+def write(options: ReportOptions, *, overwrite: bool = False) -> pathlib.Path:
     """Writes the report of a results folder.
 
     The same input makes the same bytes.

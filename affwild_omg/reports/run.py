@@ -6,37 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results
 from affwild_omg.evaluation.results import Results
 from affwild_omg.reports import claims
+from affwild_omg.reports.options import ReportOptions
 from affwild_omg.scoring.frames import Frames, video_of
-
-MOST_WORST = 16  # utterances: more would make the page too big
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a report is made of; flags of affwild_omg.reporting.
-
-    Attributes:
-        results: folder that evaluate.py or affwild_omg.fuse wrote.
-        output: folder for the page, its pictures and tables.
-        records: folder that prepare wrote, to show faces; None shows none.
-        worst: how many of the worst utterances to show.
-    """
-
-    results: str
-    output: str
-    records: str | None = None
-    worst: int = 8
-
-    def __post_init__(self):
-        if not 1 <= self.worst <= MOST_WORST:
-            raise UserError(
-                f"--worst must be from 1 to {MOST_WORST} utterances, not "
-                f"{self.worst}"
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +30,7 @@ class Run:
         place: {key: number} of all utterances among the frames.
     """
 
-    options: Options
+    options: ReportOptions
     directory: pathlib.Path
     results: Results
     frames: Frames | None
@@ -85,7 +59,7 @@ class Run:
         return len(self.frames.mask[i]) / float(self.frames.fps[i])
 
 
-def read(options: Options, directory: pathlib.Path) -> Run:
+def read(options: ReportOptions, directory: pathlib.Path) -> Run:
     """Reads what a report is made from.
 
     Args:

@@ -23,11 +23,17 @@ from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import pipeline, records
 from affwild_omg.evaluation import protocol
+from affwild_omg.inference.predictor import keras_predictor
 from affwild_omg.nets import architectures, losses, models, optimizers, parts
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
 from affwild_omg.storage import files
-from affwild_omg.training.options import FLAGFILE, HISTORY, TRAINED, Options
+from affwild_omg.training.options import (
+    FLAGFILE,
+    HISTORY,
+    TRAINED,
+    TrainingOptions,
+)
 from affwild_omg.weights import model_file, transfer
 
 EVENTS = "tensorboard"
@@ -35,7 +41,7 @@ INITIALISATION = "initialisation.json"
 
 
 def train(
-    options: Options,
+    options: TrainingOptions,
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -91,7 +97,7 @@ def train(
         remove_workdir()  # if nothing came to lie in it
 
 
-def card_of(options: Options) -> model_file.Card:
+def card_of(options: TrainingOptions) -> model_file.Card:
     """Returns the card of the model that these options train."""
     return model_file.Card(
         architecture=options.network(), sequence_length=options.sequence_length
@@ -150,7 +156,7 @@ class _Run:
                 self.history = json.loads(
                     (self.workdir / HISTORY).read_text(encoding="utf-8")
                 )["epochs"]
-        self.predictor = model_file.keras_predictor(self.model, card)
+        self.predictor = keras_predictor(self.model, card)
         self.train_step = tf.function(self._train_step)
 
     def _initialise(self):
@@ -181,7 +187,7 @@ class _Run:
             logging.info("%s", line)
 
     def _fix_parts(self):
-        """Fixes what `Options.train` does not train."""
+        """Fixes what `TrainingOptions.train` does not train."""
         trained = TRAINED[self.options.train]
         there = set()
         for layer in parts.layers(self.model):
@@ -359,7 +365,7 @@ class _Run:
         rows = protocol.rows_of(
             frames, postprocessing.Settings.nothing(targets), "utterance"
         )
-        return protocol.score(rows, targets)
+        return protocol.score(rows, targets).to_dict()
 
     def _require_finite(self, value, what):
         if not math.isfinite(value):

@@ -374,12 +374,13 @@ def test_a_run_of_one_target_counts_in_that_one(options):
     assert written(options) == FUSED.replace("190000", "150000").replace(
         "180000", "300000"
     )
-    first, second = fused.members
-    assert first.weights == {"valence": 1, "arousal": pytest.approx(4 / 11)}
-    assert second.weights == {"arousal": pytest.approx(7 / 11)}
-    assert list(second.scores.targets) == ["arousal"]
+    assert [x["weights"] for x in fused.results.provenance.members] == [
+        {"valence": 1, "arousal": pytest.approx(4 / 11)},
+        {"arousal": pytest.approx(7 / 11)},
+    ]
+    assert list(fused.members[options.test[1]].targets) == ["arousal"]
     # B alone is better in arousal, but gives no valence.
-    assert fused.best_single is first
+    assert fused.best_single == options.test[0]
     assert fusing.table(fused)[-2].split()[1:] == ["-", "0.978", "-"]
 
 
@@ -552,7 +553,7 @@ def test_evaluated_runs_are_fused(small_run, small_records, tmp_path):
         write(folder, labels=predicted)
 
     fused = fusing.fuse(options)
-    weights = [member.weights for member in fused.members]
+    weights = [x["weights"] for x in fused.results.provenance.members]
     tables = [
         np.loadtxt(
             tmp_path / folder / "predictions.csv",
@@ -577,7 +578,7 @@ def test_evaluated_runs_are_fused(small_run, small_records, tmp_path):
         value = getattr(evaluated.provenance, name)
         assert value is not None
         assert getattr(fused.results.provenance, name) == value
-    scores = fused.members[1].scores
+    scores = fused.members[folders["test"][1]]
     assert scores.rows == fused.scores.rows == evaluated.labelled.sum()
     assert scores.targets["valence"].ccc == pytest.approx(
         evaluated.scores().targets["valence"].ccc, abs=1e-7

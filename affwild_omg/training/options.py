@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
@@ -237,6 +237,26 @@ class TrainingOptions(options.Checked):
         given = [flag for flag in flags if flag.startswith(own)]
         return " ".join([self.architecture, *given])
 
+    def changes_from(self, before: Mapping[str, object]) -> list[str]:
+        """Returns in what these options differ from those of another run.
+
+        What may differ when a run goes on is left aside: where things lie, and
+        when it ends.
+
+        Args:
+            before: {name: value}, as `dataclasses.asdict` returns it, or JSON.
+        """
+        free = ("epochs", "patience", "workdir", "records")
+        pairs = [
+            (
+                _shown(field.name, before.get(field.name, field.default)),
+                _shown(field.name, getattr(self, field.name)),
+            )
+            for field in dataclasses.fields(self)
+            if field.name not in free
+        ]
+        return [f"{was} became {now}" for was, now in pairs if was != now]
+
     def to_flagfile(self) -> str:
         """Returns the text of a flagfile for train.py."""
         return "".join(f"{flag}\n" for flag in options.to_flags(self))
@@ -253,7 +273,8 @@ class TrainingOptions(options.Checked):
         before, now = map(flags_in, (flagfile, self.to_flagfile()))
         free = ("epochs", "patience", "workdir", "records")
         return [
-            f"{_shown(flag, before)} became {_shown(flag, now)}"
+            f"{_shown(flag, before.get(flag))} became "
+            f"{_shown(flag, now.get(flag))}"
             for flag in before | now
             if before.get(flag) != now.get(flag) and flag not in free
         ]
@@ -315,5 +336,5 @@ def _member(name):
     return model_file.read_card(name, flag="--members").architecture
 
 
-def _shown(flag, flags):
-    return f"--{flag}={flags[flag]}" if flag in flags else f"no --{flag}"
+def _shown(name, value):
+    return f"no --{name}" if value is None else options.to_flag(name, value)

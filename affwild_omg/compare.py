@@ -6,40 +6,24 @@ can be trusted is told from drawing and swapping whole videos.
 
 from absl import flags
 
-from affwild_omg.cli import app
+from affwild_omg.cli import app, options
+from affwild_omg.evaluation.options import ComparisonOptions
 
-flags.DEFINE_string(
-    "first",
-    None,
-    "Folder that evaluate.py or fuse wrote of one run.",
-    required=True,
-)
-flags.DEFINE_string(
-    "second",
-    None,
-    "Folder that evaluate.py or fuse wrote of the other run, of the same "
-    "split.",
-    required=True,
-)
-flags.DEFINE_string(
-    "output",
-    None,
-    "Folder for comparison.json and comparison.csv.",
-    required=True,
-)
-app.define_overwrite("an earlier comparison")
+options.define(ComparisonOptions, overwrite="an earlier comparison")
 
 
 def main():
-    from affwild_omg.evaluation import comparison as comparing
+    from affwild_omg.evaluation import comparison
 
-    comparison = comparing.compare(
-        app.options(comparing.Options), overwrite=flags.FLAGS.overwrite
+    compared = comparison.compare(
+        options.read(ComparisonOptions), overwrite=flags.FLAGS.overwrite
     )
-    app.show(
-        *comparing.table(comparison), f"comparison in {flags.FLAGS.output}"
-    )
+    app.show(*comparison.table(compared), f"comparison in {flags.FLAGS.output}")
+
+
+def run():
+    app.run(main)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run()

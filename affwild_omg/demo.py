@@ -15,7 +15,13 @@ from absl import flags
 
 from affwild_omg.cli import app, wording
 from affwild_omg.cli.errors import UserError
+from affwild_omg.evaluation.options import EvaluationOptions
+from affwild_omg.inference.options import PredictionOptions
+from affwild_omg.preparation.options import PreparationOptions
+from affwild_omg.reports.options import ReportOptions
+from affwild_omg.serving.options import ExportOptions
 from affwild_omg.storage.stages import FILE, Stages, files
+from affwild_omg.training.options import TrainingOptions
 
 flags.DEFINE_string(
     "directory", "checkpoints/demo", "Folder for everything the demo makes."
@@ -40,13 +46,11 @@ def main():
 
 def demonstrate(directory: pathlib.Path) -> None:
     """Makes what is not there yet, then shows what came out."""
-    from affwild_omg.evaluation import evaluator
     from affwild_omg.inference import video as predicting
     from affwild_omg.preparation import engine
     from affwild_omg.reports import report
     from affwild_omg.serving import saved_model
     from affwild_omg.synthetic import corpus as corpus
-    from affwild_omg.training import loop
 
     start = time.monotonic()
     place = {
@@ -69,7 +73,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     prepared = stages.run(
         "prepare",
         engine.prepare,
-        engine.Options(
+        PreparationOptions(
             corpus="demo", source=place["corpus"], records=place["records"]
         ),
         ".venv/bin/python -m affwild_omg.prepare",
@@ -78,14 +82,14 @@ def demonstrate(directory: pathlib.Path) -> None:
             and _records_whole(place["records"])
         ),
     )
-    trained = loop.Options(
+    trained = TrainingOptions(
         records=place["records"], workdir=place["run"], **TRAINING
     )
     made = _train(stages, "run", trained, [prepared])
     chosen = _evaluate(
         stages,
         "validation",
-        evaluator.Options(
+        EvaluationOptions(
             model=place["run"],
             records=place["records"],
             output=place["validation"],
@@ -97,7 +101,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     scored = _evaluate(
         stages,
         "evaluation",
-        evaluator.Options(
+        EvaluationOptions(
             model=place["run"],
             records=place["records"],
             output=place["evaluation"],
@@ -107,7 +111,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     stages.run(
         "report",
         report.write,
-        report.Options(
+        ReportOptions(
             results=place["evaluation"],
             records=place["records"],
             output=place["report"],
@@ -131,7 +135,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     _evaluate(
         stages,
         "control_evaluation",
-        evaluator.Options(
+        EvaluationOptions(
             model=place["control"],
             records=place["records"],
             output=place["control_evaluation"],
@@ -141,7 +145,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     exported = stages.run(
         "saved_model",
         saved_model.export,
-        saved_model.Options(model=place["run"], output=place["saved_model"]),
+        ExportOptions(model=place["run"], output=place["saved_model"]),
         ".venv/bin/python export.py",
         whole=files(
             place["saved_model"], "saved_model.pb", "variables/variables.index"
@@ -152,7 +156,7 @@ def demonstrate(directory: pathlib.Path) -> None:
     stages.run(
         "prediction",
         predicting.predict,
-        predicting.Options(
+        PredictionOptions(
             model=place["saved_model"],
             video=str(video),
             output=place["prediction"],
@@ -282,5 +286,9 @@ def _summary(corpus, place, seconds):
     yield "  .venv/bin/python train.py --help"
 
 
-if __name__ == "__main__":
+def run():
     app.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -6,39 +6,24 @@ CCC on validation.
 
 from absl import flags
 
-from affwild_omg.cli import app
+from affwild_omg.cli import app, options
+from affwild_omg.evaluation.options import FusionOptions
 
-flags.DEFINE_list(
-    "validation",
-    None,
-    "Folders that evaluate.py wrote of the validation split, two or more, "
-    "separated by commas.",
-    required=True,
-)
-flags.DEFINE_list(
-    "test",
-    None,
-    "Folders that evaluate.py wrote of the test split, of the same runs in "
-    "the same order.",
-    required=True,
-)
-flags.DEFINE_string(
-    "output",
-    None,
-    "Folder for metrics.json, predictions.csv, labels.csv and pictures.",
-    required=True,
-)
-app.define_overwrite("an earlier fusion")
+options.define(FusionOptions, overwrite="an earlier fusion")
 
 
 def main():
     from affwild_omg.evaluation import fusion
 
     metrics = fusion.fuse(
-        app.options(fusion.Options), overwrite=flags.FLAGS.overwrite
+        options.read(FusionOptions), overwrite=flags.FLAGS.overwrite
     )
     app.show(*fusion.table(metrics), f"results in {flags.FLAGS.output}")
 
 
-if __name__ == "__main__":
+def run():
     app.run(main)
+
+
+if __name__ == "__main__":
+    run()

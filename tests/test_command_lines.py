@@ -1,6 +1,6 @@
 """The doorways as a user meets them: flags, help, and errors in one line."""
 
-import dataclasses
+import functools
 import json
 import pathlib
 import runpy
@@ -23,9 +23,9 @@ from tests.evaluation.test_results import write_folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOORWAYS = {
-    "train": "train.py",
-    "evaluate": "evaluate.py",
-    "export": "export.py",
+    "train": "affwild_omg/train.py",
+    "evaluate": "affwild_omg/evaluate.py",
+    "export": "affwild_omg/export.py",
     "prepare": "affwild_omg/prepare.py",
     "predict": "affwild_omg/predict.py",
     "fuse": "affwild_omg/fuse.py",
@@ -54,19 +54,11 @@ def open_doorway(monkeypatch):
     defined = flags.FlagValues()
     defined.append_flag_values(own)  # absl's own, such as --verbosity
     monkeypatch.setattr(flags, "FLAGS", defined)
-    for kind in ("string", "integer", "float", "bool", "enum", "list"):
-        define = getattr(flags, f"DEFINE_{kind}")
-
-        def with_values(*arguments, define=define, **settings):
-            return define(*arguments, flag_values=defined, **settings)
-
-        monkeypatch.setattr(flags, f"DEFINE_{kind}", with_values)
-    validator = flags.register_multi_flags_validator
-
-    def validate(*arguments, **settings):
-        return validator(*arguments, flag_values=defined, **settings)
-
-    monkeypatch.setattr(flags, "register_multi_flags_validator", validate)
+    for kind in ("string", "bool"):  # those that a command adds to its options
+        define = functools.partial(
+            getattr(flags, f"DEFINE_{kind}"), flag_values=defined
+        )
+        monkeypatch.setattr(flags, f"DEFINE_{kind}", define)
     yield lambda name: runpy.run_path(str(ROOT / DOORWAYS[name]))
     defined.unparse_flags()
     logging.set_verbosity(verbosity)
@@ -139,56 +131,6 @@ def test_an_installed_module_shows_its_help_too():
     assert done.returncode == 0
     for flag in ("--corpus", "--source", "--records", "--[no]overwrite"):
         assert flag in done.stdout
-
-
-@pytest.mark.parametrize("name", [name for name in DOORWAYS if name != "demo"])
-def test_flags_are_the_options_and_their_defaults(tf, open_doorway, name):
-    from affwild_omg.evaluation import comparison as comparing
-    from affwild_omg.evaluation import evaluator as evaluation
-    from affwild_omg.evaluation import fusion as fusing
-    from affwild_omg.experiments import reproduction as reproducing
-    from affwild_omg.experiments import tabulation as tabulating
-    from affwild_omg.inference import video as predicting
-    from affwild_omg.preparation import engine as preparing
-    from affwild_omg.reports import report as run_report
-    from affwild_omg.serving import saved_model as exporting
-    from affwild_omg.training import loop as training
-    from affwild_omg.weights import tf1 as tf1_checkpoint
-
-    options = {
-        "train": training.Options,
-        "evaluate": evaluation.Options,
-        "export": exporting.Options,
-        "prepare": preparing.Options,
-        "predict": predicting.Options,
-        "fuse": fusing.Options,
-        "compare": comparing.Options,
-        "reproduce": reproducing.Options,
-        "reporting": tabulating.Options,
-        "tf1": tf1_checkpoint.Options,
-    }[name]
-    before = set(flags.FLAGS)
-    open_doorway(name)
-    fields = {field.name: field for field in dataclasses.fields(options)}
-    extra = {"overwrite"}
-    if name == "train":
-        extra |= {"resume", "list_architectures"}
-    if name == "evaluate":
-        extra |= {"predictions", "annotations", "match"}
-    if name == "reporting":  # of a run, in the place of a table
-        report = dataclasses.fields(run_report.Options)
-        extra |= {field.name for field in report} - fields.keys()
-        for field in report:
-            if field.default is not dataclasses.MISSING:
-                assert flags.FLAGS[field.name].default == field.default
-    assert set(flags.FLAGS) - before == fields.keys() | extra
-    for field in fields.values():
-        flag = flags.FLAGS[field.name]
-        if field.default is dataclasses.MISSING:
-            assert flag.default is None
-        else:
-            assert flag.default == field.default
-            assert type(flag.default) is type(field.default)
 
 
 def test_all_networks_are_listed_with_nothing_else_given(call):
@@ -444,7 +386,7 @@ def shelved(directory):
         ("train --workdir=full", ["--workdir=full is not empty"]),
         ("train --workdir=text.mp4/run", ["text.mp4/run"]),
         ("train --width=0", ["width must be in (0, 1]"]),
-        ("train --seed=-1", ["--seed must be in [0, 2^32), not -1"]),
+        ("train --seed=-1", ["--seed must be from 0 to 4294967295, not"]),
         ("train --resume", ["holds no run"]),
         ("train --taps=pool2,pool9", ["vgg_face, not 'pool9'"]),
         ("train --taps=fc,fc", ["taps names one of them twice"]),
@@ -476,7 +418,7 @@ def shelved(directory):
             "train --width=0.03 --init_from=fitting.npz --init_strict",
             ["not every weight of fitting.npz", "only here: fc, pool2_gru1"],
         ),
-        ("train --init_strict", ["nothing without --init_from"]),
+        ("train --init_strict", ["requires --init_from"]),
         ("tf1 --checkpoint=nowhere", ["nowhere: no such checkpoint"]),
         ("tf1 --output=model.h5", ["--output=model.h5 must end in .keras"]),
         ("tf1 --output=text.keras", ["--output=text.keras exists"]),

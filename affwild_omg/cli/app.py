@@ -3,13 +3,12 @@
 Doorways define their flags, and import what is heavy only once they run.
 """
 
-import dataclasses
 import logging as standard_logging
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from absl import app, flags, logging
 
@@ -33,11 +32,20 @@ def run(main: Callable[[], None]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Or TensorFlow takes all of a GPU, and a second command finds none.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    _adopt(main.__module__)
     # Being told to stop is one thing, by whatever signal, and also where a
     # shell script has started us in the background, deaf to the first.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     app.run(lambda argv: guarded(main, argv), flags_parser=parse)
+
+
+def _adopt(command):
+    """Lets a script that calls a command show the command's help as its own."""
+    if command != "__main__":
+        sys.modules["__main__"].__doc__ = sys.modules[command].__doc__
+        for flag in flags.FLAGS.get_key_flags_for_module(command):
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -81,14 +89,9 @@ def guarded(main: Callable[[], None], argv: list[str]) -> None:
 def _plain(message):
     """Says of a flag that is missing that it is missing, and shouts less."""
     message = re.sub(
-        r"flag --(\w+)=None: Flag --\1 must have a value other than None\.",
-        r"--\1 is missing;",
-        message,
-    )
-    message = re.sub(
         r"flags .*: (--\w+ (?:is missing|goes with|or --))", r"\1", message
     )
-    message = re.sub(r"(--\w+ is missing)\.", r"\1", message)
+    message = message.replace(" is missing.", " is missing;")
     return message.removeprefix("ERROR:: ").rstrip(".;")
 
 
@@ -98,53 +101,6 @@ def _fail(message, code):
     sys.exit(code)
 
 
-def options(kind: type):
-    """Returns the options dataclass filled from the flags of its fields."""
-    return kind(
-        **{
-            field.name: flags.FLAGS[field.name].value
-            for field in dataclasses.fields(kind)
-        }
-    )
-
-
 def show(*lines: str) -> None:
     """Writes lines to standard output."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
-
-
-def define_overwrite(what: str) -> None:
-    """Defines --overwrite."""
-    flags.DEFINE_bool("overwrite", False, f"Replace {what}.")
-
-
-def require(*names: str, unless: Sequence[str]) -> None:
-    """Makes flags required, unless one of some others is given."""
-    for name in names:
-        flags.register_multi_flags_validator(
-            [name, *unless],
-            lambda values: any(values.values()),
-            f"--{name} is missing.",
-        )
-
-
-def require_one(*names: str) -> None:
-    """Makes exactly one of some flags required."""
-    flags.register_multi_flags_validator(
-        names,
-        lambda values: sum(v is not None for v in values.values()) == 1,
-        f"{' or '.join(f'--{name}' for name in names)} must be given, and not "
-        "both.",
-    )
-
-
-def require_with(name: str, *others: str) -> None:
-    """Makes flags required where another is given, and refused where not."""
-    for other in others:
-        flags.register_multi_flags_validator(
-            [name, other],
-            lambda values, other=other: (
-                (values[name] is None) == (values[other] is None)
-            ),
-            f"--{other} goes with --{name}, and --{name} with --{other}.",
-        )

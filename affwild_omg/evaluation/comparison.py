@@ -5,12 +5,12 @@ predictions.csv. Utterances of one video are not independent, so whole videos
 are drawn and swapped, see `affwild_omg.scoring.significance`.
 """
 
-import dataclasses
 import json
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import protocol, results
+from affwild_omg.evaluation.options import ComparisonOptions
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import significance
 from affwild_omg.storage import files
@@ -22,27 +22,7 @@ RUNS = ("first", "second")
 SIGNIFICANT = 0.05  # p-values below are more than sampling noise
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is compared; the flags of affwild_omg.compare.
-
-    Attributes:
-        first: results folder of one run.
-        second: results folder of the other, of the same split.
-        output: folder for the comparison.
-    """
-
-    first: str
-    second: str
-    output: str
-
-    def __post_init__(self):
-        files.require_apart(
-            (name, getattr(self, name)) for name in (*RUNS, "output")
-        )
-
-
-def compare(options: Options, *, overwrite: bool = False) -> dict:
+def compare(options: ComparisonOptions, *, overwrite: bool = False) -> dict:
     """Compares two runs' estimates of the same utterances.
 
     Writes `comparison.json`, what is returned, and `comparison.csv` with a row

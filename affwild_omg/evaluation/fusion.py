@@ -5,7 +5,6 @@ weights come from the first alone.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
@@ -13,6 +12,7 @@ from absl import logging
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import protocol, results
+from affwild_omg.evaluation.options import FusionOptions
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import concordance, fusion, significance
 from affwild_omg.storage import files
@@ -31,50 +31,7 @@ FACTS = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a fusion is made of; the flags of affwild_omg.fuse.
-
-    Attributes:
-        validation: results folders of the validation split, two or more.
-        test: results folders of the test split, of the same runs in the same
-            order.
-        output: folder for the fused results.
-    """
-
-    validation: Sequence[str]
-    test: Sequence[str]
-    output: str
-
-    def __post_init__(self):
-        for name in ("validation", "test"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            if "" in getattr(self, name):
-                raise UserError(
-                    f"--{name} has an empty place; separate folders by one "
-                    "comma"
-                )
-        if len(self.validation) != len(self.test):
-            raise UserError(
-                f"--validation names {len(self.validation)} folders and "
-                f"--test {len(self.test)}; give both of each run, in the same "
-                "order"
-            )
-        if len(self.test) < 2:
-            raise UserError(
-                f"--validation and --test name {len(self.test)} run; fusion "
-                "takes two or more, separated by commas"
-            )
-        files.require_apart(
-            [
-                *(("validation", folder) for folder in self.validation),
-                *(("test", folder) for folder in self.test),
-                ("output", self.output),
-            ]
-        )
-
-
-def fuse(options: Options, *, overwrite: bool = False) -> dict:
+def fuse(options: FusionOptions, *, overwrite: bool = False) -> dict:
     """Fuses runs and scores what comes of it.
 
     Writes a results folder, see `evaluation.results`. The CCCs on validation

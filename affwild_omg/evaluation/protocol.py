@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from affwild_omg.cli import wording
@@ -26,10 +27,63 @@ from affwild_omg.scoring.frames import Frames, video_of
 from affwild_omg.scoring.significance import Interval
 
 INPUTS = ("frames", "landmarks", "mask")
-LEVELS = ("utterance", "sequence", "frame")
-POOLINGS = ("pooled", "per_video")
 MOMENTS = "1/N"
 MEAN = "mean"  # of the targets' CCCs
+
+
+def predict_frames(
+    predict: Callable[[dict], np.ndarray],
+    batches: Iterable[Mapping],
+    targets: Sequence[str],
+    sequence_length: int,
+) -> Frames:
+    """Predicts every frame of a split.
+
+    Args:
+        predict: see `affwild_omg.inference.predictor.Predictor.predict`.
+        batches: numpy batches of windows, see `affwild_omg.data.pipeline`;
+            in order, so that a clip's windows follow each other.
+        targets: what is predicted.
+        sequence_length: frames of the windows.
+
+    Raises:
+        UserError: no utterance has a frame with a face.
+    """
+    columns = [TARGETS.index(name) for name in targets]
+    clips = {}
+    for batch in batches:
+        # Labels are never passed to the network.
+        predictions = predict({name: batch[name] for name in INPUTS})
+        for i, key in enumerate(batch["key"]):
+            if not key:  # an empty window that fills the last batch
+                continue
+            part = slice(batch["length"][i])
+            window = (
+                predictions[i][part].astype(np.float64),
+                batch["mask"][i][part],
+                batch["labels"][i][part, columns].astype(np.float64),
+                float(batch["fps"][i]),
+            )
+            clips.setdefault(key.decode(), []).append(window)
+    values, mask, labels, fps = zip(
+        *(zip(*windows, strict=True) for windows in clips.values()),
+        strict=True,
+    )
+    found = Frames(
+        keys=list(clips),
+        targets=tuple(targets),
+        values=[np.concatenate(x) for x in values],
+        mask=[np.concatenate(x) for x in mask],
+        labels=[np.concatenate(x) for x in labels],
+        fps=[x[0] for x in fps],
+        sequence_length=sequence_length,
+    )
+    if not found.seen.any():
+        raise UserError(
+            "not one frame has a face; prepare the records again from other "
+            "videos"
+        )
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,56 +111,11 @@ class Rows:
         )
 
 
-def predict_frames(
-    predict: Callable[[dict], np.ndarray],
-    batches: Iterable[Mapping],
-    targets: Sequence[str],
-    sequence_length: int,
-) -> Frames:
-    """Predicts every frame of a split.
-
-    Args:
-        predict: see `affwild_omg.inference.predictor.Predictor.predict`.
-        batches: numpy batches of windows, see `affwild_omg.data.pipeline`;
-            in order, so that a clip's windows follow each other.
-        targets: what is predicted.
-        sequence_length: frames of the windows.
-
-    Raises:
-        UserError: no utterance has a frame with a face.
-    """
-    columns = [TARGETS.index(name) for name in targets]
-    clips = {}
-    for batch in batches:
-        # Not the labels, which are no business of the network's.
-        predictions = predict({name: batch[name] for name in INPUTS})
-        for i, raw_key in enumerate(batch["key"]):
-            if not raw_key:  # an empty window that fills the last batch
-                continue
-            frames = slice(batch["length"][i])
-            values, mask, labels, fps = clips.setdefault(
-                raw_key.decode(), ([], [], [], [])
-            )
-            values.append(predictions[i][frames])
-            mask.append(batch["mask"][i][frames])
-            labels.append(batch["labels"][i][frames][:, columns])
-            fps.append(float(batch["fps"][i]))
-    values, mask, labels, fps = zip(*clips.values(), strict=True)
-    found = Frames(
-        keys=list(clips),
-        targets=tuple(targets),
-        values=[np.concatenate(x, dtype=np.float64) for x in values],
-        mask=[np.concatenate(x) for x in mask],
-        labels=[np.concatenate(x, dtype=np.float64) for x in labels],
-        fps=[x[0] for x in fps],
-        sequence_length=sequence_length,
-    )
-    if not found.seen.any():
-        raise UserError(
-            "not one frame has a face; prepare the records again from other "
-            "videos"
-        )
-    return found
+def of_utterances(
+    keys: Sequence[str], predictions: np.ndarray, labels: np.ndarray
+) -> Rows:
+    """Returns the rows of utterances, "<video>/<utterance>" each."""
+    return Rows.labelled([video_of(key) for key in keys], predictions, labels)
 
 
 def rows_of(
@@ -115,9 +124,9 @@ def rows_of(
     """Brings a split's predictions to the level at which they are scored.
 
     Frames without a face and frames, sequences or utterances without labels
-    are no rows. A sequence's label is the mean over its frames with a face, as
-    in the loss, an utterance's that over all its frames. An utterance without
-    any face has an estimate, see `postprocessing.apply`.
+    are not rows. A sequence's label is the mean over its frames with a face,
+    as in the loss, an utterance's that over all its frames. An utterance
+    without any face has an estimate, see `postprocessing.apply`.
 
     Args:
         frames: the split.
@@ -126,20 +135,17 @@ def rows_of(
         level: one of `LEVELS`.
     """
     if level == "utterance":
-        return Rows.labelled(
-            frames.videos,
-            postprocessing.apply(settings, frames),
-            frames.utterance_labels,
-        )
+        predictions = postprocessing.apply(settings, frames)
+        return of_utterances(frames.keys, predictions, frames.utterance_labels)
     filtered = postprocessing.filter_frames(settings, frames)
+    estimate = aggregation.ESTIMATES[settings.estimate]
     videos, predictions, labels = [], [], []
     for i, video in enumerate(frames.videos):
-        values, mask = filtered.values[i], frames.mask[i]
         for part in frames.sequences(i):
-            seen = values[part][mask[part]]
-            truth = frames.labels[i][part][mask[part]]
+            mask = frames.mask[i][part]
+            seen, truth = filtered.values[i][part][mask], frames.labels[i][part]
+            truth = truth[mask]
             if level == "sequence" and len(seen):
-                estimate = aggregation.ESTIMATES[settings.estimate]
                 seen = estimate(seen, axis=0, keepdims=True)
                 truth = truth.mean(axis=0, keepdims=True)
             videos.extend([video] * len(seen))
@@ -148,13 +154,6 @@ def rows_of(
     return Rows.labelled(
         videos, np.concatenate(predictions), np.concatenate(labels)
     )
-
-
-def of_utterances(
-    keys: Sequence[str], predictions: np.ndarray, labels: np.ndarray
-) -> Rows:
-    """Returns the rows of utterances, "<video>/<utterance>" each."""
-    return Rows.labelled([video_of(key) for key in keys], predictions, labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,15 +167,15 @@ class Score:
         pearson_p_value: two-sided p-value of r, which takes the rows for
             independent. None for "per_video", for fewer than three rows, and
             where something is constant.
-        constant: "labels", "predictions" or "labels and predictions" where
-            those are constant over all rows, which makes CCC 0; else "".
+        constant: "labels", "predictions" or "labels and predictions" if those
+            are constant over all rows, which makes CCC 0; else None.
     """
 
     ccc: float
     pearson: float
     mse: float
     pearson_p_value: float | None = None
-    constant: str = ""
+    constant: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,13 +186,11 @@ class Scores:
         level: one of `LEVELS`.
         pooling: one of `POOLINGS`.
         rows: how many rows were scored.
-        videos: how many videos these are of.
+        videos: of how many videos these are.
         targets: {target: score}; empty if there is no row.
-        intervals: {target or `MEAN`: confidence interval of its CCC}, of the
-            mean CCC if there are several targets. A target whose labels or
-            predictions are constant has none, and neither has the mean: its
-            CCC of 0 is not an estimate. Empty if there are fewer than two
-            videos; None if intervals were not computed.
+        intervals: {target or `MEAN`: confidence interval of its CCC}, without
+            those whose labels or predictions are constant, and empty if there
+            are fewer than two videos; None if they were not asked for.
     """
 
     level: str
@@ -206,9 +203,8 @@ class Scores:
     @property
     def mean_ccc(self) -> float | None:
         """The mean of the targets' CCCs; None without any row."""
-        if not self.targets:
-            return None
-        return float(np.mean([score.ccc for score in self.targets.values()]))
+        cccs = [score.ccc for score in self.targets.values()]
+        return float(np.mean(cccs)) if cccs else None
 
     @property
     def cccs(self) -> dict[str, float]:
@@ -218,37 +214,31 @@ class Scores:
 
     def to_dict(self) -> dict:
         """Returns the scores as metrics.json states them."""
-        found = {}
-        for name, score in self.targets.items():
-            found[name] = dataclasses.asdict(score)
-            if self.pooling != "pooled":
-                del found[name]["pearson_p_value"]
-            if not score.constant:
-                del found[name]["constant"]
-        if found:
+        found = {
+            name: {
+                field: value
+                for field, value in dataclasses.asdict(score).items()
+                if value is not None
+            }
+            for name, score in self.targets.items()
+        }
+        if self.rows:
             found["mean_ccc"] = self.mean_ccc
         if self.intervals is not None:
-            found["intervals"] = {}
-            if self.videos > 1:
-                found["intervals"] = {
-                    "samples": significance.SAMPLES,
-                    "level": significance.LEVEL,
-                    "videos": self.videos,
-                    **{x: [y.low, y.high] for x, y in self.intervals.items()},
-                }
+            found["intervals"] = {
+                "samples": significance.SAMPLES,
+                "level": significance.LEVEL,
+                "videos": self.videos,
+                **{x: [y.low, y.high] for x, y in self.intervals.items()},
+            }
         return found | {"rows": self.rows}
 
     def interval_text(self, name: str) -> str:
-        """Returns the interval of a CCC for a console, or why it has none.
-
-        Args:
-            name: a target, or `MEAN`.
-        """
+        """Returns the interval of a target or `MEAN`, or why it has none."""
         if interval := (self.intervals or {}).get(name):
             return wording.interval((interval.low, interval.high))
-        if self.videos < 2:
-            return "none (needs two videos)"
-        return "none (constant)"
+        few = self.videos < 2
+        return f"none ({'needs two videos' if few else 'constant'})"
 
     def warnings(self) -> list[str]:
         """Returns which CCCs are 0 by definition, and why, a line each."""
@@ -262,28 +252,22 @@ class Scores:
 
     def table(self) -> list[str]:
         """Returns the scores, and what to beware of, as lines for a console."""
-        lines = []
-        if self.targets:
-            level = f"{significance.LEVEL:.0%} interval of CCC"
-            lines.append(
-                f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}  {level:<24}"
-                "p of Pearson"
-            )
-        for name, score in self.targets.items():
-            ccc, pearson, mse = map(
-                wording.number, (score.ccc, score.pearson, score.mse)
-            )
-            lines.append(
-                f"{name:<10}{ccc:>8}{pearson:>10}{mse:>8}  "
-                f"{self.interval_text(name):<24}"
-                f"{wording.p_value(score.pearson_p_value)}"
-            )
-        if len(self.targets) > 1:
-            lines.append(
-                f"{MEAN:<10}{wording.number(self.mean_ccc):>8}{'':>18}  "
-                f"{self.interval_text(MEAN)}"
-            )
-        return lines + self.warnings()
+        level = f"{significance.LEVEL:.0%} interval of CCC"
+        rows = [("", "CCC", "Pearson", "MSE", level, "p of Pearson")]
+        for name, ccc in self.cccs.items():
+            numbers = [ccc]
+            score = self.targets.get(name)
+            if score:
+                numbers += [score.pearson, score.mse]
+            cells = [wording.number(x) for x in numbers] + [""] * 2
+            p_value = wording.p_value(score.pearson_p_value) if score else ""
+            rows.append((name, *cells[:3], self.interval_text(name), p_value))
+        lines = [
+            f"{row[0]:<10}{row[1]:>8}{row[2]:>10}{row[3]:>8}  {row[4]:<24}"
+            f"{row[5]}".rstrip()
+            for row in rows
+        ]
+        return (lines if self.rows else []) + self.warnings()
 
 
 def score(
@@ -307,27 +291,65 @@ def score(
         intervals: compute confidence intervals as well, by drawing whole
             videos, see `affwild_omg.scoring.significance`.
     """
-    videos = len(set(rows.videos))
-    by_target, found = {}, {}
-    if len(rows.labels):
-        parts = [
-            _moments(rows, column, pooling) for column in range(len(targets))
-        ]
-        by_target = {
-            target: _score(rows, column, parts[column], pooling)
-            for column, target in enumerate(targets)
-        }
-    if intervals and videos > 1:
-        for name, columns in columns_of(targets).items():
-            if not any(by_target[targets[i]].constant for i in columns):
-                found[name] = _interval(rows, columns, parts, pooling)
+    parts = [slice(None)]
+    if pooling == "per_video":
+        numbers = pd.Series(range(len(rows.videos)))
+        parts = list(numbers.groupby(rows.videos).indices.values())
+    moments = [
+        [concordance.Moments.of(labels[x], predictions[x]) for x in parts]
+        for labels, predictions in zip(
+            rows.labels.T, rows.predictions.T, strict=True
+        )
+    ]
+    known = dict(zip(targets, moments, strict=True)) if len(rows.labels) else {}
+    found = {}
+    for name, columns in columns_of(targets).items() if intervals else ():
+        labels, predictions = (
+            x[:, columns] for x in (rows.labels, rows.predictions)
+        )
+        if not known or not concordance.vary(labels, predictions):
+            continue
+        if pooling == "pooled":
+            ends = significance.interval(labels, predictions, rows.videos)
+        else:
+            cccs = [[x.concordance for x in moments[i]] for i in columns]
+            ends = significance.mean_interval(np.mean(cccs, axis=0))
+        if ends:
+            found[name] = ends
     return Scores(
         level=level,
         pooling=pooling,
         rows=len(rows.labels),
-        videos=videos,
-        targets=by_target,
+        videos=len(set(rows.videos)),
+        targets={
+            name: _score(rows, column, known[name], pooling)
+            for column, name in enumerate(known)
+        },
         intervals=found if intervals else None,
+    )
+
+
+def _score(rows, column, moments, pooling):
+    """Scores a column; moments: of all rows, or of each video's."""
+    total = sum(moments, concordance.Moments())
+    varies = {
+        "labels": total.labels_vary,
+        "predictions": total.predictions_vary,
+    }
+    constant = " and ".join(name for name in varies if not varies[name])
+    p_value = None
+    if pooling == "pooled" and total.count > 2 and not constant:
+        labels, predictions = (
+            rows.labels[:, column],
+            rows.predictions[:, column],
+        )
+        p_value = float(stats.pearsonr(labels, predictions).pvalue)
+    return Score(
+        ccc=float(np.mean([x.concordance for x in moments])),
+        pearson=float(np.mean([x.pearson for x in moments])),
+        mse=float(np.mean([x.mean_squared_error for x in moments])),
+        pearson_p_value=p_value,
+        constant=constant or None,
     )
 
 
@@ -337,57 +359,3 @@ def columns_of(targets: Sequence[str]) -> dict[str, list[int]]:
     if len(targets) > 1:
         columns[MEAN] = list(range(len(targets)))
     return columns
-
-
-def _moments(rows, column, pooling):
-    """Returns the moments of all rows, or of each video's."""
-    labels, predictions = rows.labels[:, column], rows.predictions[:, column]
-    if pooling == "pooled":
-        return [concordance.Moments.of(labels, predictions)]
-    # Sorted once: a comparison for each video is slow if there are many.
-    order = np.argsort(rows.videos, kind="stable")
-    ends = np.unique(np.asarray(rows.videos)[order], return_index=True)[1][1:]
-    return [
-        concordance.Moments.of(*part)
-        for part in zip(
-            np.split(labels[order], ends),
-            np.split(predictions[order], ends),
-            strict=True,
-        )
-    ]
-
-
-def _score(rows, column, parts, pooling):
-    """Scores one target; parts: the moments of all rows or of each video."""
-    total = sum(parts, concordance.Moments())
-    constant = [
-        name
-        for name, varies in (
-            ("labels", total.labels_vary),
-            ("predictions", total.predictions_vary),
-        )
-        if not varies
-    ]
-    p_value = None
-    if pooling == "pooled" and total.count > 2 and not constant:
-        p_value = float(
-            stats.pearsonr(
-                rows.labels[:, column], rows.predictions[:, column]
-            ).pvalue
-        )
-    return Score(
-        ccc=float(np.mean([part.concordance for part in parts])),
-        pearson=float(np.mean([part.pearson for part in parts])),
-        mse=float(np.mean([part.mean_squared_error for part in parts])),
-        pearson_p_value=p_value,
-        constant=" and ".join(constant),
-    )
-
-
-def _interval(rows, columns, parts, pooling):
-    if pooling == "pooled":
-        return significance.interval(
-            rows.labels[:, columns], rows.predictions[:, columns], rows.videos
-        )
-    cccs = [[part.concordance for part in parts[i]] for i in columns]
-    return significance.mean_interval(np.mean(cccs, axis=0))

@@ -20,6 +20,8 @@ import pandas as pd
 from affwild_omg import figures
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import csv_tables, protocol
+from affwild_omg.evaluation.csv_tables import DECIMALS, REMEDY
+from affwild_omg.evaluation.options import LEVELS, POOLINGS
 from affwild_omg.evaluation.protocol import Scores
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames, video_of
@@ -33,18 +35,9 @@ HISTOGRAMS = "histograms.png"
 UNPROCESSED = "unprocessed.csv"
 FRAMES = "frames.csv"
 POSTPROCESSING = "postprocessing.json"
-FILES = (
-    METRICS,
-    PREDICTIONS,
-    LABELS,
-    SCATTER,
-    HISTOGRAMS,
-    UNPROCESSED,
-    FRAMES,
-    POSTPROCESSING,
-)
+FILES = (METRICS, PREDICTIONS, LABELS, SCATTER, HISTOGRAMS, UNPROCESSED)
+FILES += (FRAMES, POSTPROCESSING)
 
-DECIMALS = csv_tables.DECIMALS
 TOLERANCE = 1e-6  # of two folders' labels of one utterance
 MOST_NAMED = 100  # utterances in a message: who lacks more lacks a part
 _ORIGIN = "give a folder that evaluate.py wrote"
@@ -52,38 +45,18 @@ _ORIGIN = "give a folder that evaluate.py wrote"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where results come from; None is what does not apply or is not known.
+    """Where results come from; None stands for what is unknown or not so.
 
-    Attributes:
-        level: what the headline scores compare, one of `protocol.LEVELS`.
-        pooling: how, one of `protocol.POOLINGS`.
-        corpus: its name.
-        split: "train", "validation" or "test".
-        expected: utterances of the split in the corpus, or annotations.
-        coverage: share of these that was predicted.
-        utterances_without_face: how many.
-        frames: of all utterances.
-        frames_with_face: how many of those.
-        sequence_estimate: "median" or "mean" of a sequence's frames.
-        sequence_length: frames of a window.
-        model: path of the model.
-        model_sha256: digest of its file or files.
-        network: `Architecture` or `Fusion` as a dict.
-        records_sha256: digest of the records' manifest.json.
-        training: the options of the training, from its history.json.
-        options: the options of the command that made the results.
-        postprocessing: steps that were applied.
-        postprocessing_source: {"file", "same_model"}, see `selection.source`.
-        members: of a fusion, a dict for each run.
-        match: how predictions and annotations were matched.
-        unmatched: {"predictions", "annotations"}: utterances of one alone.
-        misordered: rows that are of different utterances in the two.
-        predictions: path of anyone's predictions.
-        annotations: path of their annotations.
+    Attributes are grouped by: the protocol of the headline scores; the split,
+    how many utterances it should have and the share that was predicted; the
+    model, its training and its windows; steps that were applied, and whence
+    they are, see `selection.provenance`; the members of a fusion; how anyone's
+    predictions were matched with annotations, see `submission.score`.
     """
 
     level: str = "utterance"
     pooling: str = "pooled"
+
     corpus: str | None = None
     split: str | None = None
     expected: int | None = None
@@ -91,17 +64,21 @@ class Provenance:
     utterances_without_face: int | None = None
     frames: int | None = None
     frames_with_face: int | None = None
-    sequence_estimate: str | None = None
-    sequence_length: int | None = None
+    records_sha256: str | None = None  # of their manifest.json
+
     model: str | None = None
     model_sha256: str | None = None
-    network: dict | None = None
-    records_sha256: str | None = None
-    training: dict | None = None
-    options: dict | None = None
+    network: dict | None = None  # `Architecture` or `Fusion`
+    training: dict | None = None  # options, from the workdir's history.json
+    options: dict | None = None  # of the command that made the results
+    sequence_estimate: str | None = None
+    sequence_length: int | None = None
+
     postprocessing: Settings | None = None
     postprocessing_source: dict | None = None
+
     members: list[dict] | None = None
+
     match: str | None = None
     unmatched: dict[str, list[str]] | None = None
     misordered: list[dict] | None = None
@@ -110,28 +87,18 @@ class Provenance:
 
     def to_dict(self) -> dict:
         """Returns what is known, as JSON knows it, for `from_dict`."""
-        known = {
-            field.name: value
-            for field in dataclasses.fields(self)
-            if (value := getattr(self, field.name)) is not None
-        }
+        known = {k: v for k, v in vars(self).items() if v is not None}
         if self.postprocessing:
             known["postprocessing"] = self.postprocessing.to_dict()
         return known
 
     @classmethod
     def from_dict(cls, stated: Mapping) -> "Provenance":
-        """Reads the provenance out of what metrics.json states.
-
-        Raises:
-            UserError: the post-processing is not one.
-        """
+        """Reads the provenance out of what metrics.json states."""
         names = [field.name for field in dataclasses.fields(cls)]
         known = {name: stated[name] for name in names if name in stated}
-        if known.get("postprocessing"):
-            known["postprocessing"] = Settings.from_dict(
-                known["postprocessing"]
-            )
+        if steps := known.get("postprocessing"):
+            known["postprocessing"] = Settings.from_dict(steps)
         return cls(**known)
 
 
@@ -170,36 +137,26 @@ class Results:
         return np.isfinite(self.labels).all(axis=1)
 
     def scores(
-        self,
-        level: str = "utterance",
-        pooling: str = "pooled",
-        *,
-        intervals: bool = False,
+        self, level: str = "utterance", pooling: str = "pooled", **how
     ) -> Scores:
         """Scores the predictions by a protocol, see `protocol.score`.
 
-        Raises:
-            ValueError: the level is not "utterance" and there are no frames.
+        Args:
+            level: "utterance", or if there are frames "sequence" or "frame".
+            pooling: "pooled" or "per_video".
+            how: more for `protocol.score`, such as intervals=True.
         """
         if level == "utterance":
             rows = protocol.of_utterances(
                 self.keys, self.predictions, self.labels
             )
-        elif self.frames is None:
-            raise ValueError(f"without frames there are no scores by {level}")
         else:
-            steps = self.provenance.postprocessing
-            if steps is None:
-                steps = Settings.nothing(
-                    self.targets, self.provenance.sequence_estimate
-                )
+            steps = self.provenance.postprocessing or Settings.nothing(
+                self.targets, self.provenance.sequence_estimate
+            )
             rows = protocol.rows_of(self.frames, steps, level)
         return protocol.score(
-            rows,
-            self.targets,
-            level=level,
-            pooling=pooling,
-            intervals=intervals,
+            rows, self.targets, level=level, pooling=pooling, **how
         )
 
     def headline(self) -> Scores:
@@ -214,23 +171,21 @@ class Results:
             return {}
         return {
             level: {
-                pooling: self.scores(level, pooling)
-                for pooling in protocol.POOLINGS
+                pooling: self.scores(level, pooling) for pooling in POOLINGS
             }
-            for level in protocol.LEVELS
+            for level in LEVELS
         }
 
     def without_postprocessing(self) -> "Results | None":
         """Returns the same before post-processing; None if there was none."""
         if self.unprocessed is None:
             return None
+        source = dataclasses.replace(self.provenance, postprocessing=None)
         return dataclasses.replace(
             self,
             predictions=self.unprocessed,
+            provenance=source,
             unprocessed=None,
-            provenance=dataclasses.replace(
-                self.provenance, postprocessing=None
-            ),
         )
 
     def to_dict(self) -> dict:
@@ -330,7 +285,7 @@ def read(
             is not as `write` makes it.
     """
     directory = pathlib.Path(directory)
-    stated = _read_metrics(directory, flag)
+    scored, provenance = _read_metrics(directory / METRICS, flag)
     if not (directory / PREDICTIONS).is_file():
         raise UserError(f"{flag}={directory} holds no {PREDICTIONS}; {_ORIGIN}")
     predictions = csv_tables.read_utterances(directory / PREDICTIONS, flag)
@@ -338,13 +293,11 @@ def read(
     if labels is None:
         labels = np.full(predictions.shape, np.nan)
     count = int(np.isfinite(labels).all(axis=1).sum())
-    if count != stated["utterances"]:
+    if count != scored:
         raise UserError(
             f"{flag}={directory / LABELS} has {count or 'no'} utterances, but "
-            f"{METRICS} beside it scores {stated['utterances']}; "
-            f"{csv_tables.REMEDY}"
+            f"{METRICS} beside it scores {scored}; {REMEDY}"
         )
-    provenance = Provenance.from_dict(stated)
     found = None
     if frames and (directory / FRAMES).is_file():
         found = csv_tables.read_frames(
@@ -361,24 +314,17 @@ def read(
     )
 
 
-def _read_metrics(directory, flag):
-    if not directory.is_dir():
-        raise UserError(f"{flag}={directory} is not a folder; {_ORIGIN}")
-    path = directory / METRICS
+def _read_metrics(path, flag):
     if not path.is_file():
-        raise UserError(f"{flag}={directory} holds no {METRICS}; {_ORIGIN}")
+        raise UserError(f"{flag}={path.parent} holds no {METRICS}; {_ORIGIN}")
     try:
         stated = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return stated["utterances"], Provenance.from_dict(stated)
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{flag}={path} is not JSON: {error}; {csv_tables.REMEDY}"
-        ) from error
-    if not isinstance(stated, dict) or "utterances" not in stated:
-        raise UserError(
-            f"{flag}={path} does not say how many utterances were scored; "
+            f"{flag}={path} is not what evaluate.py writes ({error!r}); "
             f"{_ORIGIN}"
-        )
-    return stated
+        ) from error
 
 
 def _read_beside(path, flag, predictions):
@@ -395,13 +341,13 @@ def _read_beside(path, flag, predictions):
         raise UserError(
             f"{flag}={path} has columns of {', '.join(table.columns)}, but "
             f"{PREDICTIONS} beside it has {', '.join(predictions.columns)}; "
-            f"{csv_tables.REMEDY}"
+            f"{REMEDY}"
         )
     strangers = table.index.difference(predictions.index, sort=False)
     if len(strangers):
         raise UserError(
             f"{flag}={path}: {strangers[0]} is not in {PREDICTIONS} beside "
-            f"it; {csv_tables.REMEDY}"
+            f"it; {REMEDY}"
         )
     return table.reindex(predictions.index).to_numpy()
 

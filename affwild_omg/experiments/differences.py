@@ -10,8 +10,12 @@ from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Fusion
 from affwild_omg.published import tables
 from affwild_omg.published.tables import Row
-from affwild_omg.training.options import FLAGFILE, OVERRIDES, flags_in
-from affwild_omg.training.options import Options as TrainingOptions
+from affwild_omg.training.options import (
+    FLAGFILE,
+    OVERRIDES,
+    TrainingOptions,
+    flags_in,
+)
 
 ESTIMATE = "median"  # the better one of section 6.1's
 # Of train.py: where things lie, and what the network tells by itself.

@@ -10,9 +10,7 @@ import dataclasses
 import gc
 import hashlib
 import pathlib
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 import keras
 from absl import logging
@@ -20,174 +18,17 @@ from absl import logging
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data import records
 from affwild_omg.evaluation import evaluator, fusion, results
+from affwild_omg.evaluation.options import EvaluationOptions, FusionOptions
 from affwild_omg.experiments import runs, tabulation
+from affwild_omg.experiments.options import ReproductionOptions, TableOptions
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Fusion
 from affwild_omg.published import tables
 from affwild_omg.published.tables import Row
 from affwild_omg.storage import files, stages
 from affwild_omg.training import loop as training
-from affwild_omg.training.options import OVERRIDES
-from affwild_omg.training.options import Options as TrainingOptions
+from affwild_omg.training.options import OVERRIDES, TrainingOptions
 from affwild_omg.weights import model_file
-
-# Options of train.py that a row itself settles, or this command.
-SETTLED = (
-    "records",
-    "workdir",
-    "architecture",
-    "members",
-    "backbone",
-    "taps",
-    "recurrence",
-    "landmarks",
-    "targets",
-    "init_from",
-    "init_strict",
-    "shuffle_labels",
-    "seed",
-)
-PRETRAININGS = ("paper", "none")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is reproduced; the flags of affwild_omg.reproduce.
-
-    Attributes:
-        table: its number in the paper, 3 to 8.
-        records: folder that prepare wrote of OMG-Emotion, or of another corpus
-            in its place.
-        output: folder for the runs and the table.
-        affwild_records: folder that prepare wrote of Aff-Wild.
-        affwild2_records: likewise of Aff-Wild2.
-        weights: "backbone=file": weights that networks with this backbone
-            start from, before any pre-training.
-        pretraining: "paper", or "none" to train every row directly on
-            `records`.
-        strategy: a key of `experiments.STRATEGIES`.
-        seeds: a run each; None is seed 0 alone.
-        rows: keys of the table's rows, with or without what is before the
-            slash; None is all.
-        options: "name=value": options of train.py that all rows take in the
-            place of the paper's, where their networks have them. The values of
-            a list are separated by "/".
-    """
-
-    table: int
-    records: str
-    output: str
-    affwild_records: str | None = None
-    affwild2_records: str | None = None
-    weights: Sequence[str] | None = None
-    pretraining: str = "paper"
-    strategy: str = "end_to_end"
-    seeds: Sequence[str] | None = None
-    rows: Sequence[str] | None = None
-    options: Sequence[str] | None = None
-
-    def __post_init__(self):
-        for name, value, known in (
-            ("table", self.table, tables.TABLES),
-            ("pretraining", self.pretraining, PRETRAININGS),
-            ("strategy", self.strategy, tables.STRATEGIES),
-        ):
-            if value not in known:
-                raise UserError(
-                    f"--{name} must be one of "
-                    f"{', '.join(map(str, known))}, not {value}"
-                )
-        self.seed_numbers()
-        self.selected()
-        self.initial_weights()
-        self.overrides()
-
-    def seed_numbers(self) -> list[int]:
-        """Returns the seeds.
-
-        Raises:
-            UserError: one is no whole number from 0 on, or stands twice.
-        """
-        seeds = list(self.seeds or ["0"])
-        if not all(str(seed).isdecimal() for seed in seeds):
-            raise UserError(
-                "--seeds must be whole numbers from 0 on, separated by "
-                f"commas, not {', '.join(map(repr, seeds))}"
-            )
-        numbers = [int(seed) for seed in seeds]
-        if len(set(numbers)) < len(numbers):
-            raise UserError(f"--seeds names one of them twice: {seeds}")
-        return numbers
-
-    def selected(self) -> list[Row]:
-        """Returns the rows of the table that are to be run.
-
-        Raises:
-            UserError: the table has no such row, or it is another system.
-        """
-        rows = [
-            row
-            for row in tables.TABLES[self.table].rows
-            if row.folder is not None
-        ]
-        if self.rows is None:
-            return rows
-        keys = {row.key.partition("/")[2]: row for row in rows}
-        keys |= {row.key: row for row in rows}
-        for name in self.rows:
-            if name not in keys:
-                short = [key for key in keys if "/" not in key]
-                raise UserError(
-                    f"--rows must be of table {self.table}'s "
-                    f"{', '.join(short)}, not {name!r}"
-                )
-        return list({keys[name].key: keys[name] for name in self.rows}.values())
-
-    def initial_weights(self) -> dict[str, str]:
-        """Returns {backbone: file}.
-
-        Raises:
-            UserError: a text is no "backbone=file", a backbone is unknown or
-                stands twice, or there is no such file.
-        """
-        files = _pairs("weights", self.weights)
-        for backbone, file in files.items():
-            if backbone not in architectures.BACKBONES:
-                raise UserError(
-                    "--weights must be like vgg_face=FILE, with a backbone "
-                    f"out of {', '.join(architectures.BACKBONES)}, not "
-                    f"{backbone!r}"
-                )
-            if not pathlib.Path(file).exists():
-                raise UserError(f"--weights={backbone}={file} does not exist")
-        return files
-
-    def overrides(self) -> dict[str, object]:
-        """Returns options of train.py by name, of their types.
-
-        Raises:
-            UserError: a text is no "name=value", a name is unknown, stands
-                twice or is a row's own, or a value is of another type.
-        """
-        fields = {
-            field.name: field
-            for field in dataclasses.fields(TrainingOptions)
-            if field.name not in SETTLED
-        }
-        found = {}
-        for name, text in _pairs("options", self.options).items():
-            if name in SETTLED:
-                raise UserError(
-                    f"--options={name} is not for you to set: a row of the "
-                    "table, or another flag, does"
-                )
-            if name not in fields:
-                raise UserError(
-                    f"--options must be of train.py's {', '.join(fields)}, "
-                    f"not {name!r}"
-                )
-            found[name] = _parsed(name, text, fields[name].type)
-        return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -231,41 +72,9 @@ class _Job:
     training: TrainingOptions | None = None
 
 
-def _pairs(flag, texts: Iterable[str] | None):
-    """Returns "name=value" texts as {name: value}."""
-    found = {}
-    for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise UserError(
-                f"--{flag} must be like name=value,name=value, not {text!r}"
-            )
-        if name in found:
-            raise UserError(f"--{flag} gives {name} twice")
-        found[name] = value
-    return found
-
-
-def _parsed(name, text, kind):
-    """Returns an option's value, of the type that its field has."""
-    if isinstance(kind, types.UnionType):  # "int | None"
-        kind = next(x for x in typing.get_args(kind) if x is not type(None))
-    if typing.get_origin(kind) is not None:  # Sequence[str]
-        return tuple(text.split("/"))
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return kind(text)
-    except (KeyError, ValueError) as error:
-        expected = {bool: "true or false", int: "a whole number"}.get(
-            kind, "a number"
-        )
-        raise UserError(
-            f"--options={name} must be {expected}, not {text!r}"
-        ) from error
-
-
-def reproduce(options: Options, *, overwrite: bool = False) -> Outcome:
+def reproduce(
+    options: ReproductionOptions, *, overwrite: bool = False
+) -> Outcome:
     """Runs the rows of a table and writes the table after each.
 
     What is whole and of these options is kept; a training that was broken off
@@ -348,7 +157,7 @@ def _check_trained(options, jobs, sources):
 
 def _tabulate(number, output):
     return tabulation.make(
-        tabulation.Options(table=number, runs=str(output), output=str(output)),
+        TableOptions(table=number, runs=str(output), output=str(output)),
         overwrite=True,
     )
 
@@ -542,7 +351,7 @@ def _run(job, sources, broken):
     chosen = known.run(
         runs.VALIDATION,
         evaluator.evaluate,
-        evaluator.Options(
+        EvaluationOptions(
             model=job.training.workdir,
             records=job.training.records,
             output=str(job.place / runs.VALIDATION),
@@ -561,7 +370,7 @@ def _run(job, sources, broken):
     known.run(
         runs.TEST,
         evaluator.evaluate,
-        evaluator.Options(
+        EvaluationOptions(
             model=job.training.workdir,
             records=job.training.records,
             output=str(job.place / runs.TEST),
@@ -646,7 +455,7 @@ def _fuse(job, broken):
     stages.Stages(job.place / stages.FILE).run(
         runs.TEST,
         fusion.fuse,
-        fusion.Options(
+        FusionOptions(
             validation=[
                 str(root / run / seed / runs.VALIDATION)
                 for run in job.row.members

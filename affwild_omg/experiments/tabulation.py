@@ -6,7 +6,6 @@ puts them there, and a `status.json` into the folder of a row that it could not
 run. Nothing else is needed to lay a table out.
 """
 
-import dataclasses
 import pathlib
 
 from absl import logging
@@ -14,41 +13,14 @@ from absl import logging
 from affwild_omg.cli.errors import UserError
 from affwild_omg.experiments.layout import lines, names, write
 from affwild_omg.experiments.measuring import OTHERS, Tabulated, tabulate
+from affwild_omg.experiments.options import TableOptions
 from affwild_omg.experiments.runs import NOT_RUN, SEED
-from affwild_omg.published import tables
 from affwild_omg.storage import files as outputs
 
-__all__ = ["Options", "Tabulated", "lines", "make", "names", "tabulate"]
+__all__ = ["TableOptions", "Tabulated", "lines", "make", "names", "tabulate"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a table is made of; flags of affwild_omg.reporting.
-
-    Attributes:
-        table: its number in the paper, 3 to 8.
-        runs: folder of the runs.
-        output: folder for the table's files.
-    """
-
-    table: int
-    runs: str
-    output: str
-
-    def __post_init__(self):
-        if self.table not in tables.TABLES:
-            raise UserError(
-                f"--table must be one of "
-                f"{', '.join(map(str, tables.TABLES))}, not {self.table}"
-            )
-        if not pathlib.Path(self.runs).is_dir():
-            raise UserError(
-                f"--runs={self.runs} is no folder; give one that python -m "
-                "affwild_omg.reproduce wrote"
-            )
-
-
-def make(options: Options, *, overwrite: bool = False) -> Tabulated:
+def make(options: TableOptions, *, overwrite: bool = False) -> Tabulated:
     """Lays out a table and writes its files.
 
     Raises:

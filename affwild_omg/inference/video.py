@@ -1,7 +1,6 @@
 """Predicting: a video becomes valence and arousal for every frame."""
 
 import csv
-import dataclasses
 import itertools
 import pathlib
 
@@ -9,9 +8,9 @@ import numpy as np
 
 from affwild_omg import figures
 from affwild_omg.cli import progress
-from affwild_omg.cli.errors import UserError
 from affwild_omg.faces import detection, landmarks, tracking
 from affwild_omg.faces.video import Video
+from affwild_omg.inference.options import PredictionOptions
 from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.storage import files
 
@@ -19,34 +18,7 @@ DEFAULT_SEQUENCE_LENGTH = 80
 FACE_COLUMNS = ("x", "y", "width", "height", "confidence")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a prediction is made of; the flags of affwild_omg.predict.
-
-    Attributes:
-        model: SavedModel, workdir or model file.
-        video: the video file.
-        output: folder for the table and the picture.
-        sequence_length: frames a window; 0 takes the model's own.
-        detect_every: frames from one face detection to the next.
-    """
-
-    model: str
-    video: str
-    output: str
-    sequence_length: int = 0
-    detect_every: int = tracking.DETECT_EVERY
-
-    def __post_init__(self):
-        for name, least in (("sequence_length", 0), ("detect_every", 1)):
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"--{name} must be at least {least}, not "
-                    f"{getattr(self, name)}"
-                )
-
-
-def predict(options: Options, *, overwrite: bool = False) -> dict:
+def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
     """Predicts a video, frame by frame.
 
     Writes `<stem>.csv` with one row a frame (frame, time_s, face, x, y,

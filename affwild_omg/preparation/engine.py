@@ -5,7 +5,6 @@ folder beside the records until all are done, so that an interrupted run of
 hours goes on where it stopped, and a records folder is always whole.
 """
 
-import dataclasses
 import functools
 import json
 import os
@@ -22,46 +21,13 @@ from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.data import records
 from affwild_omg.faces import detection, landmarks, tracking
 from affwild_omg.faces.video import Video
+from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import files
 from affwild_omg.storage import parallel as workers
 from affwild_omg.synthetic import corpus as demo
 
-CORPORA = ("omg", "demo")
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What preparation is made of; the flags of affwild_omg.prepare.
-
-    Attributes:
-        corpus: "omg", or "demo", which is written to the source first.
-        source: folder of the corpus.
-        records: folder that the records go to.
-        detect_every: frames from one face detection to the next.
-        workers: processes; 0 takes one a core.
-    """
-
-    corpus: str
-    source: str
-    records: str
-    detect_every: int = tracking.DETECT_EVERY
-    workers: int = 0
-
-    def __post_init__(self):
-        if self.corpus not in CORPORA:
-            raise UserError(
-                f"--corpus must be one of {', '.join(CORPORA)}, not "
-                f"{self.corpus!r}"
-            )
-        for name, least in (("detect_every", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"--{name} must be at least {least}, not "
-                    f"{getattr(self, name)}"
-                )
-
-
-def prepare(options: Options, *, overwrite: bool = False) -> dict:
+def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     """Prepares a corpus.
 
     Args:

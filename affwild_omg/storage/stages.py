@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from absl import logging
 
+from affwild_omg.cli.options import to_flags
 from affwild_omg.storage import files as outputs
 
 FILE = "stages.json"
@@ -192,18 +193,5 @@ def command_line(command: str, options) -> str:
         command: such as "python train.py".
         options: a dataclass whose fields are the command's flags.
     """
-    flags = []
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        if value is None or value == field.default:
-            continue
-        if isinstance(value, list | tuple):
-            value = ",".join(map(str, value))
-        flags.append(
-            f"--{field.name}"
-            if value is True
-            else f"--no{field.name}"
-            if value is False
-            else shlex.quote(f"--{field.name}={value}")
-        )
-    return " ".join([command, *flags])
+    flags = to_flags(options, defaults=False)
+    return " ".join([command, *map(shlex.quote, flags)])

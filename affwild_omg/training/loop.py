@@ -28,7 +28,12 @@ from affwild_omg.nets import architectures, losses, models, optimizers, parts
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
 from affwild_omg.storage import files
-from affwild_omg.training.options import FLAGFILE, HISTORY, TRAINED, Options
+from affwild_omg.training.options import (
+    FLAGFILE,
+    HISTORY,
+    TRAINED,
+    TrainingOptions,
+)
 from affwild_omg.weights import model_file, transfer
 
 EVENTS = "tensorboard"
@@ -36,7 +41,7 @@ INITIALISATION = "initialisation.json"
 
 
 def train(
-    options: Options,
+    options: TrainingOptions,
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -92,7 +97,7 @@ def train(
         remove_workdir()  # if nothing came to lie in it
 
 
-def card_of(options: Options) -> model_file.Card:
+def card_of(options: TrainingOptions) -> model_file.Card:
     """Returns the card of the model that these options train."""
     return model_file.Card(
         architecture=options.network(), sequence_length=options.sequence_length
@@ -182,7 +187,7 @@ class _Run:
             logging.info("%s", line)
 
     def _fix_parts(self):
-        """Fixes what `Options.train` does not train."""
+        """Fixes what `TrainingOptions.train` does not train."""
         trained = TRAINED[self.options.train]
         there = set()
         for layer in parts.layers(self.model):

@@ -8,6 +8,7 @@ from scipy import stats
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import comparison as comparing
+from affwild_omg.evaluation.options import ComparisonOptions
 from affwild_omg.scoring import significance
 from tests.evaluation.test_results import write_folder
 
@@ -38,7 +39,7 @@ def options(tmp_path, **changes):
     given = {
         name: str(tmp_path / name) for name in ("first", "second", "output")
     }
-    return comparing.Options(**given | changes)
+    return ComparisonOptions(**given | changes)
 
 
 def compare(tmp_path, first=FIRST, second=SECOND, labels=(LABELS, LABELS)):

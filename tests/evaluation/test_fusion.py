@@ -8,6 +8,7 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import fusion as fusing
+from affwild_omg.evaluation.options import EvaluationOptions, FusionOptions
 from tests.evaluation.test_results import write_folder
 
 VALIDATION_LABELS = """\
@@ -82,7 +83,7 @@ def options(tmp_path):
                 expected=4 + len(folders[split]),
             )
             folders[split].append(str(folder))
-    return fusing.Options(**folders, output=str(tmp_path / "out"))
+    return FusionOptions(**folders, output=str(tmp_path / "out"))
 
 
 def write(folder, predictions=None, labels=None, **metrics):
@@ -525,7 +526,7 @@ def test_earlier_results_give_way_when_told(options, tmp_path):
 def test_bad_options_are_named(changes, message):
     good = {"validation": ["a", "b"], "test": ["c", "d"], "output": "out"}
     with pytest.raises(UserError, match=message):
-        fusing.Options(**good | changes)
+        FusionOptions(**good | changes)
 
 
 def test_evaluated_runs_are_fused(small_run, small_records, tmp_path):
@@ -534,7 +535,7 @@ def test_evaluated_runs_are_fused(small_run, small_records, tmp_path):
     folders = {"validation": [], "test": []}
     for split in folders:
         for estimate in ("median", "mean"):
-            options = evaluation.Options(
+            options = EvaluationOptions(
                 model=small_run[0].workdir,
                 records=str(small_records),
                 output=str(tmp_path / f"{split}_{estimate}"),
@@ -543,7 +544,7 @@ def test_evaluated_runs_are_fused(small_run, small_records, tmp_path):
             )
             metrics = evaluation.evaluate(options)
             folders[split].append(options.output)
-    options = fusing.Options(**folders, output=str(tmp_path / "out"))
+    options = FusionOptions(**folders, output=str(tmp_path / "out"))
     # Three epochs teach a network nothing: let the labels be what the first
     # predicts, and the second agree with it more or less.
     predicted = pathlib.Path(

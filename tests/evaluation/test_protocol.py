@@ -6,6 +6,7 @@ from scipy import stats
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import protocol
+from affwild_omg.evaluation.options import POOLINGS
 from affwild_omg.scoring import postprocessing
 
 BOTH = ("valence", "arousal")
@@ -323,7 +324,7 @@ def test_intervals_draw_whole_videos():
     assert protocol.intervals(one, BOTH) == {}
 
 
-@pytest.mark.parametrize("pooling", protocol.POOLINGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_the_mean_has_an_interval_of_its_own(pooling):
     # Arousal agrees where valence contradicts: whatever is drawn, their CCCs
     # cancel.
@@ -345,7 +346,7 @@ def test_the_mean_has_an_interval_of_its_own(pooling):
     assert "mean" not in one
 
 
-@pytest.mark.parametrize("pooling", protocol.POOLINGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_no_labels_no_scores(pooling):
     rows = utterances([[0, 1]], [[NAN, NAN]])
     assert protocol.assess(rows, BOTH, pooling) == {"intervals": {}, "rows": 0}

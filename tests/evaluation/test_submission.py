@@ -7,6 +7,7 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results, submission
+from affwild_omg.evaluation.options import SubmissionOptions
 
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
 
@@ -26,7 +27,7 @@ def files(tmp_path):
     def files(predictions, truth, **fields):
         for name, text in (("p.csv", predictions), ("a.csv", truth)):
             (tmp_path / name).write_text(text)
-        return submission.Options(
+        return SubmissionOptions(
             predictions=str(tmp_path / "p.csv"),
             annotations=str(tmp_path / "a.csv"),
             output=str(tmp_path / "out"),

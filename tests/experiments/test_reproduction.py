@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.experiments.options import ReproductionOptions
 from affwild_omg.published import tables as experiments
 
 TINY = [
@@ -43,7 +44,7 @@ def options(reproducing, small_records, tmp_path):
             "rows": ["conv5_3_pool5_fc"],
             "options": TINY,
         }
-        return reproducing.Options(**good | changes)
+        return ReproductionOptions(**good | changes)
 
     return make
 
@@ -579,7 +580,7 @@ def test_options_have_the_types_of_train_py(options, text, expected):
         ({"options": ["epoch=1"]}, "--options must be .* not 'epoch'"),
         ({"options": ["epochs=1.5"]}, "epochs must be a whole number"),
         ({"options": ["width=thin"]}, "width must be a number, not 'thin'"),
-        ({"options": ["taps=fc"]}, "taps is not for you to set"),
+        ({"options": ["taps=fc"]}, "taps cannot be set here"),
     ],
 )
 def test_wrong_options_are_told_before_anything(options, change, message):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from affwild_omg.nets.architectures import BACKBONES, NETWORKS, Fusion, named
+from affwild_omg.serving.options import ExportOptions
 from tests.nets.test_models import VARIANTS, inputs
 
 NAMES = [*NETWORKS, *VARIANTS]
@@ -134,7 +135,7 @@ def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
     path = tmp_path / "model.keras"
     model_files.save_model(network.model, network.card, path)
     exporting.export(
-        exporting.Options(model=str(path), output=str(tmp_path / "saved"))
+        ExportOptions(model=str(path), output=str(tmp_path / "saved"))
     )
     predictor = load_predictor(tmp_path / "saved")
     assert predictor.card == network.card

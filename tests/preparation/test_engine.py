@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.preparation.options import PreparationOptions
 
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
 
@@ -108,7 +109,7 @@ def options_of(preparing, source, **changes):
         "source": str(source),
         "records": str(source.parent / "records"),
     }
-    return preparing.Options(**(settings | changes))
+    return PreparationOptions(**(settings | changes))
 
 
 def names(directory):

@@ -321,7 +321,7 @@ def options():
     (fields,) = (
         node.body
         for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef) and node.name == "Options"
+        if isinstance(node, ast.ClassDef) and node.name == "TrainingOptions"
     )
     return {n.target.id for n in fields if isinstance(n, ast.AnnAssign)}
 

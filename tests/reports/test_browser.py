@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from affwild_omg.reports import report as run_report
+from affwild_omg.reports.options import ReportOptions
 from tests import conftest
 from tests.evaluation.test_results import write_folder
 from tests.reports.test_report import (
@@ -88,7 +89,7 @@ def report(tf, tmp_path_factory):  # its records start TensorFlow
         patch.setattr(conftest, "FRAMES", {"test": {name: [2, 5], "w": [8, 3]}})
         records = conftest.write_records_folder(root / "records")
     return run_report.write(
-        run_report.Options(
+        ReportOptions(
             results=str(folder),
             records=str(records),
             output=str(root / "report"),

@@ -14,6 +14,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results
 from affwild_omg.figures import canvas
 from affwild_omg.reports import report as run_report
+from affwild_omg.reports.options import ReportOptions
 from tests.evaluation.test_results import write_folder
 
 PREDICTIONS = """\
@@ -162,7 +163,7 @@ def change(folder, **metrics):
 def write(folder, *, overwrite=False, **options):
     output = folder.parent / "report"
     page = run_report.write(
-        run_report.Options(results=str(folder), output=str(output), **options),
+        ReportOptions(results=str(folder), output=str(output), **options),
         overwrite=overwrite,
     )
     assert page == output / "report.html"
@@ -887,7 +888,7 @@ def test_a_headline_without_rows_is_left_out(folder):
 @pytest.mark.parametrize("worst", [0, -1, 17])
 def test_worst_is_checked(worst):
     with pytest.raises(UserError, match=f"--worst must be .*, not {worst}$"):
-        run_report.Options(results="x", output="y", worst=worst)
+        ReportOptions(results="x", output="y", worst=worst)
 
 
 @pytest.mark.usefixtures("blank")
@@ -969,6 +970,6 @@ def test_what_is_far_off_or_not_all_is_said(tmp_path):
 
 
 def test_options_are_frozen():
-    options = run_report.Options(results="x", output="y")
+    options = ReportOptions(results="x", output="y")
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.worst = 1

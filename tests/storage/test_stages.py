@@ -34,7 +34,7 @@ def test_the_command_that_does_the_same():
     )
     assert stages.command_line("python train.py", options) == (
         "python train.py '--records=my records' --workdir=w --parts=a,b "
-        "--nolandmarks --strict"
+        "--landmarks=false --strict=true"
     )
 
 

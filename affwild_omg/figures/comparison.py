@@ -3,8 +3,6 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from matplotlib import ticker
-
 from affwild_omg.figures import canvas
 
 _LONGEST = 26  # characters of a group's name
@@ -66,7 +64,7 @@ def groups(
     left.set_xlabel("CCC")
     right.set_xlim(0, 1.08 * max(right.get_xlim()[1], 0.01))
     right.set_xlabel("MSE")
-    for axis, nbins in ((left, 5), (right, 3)):
-        axis.xaxis.set_major_locator(ticker.MaxNLocator(nbins))
+    left.locator_params(axis="x", nbins=5)
+    right.locator_params(axis="x", nbins=3)
     canvas.legend_above(right, len(targets))
     canvas.save(figure, path)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from affwild_omg import figures
-from affwild_omg.evaluation import protocol
+from affwild_omg.cli import wording
+from affwild_omg.evaluation.options import LEVELS, POOLINGS
 from affwild_omg.evaluation.results import Results
 from affwild_omg.figures import Course, canvas
 from affwild_omg.paper.task import TARGETS
@@ -57,9 +58,9 @@ def protocols(source: Source) -> dict:
         f"{level}, {pooling.replace('_', ' ')}": headline
         if (level, pooling) == (headline.level, headline.pooling)
         else source.results.scores(level, pooling)
-        for level in protocol.LEVELS
+        for level in LEVELS
         if level == "utterance" or source.results.frames
-        for pooling in protocol.POOLINGS
+        for pooling in POOLINGS
     }
     found = {name: scores for name, scores in found.items() if scores.targets}
     picture = source.draw(
@@ -127,7 +128,10 @@ def _groups(source, kind):
     picture = source.draw(
         f"{kind}s",
         figures.groups,
-        [f"{x.name}\n{x.utterances:,} utterances" for x in groups],
+        [
+            f"{group.name}\n{wording.count(group.utterances, 'utterance')}"
+            for group in groups
+        ],
         [group.scores for group in groups],
         intervals,
         source.targets,

@@ -4,6 +4,8 @@ import base64
 import dataclasses
 import functools
 import pathlib
+import struct
+import typing
 from collections.abc import Callable
 
 import numpy as np
@@ -18,31 +20,12 @@ from affwild_omg.scoring import breakdown
 from affwild_omg.scoring.breakdown import Group
 
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A PNG, which the page holds itself.
+class Picture(typing.NamedTuple):
+    """A PNG, which the page holds itself: pixels, and a data: URI."""
 
-    Attributes:
-        content: of the file.
-    """
-
-    content: bytes
-
-    @property
-    def width(self) -> int:
-        """In pixels, to keep room before the picture is decoded."""
-        return int.from_bytes(self.content[16:20], "big")
-
-    @property
-    def height(self) -> int:
-        """In pixels."""
-        return int.from_bytes(self.content[20:24], "big")
-
-    @property
-    def uri(self) -> str:
-        """The content as a data: URI."""
-        encoded = base64.b64encode(self.content).decode("ascii")
-        return f"data:image/png;base64,{encoded}"
+    width: int
+    height: int
+    uri: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,4 +135,8 @@ class Source:
         """
         path = self.directory / f"{name}.png"
         function(path, *args, **options)
-        return Picture(path.read_bytes())
+        content = path.read_bytes()
+        encoded = base64.b64encode(content).decode("ascii")
+        # Room is kept before the picture is decoded.
+        size = struct.unpack(">II", content[16:24])
+        return Picture(*size, f"data:image/png;base64,{encoded}")

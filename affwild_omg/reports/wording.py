@@ -27,7 +27,7 @@ def sentence(text: str) -> str:
 
 GLOBALS = {
     "heads": heads,
-    "interval_name": f"{100 * LEVEL:g} % interval",
+    "interval_name": f"{LEVEL:.0%} interval",
     "none_sign": NONE,
 }
 FILTERS = {

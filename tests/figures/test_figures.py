@@ -182,8 +182,8 @@ def test_what_a_timeline_shows(look):
     )
     axis = figure.axes[1]
     (drawn,) = (x for x in axis.lines if x.get_color() == "black")
-    # The first and the last label reach the edges.
-    np.testing.assert_array_equal(drawn.get_ydata()[1:-1], truth[:, 1])
+    # The last label reaches the edge.
+    np.testing.assert_array_equal(drawn.get_ydata()[:-1], truth[:, 1])
     assert drawn.get_xdata()[[0, -1]].tolist() == [0, 2]
     (estimate,) = (x for x in axis.lines if x.get_linestyle() == "--")
     assert set(estimate.get_ydata()) == {0.3}

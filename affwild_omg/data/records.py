@@ -187,13 +187,20 @@ def parse(serialised) -> dict:
 
 
 def decode(images):
-    """Decodes PNG crops: string [T] to uint8 [T, 96, 96, 3]."""
-    decoded = tf.map_fn(
-        lambda image: tf.io.decode_png(image, channels=3),
+    """Decodes PNG crops: string [T] to uint8 [T, 96, 96, 3].
+
+    An empty string, which pads a window, is decoded to black.
+    """
+    shape = (CROP_SIZE, CROP_SIZE, 3)
+    return tf.map_fn(
+        lambda image: tf.cond(
+            image == b"",
+            lambda: tf.zeros(shape, tf.uint8),
+            lambda: tf.ensure_shape(tf.io.decode_png(image, channels=3), shape),
+        ),
         images,
-        fn_output_signature=tf.TensorSpec((CROP_SIZE, CROP_SIZE, 3), tf.uint8),
+        fn_output_signature=tf.TensorSpec(shape, tf.uint8),
     )
-    return tf.ensure_shape(decoded, (None, CROP_SIZE, CROP_SIZE, 3))
 
 
 def read_manifest(records: pathlib.Path) -> dict:

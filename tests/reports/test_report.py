@@ -1,4 +1,3 @@
-import csv
 import html
 import html.parser
 import io
@@ -7,6 +6,7 @@ import math
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -14,7 +14,6 @@ from affwild_omg import figures
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results
 from affwild_omg.evaluation.results import Provenance, Results
-from affwild_omg.figures import canvas
 from affwild_omg.reports import report
 from affwild_omg.reports.options import ReportOptions
 from affwild_omg.scoring.frames import Frames
@@ -61,20 +60,24 @@ def frames(lengths=(2, 5, 8, 3), labels=LABELS):
 
 
 @pytest.fixture
-def blank(monkeypatch):
-    """Leaves the pictures blank, which is far quicker."""
-    pixel = io.BytesIO()
+def drawn(monkeypatch):
+    """What would be drawn, {name: arguments}; the pictures are a pixel."""
+    pixel, calls = io.BytesIO(), {}
     Figure((0.01, 0.01)).savefig(pixel, dpi=100)
-    monkeypatch.setattr(
-        canvas, "save", lambda _, path, **__: path.write_bytes(pixel.getvalue())
-    )
+
+    def keep(path, *args, **_):
+        calls[path.stem] = args
+        path.write_bytes(pixel.getvalue())
+
+    for name in set(figures.__all__) - {"Course"}:
+        monkeypatch.setattr(figures, name, keep)
+    return calls
 
 
 def make(
     folder,
     predictions=PREDICTIONS,
     labels=LABELS,
-    *,
     keys=KEYS,
     targets=TARGETS,
     unprocessed=None,
@@ -86,18 +89,18 @@ def make(
     found = Results(
         keys=list(keys),
         targets=targets,
-        predictions=np.asarray(predictions),
-        labels=np.asarray(labels),
-        provenance=Provenance(**provenance),
+        predictions=np.array(predictions),
+        labels=np.array(labels),
         unprocessed=unprocessed,
         frames=frames,
+        provenance=Provenance(**provenance),
     )
     results.write(folder, found)
     return folder
 
 
 @pytest.fixture
-def folder(blank, tmp_path):
+def folder(drawn, tmp_path):
     """A results folder with everything in it."""
     return make(
         tmp_path / "results",
@@ -123,11 +126,6 @@ def folder(blank, tmp_path):
     )
 
 
-def change(folder, **provenance):
-    path = folder / "metrics.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | provenance))
-
-
 def write(folder, **options):
     output = folder.parent / "report"
     page = report.write(
@@ -144,18 +142,19 @@ def text(page):
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
 
 
-def rows(folder, name):
-    with (folder.parent / "report" / name).open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def names(folder):
     return sorted(path.name for path in (folder.parent / "report").iterdir())
 
 
+def change(folder, **provenance):
+    """Changes what metrics.json says, and returns the text of a new page."""
+    path = folder / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | provenance))
+    return text(write(folder))
+
+
 def test_the_page_says_what_the_folder_holds(folder):
-    change(folder, frames=11)  # the provenance's
-    page = text(write(folder))
+    page = change(folder, frames=11)  # the provenance's
     for words in (
         "run_7 on the test split",
         "Corpus: omg",
@@ -209,71 +208,39 @@ def test_the_page_says_what_the_folder_holds(folder):
 
 def test_tables_hold_everybody(folder):
     write(folder)
-    assert rows(folder, "utterances.csv")[2:] == [
-        {
-            "video": "w",
-            "utterance": "u1",
-            "true_valence": "-0.2",
-            "predicted_valence": "0.6",
-            "true_arousal": "0.6",
-            "predicted_arousal": "0.4",
-            "distance": "0.82462113",
-            "seconds": "4",
-        },
-        {
-            "video": "w",
-            "utterance": "u2",
-            "true_valence": "",
-            "predicted_valence": "-0.5",
-            "true_arousal": "",
-            "predicted_arousal": "0.9",
-            "distance": "",
-            "seconds": "1.5",
-        },
+    output = folder.parent / "report"
+    assert (output / "utterances.csv").read_text() == (
+        "video,utterance,true_valence,predicted_valence,true_arousal,"
+        "predicted_arousal,distance,seconds\n"
+        "v,u1,0.1,0.1,0.2,0.2,0,1\n"
+        "v,u2,0.5,0.2,0.3,0.3,0.3,2.5\n"
+        "w,u1,-0.2,0.6,0.6,0.4,0.82462113,4\n"
+        "w,u2,,-0.5,,0.9,,1.5\n"
+    )
+    groups = pd.read_csv(output / "groups.csv")
+    names = groups[["by", "group", "utterances"]].to_numpy().tolist()
+    assert names == [
+        ["region", "V in [0,1], A in [0,0.5)", 2],
+        ["region", "V in [-1,0), A in [0.5,1]", 1],
+        ["region", "V in [-1,1], A in [0,1]", 3],
+        ["length", "under 2 s", 1],
+        ["length", "2 to 4 s", 1],
+        ["length", "4 to 8 s", 1],
+        ["video", "w", 1],
+        ["video", "v", 2],
     ]
-    groups = rows(folder, "groups.csv")
-    assert [(row["by"], row["group"], row["utterances"]) for row in groups] == [
-        ("region", "V in [0,1], A in [0,0.5)", "2"),
-        ("region", "V in [-1,0), A in [0.5,1]", "1"),
-        ("region", "V in [-1,1], A in [0,1]", "3"),
-        ("length", "under 2 s", "1"),
-        ("length", "2 to 4 s", "1"),
-        ("length", "4 to 8 s", "1"),
-        ("video", "w", "1"),
-        ("video", "v", "2"),
-    ]
-    assert float(groups[1]["valence_bias"]) == pytest.approx(0.8)
-    assert float(groups[2]["valence_ccc_high"]) == pytest.approx(4 / 13)
-    assert float(groups[7]["valence_mse"]) == pytest.approx(0.09 / 2)
-    assert groups[7]["valence_ccc_high"] == ""
+    assert groups["valence_bias"][1] == pytest.approx(0.8)
+    assert groups["valence_ccc_high"][2] == pytest.approx(4 / 13)
+    assert groups["valence_mse"][7] == pytest.approx(0.09 / 2)
+    assert np.isnan(groups["valence_ccc_high"][7])
 
 
-def test_what_is_drawn(folder, monkeypatch):
-    drawn = {}
-    for name in ("scatter", "groups", "timelines"):
-        draw = getattr(figures, name)
-
-        def keep(path, *args, draw=draw, **how):
-            drawn[path.stem] = args
-            draw(path, *args, **how)
-
-        monkeypatch.setattr(figures, name, keep)
+def test_what_is_drawn(folder, drawn):
     write(folder, worst=1)
     labels, predictions, _, cccs = drawn["agreement"]
     np.testing.assert_array_equal(labels, LABELS[:3])
     np.testing.assert_array_equal(predictions, PREDICTIONS[:3])
     assert cccs["valence"] == pytest.approx(-26 / 47)
-    ((course,), _) = drawn["timelines"]
-    assert course.title == "w/u1"
-    assert course.times.tolist() == [i / 2 for i in range(8)]
-    np.testing.assert_allclose(
-        course.values[:4, 0], [-0.2, -0.1, NAN, 0.1], atol=1e-9
-    )
-    assert course.edges.tolist() == [0, 2, 4]
-    # Medians of -0.2, -0.1, 0.1 and of 0.2, 0.3, 0.4, 0.5.
-    assert course.sequences[:, 0].tolist() == pytest.approx([-0.1, 0.35])
-    assert course.estimate.tolist() == [0.6, 0.4]
-    assert set(course.truth[:, 1]) == {0.6}
     lines, scores, intervals, _ = drawn["regions"]
     assert lines[:2] == [
         "V in [0,1], A in [0,0.5)\n2 utterances",
@@ -284,35 +251,45 @@ def test_what_is_drawn(folder, monkeypatch):
     assert intervals[2]["arousal"].high == 1
     _, _, intervals, _ = drawn["protocols"]
     assert [bool(found) for found in intervals] == [True, *[False] * 5]
+    ((course,), _) = drawn["timelines"]
+    assert course.title == "w/u1"
+    assert course.times.tolist() == [i / 2 for i in range(8)]
+    assert course.values[:2, 0].tolist() == pytest.approx([-0.2, -0.1])
+    assert np.isnan(course.values[2]).all()
+    assert course.edges.tolist() == [0, 2, 4]
+    # Medians of -0.2, -0.1, 0.1 and of 0.2, 0.3, 0.4, 0.5.
+    assert course.sequences[:, 0].tolist() == pytest.approx([-0.1, 0.35])
+    assert course.estimate.tolist() == [0.6, 0.4]
+    assert set(course.truth[:, 1]) == {0.6}
 
 
 def test_published_scores_stand_beside_those_of_omg_only(folder):
     page = text(write(folder))
     assert "valence: MSE published arousal: MSE published" in page
     assert re.search(r"A in \[0,0.5\) 2 .* 0\.101 0\.031 V in", page)
-    change(folder, corpus="demo")
-    page = text(write(folder))
+    page = change(folder, corpus="demo")
     assert "MSE published" not in page
     assert "they say nothing about real people" in page
 
 
 def test_everything_is_shown_as_text(folder):
     nasty = '<script>alert("1")</script> & $x^2$'
+    quoted = '"<script>alert(""1"")</script> & $x^2$",'
     for path in folder.glob("*.csv"):
-        quoted = nasty.replace('"', '""')
-        content = re.sub(
-            "^w,", f'"{quoted}",', path.read_text(), flags=re.MULTILINE
-        )
-        path.write_text(content)
-    network = {nasty: {"<b>": [nasty]}}
-    change(folder, model=f"runs/{nasty}", corpus="<i>'", network=network)
-    change(folder, split="<b>", postprocessing_source={"file": nasty})
-    change(folder, postprocessing_source={"file": nasty, "same_model": True})
+        path.write_text(re.sub("^w,", quoted, path.read_text(), flags=re.M))
+    source = {"file": nasty, "same_model": True}
+    found = change(
+        folder,
+        model=f"runs/{nasty}",
+        corpus="<i>'",
+        split="<b>",
+        network={nasty: {"<b>": [nasty]}},
+        postprocessing_source=source,
+    )
+    assert found.count(nasty) > 6
     page = write(folder)
     for tag in ("<script", "<b>", "<i>"):
         assert tag not in page
-    assert page.count("&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;") > 6
-    assert nasty in text(page)
 
 
 class Parser(html.parser.HTMLParser):
@@ -366,25 +343,31 @@ def test_same_input_same_bytes(tmp_path):  # of the pictures, too
     assert content() == content()
 
 
-@pytest.mark.usefixtures("blank")
-def test_a_page_without_labels(tmp_path):
-    folder = make(tmp_path / "results", labels=np.full((4, 2), NAN))
-    page = text(write(folder))
+@pytest.fixture
+def tell(drawn, tmp_path):
+    """Makes a results folder, and returns the text of its report."""
+
+    def tell(*data, **fields):
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        place.mkdir()
+        return text(write(make(place / "results", *data, **fields)))
+
+    return tell
+
+
+def test_a_page_without_labels(tell, tmp_path):
+    page = tell(labels=np.full((4, 2), NAN))
     assert "No utterance has labels, so there are no scores" in page
     assert "0 utterances with labels." in page
     assert page.count("Left out: there are no labels.") == 7
-    assert names(folder) == ["report.html", "utterances.csv"]
-    assert len(rows(folder, "utterances.csv")) == 4
+    assert names(tmp_path / "0/results") == ["report.html", "utterances.csv"]
 
 
-@pytest.mark.usefixtures("blank")
-def test_a_page_of_one_target_and_without_frames(tmp_path):
-    folder = make(
-        tmp_path / "results", [[0.2], [0.4]], [[0.1], [0.5]],
-        keys=["v/u", "w/u"], targets=("arousal",),
-    )
-    page = text(write(folder))
-    assert "mean" not in re.sub("mean (true|predicted|value)", "", page)[:900]
+AROUSAL = {"keys": ["v/u", "w/u"], "targets": ("arousal",)}
+
+
+def test_a_page_of_one_target_and_without_frames(tell, drawn):
+    page = tell([[0.2], [0.4]], [[0.1], [0.5]], **AROUSAL)
     for words in (
         "utterance, per video 2 0.000 0.0100",
         "None was applied: these are the network's own values.",
@@ -395,78 +378,159 @@ def test_a_page_of_one_target_and_without_frames(tmp_path):
         "does not describe the network",
     ):
         assert words in page, words
-    assert not {"plane.png", "regions.png", "lengths.png"} & set(names(folder))
+    assert "mean CCC" not in page
+    assert drawn.keys() == {"scatter", "agreement", "protocols"}
 
 
-@pytest.mark.usefixtures("blank")
-def test_what_says_nothing_is_told(tmp_path):
+def test_what_has_no_ccc_is_told(tell):
     labels = [[0.1, 0.1], [0.1, 0.5]]
-    folder = make(
-        tmp_path / "x", [[0.1, 0.2], [0.3, 0.2]], labels, keys=["v/u", "w/u"]
-    )
-    page = text(write(folder))
+    page = tell([[0.1, 0.2], [0.3, 0.2]], labels, ["v/u", "w/u"])
     assert "Valence: labels do not vary, so CCC is 0 by definition." in page
     assert "Arousal: predictions do not vary, so CCC is 0" in page
-    assert page.count("no interval") == 3
+    assert "mean CCC 0.000 no interval" in page
     # Two videos: it is not for want of them that there is no interval.
     assert "No interval" not in page
-    folder = make(
-        tmp_path / "y", [[0.1, 0.2], [0.3, 0.3]], labels, keys=["v/u", "v/w"]
-    )
-    assert "No interval: it comes from drawing whole" in text(write(folder))
-    folder = make(tmp_path / "z", [[0.1, 0.2]], labels[:1], keys=["v/u"])
-    assert "One row alone: nothing varies, so CCC" in text(write(folder))
+    page = tell([[0.1, 0.2], [0.3, 0.3]], labels, ["v/u", "v/w"])
+    assert "No interval: it comes from drawing whole" in page
+    page = tell([[0.1, 0.2]], labels[:1], ["v/u"])
+    assert "One row alone: nothing varies, so CCC" in page
 
 
 @pytest.mark.parametrize(
     ("mean", "said"), [(0.5, False), (1.5, True), (-0.1, True)]
 )
-@pytest.mark.usefixtures("blank")
-def test_a_mean_beyond_all_labels_is_told(tmp_path, mean, said):
-    folder = make(
-        tmp_path / "results", [[mean - 0.25], [mean + 0.25]], [[0.25], [1]],
-        keys=["v/u", "w/u"], targets=("arousal",),
-    )
-    page = text(write(folder))
+def test_a_mean_beyond_all_labels_is_told(tell, mean, said):
+    page = tell([[mean - 0.25], [mean + 0.25]], [[0.25], [1]], **AROUSAL)
     note = f"The predictions of arousal average {mean:.3f}, beyond all labels"
     assert (f"{note} (0.250 to 1.000)" in page) == said
 
 
 def test_another_headline(folder):
-    page = text(write(folder))
-    assert "further down are by utterance, pooled" not in page
-    change(folder, level="frame", pooling="per_video")
-    page = text(write(folder))
-    for words in (
+    assert "further down are by utterance" not in text(write(folder))
+    page = change(folder, level="frame", pooling="per_video")
+    assert (
         "Scored by frame: CCC, Pearson's r and MSE are those of each video's "
-        "frames with a face and a label, averaged over the videos.",
-        "further down are by utterance, pooled",
-    ):
-        assert words in page
+        "frames with a face and a label, averaged over the videos."
+    ) in page
+    assert "further down are by utterance, pooled" in page
     (folder / "frames.csv").unlink()
-    with pytest.raises(UserError, match="by frame, but holds no frames.csv"):
+    with pytest.raises(UserError, match=r"by frame, but holds no frames\.csv"):
         write(folder)
 
 
-@pytest.mark.usefixtures("blank")
-def test_a_headline_without_rows_is_left_out(tmp_path):
-    seen = frames()
-    for mask, labels in zip(seen.mask, LABELS, strict=True):
-        mask[:] = np.isnan(labels).any()
-    folder = make(
-        tmp_path / "results", frames=seen, level="frame",
-        sequence_estimate="median", sequence_length=4,
-    )
-    page = text(write(folder))
+def test_a_headline_without_rows_is_left_out(tell):
+    unseen = frames()
+    for mask in unseen.mask[:3]:  # whose labels are known
+        mask[:] = False
+    how = {"sequence_estimate": "median", "sequence_length": 4}
+    page = tell(frames=unseen, level="frame", **how)
     assert "Left out: there is nothing to score by frame." in page
     assert "utterance, pooled 3 -0.553" in page
     assert "sequence, pooled" not in page
 
 
-@pytest.mark.usefixtures("blank")
-def test_anyones_predictions(tmp_path):
-    folder = make(
-        tmp_path / "results", PREDICTIONS[:3], LABELS[:3], keys=KEYS[:3],
-        predictions_="theirs.csv",
+def test_anyones_predictions(folder):
+    (folder / "unprocessed.csv").unlink()
+    unmatched = {"predictions": ["w/u3"], "annotations": []}
+    theirs = {"predictions": "theirs.csv", "annotations": "truth.csv"}
+    page = change(folder, match="key", unmatched=unmatched, **theirs)
+    for words in (
+        "Predictions: theirs.csv Annotations: truth.csv Corpus",
+        "3 utterances with labels of the 8 annotated. Rows were matched by "
+        "key; left out without a match: 1 of the predictions, 0 of the "
+        "annotations.",
+        "Unknown: these predictions were made elsewhere.",
+    ):
+        assert words in page, words
+    assert "another utterance" not in page
+    page = change(folder, match="order", misordered=[{"row": 2}, {"row": 3}])
+    assert "2 rows of 3 belong to another utterance in the predictions" in page
+
+
+@pytest.mark.parametrize(
+    ("same", "said"),
+    [
+        (True, "steps.json, and were chosen for this very model file."),
+        (False, "steps.json, and were chosen for another model file than"),
+        (None, "steps.json; for which model they were chosen is unknown."),
+    ],
+)
+def test_where_the_postprocessing_comes_from(folder, same, said):
+    source = {"file": "steps.json", "same_model": same}
+    page = change(folder, postprocessing_source=source)
+    assert f"The steps come from {said}" in page
+    noted = 'class="note">The steps come from' in write(folder)
+    assert noted == (same is False)
+    in_sample = "This is the split that they were chosen on"
+    assert in_sample not in page
+    assert in_sample in change(folder, split="validation")
+
+
+def test_a_fusion_shows_its_members(folder):
+    weights = {"valence": 0.25, "arousal": 1.0}, {"valence": 0.75}
+    ccc = {"valence": 0.125, "arousal": 0.5}, {"valence": 0.375}
+    members = [
+        {"test": f"runs/{i}", "weights": weights[i], "validation_ccc": ccc[i]}
+        for i in range(2)
+    ]
+    page = change(folder, members=members, network=None, postprocessing=None)
+    assert "Fusion of 2 runs on the test split" in page
+    assert "were post-processed, each by its own steps" in page
+    assert "0.654 without 1.000" in page
+    assert "runs/0 0.250 0.125 1.000 0.500 runs/1 0.750 0.375 – –" in page
+    (folder / "unprocessed.csv").unlink()  # a member may be anyone's
+    assert "Unknown: no member's folder holds" in text(write(folder))
+
+
+def epoch(number, loss, ccc):
+    scores = {"valence": {"ccc": 0.5}, "arousal": {"ccc": ccc - 0.5}}
+    scores["mean_ccc"] = ccc / 2
+    return {"epoch": number, "loss": loss, "validation": scores}
+
+
+HISTORY = {
+    "best_epoch": 2,
+    "best_ccc": 0.25,
+    "epochs": [epoch(1, 0.9, 0.25), epoch(2, 0.5, 0.5), epoch(3, 0.4, 0)],
+}
+
+
+def test_the_training_is_shown_where_it_is(folder, tmp_path, drawn):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "history.json").write_text(json.dumps(HISTORY))
+    page = change(folder, model=str(tmp_path / "run"))
+    assert "Of 3 epochs the best is 2, with a mean CCC of 0.250" in page
+    epochs, losses, cccs, best = drawn["training"]
+    assert (epochs, losses, best) == ([1, 2, 3], [0.9, 0.5, 0.4], 2)
+    assert cccs["valence"] == [0.5] * 3
+    assert cccs["arousal"] == [-0.25, 0, -0.5]
+    assert cccs["mean"] == [0.125, 0.25, 0]
+
+
+def test_nothing_is_left_by_a_failure(folder, tmp_path):
+    # A report may lie in the results folder itself.
+    assert not set(report.FILES) & set(results.FILES)
+    with pytest.raises(UserError, match="--results=.*nowhere"):
+        write(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="--records=.*x holds no manifest"):
+        write(folder, records=str(tmp_path / "x"))
+    assert not (tmp_path / "report").exists()
+
+
+def test_faces_are_those_of_the_records(tmp_path, small_records, drawn):
+    keys = ["eve/utterance_1.mp4", "eve/utterance_3.mp4"]
+    values = [[0.1, 0.5], [0.2, 0.4]]
+    folder = make(tmp_path / "results", values, values, keys)
+    # Of anyone's predictions the split is not known: they are looked for.
+    assert "evenly spaced" in text(write(folder, records=str(small_records)))
+    ((caption, images, face), (_, others, _)), *_ = drawn["worst"]
+    assert caption == (
+        "eve / utterance_1.mp4\ntrue valence +0.10, predicted +0.10;  true "
+        "arousal +0.50, predicted +0.50"
     )
-    page = text(write(folder))
+    # Of 8 frames, the fifth has no face.
+    assert face.tolist() == [True] * 4 + [False] + [True] * 3
+    assert images.shape == (8, 96, 96, 3) and len(others) == 3
+    change(folder, split="validation")
+    with pytest.raises(UserError, match="--records=.* has no utterance eve/"):
+        write(folder, records=str(small_records))

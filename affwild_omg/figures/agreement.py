@@ -39,7 +39,7 @@ def scatter(
         axis.scatter(
             labels[:, column],
             predictions[:, column],
-            s=16,
+            s=16 if len(labels) > 100 else 36,
             alpha=alpha,
             color=canvas.COLOURS[target],
             edgecolors="none",

@@ -37,6 +37,7 @@ def groups(
             "linestyle": "none",
             "markersize": 5.5,
             "label": target,
+            "clip_on": False,  # an MSE may be 0
         }
         known = [y for y, group in enumerate(scores) if target in group]
         found = [scores[y][target] for y in known]

@@ -118,9 +118,8 @@ def _page(source):
     parts = []
     for title, template, gather, of_labels in _SECTIONS:
         if of_labels and not source.labelled.keys:
-            values = {"left_out": "there are no labels."}
-        else:
-            values = gather(source)
+            continue
+        values = gather(source)
         content = None
         if "left_out" not in values:
             content = _render(template, source, **values)

@@ -20,10 +20,9 @@ def groups(
     Args:
         path: PNG to write.
         names: of the groups, from the top; they may have several lines.
-        scores: of each group, {target: what has `ccc` and `mse`}; a target
-            that a group lacks is not drawn there.
-        intervals: of each group, {target: what has `low` and `high`, or
-            None}; a target may lack, too.
+        scores: of each group, {target: what has `ccc` and `mse`}.
+        intervals: of each group, {target: what has `low` and `high`}, None
+            or no such target if there is none.
         targets: what to draw.
     """
     figure = canvas.new(1.1 + len(names) * (0.22 + 0.18 * len(targets)))
@@ -39,16 +38,15 @@ def groups(
             "label": target,
             "clip_on": False,  # an MSE may be 0
         }
-        known = [y for y, group in enumerate(scores) if target in group]
-        found = [scores[y][target] for y in known]
-        places = [y + shift for y in known]
+        found = [group[target] for group in scores]
+        places = [y + shift for y in range(len(names))]
         left.plot([score.ccc for score in found], places, **style)
         right.plot([score.mse for score in found], places, **style)
-        for y, group in enumerate(intervals):
+        for y, group in zip(places, intervals, strict=True):
             if interval := group.get(target):
                 left.plot(
                     [interval.low, interval.high],
-                    [y + shift] * 2,
+                    [y, y],
                     color=style["color"],
                     linewidth=1.3,
                 )

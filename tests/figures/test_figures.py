@@ -143,7 +143,8 @@ def test_groups_at_any_size(look, count, targets):
 
 def test_names_of_any_kind(look):
     names = ["$x^2$ " + "long" * 30, "a\\b_{c}"]
-    look(drawing.groups, names, [{}, {}], [{}, {}], TARGETS)
+    scores = {"valence": types.SimpleNamespace(ccc=-0.25, mse=0.02)}
+    look(drawing.groups, names, [scores] * 2, [{}] * 2, ["valence"])
 
 
 def test_long_names_are_cut_in_the_middle():

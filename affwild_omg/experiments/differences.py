@@ -13,6 +13,7 @@ from affwild_omg.training.options import HISTORY, OVERRIDES, TrainingOptions
 
 # How the paper evaluates; the median was the better estimate (section 6.1).
 _EVALUATION = {"split": places.TEST, "sequence_estimate": "median"}
+_DEFAULTS = {x.name: x.default for x in dataclasses.fields(TrainingOptions)}
 # Options of train.py that say where things lie, or that the network tells.
 _ASIDE = {"records", "workdir", "seed", "architecture", "members", *OVERRIDES}
 _ASIDE |= {"init_from", "init_strict"}
@@ -48,11 +49,12 @@ def differences(
         place = places.place(runs, row.folder, seed)
         provenance = read(place / places.TEST).provenance
         found += _of_network(provenance.network, _network(row))
-        trainings.append(_trainings(place, provenance))
-        for training in trainings[-1]:
-            found += _between(training, _wanted(row, training))
-        if trainings[-1] and not trainings[-1][0]["init_from"]:
-            found.append("random first weights")
+        if own := _trainings(place, provenance):
+            trainings.append(own[-1])
+            for training in own:
+                found += _between(training, _wanted(row, training))
+            if not own[0]["init_from"]:
+                found.append("random first weights")
         for name, value in _EVALUATION.items():
             stated = getattr(provenance, name) or value
             found += _between({name: stated}, {name: value})
@@ -64,10 +66,10 @@ def differences(
         some = "no" if all(bare) else "some seeds without"
         found.append(f"{some} post-processing")
     told = [
-        field.name
-        for field in dataclasses.fields(TrainingOptions)
-        if field.name not in ("seed", "workdir", "init_from")
-        and len({str([x[field.name] for x in own]) for own in trainings}) > 1
+        name
+        for name in _DEFAULTS
+        if name not in ("seed", "workdir", "init_from")
+        and len({str(training[name]) for training in trainings}) > 1
     ]
     if told:
         found.append(f"seeds differ in {', '.join(told)}")
@@ -110,19 +112,18 @@ def _of_network(network, wanted):
 
 def _trainings(place, provenance):
     """Returns the options of a run's trainings, pre-training first."""
-    found = []
+    stated = []
     path = place / places.PRETRAINED / HISTORY
     if path.is_file():
-        found.append(json.loads(path.read_text(encoding="utf-8"))["options"])
-    return found + ([provenance.training] if provenance.training else [])
+        stated.append(json.loads(path.read_text(encoding="utf-8"))["options"])
+    if provenance.training:
+        stated.append(provenance.training)
+    return [_DEFAULTS | options for options in stated]
 
 
 def _wanted(row, training):
     """Returns the options that a row's training should have."""
-    wanted = {
-        field.name: field.default
-        for field in dataclasses.fields(TrainingOptions)
-    } | tables.to_flags(row)
+    wanted = _DEFAULTS | tables.to_flags(row)
     for strategy in tables.STRATEGIES.values():  # the paper used all of them
         if strategy.items() <= training.items():
             wanted |= strategy

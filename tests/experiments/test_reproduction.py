@@ -111,7 +111,7 @@ def test_a_row_end_to_end_interrupted_and_resumed(
 
 
 @pytest.fixture
-def quick(monkeypatch):
+def quick(reproduction, monkeypatch):
     """Replaces training and evaluation by what writes their files at once."""
     from affwild_omg import figures
     from affwild_omg.evaluation import evaluator
@@ -157,6 +157,8 @@ def quick(monkeypatch):
                 (pathlib.Path(options.model) / "postprocessing.json").touch()
 
     quick = Quick()
+    # Which takes half a second, and there is nothing to clear.
+    monkeypatch.setattr(reproduction.keras.utils, "clear_session", lambda: None)
     monkeypatch.setattr(loop, "train", quick.train)
     monkeypatch.setattr(evaluator, "evaluate", quick.evaluate)
     return quick

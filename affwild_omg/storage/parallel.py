@@ -4,10 +4,17 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 
 from affwild_omg.cli.errors import UserError
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    # Not cpu_count: a container or a batch system may allow fewer.
+    return len(os.sched_getaffinity(0))
 
 
 @contextlib.contextmanager

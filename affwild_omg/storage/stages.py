@@ -62,7 +62,7 @@ class Stages:
         function: Callable,
         options,
         *,
-        command: str,
+        command: str | None,
         inputs: Iterable[os.PathLike | str] = (),
         outputs: Iterable[os.PathLike | str] = (),
         resume: Callable | None = None,
@@ -73,7 +73,8 @@ class Stages:
             name: of the stage, in the stages file.
             function: called as function(options, overwrite=True).
             options: a dataclass.
-            command: command line that takes the options as flags; shown.
+            command: command line that takes the options as flags, shown; None
+                if there is none.
             inputs: files and folders whose contents the stage depends on.
             outputs: files and folders that the stage writes.
             resume: called as resume(options) instead of the function if the
@@ -89,7 +90,8 @@ class Stages:
             known.get("fingerprint") == entry["fingerprint"]
             and known["state"] == BEGUN
         )
-        logging.info("\n$ %s", command_line(command, options))
+        if command is not None:
+            logging.info("\n$ %s", command_line(command, options))
         written = {self._portable(os.fspath(path)): None for path in outputs}
         self._note(name, entry | {"state": BEGUN, "outputs": written})
         if interrupted and resume is not None:

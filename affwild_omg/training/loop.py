@@ -116,7 +116,11 @@ class _Run:
                 for split in self.labels
             }
         self.provenance = {
-            "options": options.values(),
+            "options": {
+                name: value
+                for name, value in dataclasses.asdict(options).items()
+                if value is not None
+            },
             "records_sha256": workdirs.digest_of(options.records),
         }
         self.epochs = workdirs.read_epochs(self.workdir) if resume else []
@@ -362,15 +366,15 @@ class _Run:
 
     def _report(self, entry):
         cccs = {name: entry["validation"][name]["ccc"] for name in self.targets}
-        self.events.write(
-            entry["epoch"],
-            {
-                x: entry[x]
-                for x in ("loss", "learning_rate", "frames_per_second")
-            }
-            | {"validation/mean_ccc": _mean_ccc(entry)}
-            | {f"validation/ccc_{name}": ccc for name, ccc in cccs.items()},
-        )
+        scalars = {
+            "loss": entry["loss"],
+            "learning_rate": entry["learning_rate"],
+            "frames_per_second": entry["frames_per_second"],
+            "validation/mean_ccc": _mean_ccc(entry),
+        }
+        for name, ccc in cccs.items():
+            scalars[f"validation/ccc_{name}"] = ccc
+        self.events.write(entry["epoch"], scalars)
         logging.info(
             "epoch %d: loss %.3f, validation CCC %s, %.0f frames/s",
             entry["epoch"],

@@ -18,8 +18,9 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
 from affwild_omg.data import records
 from affwild_omg.storage import files
-from affwild_omg.training.options import FLAGFILE, HISTORY, TrainingOptions
+from affwild_omg.training.options import FLAGFILE, TrainingOptions
 from affwild_omg.weights import model_file
+from affwild_omg.weights.model_file import HISTORY
 
 EVENTS = "tensorboard"
 INITIALISATION = "initialisation.json"
@@ -46,16 +47,19 @@ def check_resumable(workdir: pathlib.Path, options: TrainingOptions) -> None:
             f"--resume: {workdir} holds no run with a finished epoch; leave "
             "--resume out to start one"
         )
-    history = _read_history(workdir)
-    if "options" not in history:
+    try:
+        history = _read_history(workdir)
+        before, digest = history["options"], history["records_sha256"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        # Those of earlier versions hold the epochs alone.
         raise UserError(
-            f"--resume: {workdir / HISTORY} is of an earlier version and does "
-            "not state the options of its run; train in another --workdir, or "
-            "give --overwrite instead to start again"
-        )
-    changed = options.changes_from(history["options"])
-    if history["records_sha256"] != digest_of(options.records):
-        changed.append("the manifest of --records has changed")
+            f"--resume: {workdir / HISTORY} does not state the options of its "
+            "run; train in another --workdir, or give --overwrite instead to "
+            "start again"
+        ) from error
+    changed = options.changes_from(before)
+    if digest != digest_of(options.records):
+        changed.append("other records")
     if changed:
         raise UserError(
             f"--resume: {workdir} is a run of other flags "

@@ -5,6 +5,7 @@ organisers' script does.
 """
 
 import dataclasses
+import functools
 
 from absl import flags
 
@@ -67,8 +68,7 @@ def _score_submission():
     return submission.table(metrics)
 
 
-def run():
-    app.run(main)
+run = functools.partial(app.run, main)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def test_every_file_at_the_top_is_a_command():
         path.name
         for path in package.glob("*.py")
         if path.name != "__init__.py"
-        and "\ndef main()" not in path.read_text(encoding="utf-8")
+        and "\nrun = " not in path.read_text(encoding="utf-8")
     ] == []
 
 

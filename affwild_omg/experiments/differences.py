@@ -9,7 +9,8 @@ from affwild_omg.evaluation.results import Results
 from affwild_omg.experiments import runs as places
 from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
-from affwild_omg.training.options import HISTORY, OVERRIDES, TrainingOptions
+from affwild_omg.training.options import OVERRIDES, TrainingOptions
+from affwild_omg.weights.model_file import HISTORY
 
 # How the paper evaluates; the median was the better estimate (section 6.1).
 _EVALUATION = {"split": places.TEST, "sequence_estimate": "median"}

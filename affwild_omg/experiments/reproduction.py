@@ -26,7 +26,8 @@ from affwild_omg.published.tables import Row
 from affwild_omg.storage import files
 from affwild_omg.storage.stages import FILE, Stages
 from affwild_omg.training import loop
-from affwild_omg.training.options import HISTORY, OVERRIDES, TrainingOptions
+from affwild_omg.training import workdir as workdirs
+from affwild_omg.training.options import OVERRIDES, TrainingOptions
 from affwild_omg.weights import model_file
 
 
@@ -304,7 +305,7 @@ def _sources(training):
 
 def _trained(training):
     """Returns the files that tell that a training was there."""
-    names = (model_file.BEST, HISTORY)
+    names = (model_file.BEST, model_file.HISTORY)
     return [pathlib.Path(training.workdir, name) for name in names]
 
 
@@ -371,11 +372,13 @@ def _train(known, name, options):
         loop.train(options, overwrite=overwrite)
 
     def resume(options):
-        if not history.is_file():
+        try:
+            workdirs.check_resumable(history.parent, options)
+        except UserError:
             anew(options, overwrite=True)
-            return
-        logging.info("%s: resumes after its last complete epoch", name)
-        loop.train(options, resume=True)
+        else:
+            logging.info("%s: resumes after its last complete epoch", name)
+            loop.train(options, resume=True)
 
     known.run(
         name,

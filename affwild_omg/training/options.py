@@ -187,27 +187,24 @@ class TrainingOptions(options.Checked):
             UserError: one of them is no "part=rate", or not for this run.
         """
         rates = {}
-        for text in self.part_learning_rates or ():
-            part, _, number = text.partition("=")
+        given = options.pairs("part_learning_rates", self.part_learning_rates)
+        for part, text in given.items():
             try:
-                rate = float(number)
+                rates[part] = float(text)
             except ValueError:
-                rate = math.nan
-            if part not in PARTS or not 0 < rate < math.inf:
+                rates[part] = math.nan
+            if part not in PARTS or not 0 < rates[part] < math.inf:
                 raise UserError(
                     "--part_learning_rates must be like cnn=1e-5, with a part "
                     f"out of {', '.join(PARTS)} and a rate above 0, not "
-                    f"{text!r}"
+                    f"'{part}={text}'"
                 )
-            if part in rates:
-                raise UserError(f"--part_learning_rates gives {part} twice")
             if part not in TRAINED[self.train]:
                 raise UserError(
                     f"--part_learning_rates gives a rate to {part}, which "
                     f"--train={self.train} leaves fixed; leave it out or give "
                     "--train=all"
                 )
-            rates[part] = rate
         return rates
 
     def network(self) -> architectures.Architecture | architectures.Fusion:
@@ -233,9 +230,11 @@ class TrainingOptions(options.Checked):
 
     def described(self) -> str:
         """Returns the network's name, and what differs from it, as flags."""
-        own = tuple(f"--{name}=" for name in ("members", *OVERRIDES))
-        flags = options.to_flags(self)
-        given = [flag for flag in flags if flag.startswith(own)]
+        given = [
+            options.to_flag(name, getattr(self, name))
+            for name in ("members", *OVERRIDES)
+            if getattr(self, name) is not None
+        ]
         return " ".join([self.architecture, *given])
 
     def changes_from(self, before: Mapping[str, object]) -> list[str]:
@@ -296,30 +295,23 @@ def flags_of(network: architectures.Architecture) -> str:
     They start from the row of `networks.NETWORKS` that differs in the
     fewest fields.
     """
-    rows = {
-        name: row.architecture
-        for name, row in networks.NETWORKS.items()
-        if isinstance(row.architecture, architectures.Architecture)
-    }
-    changes = {
-        name: {
+
+    def changes(row):
+        return {
             field.name: getattr(network, field.name)
             for field in dataclasses.fields(network)
             if network.uses(field.name)
             and getattr(network, field.name) != getattr(row, field.name)
         }
-        for name, row in rows.items()
+
+    rows = {
+        name: changes(row.architecture)
+        for name, row in networks.NETWORKS.items()
+        if isinstance(row.architecture, architectures.Architecture)
     }
-    name = min(changes, key=lambda name: len(changes[name]))
-    return " ".join(
-        [
-            options.to_flag("architecture", name),
-            *(
-                options.to_flag(field, value)
-                for field, value in changes[name].items()
-            ),
-        ]
-    )
+    name = min(rows, key=lambda name: len(rows[name]))
+    given = {"architecture": name} | rows[name]
+    return " ".join(options.to_flag(*flag) for flag in given.items())
 
 
 def _member(name):

@@ -116,6 +116,7 @@ def quick(reproduction, monkeypatch):
     from affwild_omg import figures
     from affwild_omg.evaluation import evaluator
     from affwild_omg.training import loop
+    from affwild_omg.training import workdir as workdirs
     from tests.evaluation.test_results import write_folder
 
     for name in ("published_against_measured", "scatter", "plane_histograms"):
@@ -135,7 +136,12 @@ def quick(reproduction, monkeypatch):
             if self.failing and self.failing in options.workdir:
                 raise UserError("out of\nmemory")
             workdir.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"options": dataclasses.asdict(options)})
+            text = json.dumps(
+                {
+                    "options": dataclasses.asdict(options),
+                    "records_sha256": workdirs.digest_of(options.records),
+                }
+            )
             (workdir / "history.json").write_text(text)
             if self.interrupted == workdir.name:
                 raise KeyboardInterrupt

@@ -20,7 +20,7 @@ from affwild_omg.published import tables
 from affwild_omg.reports.source import Source
 from affwild_omg.scoring import aggregation, breakdown
 from affwild_omg.scoring.significance import Interval
-from affwild_omg.training.options import HISTORY
+from affwild_omg.weights.model_file import HISTORY
 
 FEW_VIDEOS = 20  # see `significance.interval`
 CROPS = 8  # of each of the worst utterances

@@ -1,24 +1,15 @@
 """Prepares a corpus: clips become records of aligned faces."""
 
-from absl import flags
-
-from affwild_omg.cli import app, options
+from affwild_omg.cli import app
 from affwild_omg.preparation.options import PreparationOptions
 
-options.define(PreparationOptions, overwrite="earlier records")
 
-
-def main():
+@app.command(PreparationOptions, overwrite="earlier records")
+def run(options: PreparationOptions, *, overwrite: bool) -> None:
     from affwild_omg.preparation import engine, manifest
 
-    made = engine.prepare(
-        options.read(PreparationOptions), overwrite=flags.FLAGS.overwrite
-    )
-    app.show(*manifest.table(made), f"records in {flags.FLAGS.records}")
-
-
-def run():
-    app.run(main)
+    made = engine.prepare(options, overwrite=overwrite)
+    app.show(*manifest.table(made), f"records in {options.records}")
 
 
 if __name__ == "__main__":

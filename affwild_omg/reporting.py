@@ -1,5 +1,7 @@
 """Lays runs beside the paper's tables, or reports on one run in detail."""
 
+import functools
+
 from absl import flags
 
 from affwild_omg.cli import app, options
@@ -9,8 +11,16 @@ from affwild_omg.reports.options import ReportOptions
 options.define(
     TableOptions, ReportOptions, overwrite="an earlier table or report"
 )
-options.require_one("table", "results")
-options.require_with("table", "runs")
+flags.register_multi_flags_validator(
+    ["table", "results"],
+    lambda given: (given["table"] is None) != (given["results"] is None),
+    "--table or --results must be given, and not both.",
+)
+flags.register_multi_flags_validator(
+    ["table", "runs"],
+    lambda given: (given["table"] is None) == (given["runs"] is None),
+    "--runs goes with --table, and --table with --runs.",
+)
 
 
 def main():
@@ -43,8 +53,7 @@ def _report():
     app.show(f"report in {page}")
 
 
-def run():
-    app.run(main)
+run = functools.partial(app.run, main)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from affwild_omg.cli import app, options
+from affwild_omg.cli import app
 from affwild_omg.published import tables
 from affwild_omg.training.options import TrainingOptions
 
@@ -12,35 +12,30 @@ flags.DEFINE_bool(
 flags.DEFINE_bool(
     "resume", False, "Go on with the run of the same flags in the workdir."
 )
-options.define(
+
+
+@app.command(
     TrainingOptions,
     overwrite="the run in the workdir",
     unless=["list_architectures"],
 )
-
-
-def main():
+def run(options: TrainingOptions, *, overwrite: bool) -> None:
     if flags.FLAGS.list_architectures:
         app.show(*tables.list_networks())
         return
-    given = options.read(TrainingOptions)
-    given.network()  # tells what is wrong before TensorFlow takes its time
+    options.network()  # tells what is wrong before TensorFlow takes its time
     from affwild_omg.cli import wording
     from affwild_omg.training import loop
 
     summary = loop.train(
-        given, overwrite=flags.FLAGS.overwrite, resume=flags.FLAGS.resume
+        options, overwrite=overwrite, resume=flags.FLAGS.resume
     )
     app.show(
         f"best epoch {summary['best_epoch']} of {len(summary['epochs'])}, "
         f"validation CCC {wording.number(summary['best_ccc'])}",
-        f"model in {given.workdir}; watch it with "
-        f"tensorboard --logdir={given.workdir}",
+        f"model in {options.workdir}; watch it with "
+        f"tensorboard --logdir={options.workdir}",
     )
-
-
-def run():
-    app.run(main)
 
 
 if __name__ == "__main__":

@@ -48,15 +48,8 @@ def option(
         least: the lowest value that is allowed.
         most: the highest, where there is a lowest.
     """
-    return dataclasses.field(
-        default=default,
-        metadata={
-            "help": help,
-            "choices": choices,
-            "least": least,
-            "most": most,
-        },
-    )
+    rules = {"choices": choices, "least": least, "most": most}
+    return dataclasses.field(default=default, metadata={"help": help} | rules)
 
 
 class Checked:
@@ -65,27 +58,19 @@ class Checked:
     def __post_init__(self):
         """Raises UserError, which names the flag, if a value is not allowed."""
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            choices, least, most = (
-                field.metadata.get(rule)
-                for rule in ("choices", "least", "most")
-            )
+            value, rule = getattr(self, field.name), None
+            choices = field.metadata["choices"]
+            least, most = field.metadata["least"], field.metadata["most"]
             if value is None:
                 continue
             if choices is not None and value not in choices:
-                raise UserError(
-                    f"--{field.name} must be one of "
-                    f"{', '.join(map(str, choices))}, not {value!r}"
-                )
-            if most is not None and not least <= value <= most:
-                raise UserError(
-                    f"--{field.name} must be from {least} to {most}, not "
-                    f"{value}"
-                )
-            if least is not None and not value >= least:
-                raise UserError(
-                    f"--{field.name} must be at least {least}, not {value}"
-                )
+                rule = f"one of {', '.join(map(str, choices))}"
+            elif most is not None and not least <= value <= most:
+                rule = f"from {least} to {most}"
+            elif least is not None and not value >= least:
+                rule = f"at least {least}"
+            if rule:
+                raise UserError(f"--{field.name} must be {rule}, not {value!r}")
 
 
 def kind_of(field: dataclasses.Field) -> type:
@@ -108,22 +93,22 @@ def define(
         overwrite: what the flag --overwrite replaces; "" defines no such flag.
         unless: flags any of which makes the others optional.
     """
-    fields = {}
+    found = {}
     for kind in kinds:
         for field in dataclasses.fields(kind):
-            fields.setdefault(field.name, []).append(field)
-    for field, *_ in fields.values():
-        _define(field)
+            found.setdefault(field.name, []).append(field)
+    for name, fields in found.items():
+        _define(fields[0])
+        required = [field.default is dataclasses.MISSING for field in fields]
+        if sum(required) == len(kinds):
+            require(name, unless=unless)
     if overwrite:
-        flags.DEFINE_bool(
+        _DEFINE[bool](
             "overwrite",
             False,
             f"Replace {overwrite}.",
             flag_values=flags.FLAGS,
         )
-    for name, of in fields.items():
-        if len(of) == len(kinds) and all(_is_required(field) for field in of):
-            require(name, unless=unless)
 
 
 def _define(field):
@@ -135,50 +120,22 @@ def _define(field):
         define, limits = flags.DEFINE_enum, {"enum_values": list(choices)}
     define(
         field.name,
-        default=None if _is_required(field) else field.default,
+        default=None if field.default is dataclasses.MISSING else field.default,
         help=field.metadata["help"],
         flag_values=flags.FLAGS,
         **limits,
     )
 
 
-def _is_required(field):
-    return field.default is dataclasses.MISSING
-
-
 def require(*names: str, unless: Collection[str] = ()) -> None:
     """Makes flags required, unless one of some others is given."""
     for name in names:
-        _validate(
+        flags.register_multi_flags_validator(
             [name, *unless],
             lambda values: any(values.values()),
             f"--{name} is missing.",
+            flag_values=flags.FLAGS,
         )
-
-
-def require_one(*names: str) -> None:
-    """Makes exactly one of some flags required."""
-    _validate(
-        names,
-        lambda values: sum(v is not None for v in values.values()) == 1,
-        f"{' or '.join(f'--{name}' for name in names)} must be given, and not "
-        "both.",
-    )
-
-
-def require_with(name: str, other: str) -> None:
-    """Makes two flags required together, or neither."""
-    _validate(
-        [name, other],
-        lambda values: (values[name] is None) == (values[other] is None),
-        f"--{other} goes with --{name}, and --{name} with --{other}.",
-    )
-
-
-def _validate(names, rule, message):
-    flags.register_multi_flags_validator(
-        names, rule, message, flag_values=flags.FLAGS
-    )
 
 
 def read(kind: type):
@@ -196,23 +153,19 @@ def read(kind: type):
 
 
 def to_flags(options, *, defaults: bool = True) -> list[str]:
-    """Returns an options object as flags, "--name=value" each.
+    """Returns options as flags, "--name=value" each.
 
     Args:
         options: a dataclass whose fields are the flags.
-        defaults: whether to give those, too, that are left at their defaults;
-            what is None is never given.
+        defaults: give those, too, that are left at their defaults; what is
+            None is never given.
     """
     values = {
         field.name: getattr(options, field.name)
         for field in dataclasses.fields(options)
         if defaults or getattr(options, field.name) != field.default
     }
-    return [
-        to_flag(name, value)
-        for name, value in values.items()
-        if value is not None
-    ]
+    return [to_flag(*x) for x in values.items() if x[1] is not None]
 
 
 def to_flag(name: str, value: object) -> str:
@@ -222,3 +175,22 @@ def to_flag(name: str, value: object) -> str:
     elif isinstance(value, list | tuple):
         value = ",".join(map(str, value))
     return f"--{name}={value}"
+
+
+def pairs(flag: str, texts: Collection[str] | None) -> dict[str, str]:
+    """Returns the "name=value" texts of a flag as {name: value}.
+
+    Raises:
+        UserError: a text is of another form, or a name is given twice.
+    """
+    found = {}
+    for text in texts or ():
+        name, _, value = text.partition("=")
+        if not (name and value):
+            raise UserError(
+                f"--{flag} must be like name=value,name=value, not {text!r}"
+            )
+        if name in found:
+            raise UserError(f"--{flag} gives {name} twice")
+        found[name] = value
+    return found

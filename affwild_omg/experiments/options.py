@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
@@ -153,7 +153,7 @@ class ReproductionOptions(options.Checked):
             UserError: a text is no "backbone=file", a backbone is unknown or
                 stands twice, or there is no such file.
         """
-        files = _pairs("weights", self.weights)
+        files = options.pairs("weights", self.weights)
         for backbone, file in files.items():
             if backbone not in architectures.BACKBONES:
                 raise UserError(
@@ -178,34 +178,14 @@ class ReproductionOptions(options.Checked):
             if field.name not in SETTLED
         }
         found = {}
-        for name, text in _pairs("options", self.options).items():
-            if name in SETTLED:
-                raise UserError(
-                    f"--options={name} cannot be set here: a row of the "
-                    "table, or another flag, sets it"
-                )
+        for name, text in options.pairs("options", self.options).items():
             if name not in fields:
                 raise UserError(
-                    f"--options must be of train.py's {', '.join(fields)}, "
-                    f"not {name!r}"
+                    f"--options={name} cannot be set here; the options of "
+                    f"train.py that can be are {', '.join(fields)}"
                 )
             found[name] = _parsed(name, text, options.kind_of(fields[name]))
         return found
-
-
-def _pairs(flag, texts: Iterable[str] | None):
-    """Returns "name=value" texts as {name: value}."""
-    found = {}
-    for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise UserError(
-                f"--{flag} must be like name=value,name=value, not {text!r}"
-            )
-        if name in found:
-            raise UserError(f"--{flag} gives {name} twice")
-        found[name] = value
-    return found
 
 
 def _parsed(name, text, kind):

@@ -22,8 +22,8 @@ SAMPLES = 2000
 LEVEL = 0.95
 # Rounding alone makes CCCs differ by less than this many decimals.
 DECIMALS = 12
-# Numbers that are held at a time, some 8 MB in float64.
-BATCH = 2**20
+# Draws of a video that are held at a time, 1 MB.
+BATCH = 2**17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,24 +75,22 @@ def interval(
         ValueError: labels and predictions are not of one such shape and
             finite, or videos are not theirs.
     """
-    index, count = _index(videos, labels, predictions)
+    index, count = _numbered(videos, labels)
+    sums = _Sums.of(labels, predictions, index, count)
     if count < 2:
         return None
     if statistic == "concordance" and not concordance.vary(labels, predictions):
         return None
-    sums = _Sums.of(labels, predictions, index, count)
     return _percentiles(
-        getattr(sums, statistic), np.arange(count), samples, level, seed
+        getattr(sums, statistic),
+        np.arange(count),
+        samples=samples,
+        level=level,
+        seed=seed,
     )
 
 
-def mean_interval(
-    values,
-    *,
-    samples: int = SAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> Interval | None:
+def mean_interval(values, **how) -> Interval | None:
     """Computes a confidence interval of a mean over videos.
 
     For the mean of the videos' own CCCs; `interval` is about the CCC of all
@@ -100,38 +98,17 @@ def mean_interval(
     narrow with few of them.
 
     Args:
-        values: one of each video, [videos].
-        samples: how many are drawn.
-        level: share of such intervals that hold the true mean, in (0, 1).
-        seed: the same seed gives the same interval.
+        values: one of each video, [videos], finite.
+        **how: samples, level and seed, as for `interval`.
 
     Returns:
         The interval, None where there are fewer than two videos.
-
-    Raises:
-        ValueError: the values are not [videos] and finite.
     """
     values = np.asarray(values, np.float64)
-    if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError(
-            f"values must be [videos] and finite, not {values.shape} with "
-            f"{np.count_nonzero(~np.isfinite(values))} that are not finite"
-        )
-    if len(values) < 2:
-        return None
-    return _percentiles(np.mean, values, samples, level, seed)
+    return _percentiles(np.mean, values, **how) if len(values) > 1 else None
 
 
-def paired_interval(
-    labels,
-    first,
-    second,
-    videos: Sequence,
-    *,
-    samples: int = SAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> Interval:
+def paired_interval(labels, first, second, videos: Sequence, **how) -> Interval:
     """Computes a confidence interval of the difference of two runs' CCC.
 
     Each sample has the same videos for both runs.
@@ -140,10 +117,8 @@ def paired_interval(
         labels: [utterances] or [utterances, columns].
         first: predictions of one run, of the same shape.
         second: predictions of the other, likewise.
-        videos: as for `interval`, like what follows; two or more.
-        samples: how many are drawn.
-        level: share of such intervals that hold the true difference.
-        seed: the same seed gives the same interval.
+        videos: the video of each utterance, [utterances]; two or more.
+        **how: samples, level and seed, as for `interval`.
 
     Returns:
         The interval of the first CCC less the second, within [-2, 2].
@@ -151,14 +126,13 @@ def paired_interval(
     Raises:
         ValueError: as `interval`, or all utterances are of one video.
     """
-    index, count = _index(videos, labels, first, second)
-    _check_several(count)
+    index, count = _numbered(videos, labels, least=2)
     one, other = (_Sums.of(labels, x, index, count) for x in (first, second))
 
     def difference(drawn, axis):
         return one.concordance(drawn, axis) - other.concordance(drawn, axis)
 
-    return _percentiles(difference, np.arange(count), samples, level, seed)
+    return _percentiles(difference, np.arange(count), **how)
 
 
 def permutation_test(
@@ -180,10 +154,10 @@ def permutation_test(
     Genet. Mol. Biol. 9, 2010).
 
     Args:
-        labels: [utterances] or [utterances, columns].
-        first: predictions of one run, of the same shape.
-        second: predictions of the other, likewise.
-        videos: the video of each utterance, [utterances]; two or more.
+        labels: as for `paired_interval`, like what follows.
+        first: predictions of one run.
+        second: predictions of the other.
+        videos: the video of each utterance.
         samples: how many sets of videos are tried.
         seed: the same seed gives the same p-value.
 
@@ -194,12 +168,11 @@ def permutation_test(
     Raises:
         ValueError: as `paired_interval`.
     """
-    index, count = _index(videos, labels, first, second)
-    _check_several(count)
+    index, count = _numbered(videos, labels, least=2)
     # Each video counts twice, as the first run and as the second have it.
     sums = _Sums.of(
         np.concatenate([labels, labels]),
-        np.concatenate([first, second]),
+        np.concatenate(np.stack([first, second])),  # of one shape
         np.concatenate([index, index + count]),
         2 * count,
     )
@@ -308,15 +281,10 @@ class _Sums:
 def _columns(labels, predictions):
     """Yields labels and predictions of each column, [rows] float64 each."""
     x, y = (np.asarray(z, np.float64) for z in (labels, predictions))
-    if x.shape != y.shape:
+    if x.shape != y.shape or x.ndim not in (1, 2) or not x.size:
         raise ValueError(
-            "labels and predictions must be of one length and have the same "
-            f"columns, not {x.shape} and {y.shape}"
-        )
-    if x.ndim not in (1, 2) or not x.size:
-        raise ValueError(
-            "labels and predictions must be [utterances] or [utterances, "
-            f"columns], not {x.shape}"
+            "labels and predictions must both be [utterances] or "
+            f"[utterances, columns], not {x.shape} and {y.shape}"
         )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("labels and predictions must be finite")
@@ -324,25 +292,15 @@ def _columns(labels, predictions):
     yield from zip(x.reshape(rows).T, y.reshape(rows).T, strict=True)
 
 
-def _index(videos, labels, *runs):
+def _numbered(videos, labels, least=1):
     """Returns the number of each utterance's video, and how many there are."""
-    for predictions in runs:
-        next(_columns(labels, predictions))  # refuses what is unfit
     names, index = np.unique(videos, return_inverse=True)
-    if index.shape != np.shape(labels)[:1]:
+    if len(index) != len(labels) or len(names) < least:
         raise ValueError(
-            f"videos must be one for each of {len(labels)} labels, not "
-            f"{index.shape}"
+            f"videos must be one for each of {len(labels)} labels and at "
+            f"least {least}, not {len(names)} of {len(index)} utterances"
         )
     return index, len(names)
-
-
-def _check_several(videos):
-    if videos < 2:
-        raise ValueError(
-            "utterances of one video alone say nothing about others; videos "
-            "must be at least 2"
-        )
 
 
 def _batch(groups):
@@ -350,7 +308,7 @@ def _batch(groups):
     return max(1, BATCH // groups)
 
 
-def _percentiles(statistic, data, samples, level, seed):
+def _percentiles(statistic, data, *, samples=SAMPLES, level=LEVEL, seed=0):
     low, high = stats.bootstrap(
         (data,),
         statistic,

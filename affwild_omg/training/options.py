@@ -12,9 +12,6 @@ from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import PARTS
 from affwild_omg.published import networks
 
-# Of a workdir; here, for who reads them needs no TensorFlow.
-HISTORY = "history.json"
-FLAGFILE = "flags.cfg"
 # Options that replace fields of the named architecture.
 OVERRIDES = tuple(
     field.name for field in dataclasses.fields(architectures.Architecture)
@@ -187,27 +184,24 @@ class TrainingOptions(options.Checked):
             UserError: one of them is no "part=rate", or not for this run.
         """
         rates = {}
-        for text in self.part_learning_rates or ():
-            part, _, number = text.partition("=")
+        given = options.pairs("part_learning_rates", self.part_learning_rates)
+        for part, text in given.items():
             try:
-                rate = float(number)
+                rates[part] = float(text)
             except ValueError:
-                rate = math.nan
-            if part not in PARTS or not 0 < rate < math.inf:
+                rates[part] = math.nan
+            if part not in PARTS or not 0 < rates[part] < math.inf:
                 raise UserError(
                     "--part_learning_rates must be like cnn=1e-5, with a part "
                     f"out of {', '.join(PARTS)} and a rate above 0, not "
-                    f"{text!r}"
+                    f"'{part}={text}'"
                 )
-            if part in rates:
-                raise UserError(f"--part_learning_rates gives {part} twice")
             if part not in TRAINED[self.train]:
                 raise UserError(
                     f"--part_learning_rates gives a rate to {part}, which "
                     f"--train={self.train} leaves fixed; leave it out or give "
                     "--train=all"
                 )
-            rates[part] = rate
         return rates
 
     def network(self) -> architectures.Architecture | architectures.Fusion:
@@ -233,9 +227,11 @@ class TrainingOptions(options.Checked):
 
     def described(self) -> str:
         """Returns the network's name, and what differs from it, as flags."""
-        own = tuple(f"--{name}=" for name in ("members", *OVERRIDES))
-        flags = options.to_flags(self)
-        given = [flag for flag in flags if flag.startswith(own)]
+        given = [
+            options.to_flag(name, getattr(self, name))
+            for name in ("members", *OVERRIDES)
+            if getattr(self, name) is not None
+        ]
         return " ".join([self.architecture, *given])
 
     def changes_from(self, before: Mapping[str, object]) -> list[str]:
@@ -258,37 +254,6 @@ class TrainingOptions(options.Checked):
         ]
         return [f"{was} became {now}" for was, now in pairs if was != now]
 
-    def to_flagfile(self) -> str:
-        """Returns the text of a flagfile for train.py."""
-        return "".join(f"{flag}\n" for flag in options.to_flags(self))
-
-    def differences(self, flagfile: str) -> list[str]:
-        """Returns how these options differ from those of a flagfile.
-
-        Left aside is what may differ when a run goes on: where things lie,
-        and when it ends.
-
-        Args:
-            flagfile: text that `to_flagfile` returned.
-        """
-        before, now = map(flags_in, (flagfile, self.to_flagfile()))
-        free = ("epochs", "patience", "workdir", "records")
-        return [
-            f"{_shown(flag, before.get(flag))} became "
-            f"{_shown(flag, now.get(flag))}"
-            for flag in before | now
-            if before.get(flag) != now.get(flag) and flag not in free
-        ]
-
-
-def flags_in(flagfile: str) -> dict[str, str]:
-    """Returns {name: value} of what `TrainingOptions.to_flagfile` returned."""
-    return dict(
-        line.removeprefix("--").split("=", 1)
-        for line in flagfile.splitlines()
-        if "=" in line
-    )
-
 
 def flags_of(network: architectures.Architecture) -> str:
     """Returns the flags by which train.py names this network.
@@ -296,30 +261,23 @@ def flags_of(network: architectures.Architecture) -> str:
     They start from the row of `networks.NETWORKS` that differs in the
     fewest fields.
     """
-    rows = {
-        name: row.architecture
-        for name, row in networks.NETWORKS.items()
-        if isinstance(row.architecture, architectures.Architecture)
-    }
-    changes = {
-        name: {
+
+    def changes(row):
+        return {
             field.name: getattr(network, field.name)
             for field in dataclasses.fields(network)
             if network.uses(field.name)
             and getattr(network, field.name) != getattr(row, field.name)
         }
-        for name, row in rows.items()
+
+    rows = {
+        name: changes(row.architecture)
+        for name, row in networks.NETWORKS.items()
+        if isinstance(row.architecture, architectures.Architecture)
     }
-    name = min(changes, key=lambda name: len(changes[name]))
-    return " ".join(
-        [
-            options.to_flag("architecture", name),
-            *(
-                options.to_flag(field, value)
-                for field, value in changes[name].items()
-            ),
-        ]
-    )
+    name = min(rows, key=lambda name: len(rows[name]))
+    given = {"architecture": name} | rows[name]
+    return " ".join(options.to_flag(*flag) for flag in given.items())
 
 
 def _member(name):

@@ -18,11 +18,12 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
 from affwild_omg.data import records
 from affwild_omg.storage import files
-from affwild_omg.training.options import FLAGFILE, TrainingOptions
+from affwild_omg.training.options import TrainingOptions
 from affwild_omg.weights import model_file
 from affwild_omg.weights.model_file import HISTORY
 
 EVENTS = "tensorboard"
+FLAGFILE = "flags.cfg"
 INITIALISATION = "initialisation.json"
 
 
@@ -78,8 +79,8 @@ def write(
     flags = "".join(f"{flag}\n" for flag in to_flags(options))
     files.write_text(workdir / FLAGFILE, flags)
     if initialisation:
-        _write_json(workdir / INITIALISATION, initialisation)
-    _write_json(workdir / HISTORY, history)
+        files.write_json(workdir / INITIALISATION, initialisation)
+    files.write_json(workdir / HISTORY, history)
 
 
 def clear(workdir: pathlib.Path) -> None:
@@ -118,7 +119,3 @@ class Events:
 
 def _read_history(workdir):
     return json.loads((workdir / HISTORY).read_text(encoding="utf-8"))
-
-
-def _write_json(path, content):
-    files.write_text(path, json.dumps(content, indent=2) + "\n")

@@ -264,18 +264,6 @@ def test_a_run_does_not_differ_from_itself():
     assert significance.permutation_test(labels, *pair, clusters) == 1
 
 
-def test_a_clearly_better_run_is_found():
-    labels, poor, clusters = simulate(np.random.default_rng(7), 60)
-    good = labels + 0.3 * (poor - labels)
-    better = concordance(labels, good) - concordance(labels, poor)
-    for first, second, sign in ((good, poor, 1), (poor, good, -1)):
-        interval = significance.paired_interval(labels, first, second, clusters)
-        assert interval.low < sign * better < interval.high
-        assert min(sign * interval.low, sign * interval.high) > 0
-        p_value = significance.permutation_test(labels, first, second, clusters)
-        assert p_value == 1 / 2001
-
-
 def test_p_values_are_uniform_where_runs_do_not_differ():
     random = np.random.default_rng(9)
     trials = 300
@@ -312,6 +300,17 @@ def test_permutation_of_four_videos_by_hand(seed, better, sixteenths):
     assert p_value == sixteenths / 16
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_rounding_makes_no_difference_between_equals(seed):
+    labels, first, second, clusters = simulate(
+        np.random.default_rng(seed), 5, noises=2
+    )
+    second = first + 1e-8 * (second - first)
+    p_value = significance.permutation_test(labels, first, second, clusters)
+    # To swap some videos is to swap all others, and turn the sign.
+    assert p_value * 2**5 % 2 == 0
+
+
 def test_permutation_by_chance_agrees_with_all():
     labels, first, second, clusters = simulate(
         np.random.default_rng(15), 12, noises=2
@@ -346,11 +345,11 @@ def test_holm_by_hand():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"videos": list("aaaa")}, "one video alone"),
-        ({"videos": list("aab")}, "videos must be one for each"),
+        ({"videos": list("aaaa")}, "at least 2, not 1 of 4 utterances"),
+        ({"videos": list("aab")}, "one for each of 4 labels"),
         ({"labels": [1, 2, 3, np.nan]}, "finite"),
-        ({"labels": [[[1]]] * 4, "first": [[[1]]] * 4}, r"\[utterances\] or"),
-        ({"first": [1, 2, 3]}, "one length"),
+        ({"labels": [[1, 2, 3, 4]]}, "one for each of 1 labels"),
+        ({"first": [1, 2, 3], "second": [1, 2, 4, 4, 5]}, "must"),
         ({"second": [1, 2, 3, np.inf]}, "finite"),
     ],
 )
@@ -403,9 +402,5 @@ def test_mean_interval_against_a_normal_mean():
     )
 
 
-def test_a_mean_that_has_no_interval():
+def test_one_video_has_no_mean_interval():
     assert significance.mean_interval([0.5]) is None
-    with pytest.raises(ValueError, match=r"must be \[videos\]"):
-        significance.mean_interval([[0.5, 0.1]])
-    with pytest.raises(ValueError, match="with 1 that are not finite"):
-        significance.mean_interval([0.5, np.nan])

@@ -279,7 +279,7 @@ def without(name):
         ),
         (
             text("labels.csv", LABELS.replace("0.338", "inf")),
-            "labels.csv, line 2: arousal 'inf'",
+            "labels.csv, line 2: arousal must be",
         ),
         (
             text("labels.csv", LABELS.replace("v.1", "w")),

@@ -183,11 +183,21 @@ BARE = "arousal,valence\n0.1,0.2\n0.3,0.1\n"
     ("predictions", "truth", "match", "message"),
     [
         (GOOD.replace("0.3", "nan"), TRUTH, "key", "p.csv, line 3: arousal"),
-        (GOOD.replace("video,", "clip,"), TRUTH, "key", "lacks column video"),
-        (GOOD, "video,utterance\na,1\n", "key", "a.csv lacks column arousal"),
+        (
+            GOOD.replace("video,", "clip,"),
+            TRUTH,
+            "key",
+            "has columns clip, utt",
+        ),
+        (GOOD, "video,utterance\na,1\n", "key", "a.csv has columns video, utt"),
         (GOOD.replace("a,", "z,"), TRUTH, "key", "no utterance in common"),
         (GOOD + "a,3,0,0\n", TRUTH, "order", "has 3 rows, .*a.csv 2"),
-        (GOOD.replace("a,2", "a,1"), TRUTH, "order", "in line 2 already"),
+        (
+            GOOD.replace("a,2", "a,1"),
+            TRUTH,
+            "order",
+            "line 3: each utterance must",
+        ),
         (BARE, BARE, "order", "neither --predictions=.* video and utterance"),
         (
             GOOD.replace("arousal", "mood"),

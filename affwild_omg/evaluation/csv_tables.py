@@ -30,8 +30,8 @@ REMEDY = "write the folder again with evaluate.py --overwrite"
 
 def write_utterances(
     path: pathlib.Path,
-    keys: Sequence[str],
     targets: Sequence[str],
+    keys: Sequence[str],
     values: np.ndarray,
     form: str,
 ) -> None:
@@ -39,8 +39,8 @@ def write_utterances(
 
     Args:
         path: CSV to write.
-        keys: "<video>/<utterance>", [utterances].
         targets: names of the columns.
+        keys: "<video>/<utterance>", [utterances].
         values: [utterances, targets].
         form: format of the numbers; "" keeps every digit.
     """

@@ -34,8 +34,8 @@ def test_utterances_by_hand(tmp_path):
     path = tmp_path / "x.csv"
     csv_tables.write_utterances(
         path,
-        ["v/u1.mp4", "v.1/u1.mp4"],
         ("valence", "arousal"),
+        ["v/u1.mp4", "v.1/u1.mp4"],
         np.array([[0.25, 0.5], [-0.5, 0.75]]),
         csv_tables.PREDICTION_FORM,
     )
@@ -63,7 +63,7 @@ def test_names_and_digits_stay_as_they_are(tmp_path):
     values[0] = 0.1 + 0.2, 5e-324
     targets = ("valence", "arousal")
     path = tmp_path / "x.csv"
-    csv_tables.write_utterances(path, keys, targets, values, "")
+    csv_tables.write_utterances(path, targets, keys, values, "")
     found = read(path)
     assert found.index.tolist() == keys
     np.testing.assert_array_equal(found, values)

@@ -232,68 +232,41 @@ def test_utterances_without_a_label_or_a_face(
     assert found.provenance.frames_with_face == 7 + 3
 
 
-@pytest.mark.parametrize(
-    ("level", "pooling"),
-    [("utterance", "per_video"), ("sequence", "pooled"), ("frame", "pooled")],
-)
-def test_protocols_by_name_from_the_tables(evaluation, options, level, pooling):
-    options = dataclasses.replace(options, level=level, pooling=pooling)
-    evaluation.evaluate(options)
-    found = results.read(options.output, flag="--test", frames=True)
-    # Once more, from nothing but frames.csv: rows of (video, true, predicted).
-    with open(pathlib.Path(options.output, "frames.csv")) as file:
-        frames = [row for row in csv.DictReader(file) if row["face"] == "1"]
-    groups = {}
-    for row in frames:
-        window = {
-            "utterance": None,
-            "sequence": int(row["frame"]) // 4,
-            "frame": row["frame"],
-        }[level]
-        pair = float(row["true_valence"]), float(row["valence"])
-        groups.setdefault((row["video"], row["utterance"], window), []).append(
-            pair
-        )
-    if level == "utterance":
-        # Medians of windows are tested elsewhere: here, how they are pooled.
-        truth = read_table(options, "labels.csv")
-        written = read_predictions(options)
-        rows = [(v, truth[v, u][0], written[v, u][0]) for v, u in written]
-    else:
-        rows = [
-            (video, np.mean(pairs, axis=0)[0], np.median(pairs, axis=0)[1])
-            for (video, _, _), pairs in groups.items()
-        ]
-    videos = sorted({video for video, *_ in rows})
-    sets = (
-        [rows]
-        if pooling == "pooled"
-        else [[row for row in rows if row[0] == video] for video in videos]
-    )
-    cccs = [
-        concordance.concordance([r[1] for r in some], [r[2] for r in some])
-        for some in sets
-    ]
-    headline = found.headline()
-    assert headline.rows == len(rows)
-    assert headline.cccs["valence"] == pytest.approx(np.mean(cccs), abs=1e-6)
+def test_the_console_has_all_protocols(evaluation, options):
+    options = dataclasses.replace(options, level="sequence")
+    found = evaluation.evaluate(options)
     table = evaluation.table(found)
     assert max(map(len, table)) <= 110
-    assert table[4].startswith(f"by {level}, ")
-    assert table[4].endswith(f"; mean CCC {headline.mean_ccc:.3f}")
-    cells = []
-    for name, by_pooling in found.protocols().items():
-        pooled, per_video = (
-            f"{by_pooling[x].mean_ccc:.3f}" for x in ("pooled", "per_video")
-        )
-        cell = f"{name} {pooled} ({per_video})"
-        if name == level:
-            out = pooled if pooling == "pooled" else f"({per_video})"
-            cell = cell.replace(f" {out}", "", 1)
-        cells.append(cell)
-    assert table[5] == (
-        f"mean CCC by others, in brackets per video: {', '.join(cells)}"
+    mean = {
+        level: {name: f"{x.mean_ccc:.3f}" for name, x in by.items()}
+        for level, by in found.protocols().items()
+    }
+    assert table[4:] == [
+        "by sequence, pooled over all; mean CCC {pooled}".format(
+            **mean["sequence"]
+        ),
+        "mean CCC by others, in brackets per video: utterance {pooled} "
+        "({per_video}), ".format(**mean["utterance"])
+        + "sequence ({per_video}), ".format(**mean["sequence"])
+        + "frame {pooled} ({per_video})".format(**mean["frame"]),
+        "3 labelled utterances of train, 75.0% of the corpus' split prepared",
+    ]
+    # Rows of (true, predicted) once more, from nothing but frames.csv.
+    groups = {}
+    with open(pathlib.Path(options.output, "frames.csv")) as file:
+        for row in csv.DictReader(file):
+            if row["face"] == "1":
+                sequence = int(row["frame"]) // 4
+                groups.setdefault(
+                    (row["video"], row["utterance"], sequence), []
+                ).append((float(row["true_valence"]), float(row["valence"])))
+    ccc = concordance.concordance(
+        [np.mean(pairs, axis=0)[0] for pairs in groups.values()],
+        [np.median(pairs, axis=0)[1] for pairs in groups.values()],
     )
+    headline = found.headline()
+    assert headline.rows == len(groups)
+    assert headline.cccs["valence"] == pytest.approx(ccc, abs=1e-6)
 
 
 @pytest.fixture

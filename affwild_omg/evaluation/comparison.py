@@ -277,6 +277,7 @@ def table(comparison: Comparison) -> list[str]:
     return [
         *Table(header, rows, words=2).lines(),
         *warnings,
-        f"{first.rows} labelled utterances of {first.videos} videos{split}",
+        f"{wording.count(first.rows, 'labelled utterance')} of "
+        f"{wording.count(first.videos, 'video')}{split}",
         *comparison.summary(),
     ]

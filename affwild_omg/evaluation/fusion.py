@@ -5,7 +5,7 @@ weights come from the first alone.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from absl import logging
@@ -36,53 +36,24 @@ FACTS = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Member:
-    """A run that was fused.
-
-    Attributes:
-        validation: results folder of the validation split.
-        test: results folder of the test split.
-        weights: of each of its targets.
-        validation_ccc: what they come from.
-        scores: its own on the test split.
-    """
-
-    validation: str
-    test: str
-    weights: Mapping[str, float]
-    validation_ccc: Mapping[str, float]
-    scores: Scores
-
-    def to_dict(self) -> dict:
-        """Returns what metrics.json states of a member."""
-        return {
-            "validation": self.validation,
-            "test": self.test,
-            "weights": self.weights,
-            "validation_ccc": self.validation_ccc,
-            "without_weight": [x for x, y in self.weights.items() if not y],
-            "scores": self.scores.to_dict(),
-        }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Fused:
-    """What comes of a fusion.
+    """What comes of a fusion; all scores are of the same utterances.
 
     Attributes:
-        results: the fused predictions of the test split.
+        results: the fused predictions of the test split; their provenance
+            holds the members, with their weights.
         scores: of them, with intervals.
-        members: the runs.
-        equal_weights: what their plain average would score.
+        equal_weights: what the members' plain average would score.
+        members: {results folder of the test split: the run's own scores}.
         best_single: the member with the best mean CCC on validation among
             those that have all targets; None if none has.
     """
 
     results: Results
     scores: Scores
-    members: Sequence[Member]
     equal_weights: Scores
-    best_single: Member | None
+    members: Mapping[str, Scores]
+    best_single: str | None
 
 
 def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
@@ -122,7 +93,8 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
         fused = _fused(options, runs, validation, test, ccc)
         others = {"equal_weights": fused.equal_weights.to_dict()}
         if best := fused.best_single:
-            others["best_single"] = {"test": best.test, **best.scores.to_dict()}
+            scores = fused.members[best].to_dict()
+            others["best_single"] = {"test": best, **scores}
         results.write(directory, fused.results, others=others)
     return fused
 
@@ -205,8 +177,8 @@ def _check_learned(ccc, folders, targets):
 
 def _fused(options, runs, validation, test, ccc):
     """Fuses and scores the test split by the CCCs on validation."""
-    weights = fusion.weights(ccc)
-    # Whoever lacks targets is scored on the same utterances.
+    weights, present = fusion.weights(ccc), np.isfinite(ccc)
+    # Whoever lacks a target is scored on the same utterances as the others.
     labelled = np.isfinite(test.labels).all(axis=1, keepdims=True)
     fused = Results(
         keys=test.keys,
@@ -216,47 +188,44 @@ def _fused(options, runs, validation, test, ccc):
         provenance=_common_provenance(options, runs[1].values()),
         unprocessed=_fused_unprocessed(*runs),
     )
-    members = []
-    for i, (validation, name) in enumerate(
-        zip(options.validation, options.test, strict=True)
-    ):
-        own = np.isfinite(ccc[i])
-        targets = [x for x, y in zip(test.targets, own, strict=True) if y]
+    equal = results.as_written(
+        fusion.fuse(test.predictions, fusion.equal_weights(present))
+    )
+    members, scores = [], {}
+    for i, folder in enumerate(options.test):
+        own = [x for x, y in zip(test.targets, present[i], strict=True) if y]
         alone = dataclasses.replace(
             fused,
-            targets=targets,
-            predictions=test.predictions[i][:, own],
-            labels=fused.labels[:, own],
+            targets=own,
+            predictions=test.predictions[i][:, present[i]],
+            labels=fused.labels[:, present[i]],
+        )
+        scores[folder] = alone.scores()
+        weight, on_validation = (
+            dict(zip(own, values[i, present[i]].tolist(), strict=True))
+            for values in (weights, ccc)
         )
         members.append(
-            Member(
-                validation=validation,
-                test=name,
-                weights=_by_target(targets, weights[i, own]),
-                validation_ccc=_by_target(targets, ccc[i, own]),
-                scores=alone.scores(),
-            )
+            {
+                "validation": options.validation[i],
+                "test": folder,
+                "weights": weight,
+                "validation_ccc": on_validation,
+                "without_weight": [x for x, y in weight.items() if not y],
+                "scores": scores[folder].to_dict(),
+            }
         )
-    equal = results.as_written(
-        fusion.fuse(test.predictions, fusion.equal_weights(np.isfinite(ccc)))
-    )
     # A run that lacks a target has NaN for its mean, and is no candidate.
     means = ccc.mean(axis=1)
-    best = members[np.nanargmax(means)] if np.isfinite(means).any() else None
-    provenance = dataclasses.replace(
-        fused.provenance, members=[member.to_dict() for member in members]
-    )
+    any_whole = np.isfinite(means).any()
+    provenance = dataclasses.replace(fused.provenance, members=members)
     return Fused(
         results=dataclasses.replace(fused, provenance=provenance),
         scores=fused.headline(),
-        members=members,
         equal_weights=dataclasses.replace(fused, predictions=equal).scores(),
-        best_single=best,
+        members=scores,
+        best_single=options.test[np.nanargmax(means)] if any_whole else None,
     )
-
-
-def _by_target(targets, values):
-    return dict(zip(targets, values.tolist(), strict=True))
 
 
 def _common_provenance(options, runs):
@@ -299,12 +268,14 @@ def table(fused: Fused) -> list[str]:
     """Returns the scores of a fusion as lines for a console."""
     targets, scores, lines = fused.results.targets, fused.scores, []
     if scores.rows:
-        scored = {"fused": scores, "equal weights": fused.equal_weights}
-        if best := fused.best_single:
-            scored[f"best single: {best.test}"] = best.scores
-        scored |= {member.test: member.scores for member in fused.members}
+        best = fused.best_single
         rows = []
-        for name, own in scored.items():
+        for name, own in (
+            ("fused", scores),
+            ("equal weights", fused.equal_weights),
+            *([(f"best single: {best}", fused.members[best])] if best else []),
+            *fused.members.items(),
+        ):
             cccs = [own.cccs.get(target) for target in targets]
             # The mean of fewer targets is not to be compared.
             cccs.append(None if None in cccs else own.mean_ccc)
@@ -317,23 +288,18 @@ def table(fused: Fused) -> list[str]:
         if intervals:
             level = f"{significance.LEVEL:.0%}"
             lines.append(f"{level} interval of fused: {intervals}")
-        lines += scores.warnings() + _warnings(fused)
+        # What is the labels' fault is said once.
+        told = scores.warnings()
+        others = {"equal weights": fused.equal_weights, **fused.members}
+        lines += told + [
+            f"{name}, {warning}"
+            for name, own in others.items()
+            for warning in own.warnings()
+            if warning not in told
+        ]
+    split = fused.results.provenance.split or "test"
     return [
         *lines,
-        f"{scores.rows or 'no'} labelled utterances of "
-        f"{fused.results.provenance.split or 'test'}, {len(fused.members)} "
-        "runs fused",
-    ]
-
-
-def _warnings(fused):
-    """Says which other CCCs are 0 by definition; of the labels' fault once."""
-    others = [("equal weights", fused.equal_weights)]
-    others += [(member.test, member.scores) for member in fused.members]
-    told = fused.scores.warnings()
-    return [
-        f"{name}, {warning}"
-        for name, scores in others
-        for warning in scores.warnings()
-        if warning not in told
+        f"{scores.rows or 'no'} labelled utterances of {split}, "
+        f"{len(fused.members)} runs fused",
     ]

@@ -24,9 +24,11 @@ from affwild_omg.experiments.options import ReproductionOptions, TableOptions
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Fusion
 from affwild_omg.published import tables
+from affwild_omg.published.networks import named
 from affwild_omg.published.tables import Row
 from affwild_omg.storage import files, stages
 from affwild_omg.training import loop as training
+from affwild_omg.training import workdir as workdirs
 from affwild_omg.training.options import OVERRIDES, TrainingOptions
 from affwild_omg.weights import model_file
 
@@ -140,7 +142,7 @@ def _check_trained(options, jobs, sources):
                 wanted
                 and any(
                     pathlib.Path(wanted.workdir, file).exists()
-                    for file in (model_file.BEST, training.HISTORY)
+                    for file in (model_file.BEST, model_file.HISTORY)
                 )
                 and not known.is_same(
                     name, wanted, _sources_of(wanted, sources)
@@ -252,7 +254,7 @@ def _settings(options, row):
     """
     if row.members:
         return None
-    network = architectures.named(row.network, **row.overrides)
+    network = named(row.network, **row.overrides)
     overrides = options.overrides()
     left_out = [name for name in overrides if not _has(network, name)]
     if left_out:
@@ -277,7 +279,7 @@ def _job(options, row, settings, seed, output):
     if settings is None:
         return _Job(row=row, seed=seed, place=place)
     common = settings | {"seed": seed}
-    network = architectures.named(row.network, **row.overrides)
+    network = named(row.network, **row.overrides)
     weights = _weights(network, options.initial_weights())
     pretraining = None
     if row.pretraining != "scratch":
@@ -409,7 +411,7 @@ def _is_used_up(known, job):
 
 
 def _is_trained(workdir):
-    return stages.files(workdir, model_file.BEST, training.HISTORY)
+    return stages.files(workdir, model_file.BEST, model_file.HISTORY)
 
 
 def _train(known, name, options, sources, inputs=(), done=lambda: False):
@@ -420,20 +422,17 @@ def _train(known, name, options, sources, inputs=(), done=lambda: False):
     def anew(options, *, overwrite):
         # Or a call that is broken off in its first epoch would seem to be the
         # earlier run, which training leaves in place that long.
-        (workdir / training.HISTORY).unlink(missing_ok=True)
+        (workdir / model_file.HISTORY).unlink(missing_ok=True)
         training.train(options, overwrite=overwrite)
 
     def go_on(options):
-        flagfile = workdir / training.FLAGFILE
-        if (
-            (workdir / training.HISTORY).is_file()
-            and flagfile.is_file()
-            and not options.differences(flagfile.read_text(encoding="utf-8"))
-        ):
+        try:
+            workdirs.check_resumable(workdir, options)
+        except UserError:
+            anew(options, overwrite=True)
+        else:
             logging.info("%s: goes on after its last whole epoch", workdir)
             training.train(options, resume=True)
-        else:
-            anew(options, overwrite=True)
 
     return known.run(
         name,

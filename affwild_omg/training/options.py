@@ -10,6 +10,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import PARTS
+from affwild_omg.published import networks
 
 # Of a workdir; here, for who reads them needs no TensorFlow.
 HISTORY = "history.json"
@@ -176,7 +177,7 @@ class TrainingOptions(options.Checked):
         return {
             f"member{index}": name
             for index, name in enumerate(self.members or (), start=1)
-            if name not in architectures.NETWORKS
+            if name not in networks.NETWORKS
         }
 
     def rates(self) -> dict[str, float]:
@@ -220,7 +221,7 @@ class TrainingOptions(options.Checked):
         }
         members = [_member(name) for name in self.members or ()]
         try:
-            return architectures.named(
+            return networks.named(
                 self.architecture, members=members, **overrides
             )
         except UserError as error:
@@ -291,7 +292,7 @@ def flags_in(flagfile: str) -> dict[str, str]:
 def flags_of(network: architectures.Architecture) -> str:
     """Returns the flags by which train.py names this network.
 
-    They start from the row of `architectures.NETWORKS` that differs in the
+    They start from the row of `networks.NETWORKS` that differs in the
     fewest fields.
     """
 
@@ -305,7 +306,7 @@ def flags_of(network: architectures.Architecture) -> str:
 
     rows = {
         name: changes(row.architecture)
-        for name, row in architectures.NETWORKS.items()
+        for name, row in networks.NETWORKS.items()
         if isinstance(row.architecture, architectures.Architecture)
     }
     name = min(rows, key=lambda name: len(rows[name]))
@@ -315,7 +316,7 @@ def flags_of(network: architectures.Architecture) -> str:
 
 def _member(name):
     """Returns the name of a network, or the network of a run."""
-    if name in architectures.NETWORKS:
+    if name in networks.NETWORKS:
         return name
     if not pathlib.Path(name).exists():
         raise UserError(

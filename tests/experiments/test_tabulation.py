@@ -11,8 +11,7 @@ import pytest
 from affwild_omg.cli.errors import UserError
 from affwild_omg.experiments import runs
 from affwild_omg.experiments import tabulation as tabulating
-from affwild_omg.experiments.options import TableOptions
-from affwild_omg.nets.architectures import NETWORKS
+from affwild_omg.published.networks import NETWORKS
 from affwild_omg.published.tables import TABLES
 from tests.evaluation.test_results import write_folder
 
@@ -240,7 +239,7 @@ def test_of_anyone_s_predictions_nothing_is_claimed(tmp_path):
 
 
 def test_a_folder_without_any_run_is_told(tmp_path, caplog):
-    options = TableOptions(
+    options = tabulating.Options(
         table=5, runs=str(tmp_path), output=str(tmp_path / "out")
     )
     tabulating.make(options)
@@ -539,7 +538,9 @@ def three_runs(runs):
 def test_rows_are_tested_against_the_best_together(tmp_path):
     labels, predictions = three_runs(tmp_path)
     tabulated = tabulating.make(
-        TableOptions(table=3, runs=str(tmp_path), output=str(tmp_path / "out"))
+        tabulating.Options(
+            table=3, runs=str(tmp_path), output=str(tmp_path / "out")
+        )
     )
     tested = {
         row["key"].split("/")[1]: row["p_value"]
@@ -660,7 +661,7 @@ def test_files_of_a_table(tmp_path, number):
     )
     out = tmp_path / "out"
     tabulated = tabulating.make(
-        TableOptions(table=number, runs=str(tmp_path), output=str(out))
+        tabulating.Options(table=number, runs=str(tmp_path), output=str(out))
     )
     assert sorted(p.name for p in out.iterdir()) == sorted(
         f"table_{number}.{ending}" for ending in ("csv", "json", "md", "png")
@@ -713,7 +714,7 @@ def test_files_of_a_table(tmp_path, number):
 
 
 def test_a_table_gives_way_only_where_asked(tmp_path):
-    options = TableOptions(
+    options = tabulating.Options(
         table=3, runs=str(tmp_path), output=str(tmp_path / "out")
     )
     tabulating.make(options)
@@ -735,7 +736,7 @@ def test_a_table_gives_way_only_where_asked(tmp_path):
 def test_options_that_can_t_be_used(tmp_path, change, message):
     good = {"table": 3, "runs": str(tmp_path), "output": "o"}
     with pytest.raises(UserError, match=message):
-        TableOptions(**good | change)
+        tabulating.Options(**good | change)
 
 
 def test_a_run_that_can_t_be_read_is_named(tmp_path):

@@ -33,6 +33,19 @@ def options(evaluation, small_run, small_records, tmp_path):
     )
 
 
+@pytest.fixture(scope="module")
+def evaluated(evaluation, small_run, small_records, tmp_path_factory):
+    """The options and results of an evaluation by sequence; to be read only."""
+    options = EvaluationOptions(
+        model=small_run[0].workdir,
+        records=str(small_records),
+        output=str(tmp_path_factory.mktemp("evaluated") / "out"),
+        split="train",
+        level="sequence",
+    )
+    return options, evaluation.evaluate(options)
+
+
 def read_table(options, name):
     """Returns {(video, utterance): [valence, arousal]}, checking the header."""
     path = pathlib.Path(options.output, name)
@@ -43,10 +56,6 @@ def read_table(options, name):
         (video, utterance): [float(valence), float(arousal)]
         for video, utterance, arousal, valence in rows
     }
-
-
-def read_predictions(options):
-    return read_table(options, "predictions.csv")
 
 
 def names(directory):
@@ -85,17 +94,16 @@ def by_hand(model, split, length, estimate):
 @pytest.mark.parametrize(
     ("changes", "length", "estimate"),
     [
-        ({}, 4, np.median),
+        ({"sequence_length": 80}, 80, np.median),
         (
             {"estimate": "mean", "batch_size": 1, "sequence_length": 3},
             3,
             np.mean,
         ),
-        ({"sequence_length": 80}, 80, np.median),
     ],
 )
 def test_predictions_and_scores_by_another_way(
-    evaluation, small_run, options, changes, length, estimate
+    evaluation, options, changes, length, estimate
 ):
     from affwild_omg.weights import model_file
 
@@ -103,15 +111,16 @@ def test_predictions_and_scores_by_another_way(
     found = evaluation.evaluate(options)
     model, _ = model_file.load_model(options.model)
     expected, labels = by_hand(model, "train", length, estimate)
-    written = read_predictions(options)
-    assert list(written) == list(expected)
-    for key, values in expected.items():
-        np.testing.assert_allclose(written[key], values, atol=2e-6)
-    truth = read_table(options, "labels.csv")
-    assert list(truth) == list(expected)
-    for key, values in labels.items():
-        np.testing.assert_allclose(truth[key], values, atol=1e-7)
-
+    for name, values, tolerance in (
+        ("predictions.csv", expected, 2e-6),
+        ("labels.csv", labels, 1e-7),
+    ):
+        written = read_table(options, name)
+        assert list(written) == list(values)
+        for key in values:
+            np.testing.assert_allclose(
+                written[key], values[key], atol=tolerance
+            )
     metrics = json.loads(
         pathlib.Path(options.output, "metrics.json").read_text()
     )
@@ -135,9 +144,8 @@ def test_predictions_and_scores_by_another_way(
     assert "postprocessing" not in metrics
 
 
-def test_where_the_results_come_from(evaluation, options, small_records):
-    options = dataclasses.replace(options, level="frame")
-    found = evaluation.evaluate(options).provenance
+def test_where_the_results_come_from(evaluated, small_records):
+    options, found = evaluated
     facts = {
         "coverage": 0.75,
         "expected": 4,
@@ -145,18 +153,17 @@ def test_where_the_results_come_from(evaluation, options, small_records):
         "frames": 20,
         "frames_with_face": 18,
         "split": "train",
-        "level": "frame",
+        "level": "sequence",
         "pooling": "pooled",
         "sequence_estimate": "median",
+        "sequence_length": 4,
         "model": options.model,
         "options": dataclasses.asdict(options),
     }
+    found = found.provenance
     assert {name: getattr(found, name) for name in facts} == facts
     assert found.network["units"] == 4
-    history = json.loads(
-        pathlib.Path(options.model, "history.json").read_text()
-    )
-    assert found.training == history.get("options")
+    assert found.training["epochs"] == 3
     for digest, path in (
         (found.model_sha256, pathlib.Path(options.model, "best.keras")),
         (found.records_sha256, small_records / "manifest.json"),
@@ -164,10 +171,11 @@ def test_where_the_results_come_from(evaluation, options, small_records):
         assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_whatever_holds_the_model_predicts_the_same(
-    evaluation, options, small_saved_model, tmp_path
+    evaluation, evaluated, options, small_saved_model
 ):
-    expected = evaluation.evaluate(options)
+    _, expected = evaluated
     for model in (f"{options.model}/best.keras", str(small_saved_model)):
         other = dataclasses.replace(options, model=model)
         found = evaluation.evaluate(other, overwrite=True)
@@ -180,19 +188,19 @@ def test_whatever_holds_the_model_predicts_the_same(
 
 
 def test_no_label_reaches_the_network_and_old_files_go(
-    evaluation, options, tmp_path
+    evaluation, evaluated, options, tmp_path
 ):
-    labelled = evaluation.evaluate(options)
     files = ["frames.csv", "metrics.json", "predictions.csv"]
-    with_labels = ["histograms.png", "labels.csv", "scatter.png"]
-    assert names(options.output) == sorted([*files, *with_labels])
-    pathlib.Path(options.output, "notes.txt").touch()
+    drawn = ["histograms.png", "labels.csv", "scatter.png"]
+    assert names(evaluated[0].output) == sorted([*files, *drawn])
     bare = write_records_folder(tmp_path / "bare", valence=[], arousal=[])
     options = dataclasses.replace(options, records=str(bare))
+    shutil.copytree(evaluated[0].output, options.output)
+    pathlib.Path(options.output, "notes.txt").touch()
     with pytest.raises(UserError, match="--output=.* is not empty"):
         evaluation.evaluate(options)
     found = evaluation.evaluate(options, overwrite=True)
-    np.testing.assert_array_equal(found.predictions, labelled.predictions)
+    np.testing.assert_array_equal(found.predictions, evaluated[1].predictions)
     assert not found.labelled.any()
     assert evaluation.table(found) == [
         "no labelled utterances of train, 75.0% of the corpus' split prepared"
@@ -232,9 +240,8 @@ def test_utterances_without_a_label_or_a_face(
     assert found.provenance.frames_with_face == 7 + 3
 
 
-def test_the_console_has_all_protocols(evaluation, options):
-    options = dataclasses.replace(options, level="sequence")
-    found = evaluation.evaluate(options)
+def test_the_console_has_all_protocols(evaluation, evaluated):
+    options, found = evaluated
     table = evaluation.table(found)
     assert max(map(len, table)) <= 110
     mean = {
@@ -338,7 +345,7 @@ def test_steps_are_chosen_on_validation_and_applied_as_they_are(
     np.testing.assert_array_equal(*predictions)
 
 
-def test_steps_by_hand(evaluation, options, tmp_path):
+def test_steps_by_hand(evaluation, evaluated, options, tmp_path):
     file = tmp_path / "steps.json"
     file.write_text(json.dumps(STEPS))
     evaluation.evaluate(dataclasses.replace(options, postprocessing=str(file)))
@@ -347,9 +354,7 @@ def test_steps_by_hand(evaluation, options, tmp_path):
         "file": str(file),
         "same_model": None,
     }
-    plain = evaluation.evaluate(
-        dataclasses.replace(options, output=str(tmp_path / "bare"))
-    )
+    plain = evaluated[1]
     np.testing.assert_array_equal(found.unprocessed, plain.predictions)
     expected = []
     for values, mask in zip(
@@ -374,7 +379,7 @@ def test_steps_by_hand(evaluation, options, tmp_path):
         ],
         atol=1e-6,
     )
-    without = plain.headline()
+    without = plain.scores(intervals=True)
     table = evaluation.table(found)
     assert table[6:8] == [
         "post-processing of valence: median over 3 frames",

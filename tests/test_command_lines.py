@@ -179,7 +179,7 @@ def test_every_flag_is_explained(load, name):
 
 
 def test_all_networks_are_listed_with_nothing_else_given(call):
-    from affwild_omg.nets.architectures import NETWORKS
+    from affwild_omg.published.networks import NETWORKS
 
     code, out, err = call("train", "--list_architectures")
     assert (code, err) == (0, "")

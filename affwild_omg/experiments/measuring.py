@@ -68,26 +68,26 @@ class Measured:
 class MeasuredRow:
     """A row of the paper and what was measured of it.
 
+    Scores are {"valence", "arousal", "mean"}; None where there are none.
+
     Attributes:
-        key: the row's, as are label and heading.
+        key: the row's, like label and heading.
         label: what the paper calls it.
         heading: what the paper has above it.
         folder: where its runs lie; None for other systems.
         state: "measured", or why there is nothing.
-        published: the paper's {"valence", "arousal", "mean"}.
-        published_unprocessed: likewise without post-processing; table 3 only.
-        measured: {"valence", "arousal", "mean"}, None where a run lacks it;
-            empty if there is nothing.
-        unprocessed: likewise without post-processing.
-        constant: targets of which a seed's CCC is 0 by definition.
+        published: the paper's scores.
+        published_unprocessed: without post-processing; table 3 only.
+        measured: over the seeds; a target that a run lacks is None.
+        unprocessed: likewise, without post-processing.
+        warnings: which CCCs are 0 by definition, and why.
         seeds: those that were run.
         corpus: of the runs, each once, like what follows.
         coverage: share of the corpus' utterances that were predicted.
         utterances: how many were scored; of a region, those whose labels lie
             there.
         differences: from the paper's row, see `experiments.differences`.
-        p_value: {"valence", "arousal", "mean"}: whether the row differs from
-            the best one; empty where no test could be made.
+        p_value: whether the row differs from the best one.
         compared_with: key of the best row.
         compared_over: the seeds that both have.
     """
@@ -99,21 +99,17 @@ class MeasuredRow:
     state: str = OTHERS
     published: dict[str, float]
     published_unprocessed: dict[str, float] | None = None
-    measured: dict[str, Measured | None] = dataclasses.field(
-        default_factory=dict
-    )
-    unprocessed: dict[str, Measured | None] = dataclasses.field(
-        default_factory=dict
-    )
-    constant: list[str] = dataclasses.field(default_factory=list)
-    seeds: list[int] = dataclasses.field(default_factory=list)
-    corpus: list[str | None] = dataclasses.field(default_factory=list)
-    coverage: list[float | None] = dataclasses.field(default_factory=list)
-    utterances: list[int] = dataclasses.field(default_factory=list)
-    differences: list[str] = dataclasses.field(default_factory=list)
-    p_value: dict[str, float] = dataclasses.field(default_factory=dict)
+    measured: dict[str, Measured | None] | None = None
+    unprocessed: dict[str, Measured | None] | None = None
+    warnings: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    corpus: Sequence[str | None] = ()
+    coverage: Sequence[float | None] = ()
+    utterances: Sequence[int] = ()
+    differences: Sequence[str] = ()
+    p_value: dict[str, float] | None = None
     compared_with: str | None = None
-    compared_over: list[int] = dataclasses.field(default_factory=list)
+    compared_over: Sequence[int] = ()
 
     @property
     def name(self) -> str:
@@ -132,16 +128,16 @@ class Tabulated:
     """
 
     table: tables.Table
-    rows: list[MeasuredRow]
-    notes: list[str]
+    rows: Sequence[MeasuredRow]
+    notes: Sequence[str] = ()
 
     @property
     def shared_differences(self) -> list[str]:
         """How all measured rows differ alike from the paper's."""
-        first, *others = [
-            row.differences for row in self.rows if row.state == MEASURED
-        ] or [[]]
-        return [text for text in first if all(text in x for x in others)]
+        lists = [x.differences for x in self.rows if x.state == MEASURED]
+        return (
+            [x for x in lists[0] if all(x in y for y in lists)] if lists else []
+        )
 
 
 def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
@@ -159,13 +155,12 @@ def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
     Raises:
         UserError: a results folder cannot be read.
     """
-    table = tables.TABLES[number]
-    runs = pathlib.Path(runs)
+    table, runs = tables.TABLES[number], pathlib.Path(runs)
     read = functools.cache(functools.partial(results.read, flag="--runs"))
     rows = [_measure(table, row, runs, read) for row in table.rows]
     if table.metric == "ccc":  # the rows of MSE are regions of one run
         rows = _compare(rows, runs, read)
-    tabulated = Tabulated(table=table, rows=rows, notes=[])
+    tabulated = Tabulated(table=table, rows=rows)
     return dataclasses.replace(tabulated, notes=list(_notes(tabulated)))
 
 
@@ -198,36 +193,31 @@ def _measure(table, row, runs, read):
         read(places.place(runs, ran.folder, seed) / places.TEST)
         for seed in seeds
     ]
-    if not any(one.labelled.any() for one in of_seeds):
-        return dataclasses.replace(found, state=NO_LABELS)
     if isinstance(row, Region):
         if any(one.targets != TARGETS for one in of_seeds):
             return dataclasses.replace(found, state=ONE_TARGET)
         of_seeds = [_within(row, one) for one in of_seeds]
+    elif not any(one.labelled.any() for one in of_seeds):
+        return dataclasses.replace(found, state=NO_LABELS)
     differ = differences(ran, runs, seeds, read)
     if ran.pretraining != row.pretraining:
         differ.insert(0, "not pre-trained")
     if (state := places.read_state(runs / ran.folder)).startswith(FAILED):
         differ.append(state)
     corpus = _once(one.provenance.corpus for one in of_seeds)
-    published = found.published if corpus == [CORPUS] else {}
-    unprocessed = {}
+    published = found.published if corpus == [CORPUS] else None
+    unprocessed = None
     if any(one.unprocessed is not None for one in of_seeds):
         # What was not post-processed stands for itself.
         bare = [one.without_postprocessing() or one for one in of_seeds]
-        unprocessed = _over_seeds(bare, table.metric, {})
+        unprocessed = _over_seeds(bare, table.metric, None)
     return dataclasses.replace(
         found,
         folder=ran.folder,
         state=MEASURED,
         measured=_over_seeds(of_seeds, table.metric, published),
         unprocessed=unprocessed,
-        constant=_once(
-            name
-            for one in of_seeds
-            for name, score in one.scores().targets.items()
-            if score.constant and table.metric == "ccc"
-        ),
+        warnings=_once(x for one in of_seeds for x in one.scores().warnings()),
         seeds=seeds,
         corpus=corpus,
         coverage=_once(one.provenance.coverage for one in of_seeds),
@@ -247,14 +237,9 @@ def _once(values):
 def _state(runs, candidates):
     """Returns why there is nothing of any of some rows."""
     folders = [runs / row.folder for row in candidates]
-    files = [folder / places.STATUS for folder in folders]
-    files = [file for file in files if file.is_file()]
-    state = places.NOT_RUN
-    if files:
-        newest = max(files, key=lambda file: file.stat().st_mtime)
-        state = places.read_state(newest.parent)
+    state = places.read_state(*folders)
     if any(map(places.find_seeds, folders)) and not state.startswith(FAILED):
-        state = places.UNFINISHED
+        return places.UNFINISHED
     return state
 
 
@@ -345,7 +330,7 @@ def _compare(rows, runs, read):
     Returns:
         The rows, with p-values corrected for their number.
     """
-    measured = [row for row in rows if row.measured.get(MEAN)]
+    measured = [row for row in rows if row.measured and row.measured[MEAN]]
     if not measured:
         return rows
     best = max(measured, key=lambda row: row.measured[MEAN].value)
@@ -423,9 +408,5 @@ def _notes(tabulated):
             "small."
         )
     for row in measured:
-        if row.constant:
-            yield (
-                f"{row.name}: of {' and '.join(row.constant)} labels or "
-                "predictions do not vary, so CCC is 0 by definition."
-            )
+        yield from (f"{row.name}: {warning}." for warning in row.warnings)
     yield _NOISE

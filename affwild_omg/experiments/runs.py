@@ -59,9 +59,10 @@ def write_state(folder: pathlib.Path, state: str) -> None:
     files.write_text(folder / STATUS, json.dumps({"state": state}) + "\n")
 
 
-def read_state(folder: pathlib.Path) -> str:
-    """Returns what `write_state` wrote, `NOT_RUN` if it did not."""
-    path = folder / STATUS
-    if not path.is_file():
+def read_state(*folders: pathlib.Path) -> str:
+    """Returns what `write_state` wrote last, `NOT_RUN` if it did not."""
+    paths = [x / STATUS for x in folders if (x / STATUS).is_file()]
+    if not paths:
         return NOT_RUN
-    return json.loads(path.read_text(encoding="utf-8"))["state"]
+    newest = max(paths, key=lambda path: path.stat().st_mtime)
+    return json.loads(newest.read_text(encoding="utf-8"))["state"]

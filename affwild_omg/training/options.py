@@ -12,9 +12,6 @@ from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import PARTS
 from affwild_omg.published import networks
 
-# Of a workdir; here, for who reads them needs no TensorFlow.
-HISTORY = "history.json"
-FLAGFILE = "flags.cfg"
 # Options that replace fields of the named architecture.
 OVERRIDES = tuple(
     field.name for field in dataclasses.fields(architectures.Architecture)
@@ -256,37 +253,6 @@ class TrainingOptions(options.Checked):
             if field.name not in free
         ]
         return [f"{was} became {now}" for was, now in pairs if was != now]
-
-    def to_flagfile(self) -> str:
-        """Returns the text of a flagfile for train.py."""
-        return "".join(f"{flag}\n" for flag in options.to_flags(self))
-
-    def differences(self, flagfile: str) -> list[str]:
-        """Returns how these options differ from those of a flagfile.
-
-        Left aside is what may differ when a run goes on: where things lie,
-        and when it ends.
-
-        Args:
-            flagfile: text that `to_flagfile` returned.
-        """
-        before, now = map(flags_in, (flagfile, self.to_flagfile()))
-        free = ("epochs", "patience", "workdir", "records")
-        return [
-            f"{_shown(flag, before.get(flag))} became "
-            f"{_shown(flag, now.get(flag))}"
-            for flag in before | now
-            if before.get(flag) != now.get(flag) and flag not in free
-        ]
-
-
-def flags_in(flagfile: str) -> dict[str, str]:
-    """Returns {name: value} of what `TrainingOptions.to_flagfile` returned."""
-    return dict(
-        line.removeprefix("--").split("=", 1)
-        for line in flagfile.splitlines()
-        if "=" in line
-    )
 
 
 def flags_of(network: architectures.Architecture) -> str:

@@ -18,11 +18,12 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
 from affwild_omg.data import records
 from affwild_omg.storage import files
-from affwild_omg.training.options import FLAGFILE, TrainingOptions
+from affwild_omg.training.options import TrainingOptions
 from affwild_omg.weights import model_file
 from affwild_omg.weights.model_file import HISTORY
 
 EVENTS = "tensorboard"
+FLAGFILE = "flags.cfg"
 INITIALISATION = "initialisation.json"
 
 

@@ -318,10 +318,9 @@ def test_steps_are_chosen_on_validation_and_applied_as_they_are(
         assert after == pytest.approx(search["ccc_smoothed"], abs=1e-4)
         assert before[target] == pytest.approx(search["ccc"], abs=1e-4)
         assert search["ccc_smoothed"] >= search["ccc"]
+    again = dataclasses.replace(choosing, output=str(tmp_path / "again"))
     with pytest.raises(UserError, match="would replace .*--overwrite"):
-        evaluation.evaluate(
-            dataclasses.replace(choosing, output=str(tmp_path / "again"))
-        )
+        evaluation.evaluate(again)
 
     def choose(*args, **how):
         raise AssertionError("steps are chosen on test")
@@ -426,15 +425,19 @@ def test_steps_that_do_not_fit_are_told(options, workdir, caplog):
         assert ("chosen for another model" in caplog.text) == (same is False)
 
 
-def test_only_a_workdir_has_a_place_for_steps(
-    evaluation, options, small_saved_model
-):
-    changes = {"split": "validation", "choose_postprocessing": True}
-    options = dataclasses.replace(
-        options, model=str(small_saved_model), **changes
+def test_only_a_workdir_has_a_place_for_steps(tmp_path):
+    from affwild_omg.evaluation import selection
+
+    (tmp_path / "saved_model.pb").touch()
+    options = EvaluationOptions(
+        model=str(tmp_path),
+        records="records",
+        output="out",
+        split="validation",
+        choose_postprocessing=True,
     )
     with pytest.raises(UserError, match="has no workdir .*name a file"):
-        evaluation.evaluate(options)
+        selection.path_to_choose(options, overwrite=True)
     with pytest.raises(UserError, match="goes with --split=validation, not te"):
         dataclasses.replace(options, split="test")
 

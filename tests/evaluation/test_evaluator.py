@@ -258,7 +258,13 @@ def test_the_console_has_all_protocols(evaluation, evaluated):
         + "frame {pooled} ({per_video})".format(**mean["frame"]),
         "3 labelled utterances of train, 75.0% of the corpus' split prepared",
     ]
-    # Rows of (true, predicted) once more, from nothing but frames.csv.
+    # What was scored is what frames.csv holds, to the last digit.
+    again = results.read(options.output, flag="--test", frames=True).frames
+    for values, written, mask in zip(
+        found.frames.values, again.values, again.mask, strict=True
+    ):
+        np.testing.assert_array_equal(values[mask], written[mask])
+    # Rows of (true, predicted) once more, from nothing but that table.
     groups = {}
     with open(pathlib.Path(options.output, "frames.csv")) as file:
         for row in csv.DictReader(file):

@@ -39,7 +39,7 @@ def scatter(
         axis.scatter(
             labels[:, column],
             predictions[:, column],
-            s=16,
+            s=16 if len(labels) > 100 else 36,
             alpha=alpha,
             color=canvas.COLOURS[target],
             edgecolors="none",
@@ -57,8 +57,7 @@ def scatter(
             f"{wording.count(len(labels), 'utterance')}, pooled",
             fontsize=11,
         )
-        for side in (axis.xaxis, axis.yaxis):
-            side.set_major_locator(ticker.MaxNLocator(5))
+        axis.locator_params(nbins=5)
     canvas.save(figure, path)
 
 
@@ -96,14 +95,12 @@ def plane_histograms(path: pathlib.Path, labels, predictions) -> None:
         )
         axis.set_xlabel("valence")
         axis.set_title(wording.count(len(labels), name[:-1]), fontsize=11)
-        axis.xaxis.set_major_locator(ticker.MaxNLocator(5))
+        axis.locator_params(axis="x", nbins=5)
     axes[0].set_ylabel("arousal")
-    # White is no utterance, and the bar begins at one.
-    steps = ticker.MaxNLocator(8, integer=True).tick_values(1, top)
     figure.colorbar(
         picture,
         ax=axes,
         label="utterances (white: none)",
-        ticks=[1, *(step for step in steps if 1 < step <= top)],
+        ticks=ticker.MaxNLocator(8, integer=True),
     )
     canvas.save(figure, path)

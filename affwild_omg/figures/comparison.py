@@ -3,8 +3,6 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from matplotlib import ticker
-
 from affwild_omg.figures import canvas
 
 _LONGEST = 26  # characters of a group's name
@@ -22,10 +20,9 @@ def groups(
     Args:
         path: PNG to write.
         names: of the groups, from the top; they may have several lines.
-        scores: of each group, {target: what has `ccc` and `mse`}; a target
-            that a group lacks is not drawn there.
-        intervals: of each group, {target: what has `low` and `high`, or
-            None}; a target may lack, too.
+        scores: of each group, {target: what has `ccc` and `mse`}.
+        intervals: of each group, {target: what has `low` and `high`}, None
+            or no such target if there is none.
         targets: what to draw.
     """
     figure = canvas.new(1.1 + len(names) * (0.22 + 0.18 * len(targets)))
@@ -39,17 +36,17 @@ def groups(
             "linestyle": "none",
             "markersize": 5.5,
             "label": target,
+            "clip_on": False,  # an MSE may be 0
         }
-        known = [y for y, group in enumerate(scores) if target in group]
-        found = [scores[y][target] for y in known]
-        places = [y + shift for y in known]
+        found = [group[target] for group in scores]
+        places = [y + shift for y in range(len(names))]
         left.plot([score.ccc for score in found], places, **style)
         right.plot([score.mse for score in found], places, **style)
-        for y, group in enumerate(intervals):
+        for y, group in zip(places, intervals, strict=True):
             if interval := group.get(target):
                 left.plot(
                     [interval.low, interval.high],
-                    [y + shift] * 2,
+                    [y, y],
                     color=style["color"],
                     linewidth=1.3,
                 )
@@ -66,7 +63,7 @@ def groups(
     left.set_xlabel("CCC")
     right.set_xlim(0, 1.08 * max(right.get_xlim()[1], 0.01))
     right.set_xlabel("MSE")
-    for axis, nbins in ((left, 5), (right, 3)):
-        axis.xaxis.set_major_locator(ticker.MaxNLocator(nbins))
+    left.locator_params(axis="x", nbins=5)
+    right.locator_params(axis="x", nbins=3)
     canvas.legend_above(right, len(targets))
     canvas.save(figure, path)

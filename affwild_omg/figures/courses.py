@@ -86,14 +86,8 @@ def _draw(axis, target, times, values, edges, sequences, names=(None, None)):
         markersize=4,
         label=names[0],
     )
-    axis.stairs(
-        sequences,
-        edges,
-        baseline=None,
-        color=colour,
-        linewidth=2.2,
-        label=names[1],
-    )
+    style = {"color": colour, "linewidth": 2.2, "label": names[1]}
+    axis.stairs(sequences, edges, baseline=None, **style)
     missing = np.flatnonzero(np.diff(np.r_[0, np.isnan(values), 0]))
     after = np.append(times, edges[-1])
     for start, end in missing.reshape(-1, 2):
@@ -149,16 +143,12 @@ def timelines(
         "true": {"color": "black", "linewidth": 1.5},
     }
     figure.legend(
-        handles=[
-            lines.Line2D([], [], label=label, **style)
-            for label, style in legend.items()
-        ],
+        [lines.Line2D([], [], **style) for style in legend.values()],
+        legend.keys(),
         loc="outside upper center",
         ncols=4,
         frameon=False,
-        handlelength=1.5,
-        handletextpad=0.4,
-        columnspacing=1.2,
+        fontsize=9,
     )
     canvas.save(figure, path)
 
@@ -171,19 +161,11 @@ def _draw_course(axis, course, column, target):
     axis.axhline(
         estimate, color=canvas.COLOURS[target], linewidth=1.5, linestyle="--"
     )
-    # A constant is drawn to the edges, even over a single frame.
-    ends = [truth[0], *truth, truth[-1]]
-    axis.plot(
-        [course.edges[0], *course.times, course.edges[-1]],
-        ends,
-        color="black",
-        linewidth=1.5,
-    )
-    axis.set_ylim(
-        canvas.bounds(
-            [*values, *truth, estimate], canvas.RANGES[target], margin=0.05
-        )
-    )
+    # To the edges: a single frame has no length.
+    times = [*course.times, course.edges[-1]]
+    axis.plot(times, [*truth, truth[-1]], color="black", linewidth=1.5)
+    shown = [*values, *truth, estimate]
+    axis.set_ylim(canvas.bounds(shown, canvas.RANGES[target], margin=0.05))
 
 
 def training(

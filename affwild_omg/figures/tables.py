@@ -3,11 +3,10 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from matplotlib.lines import Line2D
-
 from affwild_omg.figures import canvas
 
 _PUBLISHED = {
+    "label": "published",
     "marker": "D",
     "markersize": 6,
     "markerfacecolor": "white",
@@ -44,30 +43,26 @@ def published_against_measured(
     figure = canvas.new(1.6 + height * len(rows), width=9.5)
     axes = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
     for axis, target in zip(axes, targets, strict=True):
-        style = {
-            "color": canvas.COLOURS[target],
-            "marker": canvas.MARKERS[target],
-            "markersize": 6,
-        }
         for y, row in enumerate(rows):
             measured = (row.get("measured") or {}).get(target)
+            place = y - 0.14 if measured else y
+            axis.plot(row["published"][target], place, zorder=4, **_PUBLISHED)
             if measured:
-                _draw_measured(axis, y + 0.14, measured, style)
-            axis.plot(
-                row["published"][target],
-                y - 0.14 if measured else y,
-                zorder=4,
-                **_PUBLISHED,
-            )
+                _draw_measured(axis, y + 0.14, measured, target)
         axis.set(xlabel=f"{target}, {metric}")
         low, high = axis.get_xlim()
         axis.set_xlim(min(low, 0), high + 0.02 * (high - low))
         axis.axvline(0, color="0.7", linewidth=0.8, zorder=0)
     canvas.name_rows(axes, names)
+    found = {}
+    for axis in axes:
+        handles, labels = axis.get_legend_handles_labels()
+        found = dict(zip(labels, handles, strict=True)) | found
     figure.legend(
-        handles=_legend(rows, targets),
+        found.values(),
+        found.keys(),
         loc="outside lower center",
-        ncols=3 + len(targets),
+        ncols=len(found),
         frameon=False,
     )
     figure.suptitle(
@@ -80,46 +75,32 @@ def published_against_measured(
     canvas.save(figure, path)
 
 
-def _draw_measured(axis, y, measured, style):
-    for low, high, line in (
-        ("low", "high", {"linewidth": 1.4}),
-        ("min", "max", {"linewidth": 5, "alpha": 0.35}),
+def _draw_measured(axis, y, measured, target):
+    colour = canvas.COLOURS[target]
+    axis.plot(
+        measured["value"],
+        y,
+        zorder=3,
+        color=colour,
+        marker=canvas.MARKERS[target],
+        markersize=6,
+        linestyle="none",
+        label=f"measured {target}",
+    )
+    for low, high, width, label in (
+        ("low", "high", 1.4, "95% interval"),
+        ("min", "max", 5, "range over seeds"),
     ):
         if measured[low] is not None:
-            ends = measured[low], measured[high]
-            axis.plot(ends, [y, y], color=style["color"], zorder=2, **line)
-    axis.plot(measured["value"], y, zorder=3, **style)
-
-
-def _legend(rows, targets):
-    scores = [
-        score
-        for row in rows
-        for score in (row.get("measured") or {}).values()
-        if score
-    ]
-    handles = [Line2D([], [], label="published", **_PUBLISHED)]
-    if scores:
-        handles += [
-            Line2D(
-                [],
-                [],
-                color=canvas.COLOURS[target],
-                marker=canvas.MARKERS[target],
-                linestyle="none",
-                label=f"measured {target}",
+            axis.plot(
+                [measured[low], measured[high]],
+                [y, y],
+                zorder=2,
+                color=colour,
+                linewidth=width,
+                alpha=0.35 if width > 2 else 1,
+                label=label,
             )
-            for target in targets
-        ]
-    for bound, label, line in (
-        ("low", "95 % interval", {"linewidth": 1.4}),
-        ("min", "range over seeds", {"linewidth": 5, "alpha": 0.35}),
-    ):
-        if any(score[bound] is not None for score in scores):
-            handles.append(
-                Line2D([], [], color=canvas.GREY, label=label, **line)
-            )
-    return handles
 
 
 def _name(row):

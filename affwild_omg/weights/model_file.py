@@ -13,20 +13,17 @@ import json
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures, models
 from affwild_omg.nets.architectures import Architecture, Fusion
-from affwild_omg.paper.task import TARGETS
 
 BEST = "best.keras"
 LAST = "last.keras"
 POSTPROCESSING = "postprocessing.json"  # chosen for a workdir's best model
+HISTORY = "history.json"  # of a workdir: epochs and options of a training
 CARD = "card.json"
 SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
 
@@ -192,94 +189,6 @@ def _damaged(path, flag):
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Predictor:
-    """A loaded model that predicts, whatever it was loaded from.
-
-    Attributes:
-        card: the network and its window length; None for a SavedModel from
-            elsewhere that has the signature but no card.
-        targets: what the last axis of the predictions holds.
-        predict: from {"frames": uint8 [batch, time, 96, 96, 3], "landmarks":
-            float32 [batch, time, 68, 2], "mask": bool [batch, time]} to
-            float32 [batch, time, targets].
-    """
-
-    card: Card | None
-    targets: tuple[str, ...]
-    predict: Callable[[dict], np.ndarray]
-
-
-def load_predictor(
-    path: os.PathLike | str, *, flag: str = "--model"
-) -> Predictor:
-    """Loads a workdir, a model file or a SavedModel for prediction.
-
-    Raises:
-        UserError: it is none of these, or has not the inputs and outputs of
-            this project.
-    """
-    path = pathlib.Path(path)
-    if not path.exists():
-        raise UserError(
-            f"{flag}={path} does not exist; give a workdir, a .keras file or "
-            "a SavedModel"
-        )
-    if is_saved_model(path):
-        return _load_saved_model(path, flag)
-    model, card = load_model(path, flag=flag)
-    return keras_predictor(model, card)
-
-
-def keras_predictor(model: keras.Model, card: Card) -> Predictor:
-    """Wraps a Keras model; it is traced once for all sizes."""
-    specification = {
-        tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype)
-        for tensor in model.inputs
-    }
-
-    @tf.function(input_signature=[specification])
-    def predict(inputs):
-        return model(inputs, training=False)
-
-    return Predictor(
-        card=card,
-        targets=card.architecture.targets,
-        predict=lambda inputs: predict(
-            {name: inputs[name] for name in specification}
-        ).numpy(),
-    )
-
-
 def is_saved_model(path: pathlib.Path) -> bool:
     """Tells whether the path is a SavedModel folder."""
     return (path / "saved_model.pb").is_file()
-
-
-def _load_saved_model(path, flag):
-    try:
-        saved = tf.saved_model.load(str(path))
-        outputs = saved.signatures["masked"].structured_outputs
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise UserError(
-            f"{flag}={path} is damaged, or no SavedModel of export.py"
-        ) from error
-    card_path = path / SAVED_MODEL_CARD
-    card = None
-    if card_path.is_file():
-        try:
-            card = Card.from_json(card_path.read_text(encoding="utf-8"))
-        except ValueError as error:  # a UserError, or no text
-            raise UserError(f"{flag}={path}: {error}") from error
-    targets = tuple(target for target in TARGETS if target in outputs)
-
-    def predict(inputs):
-        # By way of `saved`: a signature alone does not keep its variables.
-        result = saved.signatures["masked"](
-            frames=tf.constant(inputs["frames"]),
-            landmarks=tf.constant(inputs["landmarks"], tf.float32),
-            mask=tf.constant(inputs["mask"], tf.bool),
-        )
-        return np.stack([result[name].numpy() for name in targets], axis=-1)
-
-    return Predictor(card=card, targets=targets, predict=predict)

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from affwild_omg.nets.architectures import BACKBONES, NETWORKS, Fusion, named
+from affwild_omg.nets.architectures import BACKBONES, Fusion
+from affwild_omg.published.networks import NETWORKS, named
+from affwild_omg.serving.options import ExportOptions
 from tests.nets.test_models import VARIANTS, inputs
 
 NAMES = [*NETWORKS, *VARIANTS]
@@ -127,15 +129,16 @@ def test_a_model_file_gives_the_network_back(network, tmp_path):
     indirect=True,
 )
 def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
+    from affwild_omg.inference.predictor import load_predictor
     from affwild_omg.serving import saved_model as exporting
     from affwild_omg.weights import model_file as model_files
 
     path = tmp_path / "model.keras"
     model_files.save_model(network.model, network.card, path)
     exporting.export(
-        exporting.Options(model=str(path), output=str(tmp_path / "saved"))
+        ExportOptions(model=str(path), output=str(tmp_path / "saved"))
     )
-    predictor = model_files.load_predictor(tmp_path / "saved")
+    predictor = load_predictor(tmp_path / "saved")
     assert predictor.card == network.card
     landmarks = inputs(2, 4)["landmarks"]
     np.testing.assert_allclose(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.serving.options import ExportOptions
 
 STRANGER = """
 import sys
@@ -50,7 +51,7 @@ def keras_model(small_run):
 @pytest.fixture
 def export(exporting):
     def export(model, output, **settings):
-        options = exporting.Options(model=str(model), output=str(output))
+        options = ExportOptions(model=str(model), output=str(output))
         return exporting.export(options, **settings)
 
     return export
@@ -154,6 +155,7 @@ def test_batch_and_time_are_free(
 
 
 def test_one_target_gives_its_outputs_only(tf, export, small_run, tmp_path):
+    from affwild_omg.inference.predictor import load_predictor
     from affwild_omg.nets import models
     from affwild_omg.training import loop as training
     from affwild_omg.weights import model_file as model_files
@@ -168,7 +170,7 @@ def test_one_target_gives_its_outputs_only(tf, export, small_run, tmp_path):
     model = models.build(card.architecture)
     model_files.save_model(model, card, tmp_path / "m.keras")
     export(tmp_path / "m.keras", tmp_path / "saved")
-    predictor = model_files.load_predictor(tmp_path / "saved")
+    predictor = load_predictor(tmp_path / "saved")
     assert predictor.targets == ("arousal",)
     assert predictor.card == card
     inputs = make_inputs(2, 3)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import Architecture, named
+from affwild_omg.nets.architectures import Architecture
+from affwild_omg.published.networks import named
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +41,13 @@ def inputs():
     [{}, {"targets": ("arousal",), "landmarks": False, "taps": ("conv2_1",)}],
 )
 def test_a_model_file_says_what_it_is(model_files, tmp_path, fields):
+    from affwild_omg.inference.predictor import load_predictor
+
     model, card = make(model_files, **fields)
     path = tmp_path / "best.keras"
     model_files.save_model(model, card, path)
     for place in (path, tmp_path):  # a folder stands for its best model
-        predictor = model_files.load_predictor(place)
+        predictor = load_predictor(place)
         assert predictor.card == card
         assert predictor.targets == card.architecture.targets
         np.testing.assert_allclose(

@@ -12,6 +12,8 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets.architectures import Architecture
+from affwild_omg.serving.options import ExportOptions
+from affwild_omg.weights.options import ImportOptions
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GRU = "rnn/multi_rnn_cell/cell_{}/gru_cell"
@@ -83,7 +85,7 @@ def imported(shelf, importer, tmp_path_factory):
     @functools.cache
     def imported(name):
         return importer.convert(
-            importer.Options(
+            ImportOptions(
                 checkpoint=str(shelf / name / "model.ckpt-7"),
                 output=str(folder / f"{name}.keras"),
                 sequence_length=20,
@@ -126,9 +128,9 @@ def assert_same_weights(first, second):
 def test_a_model_predicts_what_tensorflow_1_did(
     tf, imported, inputs, results, name
 ):
-    from affwild_omg.weights import model_file as model_files
+    from affwild_omg.inference.predictor import load_predictor
 
-    predictor = model_files.load_predictor(imported(name))
+    predictor = load_predictor(imported(name))
     assert predictor.targets == ("valence", "arousal")
     assert predictor.card.architecture == ARCHITECTURES[name]
     assert predictor.card.sequence_length == 20
@@ -463,7 +465,7 @@ def test_outputs_that_cannot_be_are_told_and_nothing_is_left(
     pathlib.Path("there.keras").write_text("an earlier model")
     good = {"checkpoint": str(shelf / "vgg_cnn"), "output": "new/model.keras"}
     with pytest.raises(UserError, match=words):
-        importer.convert(importer.Options(**(good | changes)))
+        importer.convert(ImportOptions(**(good | changes)))
     assert sorted(os.listdir()) == ["folder.keras", "there.keras"]
     assert pathlib.Path("there.keras").read_text() == "an earlier model"
 
@@ -472,7 +474,7 @@ def test_an_imported_model_can_be_exported(tf, imported, results, tmp_path):
     from affwild_omg.serving import saved_model as exporting
 
     path = exporting.export(
-        exporting.Options(
+        ExportOptions(
             model=str(imported("vgg_cnn")), output=str(tmp_path / "saved")
         )
     )
@@ -542,9 +544,7 @@ def test_the_command_line_overwrites_only_when_told(
 
     path = tmp_path / "model.keras"
     shutil.copy(imported("vgg_cnn"), path)
-    options = importer.Options(
-        checkpoint=str(shelf / "vgg_gru"), output=str(path)
-    )
+    options = ImportOptions(checkpoint=str(shelf / "vgg_gru"), output=str(path))
     importer.convert(options, overwrite=True)
     assert model_files.read_card(path).architecture == ARCHITECTURES["vgg_gru"]
 

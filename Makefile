@@ -1,8 +1,9 @@
-# make demo   the whole path, from video to prediction
-# make test   the test suite
-# Both set up .venv first, which is `make install`.
+# make demo       the whole path, from video to prediction
+# make test       the linter and the fast tests
+# make test-all   the linter and all tests
+# Each sets up .venv first, which is `make install`.
 
-.PHONY: install demo test lint lock
+.PHONY: install demo test test-all lint lock
 
 SHELL := /bin/bash
 VENV := .venv
@@ -31,6 +32,9 @@ demo: install
 	@$(BIN)/python -m affwild_omg.demo --directory=checkpoints/demo
 
 test: install lint
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: install lint
 	@$(BIN)/python -m pytest
 
 lint: install

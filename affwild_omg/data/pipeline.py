@@ -102,10 +102,9 @@ def count_windows(
     records: pathlib.Path, split: str, sequence_length: int
 ) -> int:
     """Returns how many windows `windows` yields, from the manifest alone."""
-    splits = records_lib.read_manifest(records)["splits"]
     return sum(
         -(-clip["frames"] // sequence_length)
-        for clip in splits[split]["utterances"]
+        for clip in records_lib.read_utterances(records, split)
     )
 
 
@@ -115,36 +114,28 @@ def read_labels(records: pathlib.Path, split: str) -> dict[str, np.ndarray]:
     Returns:
         key to float32 [2], valence and arousal; NaN where there is none.
     """
-    files = records_lib.list_files(records, split)
-    dataset = tf.data.TFRecordDataset(files).map(
-        lambda record: _key_and_label(records_lib.parse(record)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    dataset = tf.data.TFRecordDataset(
+        records_lib.list_files(records, split)
+    ).map(records_lib.parse, num_parallel_calls=tf.data.AUTOTUNE)
     with records_lib.reading(records, split):
         return {
-            key.decode(): label for key, label in dataset.as_numpy_iterator()
+            clip["key"].decode(): clip["labels"].mean(axis=0)
+            for clip in dataset.as_numpy_iterator()
         }
-
-
-def _key_and_label(clip):
-    return clip["key"], tf.reduce_mean(clip["labels"], axis=0)
 
 
 def _relabelled(dataset, labels):
-    keys = list(labels)
+    keys = tf.constant(list(labels))
+    values = tf.constant(np.stack(list(labels.values())), tf.float32)
     table = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(
-            tf.constant(keys), tf.range(len(keys), dtype=tf.int64)
-        ),
+        tf.lookup.KeyValueTensorInitializer(keys, tf.range(len(labels))),
         default_value=-1,
     )
-    values = tf.constant(np.stack([labels[key] for key in keys]), tf.float32)
 
     def relabel(clip):
         label = tf.gather(values, table.lookup(clip["key"]))
-        return clip | {
-            "labels": tf.broadcast_to(label, tf.shape(clip["labels"]))
-        }
+        shape = tf.shape(clip["labels"])
+        return clip | {"labels": tf.broadcast_to(label, shape)}
 
     return dataset.map(relabel, num_parallel_calls=tf.data.AUTOTUNE)
 

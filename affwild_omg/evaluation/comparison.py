@@ -13,6 +13,7 @@ import pandas as pd
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.tables import Table
 from affwild_omg.evaluation import protocol, results
 from affwild_omg.evaluation.options import ComparisonOptions
 from affwild_omg.evaluation.protocol import MEAN, Scores
@@ -49,11 +50,11 @@ class Comparison:
     """Two runs' scores on the same utterances, and how they differ.
 
     Attributes:
-        folders: {"first": results folder, "second": another}.
+        folders: the results folders, of "first" and "second" like what
+            follows.
         split: that both are of; None where it is not known.
-        scores: {"first": scores, "second": scores}, with intervals.
-        differences: of each target that both have, and of `MEAN` if there are
-            two.
+        scores: of the targets that both have, with intervals.
+        differences: of these targets, and of `MEAN` if there are two.
     """
 
     folders: Mapping[str, str]
@@ -61,30 +62,21 @@ class Comparison:
     scores: Mapping[str, Scores]
     differences: Mapping[str, Difference]
 
-    @property
-    def utterances(self) -> int:
-        """How many were compared."""
-        return self.scores["first"].rows
-
-    @property
-    def videos(self) -> int:
-        """How many videos they are of."""
-        return self.scores["first"].videos
-
     def to_dict(self) -> dict:
         """Returns the comparison as comparison.json states it."""
-        stated = {
-            name: {run: self._scores(run, name) for run in RUNS}
-            | {
+        stated = {}
+        for name, difference in self.differences.items():
+            stated[name] = {
+                run: _stated(scores, name)
+                for run, scores in self.scores.items()
+            } | {
                 "difference": difference.value,
                 "interval": _ends(difference.interval),
                 "permutation_p_value": difference.p_value,
             }
-            for name, difference in self.differences.items()
-        }
         return stated | {
-            "utterances": self.utterances,
-            "videos": self.videos,
+            "utterances": self.scores["first"].rows,
+            "videos": self.scores["first"].videos,
             "confidence": significance.LEVEL,
             "samples": significance.SAMPLES,
             "split": self.split,
@@ -93,71 +85,61 @@ class Comparison:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """Returns the comparison as comparison.csv states it, a row a target."""
-        rows = []
-        for name, found in self.to_dict().items():
-            if name not in self.differences:
-                continue
-            row = {
-                "target": name,
-                "utterances": self.utterances,
-                "videos": self.videos,
-            }
-            for run in RUNS:
-                scores = found.pop(run)
-                scores.pop("constant", None)
-                row |= {f"{run}_{x}": y for x, y in _flat(scores).items()}
-            rows.append(row | _flat(found))
+        """Returns what comparison.csv states, a row for each target."""
+        stated, rows = self.to_dict(), []
+        for name in self.differences:
+            found = stated[name]
+            row = {x: stated[x] for x in ("utterances", "videos")}
+            for prefix, part in (
+                *((f"{run}_", found.pop(run)) for run in RUNS),
+                ("", found),
+            ):
+                part.pop("constant", None)
+                part["low"], part["high"] = part.pop("interval") or (None, None)
+                row |= {prefix + column: x for column, x in part.items()}
+            rows.append({"target": name, **row})
         return pd.DataFrame(rows)
 
     def summary(self) -> list[str]:
         """Returns a sentence for each difference."""
-        return [self._sentence(name) for name in self.differences]
-
-    def _scores(self, run, name):
-        scores = self.scores[run]
-        stated = (
-            {"ccc": scores.cccs[name]}
-            if name == MEAN
-            else (scores.to_dict()[name])
-        )
-        return stated | {"interval": _ends(scores.intervals.get(name))}
-
-    def _sentence(self, name):
-        difference = self.differences[name]
-        scores = " against ".join(
-            wording.number(self.scores[run].cccs[name]) for run in RUNS
-        )
-        told = (
-            f"{name}: {scores}; the difference of "
-            f"{wording.number(difference.value)}"
-        )
-        if difference.interval is None:
-            return (
-                f"{told} cannot be told from sampling noise: all utterances "
-                "are of one video"
+        sentences = []
+        for name, difference in self.differences.items():
+            scores = " against ".join(
+                wording.number(self.scores[run].cccs[name]) for run in RUNS
             )
-        verdict = (
-            "is more than sampling noise"
-            if difference.p_value < SIGNIFICANT
-            else "is within sampling noise"
-        )
-        return (
-            f"{told} ({significance.LEVEL:.0%} interval "
-            f"{wording.interval(_ends(difference.interval))}, permutation p = "
-            f"{_p_value(difference.p_value)}) {verdict}"
-        )
+            if difference.interval is None:
+                told = (
+                    "cannot be told from sampling noise: all utterances are of "
+                    "one video"
+                )
+            else:
+                more = difference.p_value < SIGNIFICANT
+                told = (
+                    f"({significance.LEVEL:.0%} interval "
+                    f"{wording.interval(_ends(difference.interval))}, "
+                    f"permutation p = {_p_value(difference.p_value)}) is "
+                    f"{'more than' if more else 'within'} sampling noise"
+                )
+            sentences.append(
+                f"{name}: {scores}; the difference of "
+                f"{wording.number(difference.value)} {told}"
+            )
+        return sentences
+
+
+def _stated(scores, name):
+    """Returns a target's score, or the mean CCC, with its interval."""
+    if name == MEAN:
+        stated = {"ccc": scores.mean_ccc}
+    else:
+        stated = dataclasses.asdict(scores.targets[name])
+        if not stated["constant"]:
+            del stated["constant"]
+    return stated | {"interval": _ends(scores.intervals.get(name))}
 
 
 def _ends(interval):
     return interval and [interval.low, interval.high]
-
-
-def _flat(stated):
-    """Puts the ends of an interval into columns of their own."""
-    low, high = stated["interval"] or (None, None)
-    columns = {x: y for x, y in stated.items() if x != "interval"}
-    return columns | {"low": low, "high": high}
 
 
 def _p_value(value):
@@ -186,29 +168,25 @@ def compare(
             have different utterances or labels, no target in common, or no
             labels.
     """
-    folders = {name: getattr(options, name) for name in RUNS}
     with files.atomic_directory(
         options.output, flag="--output", overwrite=overwrite, owned=FILES
     ) as directory:
+        folders = {name: getattr(options, name) for name in RUNS}
         runs = {
             f"--{name}={folder}": results.read(folder, flag=f"--{name}")
             for name, folder in folders.items()
         }
-        targets = _common_targets(runs)
+        split, targets = _in_common(runs)
         rows = _rows(runs, targets)
-        scores = {
-            name: protocol.score(own, targets, intervals=True)
-            for name, own in zip(RUNS, rows, strict=True)
-        }
+        scores = [protocol.score(x, targets, intervals=True) for x in rows]
         comparison = Comparison(
             folders=folders,
-            split=_common_split(runs),
-            scores=scores,
+            split=split,
+            scores=dict(zip(RUNS, scores, strict=True)),
             differences=_differences(rows, scores, targets),
         )
         files.write_text(
-            directory / JSON,
-            json.dumps(comparison.to_dict(), indent=2) + "\n",
+            directory / JSON, json.dumps(comparison.to_dict(), indent=2) + "\n"
         )
         comparison.to_frame().to_csv(
             directory / CSV, index=False, lineterminator="\n"
@@ -216,57 +194,49 @@ def compare(
     return comparison
 
 
-def _common_split(runs):
-    (first, one), (second, other) = (
-        (name, run.provenance.split) for name, run in runs.items()
-    )
-    if one and other and one != other:
-        raise UserError(
-            f"{first} is of split {one}, {second} of {other}; evaluate both "
-            "runs on the same split"
-        )
-    return one
-
-
-def _common_targets(runs):
+def _in_common(runs):
+    """Returns the split and the targets of both runs."""
     (first, one), (second, other) = runs.items()
-    targets = tuple(
-        x for x in TARGETS if x in one.targets and x in other.targets
-    )
+    splits = one.provenance.split, other.provenance.split
+    if None not in splits and splits[0] != splits[1]:
+        raise UserError(
+            f"{first} is of split {splits[0]}, {second} of {splits[1]}; "
+            "evaluate both runs on the same split"
+        )
+    targets = [x for x in TARGETS if x in one.targets and x in other.targets]
     if not targets:
         raise UserError(
             f"{first} has {', '.join(one.targets)}, {second} "
             f"{', '.join(other.targets)}; they must have one of the two in "
             "common"
         )
-    return targets
+    return splits[0], targets
 
 
 def _rows(runs, targets):
     """Returns each run's labelled utterances, the same for both."""
     split = results.align(runs)
     columns = [split.targets.index(name) for name in targets]
-    rows = [
+    first, second = (
         protocol.of_utterances(
             split.keys, predictions[:, columns], split.labels[:, columns]
         )
         for predictions in split.predictions
-    ]
-    if not len(rows[0].labels):
+    )
+    if not len(first.labels):
         raise UserError(
             f"{' and '.join(runs)} hold no {results.LABELS}; a comparison "
             "needs labels: evaluate records of a split that has them"
         )
-    return rows
+    return first, second
 
 
 def _differences(rows, scores, targets):
-    first, second = rows
-    one, other = (scores[run].cccs for run in RUNS)
+    (first, second), (one, other) = rows, scores
     differences = {}
     for name, columns in protocol.columns_of(targets).items():
         interval = p_value = None
-        if len(set(first.videos)) > 1:
+        if one.videos > 1:
             data = (
                 first.labels[:, columns],
                 first.predictions[:, columns],
@@ -276,44 +246,38 @@ def _differences(rows, scores, targets):
             interval = significance.paired_interval(*data)
             p_value = significance.permutation_test(*data)
         differences[name] = Difference(
-            value=one[name] - other[name], interval=interval, p_value=p_value
+            value=one.cccs[name] - other.cccs[name],
+            interval=interval,
+            p_value=p_value,
         )
     return differences
 
 
 def table(comparison: Comparison) -> list[str]:
     """Returns a comparison as lines for a console."""
-    level = f"{significance.LEVEL:.0%} interval"
-    lines = [
-        f"{'':<16}{'CCC':>8}{level:>18}{'Pearson':>10}{'p of Pearson':>14}"
-        f"{'MSE':>9}"
-    ]
-    warnings = []
+    rows, warnings = [], []
     for name in comparison.differences:
-        for run in RUNS:
-            scores = comparison.scores[run]
-            interval = wording.interval(_ends(scores.intervals.get(name)))
-            line = (
-                f"{name:<8} {run:<7}{wording.number(scores.cccs[name]):>8}"
-                f"{interval:>18}"
-            )
+        for run, scores in comparison.scores.items():
+            ends = _ends(scores.intervals.get(name))
+            row = [name, run, wording.number(scores.cccs[name])]
+            row.append(wording.interval(ends))
             if score := scores.targets.get(name):
-                line += (
-                    f"{wording.number(score.pearson):>10}"
-                    f"{wording.p_value(score.pearson_p_value):>14}"
-                    f"{wording.number(score.mse):>9}"
-                )
-                if score.constant:
-                    warnings.append(
-                        f"{name} of the {run}: {score.constant} do not vary, "
-                        "so CCC is 0 by definition"
-                    )
-            lines.append(line)
-    of_split = f" of {comparison.split}" if comparison.split else ""
+                row += [
+                    wording.number(score.pearson),
+                    wording.p_value(score.pearson_p_value),
+                    wording.number(score.mse),
+                ]
+            rows.append(row)
+    for run, scores in comparison.scores.items():
+        warnings += [f"{run} run, {warning}" for warning in scores.warnings()]
+    level = f"{significance.LEVEL:.0%} interval"
+    header = ("", "", "CCC", level, "Pearson", "p of Pearson", "MSE")
+    split = f" of {comparison.split}" if comparison.split else ""
+    first = comparison.scores["first"]
     return [
-        *lines,
+        *Table(header, rows, words=2).lines(),
         *warnings,
-        f"{comparison.utterances} labelled utterances of "
-        f"{comparison.videos} videos{of_split}",
+        f"{wording.count(first.rows, 'labelled utterance')} of "
+        f"{wording.count(first.videos, 'video')}{split}",
         *comparison.summary(),
     ]

@@ -10,7 +10,6 @@ import dataclasses
 import pathlib
 
 import pandas as pd
-from absl import logging
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import csv_tables, results
@@ -52,9 +51,9 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
         targets = _common_targets(options, predicted, truth)
         expected = len(truth)
         match = _by_key if options.match == "key" else _by_order
-        keys, predicted, truth, doubts = match(options, predicted, truth)
+        keys, predicted, truth, told = match(options, predicted, truth)
         found = Results(
-            keys=keys,
+            keys=keys.tolist(),
             targets=targets,
             predictions=predicted[list(targets)].to_numpy(),
             labels=truth[list(targets)].to_numpy(),
@@ -63,7 +62,7 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
                 expected=expected,
                 coverage=len(keys) / expected,
                 match=options.match,
-                **doubts,
+                **told,
                 predictions=options.predictions,
                 annotations=options.annotations,
                 options=dataclasses.asdict(options),
@@ -105,42 +104,25 @@ def _common_targets(options, predicted, truth):
             f"{', '.join(predicted)}, --annotations={options.annotations} "
             f"{', '.join(truth)}; they must have one of the two in common"
         )
-    for target in TARGETS:
-        for name, table in (("predictions", predicted), ("annotations", truth)):
-            if target not in table:
-                logging.warning(
-                    "%s is not scored: --%s=%s has no such column",
-                    target,
-                    name,
-                    getattr(options, name),
-                )
     return targets
 
 
 def _by_key(options, predicted, truth):
-    unmatched = {
-        "predictions": predicted.index.difference(truth.index, sort=False),
-        "annotations": truth.index.difference(predicted.index, sort=False),
+    """Returns keys, both tables in their order, and provenance."""
+    ours, theirs = predicted.index, truth.index
+    alone = {
+        "predictions": ours.difference(theirs, sort=False).tolist(),
+        "annotations": theirs.difference(ours, sort=False).tolist(),
     }
-    unmatched = {name: alone.tolist() for name, alone in unmatched.items()}
-    keys = [key for key in truth.index if key in predicted.index]
-    if not keys:
+    keys = theirs[theirs.isin(ours)]
+    if keys.empty:
         raise UserError(
             f"--predictions={options.predictions} and --annotations="
             f"{options.annotations} have no utterance in common: one has "
-            f"{listed(unmatched['predictions'], 2)}, the other "
-            f"{listed(unmatched['annotations'], 2)}"
+            f"{listed(alone['predictions'], 2)}, the other "
+            f"{listed(alone['annotations'], 2)}"
         )
-    for name, alone in unmatched.items():
-        if alone:
-            logging.warning(
-                "%d utterances stand in --%s alone and are left out: %s",
-                len(alone),
-                name,
-                listed(alone),
-            )
-    doubts = {"unmatched": unmatched}
-    return keys, predicted.loc[keys], truth.loc[keys], doubts
+    return keys, predicted.loc[keys], truth.loc[keys], {"unmatched": alone}
 
 
 def _by_order(options, predicted, truth):
@@ -151,69 +133,50 @@ def _by_order(options, predicted, truth):
             "order there must be as many: leave --match=order out to match by "
             "video and utterance"
         )
-    named = [x for x in (truth, predicted) if not _is_bare(x)]
+    named = [
+        table.index
+        for table in (truth, predicted)
+        if not isinstance(table.index, pd.RangeIndex)
+    ]
     if not named:
         raise UserError(
             f"neither --predictions={options.predictions} nor --annotations="
             f"{options.annotations} has columns video and utterance; add them "
             "to one"
         )
-    misordered = None
+    told = {"unmatched": {"predictions": [], "annotations": []}}
     if len(named) == 2:
-        misordered = [
+        told["misordered"] = [
             {"row": row, "predictions": one, "annotations": other}
-            for row, (one, other) in enumerate(
-                zip(predicted.index, truth.index, strict=True), start=1
-            )
+            for row, (other, one) in enumerate(zip(*named, strict=True), 1)
             if one != other
         ]
-    if misordered:
-        logging.warning(
-            "%d of %d rows are of other utterances in --predictions than in "
-            "--annotations, and are scored by order all the same: %s",
-            len(misordered),
-            len(truth),
-            listed(
-                [
-                    "row {row}: {predictions}, not {annotations}".format(**x)
-                    for x in misordered
-                ],
-                2,
-            ),
-        )
-    doubts = {
-        "unmatched": {"predictions": [], "annotations": []},
-        "misordered": misordered,
-    }
-    return named[0].index.tolist(), predicted, truth, doubts
+    return named[0], predicted, truth, told
 
 
-def _is_bare(table):
-    return isinstance(table.index, pd.RangeIndex)
+_PER_VIDEO = "mean of the videos' CCCs"
 
 
 def table(found: Results) -> list[str]:
     """Returns the scores of a submission as lines for a console."""
     source = found.provenance
-    alone = {name: len(keys) for name, keys in source.unmatched.items()}
-    lines = [
-        *found.headline().table(),
-        *(
-            f"{target} is not scored: one of the tables has no such column"
-            for target in TARGETS
-            if target not in found.targets
-        ),
+    lines = found.headline().table()
+    for target in TARGETS:
+        if target not in found.targets:
+            lines.append(
+                f"{target} is not scored: one of the tables has no such column"
+            )
+    pooled = source.pooling == "pooled"
+    lines.append(
         f"{len(found.keys)} of {source.expected} annotated utterances matched "
-        f"by {source.match}, {_POOLED[source.pooling]}; without a match: "
-        f"{alone['predictions']} predictions, {alone['annotations']} "
-        "annotations",
-    ]
+        f"by {source.match}, "
+        f"{'pooled' if pooled else _PER_VIDEO}; without a "
+        f"match: {len(source.unmatched['predictions'])} predictions, "
+        f"{len(source.unmatched['annotations'])} annotations"
+    )
     if source.misordered:
         lines.append(
             f"{len(source.misordered)} row(s) are of other utterances in one "
             "table than in the other: see misordered in metrics.json"
         )
     return lines
-
-
-_POOLED = {"pooled": "pooled", "per_video": "mean of the videos' CCCs"}

@@ -24,7 +24,6 @@ from affwild_omg.faces.video import Video
 from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import files
 from affwild_omg.storage import parallel as workers
-from affwild_omg.synthetic import corpus as demo
 
 
 def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
@@ -44,8 +43,6 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     target = files.check_output(
         options.records, flag="--records", overwrite=overwrite
     ).resolve()
-    if options.corpus == "demo":
-        make_demo_corpus(options.source, workers=options.workers)
     clips = omg.read(options.source)
     _require_some_files(clips, options.source)
     remove_parents = files.make_folder(target.parent)
@@ -64,35 +61,6 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
         )
     _publish(staging, target, manifest)
     return manifest
-
-
-def make_demo_corpus(directory: str, *, workers: int = 0) -> None:
-    """Writes the demo corpus unless it is there already.
-
-    Raises:
-        UserError: the folder holds something else.
-    """
-    options = demo.DemoOptions()
-    if demo.is_complete(directory, options):
-        return
-    with progress.bar(description="drawing clips", unit="clip") as bar:
-
-        def advance(done, total):
-            bar.total = total
-            bar.update(done - bar.n)
-
-        demo.write_corpus(
-            directory,
-            find_landmarks=landmarks.Landmarker().find,
-            options=options,
-            workers=workers or _cores(),
-            progress=advance,
-        )
-
-
-def _cores():
-    # Not cpu_count: a container or a batch system may allow fewer.
-    return len(os.sched_getaffinity(0))
 
 
 def _require_some_files(clips, source):
@@ -155,7 +123,7 @@ def _prepare_videos(clips, staging, options):
             with workers.parallel_map(
                 functools.partial(_prepare_video, staging),
                 jobs,
-                workers=min(options.workers or _cores(), len(jobs)),
+                workers=min(options.workers or workers.cores(), len(jobs)),
                 initializer=_start_worker,
                 initargs=(options.detect_every,),
             ) as results:
@@ -332,9 +300,11 @@ def _manifest(reports, options):
                 {name: report[name] for name in _UTTERANCE} for report in good
             ],
         }
+    # What the demo drew has no scores to compare with those of real corpora.
+    drawn = pathlib.Path(options.source, omg.DEMO).is_file()
     return {
         "schema_version": records.SCHEMA_VERSION,
-        "corpus": options.corpus,
+        "corpus": "demo" if drawn else options.corpus,
         "detect_every": options.detect_every,
         "splits": splits,
     }

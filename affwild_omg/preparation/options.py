@@ -5,7 +5,7 @@ import dataclasses
 from affwild_omg.cli import options
 from affwild_omg.cli.options import option
 
-CORPORA = ("omg", "demo")
+CORPORA = ("omg",)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,8 +13,7 @@ class PreparationOptions(options.Checked):
     """Which corpus is prepared, from where, to where and how."""
 
     corpus: str = option(
-        "The corpus; demo is written to --source first, then read like omg.",
-        choices=CORPORA,
+        "The corpus, which says how --source is read.", choices=CORPORA
     )
     source: str = option(
         "Folder with the corpus' tables, and clips at <video>/<utterance>."

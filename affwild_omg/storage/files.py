@@ -1,7 +1,6 @@
 """Output files and folders: written whole or not at all."""
 
 import contextlib
-import csv
 import errno
 import hashlib
 import json
@@ -9,7 +8,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from affwild_omg.cli.errors import UserError
 
@@ -151,24 +150,6 @@ def digest(*paths: pathlib.Path) -> str:
             while block := file.read(2**20):
                 found.update(block)
     return found.hexdigest()
-
-
-def write_csv(path: os.PathLike | str, rows: Iterable[Mapping]) -> None:
-    """Writes rows as a CSV table.
-
-    The columns are those of all rows; what a row lacks, or is None, is left
-    empty.
-
-    Args:
-        path: file to write.
-        rows: {column: cell} each.
-    """
-    rows = list(rows)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with pathlib.Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def require_apart(folders: Iterable[tuple[str, str]]) -> None:

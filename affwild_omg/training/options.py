@@ -10,10 +10,8 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import PARTS
+from affwild_omg.published import networks
 
-# Of a workdir; here, for who reads them needs no TensorFlow.
-HISTORY = "history.json"
-FLAGFILE = "flags.cfg"
 # Options that replace fields of the named architecture.
 OVERRIDES = tuple(
     field.name for field in dataclasses.fields(architectures.Architecture)
@@ -176,7 +174,7 @@ class TrainingOptions(options.Checked):
         return {
             f"member{index}": name
             for index, name in enumerate(self.members or (), start=1)
-            if name not in architectures.NETWORKS
+            if name not in networks.NETWORKS
         }
 
     def rates(self) -> dict[str, float]:
@@ -220,7 +218,7 @@ class TrainingOptions(options.Checked):
         }
         members = [_member(name) for name in self.members or ()]
         try:
-            return architectures.named(
+            return networks.named(
                 self.architecture, members=members, **overrides
             )
         except UserError as error:
@@ -256,42 +254,11 @@ class TrainingOptions(options.Checked):
         ]
         return [f"{was} became {now}" for was, now in pairs if was != now]
 
-    def to_flagfile(self) -> str:
-        """Returns the text of a flagfile for train.py."""
-        return "".join(f"{flag}\n" for flag in options.to_flags(self))
-
-    def differences(self, flagfile: str) -> list[str]:
-        """Returns how these options differ from those of a flagfile.
-
-        Left aside is what may differ when a run goes on: where things lie,
-        and when it ends.
-
-        Args:
-            flagfile: text that `to_flagfile` returned.
-        """
-        before, now = map(flags_in, (flagfile, self.to_flagfile()))
-        free = ("epochs", "patience", "workdir", "records")
-        return [
-            f"{_shown(flag, before.get(flag))} became "
-            f"{_shown(flag, now.get(flag))}"
-            for flag in before | now
-            if before.get(flag) != now.get(flag) and flag not in free
-        ]
-
-
-def flags_in(flagfile: str) -> dict[str, str]:
-    """Returns {name: value} of what `TrainingOptions.to_flagfile` returned."""
-    return dict(
-        line.removeprefix("--").split("=", 1)
-        for line in flagfile.splitlines()
-        if "=" in line
-    )
-
 
 def flags_of(network: architectures.Architecture) -> str:
     """Returns the flags by which train.py names this network.
 
-    They start from the row of `architectures.NETWORKS` that differs in the
+    They start from the row of `networks.NETWORKS` that differs in the
     fewest fields.
     """
 
@@ -305,7 +272,7 @@ def flags_of(network: architectures.Architecture) -> str:
 
     rows = {
         name: changes(row.architecture)
-        for name, row in architectures.NETWORKS.items()
+        for name, row in networks.NETWORKS.items()
         if isinstance(row.architecture, architectures.Architecture)
     }
     name = min(rows, key=lambda name: len(rows[name]))
@@ -315,7 +282,7 @@ def flags_of(network: architectures.Architecture) -> str:
 
 def _member(name):
     """Returns the name of a network, or the network of a run."""
-    if name in architectures.NETWORKS:
+    if name in networks.NETWORKS:
         return name
     if not pathlib.Path(name).exists():
         raise UserError(

@@ -4,7 +4,8 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures
-from affwild_omg.nets.architectures import Architecture, named
+from affwild_omg.nets.architectures import Architecture
+from affwild_omg.published.networks import named
 from affwild_omg.training import options as training_options
 
 
@@ -23,7 +24,7 @@ def test_vgg_vocabulary_counts_as_the_paper_does():
         ("taps", (), "taps is empty"),
         ("taps", ("pool6",), "taps must be one of .*not 'pool6'"),
         ("backbone", "resnet50", "pool.*with backbone resnet50, not 'pool2'"),
-        ("landmark_units", -1, "landmark_units must be 0 .none. or more"),
+        ("landmark_units", -1, "landmark_units must be 0 or more"),
         ("units", 2.5, "units must be of type int, not 2.5"),
         ("depth", True, "depth must be of type int, not True"),
         ("landmarks", "no", "landmarks must be of type bool, not 'no'"),

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from affwild_omg.nets.architectures import BACKBONES, NETWORKS, Fusion, named
+from affwild_omg.nets.architectures import BACKBONES, Fusion
+from affwild_omg.published.networks import NETWORKS, named
 from affwild_omg.serving.options import ExportOptions
 from tests.nets.test_models import VARIANTS, inputs
 

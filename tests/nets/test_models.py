@@ -3,13 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from affwild_omg.nets.architectures import (
-    NETWORKS,
-    PARTS,
-    Architecture,
-    Fusion,
-    named,
-)
+from affwild_omg.nets.architectures import PARTS, Architecture, Fusion
+from affwild_omg.published.networks import NETWORKS, named
 
 # Worked out by hand from the layers' shapes, at full size: a convolution is
 # (places * in + 1) * out, a dense layer (in + 1) * out, a GRU layer 3 * (in *

@@ -31,17 +31,6 @@ def test_ccc_hand_worked_cases(labels, predictions, expected):
     assert value == pytest.approx(expected, abs=1e-15)
 
 
-def test_ccc_against_its_definition_by_squared_differences():
-    # CCC is also 1 - E(x-y)^2 / (var x + var y + (mean x - mean y)^2).
-    random = np.random.default_rng(0)
-    x = random.normal(3, 0.5, 500)
-    y = 0.6 * x + random.normal(1, 0.3, 500)
-    expected = 1 - np.mean((x - y) ** 2) / (
-        np.var(x) + np.var(y) + (np.mean(x) - np.mean(y)) ** 2
-    )
-    assert concordance.concordance(x, y) == pytest.approx(expected, abs=1e-12)
-
-
 def test_pearson_against_scipy():
     random = np.random.default_rng(1)
     x, y = random.normal(size=(2, 50))
@@ -108,43 +97,12 @@ def test_scores_have_12_digits_of_exact_arithmetic(mean, deviation, seed):
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_properties_of_ccc(seed):
-    x, y = draw(seed)
-    ccc = concordance.concordance(x, y)
-    assert -1 <= ccc <= 1
-    assert concordance.concordance(y, x) == pytest.approx(ccc, abs=1e-14)
-    r = Moments.of(x, y).pearson
-    assert abs(ccc) <= abs(r) + 1e-14
-    # Alike in mean and variance, the two are one.
-    alike = (y - y.mean()) / y.std() * x.std() + x.mean()
-    assert concordance.concordance(x, alike) == pytest.approx(r, abs=1e-14)
-    for slope, shift in ((3, -0.7), (-1, 0), (-0.01, 5), (1e-9, 0)):
-        changed = concordance.concordance(slope * x + shift, slope * y + shift)
-        assert changed == pytest.approx(ccc, abs=1e-12)
-    # Not where one side alone is changed.
-    assert concordance.concordance(x, y + 1) < ccc or ccc < 0
-    assert concordance.concordance(x, -y) == pytest.approx(
-        -ccc
-        * (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
-        / (x.var() + y.var() + (x.mean() + y.mean()) ** 2)
-    )
-    order = np.random.default_rng(seed).permutation(len(x))
-    assert concordance.concordance(x[order], y[order]) == pytest.approx(
-        ccc, abs=1e-14
-    )
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_ccc_is_1_for_equals_alone(seed):
-    x, _ = draw(seed, mean=0.1)
+def test_ccc_is_1_for_equals_alone():
+    x, _ = draw(0, mean=0.1)
     assert concordance.concordance(x, x.copy()) == 1
     assert concordance.concordance(x, 2 * x.mean() - x) == pytest.approx(-1)
-    for changed in (x + 1e-4, x * (1 + 1e-3)):
-        assert concordance.concordance(x, changed) < 1
-    x_but_one = x.copy()
-    x_but_one[7] += 1e-4
-    assert concordance.concordance(x, x_but_one) < 1
+    one_apart = x + 1e-4 * (np.arange(len(x)) == 7)
+    assert concordance.concordance(x, one_apart) < 1
 
 
 def test_differences_too_small_to_be_squared_count_0():

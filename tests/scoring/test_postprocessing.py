@@ -91,18 +91,6 @@ def test_smoothing_takes_videos_as_they_lie():
     assert smoothed[0] != estimates[0]
 
 
-def test_fewer_frames_give_way_more():
-    def moved(frames, strength):
-        return postprocessing.smooth_utterances(
-            [0, 1, 0], [50, frames, 50], ["a"] * 3, strength
-        )[1]
-
-    shares = [moved(frames, 20) for frames in (200, 80, 20, 5, 1)]
-    assert shares == sorted(shares, reverse=True)
-    assert moved(20, 20) == 0.5
-    assert moved(20, 1e12) == pytest.approx(0, abs=1e-10)
-
-
 def test_smoothing_of_utterances_without_frames():
     def smoothed(frames):
         return list(

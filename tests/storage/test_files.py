@@ -143,11 +143,11 @@ def test_text_is_written_whole(tmp_path):
     assert (tmp_path / "file").read_text() == "two"
 
 
-def test_a_table_has_the_columns_of_all_its_rows(tmp_path):
-    rows = [{"a": 1, "b": None}, {"c": 'x, "y"', "a": 0.5}]
-    outputs.write_csv(tmp_path / "table.csv", iter(rows))
-    assert (tmp_path / "table.csv").read_bytes() == (
-        b'a,b,c\n1,,\n0.5,,"x, ""y"""\n'
+def test_json_is_written_whole_and_for_people(tmp_path):
+    outputs.write_json(tmp_path / "file", {"a": [1.5], "b": None})
+    assert names(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == (
+        '{\n  "a": [\n    1.5\n  ],\n  "b": null\n}\n'
     )
 
 

@@ -164,8 +164,6 @@ def test_flagfile_holds_every_option(small_run):
     assert flags["learning_rate"] == "0.001"
     assert flags["shuffle_labels"] == "false"
     assert "taps" not in flags  # the network's own
-    options = dataclasses.replace(options, taps=("pool2", "fc"))
-    assert "--taps=pool2,fc\n" in options.to_flagfile()
 
 
 def test_overrides_make_the_network(training, small_run):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import Architecture, named
+from affwild_omg.nets.architectures import Architecture
+from affwild_omg.published.networks import named
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import Architecture, Fusion, named
+from affwild_omg.nets.architectures import Architecture, Fusion
+from affwild_omg.published.networks import named
 
 SMALL = Architecture(taps=("pool5", "fc"), width=0.03, units=3)
 

@@ -30,13 +30,21 @@ from affwild_omg.scoring.postprocessing import Settings
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 LABELS = "labels.csv"
-SCATTER = "scatter.png"
-HISTOGRAMS = "histograms.png"
 UNPROCESSED = "unprocessed.csv"
 FRAMES = "frames.csv"
 POSTPROCESSING = "postprocessing.json"
-FILES = (METRICS, PREDICTIONS, LABELS, SCATTER, HISTOGRAMS, UNPROCESSED)
-FILES += (FRAMES, POSTPROCESSING)
+SCATTER = "scatter.png"
+HISTOGRAMS = "histograms.png"
+FILES = (
+    METRICS,
+    PREDICTIONS,
+    LABELS,
+    UNPROCESSED,
+    FRAMES,
+    POSTPROCESSING,
+    SCATTER,
+    HISTOGRAMS,
+)
 
 TOLERANCE = 1e-6  # of two folders' labels of one utterance
 MOST_NAMED = 100  # utterances in a message: who lacks more lacks a part
@@ -47,10 +55,10 @@ _ORIGIN = "give a folder that evaluate.py wrote"
 class Provenance:
     """Where results come from; None stands for what is unknown or not so.
 
-    Attributes are grouped by: the protocol of the headline scores; the split,
-    how many utterances it should have and the share that was predicted; the
-    model, its training and its windows; steps that were applied, and whence
-    they are, see `selection.provenance`; the members of a fusion; how anyone's
+    The fields are grouped: the protocol of the headline scores; the split, how
+    many utterances it should have and the share that was predicted; the model,
+    its training and its windows; the steps that were applied, and where they
+    come from, see `selection.source`; the members of a fusion; how someone's
     predictions were matched with annotations, see `submission.score`.
     """
 
@@ -237,34 +245,26 @@ def write(
     (directory / METRICS).write_text(
         json.dumps(metrics, indent=2) + "\n", encoding="utf-8"
     )
+    known, targets = results.labelled, results.targets
+    keys = np.array(results.keys, object)
+    labels, points = results.labels[known], results.predictions[known]
     form = "" if exact else csv_tables.PREDICTION_FORM
-    keys, targets = results.keys, results.targets
-    for name, predictions in (
-        (PREDICTIONS, results.predictions),
-        (UNPROCESSED, results.unprocessed),
+    label_form = "" if exact else csv_tables.LABEL_FORM
+    for name, *table in (
+        (PREDICTIONS, keys, results.predictions, form),
+        (UNPROCESSED, keys, results.unprocessed, form),
+        (LABELS, keys[known], labels if known.any() else None, label_form),
     ):
-        if predictions is not None:
-            csv_tables.write_utterances(
-                directory / name, keys, targets, predictions, form
-            )
+        if table[1] is not None:
+            csv_tables.write_utterances(directory / name, targets, *table)
     if results.frames is not None:
         csv_tables.write_frames(directory / FRAMES, results.frames)
-    known = results.labelled
-    if not known.any():
-        return
-    labels, predictions = results.labels[known], results.predictions[known]
-    csv_tables.write_utterances(
-        directory / LABELS,
-        [keys[i] for i in np.flatnonzero(known)],
-        targets,
-        labels,
-        "" if exact else csv_tables.LABEL_FORM,
-    )
-    # The CCC of these very points, whatever protocol the headline is of.
-    cccs = results.scores().cccs
-    figures.scatter(directory / SCATTER, labels, predictions, targets, cccs)
-    if targets == TARGETS:
-        figures.plane_histograms(directory / HISTOGRAMS, labels, predictions)
+    if known.any():
+        # The CCC of these very points, whatever protocol the headline is of.
+        cccs = results.scores().cccs
+        figures.scatter(directory / SCATTER, labels, points, targets, cccs)
+    if known.any() and targets == TARGETS:
+        figures.plane_histograms(directory / HISTOGRAMS, labels, points)
 
 
 def read(
@@ -354,10 +354,10 @@ def _read_beside(path, flag, predictions):
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Several runs' results on one split, utterance by utterance.
+    """Several runs' results on one split, in one order.
 
     Attributes:
-        keys: [utterances], in the first run's order.
+        keys: "<video>/<utterance>", [utterances].
         targets: those that any run has.
         predictions: [runs, utterances, targets], NaN where a run lacks the
             target.
@@ -371,9 +371,7 @@ class Split:
 
 
 def align(runs: Mapping[str, Results]) -> Split:
-    """Brings the results of a split into the first one's order.
-
-    Rows are matched by key and columns by name.
+    """Brings the results of a split into the order of the first.
 
     Args:
         runs: by name, "--flag=folder", for messages; one or more.
@@ -384,25 +382,20 @@ def align(runs: Mapping[str, Results]) -> Split:
     """
     first, *_ = runs
     keys = runs[first].keys
-    targets = tuple(
-        name
-        for name in TARGETS
-        if any(name in run.targets for run in runs.values())
-    )
-    predictions = []
+    known = {name for run in runs.values() for name in run.targets}
+    targets = tuple(name for name in TARGETS if name in known)
     labels = np.full((len(keys), len(targets)), np.nan)
+    predictions = []
     for name, run in runs.items():
         _check_same_keys(name, run.keys, first, keys)
-        own_predictions, own = (
+        own, found = (
             pd.DataFrame(values, run.keys, run.targets)
             .reindex(index=keys, columns=targets)
             .to_numpy()
-            for values in (run.predictions, run.labels)
+            for values in (run.labels, run.predictions)
         )
-        predictions.append(own_predictions)
-        others = np.abs(own - labels) > TOLERANCE
-        if others.any():
-            row, column = np.argwhere(others)[0]
+        predictions.append(found)
+        for row, column in np.argwhere(np.abs(own - labels) > TOLERANCE)[:1]:
             raise UserError(
                 f"{name}: {keys[row]} has the {targets[column]} label "
                 f"{own[row, column]:g}, in a folder before it "
@@ -414,19 +407,18 @@ def align(runs: Mapping[str, Results]) -> Split:
 
 
 def _check_same_keys(name, keys, first, first_keys):
-    keys, first_keys = pd.Index(keys), pd.Index(first_keys)
-    differences = {
-        "lacks": first_keys.difference(keys, sort=False),
-        "adds": keys.difference(first_keys, sort=False),
-    }
-    told = " and ".join(
+    known, wanted = set(keys), set(first_keys)
+    told = [
         f"{verb} {len(some)} ({listed(some, MOST_NAMED)})"
-        for verb, some in differences.items()
-        if len(some)
-    )
+        for verb, some in (
+            ("lacks", [key for key in first_keys if key not in known]),
+            ("adds", [key for key in keys if key not in wanted]),
+        )
+        if some
+    ]
     if told:
         raise UserError(
-            f"{name} {told} against the {len(first_keys)} utterances of "
-            f"{first}; evaluate all runs on the same records, or score them "
+            f"{name} {' and '.join(told)} against the {len(wanted)} utterances "
+            f"of {first}; evaluate all runs on the same records, or score them "
             "by the same annotations"
         )

@@ -145,21 +145,6 @@ def test_no_labels_no_file_and_one_target_no_plane(tmp_path, drawn):
     np.testing.assert_array_equal(found.labels, labels)
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_numbers_survive_the_files(tmp_path, drawn, exact):
-    random = np.random.default_rng(0)
-    predictions = random.normal(size=(500, 2))
-    labels = random.uniform(-1, 1, (500, 2))
-    if not exact:
-        predictions = results.as_written(predictions)
-        labels = labels.astype(np.float32).astype(float)
-    keys = [f"v/{i}" for i in range(500)]
-    write(tmp_path / "x", make(keys, predictions, labels), exact=exact)
-    found = read(tmp_path / "x")
-    np.testing.assert_array_equal(found.predictions, predictions)
-    np.testing.assert_allclose(found.labels, labels, rtol=0 if exact else 5e-8)
-
-
 def post_processed():
     """Post-processed results of two videos, by frame and by utterance."""
     random = np.random.default_rng(1)
@@ -279,7 +264,7 @@ def without(name):
         ),
         (
             text("labels.csv", LABELS.replace("0.338", "inf")),
-            "labels.csv, line 2: arousal 'inf'",
+            "labels.csv, line 2: arousal must be",
         ),
         (
             text("labels.csv", LABELS.replace("v.1", "w")),

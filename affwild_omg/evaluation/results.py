@@ -26,6 +26,7 @@ from affwild_omg.evaluation.protocol import Scores
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames, video_of
 from affwild_omg.scoring.postprocessing import Settings
+from affwild_omg.storage import files
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
@@ -241,30 +242,33 @@ def write(
         others: more for metrics.json to state, beside what it states of the
             results.
     """
-    metrics = results.to_dict() | dict(others or {})
-    (directory / METRICS).write_text(
-        json.dumps(metrics, indent=2) + "\n", encoding="utf-8"
-    )
     known, targets = results.labelled, results.targets
     keys = np.array(results.keys, object)
-    labels, points = results.labels[known], results.predictions[known]
     form = "" if exact else csv_tables.PREDICTION_FORM
-    label_form = "" if exact else csv_tables.LABEL_FORM
-    for name, *table in (
-        (PREDICTIONS, keys, results.predictions, form),
-        (UNPROCESSED, keys, results.unprocessed, form),
-        (LABELS, keys[known], labels if known.any() else None, label_form),
-    ):
-        if table[1] is not None:
-            csv_tables.write_utterances(directory / name, targets, *table)
+
+    def write_table(name, keys, values, form):
+        csv_tables.write_utterances(
+            directory / name, targets, keys, values, form
+        )
+
+    files.write_json(
+        directory / METRICS, results.to_dict() | dict(others or {})
+    )
+    write_table(PREDICTIONS, keys, results.predictions, form)
+    if results.unprocessed is not None:
+        write_table(UNPROCESSED, keys, results.unprocessed, form)
     if results.frames is not None:
         csv_tables.write_frames(directory / FRAMES, results.frames)
-    if known.any():
-        # The CCC of these very points, whatever protocol the headline is of.
-        cccs = results.scores().cccs
-        figures.scatter(directory / SCATTER, labels, points, targets, cccs)
-    if known.any() and targets == TARGETS:
-        figures.plane_histograms(directory / HISTOGRAMS, labels, points)
+    if not known.any():
+        return
+    labels, predictions = results.labels[known], results.predictions[known]
+    label_form = "" if exact else csv_tables.LABEL_FORM
+    write_table(LABELS, keys[known], labels, label_form)
+    # The CCC of these very points, whatever protocol the headline is of.
+    cccs = results.scores().cccs
+    figures.scatter(directory / SCATTER, labels, predictions, targets, cccs)
+    if targets == TARGETS:
+        figures.plane_histograms(directory / HISTOGRAMS, labels, predictions)
 
 
 def read(
@@ -298,19 +302,27 @@ def read(
             f"{flag}={directory / LABELS} has {count or 'no'} utterances, but "
             f"{METRICS} beside it scores {scored}; {REMEDY}"
         )
-    found = None
+    by_frame = None
     if frames and (directory / FRAMES).is_file():
-        found = csv_tables.read_frames(
+        by_frame = csv_tables.read_frames(
             directory / FRAMES, flag, sequence_length=provenance.sequence_length
         )
+        if provenance.frames not in (None, by_frame.lengths.sum()):
+            raise UserError(
+                f"{flag}={directory / FRAMES} has {by_frame.lengths.sum()} "
+                f"frames, but {METRICS} beside it says {provenance.frames}; "
+                f"{REMEDY}"
+            )
     return Results(
         keys=predictions.index.tolist(),
         targets=tuple(predictions.columns),
         predictions=predictions.to_numpy(),
         labels=labels,
         provenance=provenance,
-        unprocessed=_read_beside(directory / UNPROCESSED, flag, predictions),
-        frames=found,
+        unprocessed=_read_beside(
+            directory / UNPROCESSED, flag, predictions, whole=True
+        ),
+        frames=by_frame,
     )
 
 
@@ -327,27 +339,26 @@ def _read_metrics(path, flag):
         ) from error
 
 
-def _read_beside(path, flag, predictions):
-    """Reads a table of some of the same utterances, in the same order.
+def _read_beside(path, flag, predictions, *, whole=False):
+    """Reads a table of the same utterances, or if not whole of some of them.
 
     Returns:
-        [utterances, targets], NaN where it lacks one; None without such a
-        file.
+        [utterances, targets] in the order of the predictions, NaN where it
+        lacks one; None without such a file.
     """
     if not path.exists():
         return None
     table = csv_tables.read_utterances(path, flag)
-    if list(table.columns) != list(predictions.columns):
+    odd = [
+        *table.columns.symmetric_difference(predictions.columns),
+        *table.index.difference(predictions.index, sort=False),
+    ]
+    if whole:
+        odd += predictions.index.difference(table.index, sort=False).tolist()
+    if odd:
         raise UserError(
-            f"{flag}={path} has columns of {', '.join(table.columns)}, but "
-            f"{PREDICTIONS} beside it has {', '.join(predictions.columns)}; "
-            f"{REMEDY}"
-        )
-    strangers = table.index.difference(predictions.index, sort=False)
-    if len(strangers):
-        raise UserError(
-            f"{flag}={path}: {strangers[0]} is not in {PREDICTIONS} beside "
-            f"it; {REMEDY}"
+            f"{flag}={path} does not fit {PREDICTIONS} beside it: {odd[0]} is "
+            f"in one of them alone; {REMEDY}"
         )
     return table.reindex(predictions.index).to_numpy()
 

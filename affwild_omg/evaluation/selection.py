@@ -46,7 +46,7 @@ class Chosen:
         """Writes post-processing, whole or not at all."""
         content = self.settings.to_dict() | vars(self)
         del content["settings"]
-        files.write_text(file, json.dumps(content, indent=2) + "\n")
+        files.write_json(file, content)
 
     @classmethod
     def read(cls, file: pathlib.Path) -> "Chosen":

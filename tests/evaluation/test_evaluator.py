@@ -258,7 +258,13 @@ def test_the_console_has_all_protocols(evaluation, evaluated):
         + "frame {pooled} ({per_video})".format(**mean["frame"]),
         "3 labelled utterances of train, 75.0% of the corpus' split prepared",
     ]
-    # Rows of (true, predicted) once more, from nothing but frames.csv.
+    # What was scored is what frames.csv holds, to the last digit.
+    again = results.read(options.output, flag="--test", frames=True).frames
+    for values, written, mask in zip(
+        found.frames.values, again.values, again.mask, strict=True
+    ):
+        np.testing.assert_array_equal(values[mask], written[mask])
+    # Rows of (true, predicted) once more, from nothing but that table.
     groups = {}
     with open(pathlib.Path(options.output, "frames.csv")) as file:
         for row in csv.DictReader(file):
@@ -318,10 +324,9 @@ def test_steps_are_chosen_on_validation_and_applied_as_they_are(
         assert after == pytest.approx(search["ccc_smoothed"], abs=1e-4)
         assert before[target] == pytest.approx(search["ccc"], abs=1e-4)
         assert search["ccc_smoothed"] >= search["ccc"]
+    again = dataclasses.replace(choosing, output=str(tmp_path / "again"))
     with pytest.raises(UserError, match="would replace .*--overwrite"):
-        evaluation.evaluate(
-            dataclasses.replace(choosing, output=str(tmp_path / "again"))
-        )
+        evaluation.evaluate(again)
 
     def choose(*args, **how):
         raise AssertionError("steps are chosen on test")
@@ -426,15 +431,19 @@ def test_steps_that_do_not_fit_are_told(options, workdir, caplog):
         assert ("chosen for another model" in caplog.text) == (same is False)
 
 
-def test_only_a_workdir_has_a_place_for_steps(
-    evaluation, options, small_saved_model
-):
-    changes = {"split": "validation", "choose_postprocessing": True}
-    options = dataclasses.replace(
-        options, model=str(small_saved_model), **changes
+def test_only_a_workdir_has_a_place_for_steps(tmp_path):
+    from affwild_omg.evaluation import selection
+
+    (tmp_path / "saved_model.pb").touch()
+    options = EvaluationOptions(
+        model=str(tmp_path),
+        records="records",
+        output="out",
+        split="validation",
+        choose_postprocessing=True,
     )
     with pytest.raises(UserError, match="has no workdir .*name a file"):
-        evaluation.evaluate(options)
+        selection.path_to_choose(options, overwrite=True)
     with pytest.raises(UserError, match="goes with --split=validation, not te"):
         dataclasses.replace(options, split="test")
 

@@ -278,6 +278,8 @@ def test_what_does_not_vary_is_told():
     varied = utterances([[0.3, 1], [0.3, 2]], [[1, 5], [2, 6]], ["v", "w"])
     found = protocol.score(varied, BOTH, intervals=True)
     assert found.intervals.keys() == {"arousal"}
+    # Two rows correlate by 1 or -1, which says nothing.
+    assert found.targets["arousal"].pearson_p_value is None
 
 
 def test_one_row_alone():

@@ -185,6 +185,7 @@ def post_processed():
             split="test",
             expected=4,
             coverage=0.75,
+            frames=21,
             sequence_estimate="mean",
             sequence_length=4,
             model="here",
@@ -206,6 +207,11 @@ def test_all_of_an_evaluation_survives_the_files(tmp_path, drawn):
     np.testing.assert_array_equal(found.unprocessed, written.unprocessed)
     assert found.to_dict() == metrics
     assert read(tmp_path / "x").frames is None
+    # A table of frames that was cut off at the end of a line.
+    frames = (tmp_path / "x" / "frames.csv").read_text()
+    (tmp_path / "x" / "frames.csv").write_text(frames[: frames.rindex("b,1")])
+    with pytest.raises(UserError, match="frames.csv has 20 frames, .* says 21"):
+        read(tmp_path / "x", frames=True)
     # The headline alone, and what it was before, have intervals.
     assert {"valence", "videos"} < metrics["intervals"].keys()
     assert "intervals" in metrics["unprocessed"]
@@ -268,12 +274,16 @@ def without(name):
         ),
         (
             text("labels.csv", LABELS.replace("v.1", "w")),
-            "labels.csv: w/u1.mp4 is not in predictions.csv",
+            "labels.csv does not fit predictions.csv .* w/u1.mp4 is in one",
         ),
         (
-            text("labels.csv", "video,utterance,valence\nv,u1.mp4,0\n"),
-            "labels.csv has columns of valence, but predictions.csv .* has "
-            "valence, arousal",
+            text("labels.csv", "video,utterance,valence\nv.1,u1.mp4,0\n"),
+            "labels.csv does not fit predictions.csv .* arousal is in one of",
+        ),
+        # What stood before post-processing must be there of all utterances.
+        (
+            text("unprocessed.csv", PREDICTIONS[: PREDICTIONS.index("v.1")]),
+            "unprocessed.csv does not fit predictions.csv .* v.1/u1.mp4 is in",
         ),
     ],
 )

@@ -150,7 +150,7 @@ def test_manifest_counts_everything(preparing, records, source, fake):
     assert [(clip["video"], clip["utterance"]) for clip in failed] == [
         ("bob", "u5.mp4")
     ]
-    assert "no video" in failed[0]["reason"]
+    assert "not a video" in failed[0]["reason"]
     validation = manifest["splits"]["validation"]
     assert (validation["expected"], validation["found"]) == (2, 0)
     assert [clip["utterance"] for clip in validation["failed"]] == [
@@ -346,7 +346,7 @@ def test_a_target_that_is_a_mount_point_is_filled(
 def test_nothing_is_left_when_nothing_can_be_prepared(preparing, source, fake):
     for video in ("ann/u1.mp4", "bob/u3.mp4"):
         (source / video).write_text("this is no video either")
-    with pytest.raises(UserError, match="not one clip .* no video"):
+    with pytest.raises(UserError, match="not one clip .* not a video"):
         preparing.prepare(options_of(preparing, source))
     assert names(source.parent) == ["corpus"]
 

@@ -102,7 +102,9 @@ def fake(preparing, monkeypatch):
     monkeypatch.setattr(
         preparing.worker.tracking, "faces_of_video", faces_of_video
     )
-    monkeypatch.setattr(preparing.parallel, "_pool", lambda *settings: Here())
+    monkeypatch.setattr(
+        concurrent.futures, "ProcessPoolExecutor", lambda *_, **__: Here()
+    )
     return seen
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import zipfile
 
 import numpy as np
@@ -18,16 +19,23 @@ def training(tf):
     return loop
 
 
-@pytest.fixture
-def tiny(small_run, tmp_path):
-    """Options of a run that is traced fast: one GRU on one tap."""
-    return dataclasses.replace(
+@pytest.fixture(scope="module")
+def tiny_run(training, small_run, tmp_path_factory):
+    """Options and summary of a run that is traced fast: one GRU on one tap."""
+    options = dataclasses.replace(
         small_run[0],
-        workdir=str(tmp_path / "run"),
+        workdir=str(tmp_path_factory.mktemp("tiny") / "run"),
         taps=["fc"],
         depth=1,
         epochs=1,
     )
+    return options, training.train(options)
+
+
+@pytest.fixture
+def tiny(tiny_run, tmp_path):
+    """The options of the tiny run, for a workdir of its own."""
+    return dataclasses.replace(tiny_run[0], workdir=str(tmp_path / "run"))
 
 
 @pytest.fixture
@@ -132,16 +140,17 @@ def test_tensorboard_gets_its_scalars(tf, small_run):
     assert written["learning_rate"][1] == pytest.approx(1e-3)
 
 
-def test_an_earlier_run_gives_way_to_an_epoch_only(training, tiny, interrupted):
-    first = training.train(tiny)
+def test_an_earlier_run_gives_way_to_an_epoch_only(
+    training, tiny_run, tiny, interrupted
+):
+    workdir = pathlib.Path(shutil.copytree(tiny_run[0].workdir, tiny.workdir))
     with pytest.raises(UserError, match="--workdir=.* is not empty"):
         training.train(tiny)
     interrupted(tiny, overwrite=True)
-    workdir = pathlib.Path(tiny.workdir)
-    assert json.loads((workdir / "history.json").read_text()) == first
+    assert json.loads((workdir / "history.json").read_text()) == tiny_run[1]
     other = dataclasses.replace(tiny, seed=1)
-    second = training.train(other, overwrite=True)
-    assert second["epochs"][0]["loss"] != first["epochs"][0]["loss"]
+    summary = training.train(other, overwrite=True)
+    assert summary["epochs"][0]["loss"] != tiny_run[1]["epochs"][0]["loss"]
     assert len(list((workdir / "tensorboard").iterdir())) == 1
 
 
@@ -384,13 +393,11 @@ def test_two_replicas_take_the_step_of_one(tf, training, tiny, batch_size):
     assert moved > 1e-3  # or the comparison would show nothing
 
 
-def test_a_whole_run_works_on_two_replicas(tf, training, tiny, tmp_path):
+def test_a_whole_run_works_on_two_replicas(tf, training, tiny_run, tiny):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    two = training.train(tiny, strategy=strategy)
-    alone = dataclasses.replace(tiny, workdir=str(tmp_path / "alone"))
-    one = training.train(alone)
+    summary = training.train(tiny, strategy=strategy)
     # Dropout differs from one replica's, the data and the loss do not.
-    losses = [run["epochs"][0]["loss"] for run in (one, two)]
+    losses = [run["epochs"][0]["loss"] for run in (summary, tiny_run[1])]
     assert losses[0] == pytest.approx(losses[1], abs=0.2)
 
 

@@ -1,6 +1,6 @@
 # make demo       the whole path, from video to prediction
 # make test       the linter and the fast tests
-# make test-all   the linter and all tests
+# make test-all   make test, then the slow tests
 # Each sets up .venv first, which is `make install`.
 
 .PHONY: install demo test test-all lint lock
@@ -34,8 +34,8 @@ demo: install
 test: install lint
 	@$(BIN)/python -m pytest -m "not slow"
 
-test-all: install lint
-	@$(BIN)/python -m pytest
+test-all: test
+	@$(BIN)/python -m pytest -m slow
 
 lint: install
 	@$(BIN)/ruff check .

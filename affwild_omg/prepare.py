@@ -6,10 +6,10 @@ from affwild_omg.preparation.options import PreparationOptions
 
 @app.command(PreparationOptions, overwrite="earlier records")
 def run(options: PreparationOptions, *, overwrite: bool) -> None:
-    from affwild_omg.preparation import engine
+    from affwild_omg.preparation import engine, manifest
 
-    manifest = engine.prepare(options, overwrite=overwrite)
-    app.show(*engine.table(manifest), f"records in {options.records}")
+    made = engine.prepare(options, overwrite=overwrite)
+    app.show(*manifest.table(made), f"records in {options.records}")
 
 
 if __name__ == "__main__":

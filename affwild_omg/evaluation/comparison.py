@@ -6,7 +6,6 @@ are drawn and swapped, see `affwild_omg.scoring.significance`.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 
 import pandas as pd
@@ -185,9 +184,7 @@ def compare(
             scores=dict(zip(RUNS, scores, strict=True)),
             differences=_differences(rows, scores, targets),
         )
-        files.write_text(
-            directory / JSON, json.dumps(comparison.to_dict(), indent=2) + "\n"
-        )
+        files.write_json(directory / JSON, comparison.to_dict())
         comparison.to_frame().to_csv(
             directory / CSV, index=False, lineterminator="\n"
         )

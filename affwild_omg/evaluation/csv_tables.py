@@ -7,6 +7,7 @@ and the truth, empty where there is none.
 """
 
 import csv
+import dataclasses
 import math
 import pathlib
 from collections.abc import Sequence
@@ -29,8 +30,8 @@ REMEDY = "write the folder again with evaluate.py --overwrite"
 
 def write_utterances(
     path: pathlib.Path,
-    keys: Sequence[str],
     targets: Sequence[str],
+    keys: Sequence[str],
     values: np.ndarray,
     form: str,
 ) -> None:
@@ -38,15 +39,16 @@ def write_utterances(
 
     Args:
         path: CSV to write.
-        keys: "<video>/<utterance>", [utterances].
         targets: names of the columns.
+        keys: "<video>/<utterance>", [utterances].
         values: [utterances, targets].
         form: format of the numbers; "" keeps every digit.
     """
-    table = _names(keys)
-    for name in _columns(targets):
-        table[name] = _texts(values[:, targets.index(name)], form)
-    _write(path, table)
+    numbers = {
+        name: _texts(values[:, targets.index(name)], form)
+        for name in _ordered(targets)
+    }
+    _write(path, keys, numbers)
 
 
 def write_frames(path: pathlib.Path, frames: Frames) -> None:
@@ -54,36 +56,34 @@ def write_frames(path: pathlib.Path, frames: Frames) -> None:
     mask, values, labels = (
         np.concatenate(x) for x in (frames.mask, frames.values, frames.labels)
     )
+    values = np.where(mask[:, np.newaxis], values, np.nan)
     number = np.concatenate([np.arange(x) for x in frames.lengths])
     fps = np.repeat(frames.fps, frames.lengths)
-    columns = [frames.targets.index(name) for name in _columns(frames.targets)]
-    table = _names(np.repeat(frames.keys, frames.lengths))
-    table["frame"] = number
-    table["time_s"] = _texts(number / fps, ".3f")
-    table["fps"] = _texts(fps, LABEL_FORM)
-    table["face"] = mask.astype(int)
-    for i in columns:
-        seen = np.where(mask, values[:, i], np.nan)
-        table[frames.targets[i]] = _texts(seen, PREDICTION_FORM)
-    for i in columns:
-        table[TRUE + frames.targets[i]] = _texts(labels[:, i], LABEL_FORM)
-    _write(path, table)
+    columns = {x: frames.targets.index(x) for x in _ordered(frames.targets)}
+    numbers = {
+        "frame": number,
+        "time_s": _texts(number / fps, ".3f"),
+        "fps": _texts(fps, LABEL_FORM),
+        "face": mask.astype(int),
+    }
+    for name, i in columns.items():
+        numbers[name] = _texts(values[:, i], PREDICTION_FORM)
+    for name, i in columns.items():
+        numbers[TRUE + name] = _texts(labels[:, i], LABEL_FORM)
+    _write(path, np.repeat(frames.keys, frames.lengths), numbers)
 
 
-def _columns(targets):
+def _ordered(targets):
     return [name for name in reversed(TARGETS) if name in targets]
-
-
-def _names(keys):
-    return pd.DataFrame([key.rsplit("/", 1) for key in keys], columns=KEY)
 
 
 def _texts(values, form):
     return ["" if math.isnan(x) else format(x, form) for x in values.tolist()]
 
 
-def _write(path, table):
-    table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+def _write(path, keys, numbers):
+    names = pd.DataFrame([key.rsplit("/", 1) for key in keys], columns=KEY)
+    names.assign(**numbers).to_csv(path, index=False, lineterminator="\n")
 
 
 def read_utterances(
@@ -106,30 +106,18 @@ def read_utterances(
             as the header or has no finite number where one belongs, or an
             utterance occurs twice.
     """
-    where = f"{flag}={path}"
-    table = _read(path, where, remedy)
-    header = list(table.columns)
+    table = _Table.read(path, f"{flag}={path}", remedy)
+    header = list(table.text.columns)
     keys = KEY if named or set(KEY) <= set(header) else ()
     targets = [name for name in TARGETS if name in header]
-    missing = [name for name in keys if name not in header]
-    if not targets:
-        missing.append("arousal or valence")
-    if missing:
+    if not targets or not set(keys) <= set(header):
         raise UserError(
-            f"{where} lacks column {', '.join(missing)}, but has "
-            f"{', '.join(header)[:200] or 'none'}; the columns must be "
-            f"{', '.join(keys)}{' and ' if keys else ''}at least one of "
-            f"{', '.join(reversed(TARGETS))}, separated by commas"
+            f"{table.where} has columns {', '.join(header)[:200] or 'none'}; "
+            f"they must be {''.join(f'{key}, ' for key in keys)}and one or "
+            f"both of {' and '.join(_ordered(TARGETS))}, separated by commas"
         )
-    for name in (*keys, *targets):
-        if header.count(name) > 1:
-            raise UserError(
-                f"{where} has column {name} twice; leave out one of them"
-            )
-    _check_rows(table, where, remedy)
-    numbers = {name: _numbers(table, name, where, remedy) for name in targets}
-    index = _keys(table, where) if keys else None
-    return pd.DataFrame(numbers, index=index)
+    numbers = {name: table.numbers(name) for name in targets}
+    return pd.DataFrame(numbers, index=table.keys() if keys else None)
 
 
 def read_frames(
@@ -145,50 +133,35 @@ def read_frames(
     Raises:
         UserError: it is not such a table, or a row is not as it must be.
     """
-    where = f"{flag}={path}"
-    table = _read(path, where, REMEDY)
-    targets = [name for name in TARGETS if name in table]
+    table = _Table.read(path, f"{flag}={path}", REMEDY)
+    header = list(table.text.columns)
+    targets = [name for name in TARGETS if name in header]
     truth = [TRUE + name for name in targets]
-    header = [*FRAME, *reversed(targets), *reversed(truth)]
-    if not targets or list(table.columns) != header:
+    if not targets or header != [*FRAME, *targets[::-1], *truth[::-1]]:
         raise UserError(
-            f"{where} has columns {', '.join(table.columns) or 'none'}; they "
+            f"{table.where} has columns {', '.join(header) or 'none'}; they "
             f"must be {', '.join(FRAME)}, then arousal and valence, then "
             f"{TRUE}arousal and {TRUE}valence; {REMEDY}"
         )
-    _check_rows(table, where, REMEDY)
-    keys = table["video"] + "/" + table["utterance"]
+    keys = table.text["video"] + "/" + table.text["utterance"]
     first = keys.ne(keys.shift())
-    again = keys[first].duplicated()
-    if again.any():
-        raise UserError(
-            f"{where}: the frames of {keys[again.idxmax()]} do not stand "
-            f"together; {REMEDY}"
-        )
-    frame, fps, face = (
-        _numbers(table, name, where, REMEDY)
-        for name in FRAME[2:]
-        if name != "time_s"
+    table.refuse(
+        first & keys.where(first).duplicated(),
+        "the frames of an utterance must stand together",
     )
+    frame, fps, face = (table.numbers(x) for x in ("frame", "fps", "face"))
     values, labels = (
-        np.stack(
-            [_numbers(table, x, where, REMEDY, empty=True) for x in names],
-            axis=1,
-        )
+        np.stack([table.numbers(x, empty=True) for x in names], axis=1)
         for names in (targets, truth)
     )
-    wrong = (
+    table.refuse(
         (frame != keys.groupby(first.cumsum()).cumcount())
         | (fps <= 0)
         | ~np.isin(face, (0, 1))
-        | (face == 1) & np.isnan(values).any(axis=1)
+        | (face == 1) & np.isnan(values).any(axis=1),
+        "frames must count from 0, fps be above 0, face 0 or 1, and "
+        "predictions given where it is 1",
     )
-    if wrong.any():
-        raise UserError(
-            f"{where}, line {wrong.idxmax()}: frames must count from 0, fps be "
-            "above 0, face 0 or 1, and predictions given where it is 1; "
-            f"{REMEDY}"
-        )
     starts = np.flatnonzero(first)
     values, mask, labels = (
         np.split(x, starts[1:]) for x in (values, face == 1, labels)
@@ -204,78 +177,80 @@ def read_frames(
     )
 
 
-def _read(path, where, remedy):
-    """Reads all fields as the text that they are; the index is the line.
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """A CSV table before its fields are understood.
 
-    Not with pandas.read_csv: it fills up rows that are too short, drops what
-    is too long or takes it for an index, and loses digits and lines.
+    Attributes:
+        text: all fields as they stand there; the index is the line.
+        where: the flag and file, for messages.
+        remedy: what to do about a table that is wrong, for messages.
     """
-    try:
-        # utf-8-sig also reads tables that a spreadsheet saved with a mark.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, ())]
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{where} is not a CSV table in UTF-8: {error}; {remedy}"
-        ) from error
-    for line, row in rows:
-        if len(row) != len(header):
+
+    text: pd.DataFrame
+    where: str
+    remedy: str
+
+    @classmethod
+    def read(cls, path, where, remedy):
+        # Not with pandas.read_csv: it fills up rows that are too short, takes
+        # the first field for an index if rows are too long, and loses lines.
+        try:
+            # utf-8-sig also reads what a spreadsheet saved with a mark.
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.reader(file, strict=True)
+                header = [name.strip() for name in next(reader, ())]
+                rows = [(reader.line_num, row) for row in reader if row]
+        except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(
-                f"{where}, line {line} has {len(row)} fields, the header "
-                f"{len(header)}; {remedy}"
+                f"{where} is not a CSV table in UTF-8: {error}; {remedy}"
+            ) from error
+        for name in (*KEY, *TARGETS):
+            if header.count(name) > 1:
+                raise UserError(
+                    f"{where} has column {name} twice; leave out one of them"
+                )
+        for line, row in rows:
+            if len(row) != len(header):
+                raise UserError(
+                    f"{where}, line {line} has {len(row)} fields, the header "
+                    f"{len(header)}; {remedy}"
+                )
+        if header and not rows:
+            raise UserError(f"{where} has no rows; {remedy}")
+        lines, fields = zip(*rows, strict=True) if rows else ((), ())
+        text = pd.DataFrame(fields, index=lines, columns=header, dtype=str)
+        return cls(text, where, remedy)
+
+    def refuse(self, wrong, rule):
+        """Raises UserError about the first line where wrong is True."""
+        if np.any(wrong):
+            row = np.argmax(wrong)
+            raise UserError(
+                f"{self.where}, line {self.text.index[row]}: {rule}, but it is "
+                f"{','.join(self.text.iloc[row])!r}; {self.remedy}"
             )
-    return pd.DataFrame(
-        [row for _, row in rows],
-        index=[line for line, _ in rows],
-        columns=header,
-        dtype=str,
-    )
 
-
-def _check_rows(table, where, remedy):
-    if table.empty:
-        raise UserError(f"{where} has no rows; {remedy}")
-
-
-def _keys(table, where):
-    # One published table has a space behind some utterances.
-    video, utterance = (table[name].str.strip() for name in KEY)
-    wrong = (video == "") | (utterance == "")
-    wrong |= utterance.str.contains("/", regex=False)
-    if wrong.any():
-        line = wrong.idxmax()
-        raise UserError(
-            f"{where}, line {line}: video {video[line]!r} and utterance "
-            f"{utterance[line]!r} must not be empty, and the second must hold "
-            "no /; correct the row or leave it out"
+    def keys(self):
+        # One published table has a space behind some utterances.
+        video, utterance = (self.text[name].str.strip() for name in KEY)
+        self.refuse(
+            video.eq("") | utterance.eq("") | utterance.str.contains("/"),
+            "video and utterance must not be empty, and the second must hold "
+            "no /",
         )
-    keys = video + "/" + utterance
-    again = keys.duplicated()
-    if again.any():
-        line = again.idxmax()
-        raise UserError(
-            f"{where}, line {line}: {keys[line]} stands in line "
-            f"{(keys == keys[line]).idxmax()} already; each utterance may "
-            "stand once"
-        )
-    return keys.tolist()
+        keys = video + "/" + utterance
+        self.refuse(keys.duplicated(), "each utterance must occur once")
+        return keys.tolist()
 
-
-def _numbers(table, name, where, remedy, *, empty=False):
-    """Returns the finite numbers of a column, NaN where it may be empty."""
-    values = np.array([_number(text) for text in table[name]])
-    wrong = ~np.isfinite(values)
-    if empty:
-        wrong &= table[name].ne("").to_numpy()
-    if wrong.any():
-        row = wrong.argmax()
-        raise UserError(
-            f"{where}, line {table.index[row]}: {name} "
-            f"{table[name].iloc[row]!r} must be a finite number; {remedy}"
-        )
-    return values
+    def numbers(self, name, *, empty=False):
+        """Returns the finite numbers of a column, NaN where it may be empty."""
+        values = np.array([_number(text) for text in self.text[name]])
+        wrong = ~np.isfinite(values)
+        if empty:
+            wrong &= self.text[name].ne("").to_numpy()
+        self.refuse(wrong, f"{name} must be a finite number")
+        return values
 
 
 def _number(text):

@@ -30,16 +30,13 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         UserError: the model, the records, the post-processing or the output
             cannot be used.
     """
-    kept = None
-    if options.choose_postprocessing:
-        kept = selection.path_to_choose(options, overwrite)
+    kept = selection.path_to_choose(options, overwrite)
     with files.atomic_directory(
         options.output,
         flag="--output",
         overwrite=overwrite,
         owned=results.FILES,
     ) as directory:
-        manifest = records.read_manifest(options.records)
         records.check_files(options.records, options.split)
         predictor = load_predictor(options.model)
         length = _sequence_length(options, predictor)
@@ -49,23 +46,13 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         frames = _predict(options, predictor, length)
         if kept:
             chosen = selection.choose(options, frames)
-        found = _results(
-            frames,
-            chosen,
-            Provenance(
-                level=options.level,
-                pooling=options.pooling,
-                **_of_split(options, manifest, frames),
-                **_of_model(options, predictor, length),
-                **selection.provenance(options, chosen),
-                options=dataclasses.asdict(options),
-            ),
-        )
+        provenance = _provenance(options, predictor.card, frames, chosen)
+        found = _score(frames, provenance)
         results.write(directory, found)
         if chosen:
-            selection.write(chosen, directory / results.POSTPROCESSING)
+            chosen.write(directory / results.POSTPROCESSING)
         if kept:
-            selection.write(chosen, kept)
+            chosen.write(kept)
     return found
 
 
@@ -81,25 +68,21 @@ def _sequence_length(options, predictor):
     return length
 
 
-def _predict(options, predictor, sequence_length):
+def _predict(options, predictor, length):
+    where = (options.records, options.split)
     batches = pipeline.batches(
-        pipeline.windows(
-            options.records, options.split, sequence_length=sequence_length
-        ),
-        options.batch_size,
+        pipeline.windows(*where, sequence_length=length), options.batch_size
     )
-    windows = pipeline.count_windows(
-        options.records, options.split, sequence_length
-    )
+    windows = pipeline.count_windows(*where, length)
     bar = progress.bar(
         batches.as_numpy_iterator(),
         description=f"evaluating {options.split}",
         unit="batch",
         total=-(-windows // options.batch_size),
     )
-    with bar, records.reading(options.records, options.split):
+    with bar, records.reading(*where):
         frames = protocol.predict_frames(
-            predictor.predict, bar, predictor.targets, sequence_length
+            predictor.predict, bar, predictor.targets, length
         )
     # Rounded before anything is computed, so that frames.csv gives the same.
     return dataclasses.replace(
@@ -107,85 +90,75 @@ def _predict(options, predictor, sequence_length):
     )
 
 
-def _results(frames, chosen, provenance):
-    def estimates(settings):
-        return results.as_written(postprocessing.apply(settings, frames))
-
-    nothing = Settings.nothing(frames.targets, provenance.sequence_estimate)
-    bare = estimates(nothing)
-    return Results(
-        keys=frames.keys,
-        targets=frames.targets,
-        predictions=estimates(chosen.settings) if chosen else bare,
-        labels=frames.utterance_labels,
-        provenance=provenance,
-        unprocessed=bare if chosen else None,
-        frames=frames,
+def _provenance(options, card, frames, chosen):
+    manifest = records.read_manifest(options.records)
+    part = manifest["splits"][options.split]
+    history = pathlib.Path(options.model, model_file.HISTORY)
+    training = json.loads(history.read_text()) if history.is_file() else {}
+    return Provenance(
+        level=options.level,
+        pooling=options.pooling,
+        corpus=manifest.get("corpus"),
+        split=options.split,
+        expected=part["expected"],
+        coverage=part["prepared"] / part["expected"],
+        utterances_without_face=int((frames.seen == 0).sum()),
+        frames=int(frames.lengths.sum()),
+        frames_with_face=int(frames.seen.sum()),
+        records_sha256=files.digest(
+            pathlib.Path(options.records, records.MANIFEST)
+        ),
+        model=options.model,
+        model_sha256=selection.digest(options.model),
+        # A SavedModel from elsewhere has no card.
+        network=json.loads(card.to_json())["architecture"] if card else None,
+        training=training.get("options"),
+        options=dataclasses.asdict(options),
+        sequence_estimate=options.estimate,
+        sequence_length=frames.sequence_length,
+        postprocessing=chosen.settings if chosen else None,
+        postprocessing_source=selection.source(options, chosen)
+        if chosen
+        else None,
     )
 
 
-def _of_split(options, manifest, frames):
-    part = manifest["splits"][options.split]
-    return {
-        "corpus": manifest.get("corpus"),
-        "split": options.split,
-        "expected": part["expected"],
-        "coverage": part["prepared"] / part["expected"],
-        "utterances_without_face": int((frames.seen == 0).sum()),
-        "frames": int(frames.lengths.sum()),
-        "frames_with_face": int(frames.seen.sum()),
-        "records_sha256": files.digest(
-            pathlib.Path(options.records, records.MANIFEST)
-        ),
-    }
-
-
-def _of_model(options, predictor, sequence_length):
-    network = training = None
-    if predictor.card:  # a SavedModel from elsewhere has none
-        network = json.loads(predictor.card.to_json())["architecture"]
-    history = pathlib.Path(options.model, model_file.HISTORY)
-    if history.is_file():
-        content = json.loads(history.read_text(encoding="utf-8"))
-        training = content.get("options")
-    return {
-        "model": options.model,
-        "model_sha256": selection.digest(options.model),
-        "network": network,
-        "training": training,
-        "sequence_estimate": options.estimate,
-        "sequence_length": sequence_length,
-    }
+def _score(frames, provenance):
+    steps = provenance.postprocessing
+    nothing = Settings.nothing(frames.targets, provenance.sequence_estimate)
+    predictions, bare = (
+        results.as_written(postprocessing.apply(settings, frames))
+        for settings in (steps or nothing, nothing)
+    )
+    return Results(
+        keys=frames.keys,
+        targets=frames.targets,
+        predictions=predictions,
+        labels=frames.utterance_labels,
+        provenance=provenance,
+        unprocessed=bare if steps else None,
+        frames=frames,
+    )
 
 
 def table(found: Results) -> list[str]:
     """Returns the scores of an evaluation as lines for a console."""
     headline, source = found.headline(), found.provenance
-    return [
-        *headline.table(),
-        *(_other_protocols(found, headline) if headline.rows else ()),
-        *_postprocessing(found),
-        f"{int(found.labelled.sum()) or 'no'} labelled utterances of "
-        f"{source.split}, {source.coverage:.1%} of the corpus' split prepared",
-    ]
-
-
-def _other_protocols(found, headline):
-    """Returns the mean CCC by every protocol but the headline's."""
-    told = []
-    for level, by_pooling in found.protocols().items():
-        cells = [
-            _FORMS[pooling].format(wording.number(scores.mean_ccc))
-            for pooling, scores in by_pooling.items()
-            if scores.rows
-            and (level, pooling) != (headline.level, headline.pooling)
+    lines = headline.table()
+    if headline.rows:
+        lines += _protocols(found, headline)
+    if bare := found.without_postprocessing():
+        scores = bare.headline()
+        lines += selection.lines(source.postprocessing)
+        lines += [
+            f"CCC without it: {name} {wording.number(ccc)}, "
+            f"{significance.LEVEL:.0%} interval {scores.interval_text(name)}"
+            for name, ccc in scores.cccs.items()
         ]
-        if cells:
-            told.append(" ".join([level, *cells]))
     return [
-        f"by {headline.level}, {_POOLED[headline.pooling]}; mean CCC "
-        f"{wording.number(headline.mean_ccc)}",
-        f"mean CCC by others, in brackets per video: {', '.join(told)}",
+        *lines,
+        f"{found.labelled.sum() or 'no'} labelled utterances of "
+        f"{source.split}, {source.coverage:.1%} of the corpus' split prepared",
     ]
 
 
@@ -193,16 +166,20 @@ _FORMS = {"pooled": "{}", "per_video": "({})"}
 _POOLED = {"pooled": "pooled over all", "per_video": "mean of the videos'"}
 
 
-def _postprocessing(found):
-    bare = found.without_postprocessing()
-    if bare is None:
-        return []
-    scores = bare.headline()
+def _protocols(found, headline):
+    """Returns the headline's protocol, and the mean CCC by every other."""
+    own = (headline.level, headline.pooling)
+    others = []
+    for level, by_pooling in found.protocols().items():
+        cells = [
+            _FORMS[pooling].format(wording.number(scores.mean_ccc))
+            for pooling, scores in by_pooling.items()
+            if scores.rows and (level, pooling) != own
+        ]
+        if cells:
+            others.append(" ".join([level, *cells]))
     return [
-        *selection.lines(found.provenance.postprocessing),
-        *(
-            f"CCC without it: {name} {wording.number(ccc)}, "
-            f"{significance.LEVEL:.0%} interval {scores.interval_text(name)}"
-            for name, ccc in scores.cccs.items()
-        ),
+        f"by {headline.level}, {_POOLED[headline.pooling]}; mean CCC "
+        f"{wording.number(headline.mean_ccc)}",
+        f"mean CCC by others, in brackets per video: {', '.join(others)}",
     ]

@@ -16,6 +16,7 @@ from scipy import stats
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.tables import Table
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import (
     aggregation,
@@ -252,22 +253,22 @@ class Scores:
 
     def table(self) -> list[str]:
         """Returns the scores, and what to beware of, as lines for a console."""
-        level = f"{significance.LEVEL:.0%} interval of CCC"
-        rows = [("", "CCC", "Pearson", "MSE", level, "p of Pearson")]
+        rows = []
         for name, ccc in self.cccs.items():
-            numbers = [ccc]
-            score = self.targets.get(name)
-            if score:
-                numbers += [score.pearson, score.mse]
-            cells = [wording.number(x) for x in numbers] + [""] * 2
-            p_value = wording.p_value(score.pearson_p_value) if score else ""
-            rows.append((name, *cells[:3], self.interval_text(name), p_value))
-        lines = [
-            f"{row[0]:<10}{row[1]:>8}{row[2]:>10}{row[3]:>8}  {row[4]:<24}"
-            f"{row[5]}".rstrip()
-            for row in rows
-        ]
-        return (lines if self.rows else []) + self.warnings()
+            own = self.targets.get(name)  # the mean has a CCC alone
+            cells = [ccc, own and own.pearson, own and own.mse]
+            rows.append(
+                [
+                    name,
+                    *(wording.number(cell, none="") for cell in cells),
+                    self.interval_text(name),
+                    wording.p_value(own.pearson_p_value) if own else "",
+                ]
+            )
+        level = f"{significance.LEVEL:.0%} interval of CCC"
+        header = ["", "CCC", "Pearson", "MSE", level, "p of Pearson"]
+        lines = Table(header, rows).lines() if rows else []
+        return lines + self.warnings()
 
 
 def score(

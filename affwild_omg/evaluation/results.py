@@ -26,17 +26,26 @@ from affwild_omg.evaluation.protocol import Scores
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames, video_of
 from affwild_omg.scoring.postprocessing import Settings
+from affwild_omg.storage import files
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 LABELS = "labels.csv"
-SCATTER = "scatter.png"
-HISTOGRAMS = "histograms.png"
 UNPROCESSED = "unprocessed.csv"
 FRAMES = "frames.csv"
 POSTPROCESSING = "postprocessing.json"
-FILES = (METRICS, PREDICTIONS, LABELS, SCATTER, HISTOGRAMS, UNPROCESSED)
-FILES += (FRAMES, POSTPROCESSING)
+SCATTER = "scatter.png"
+HISTOGRAMS = "histograms.png"
+FILES = (
+    METRICS,
+    PREDICTIONS,
+    LABELS,
+    UNPROCESSED,
+    FRAMES,
+    POSTPROCESSING,
+    SCATTER,
+    HISTOGRAMS,
+)
 
 TOLERANCE = 1e-6  # of two folders' labels of one utterance
 MOST_NAMED = 100  # utterances in a message: who lacks more lacks a part
@@ -47,10 +56,10 @@ _ORIGIN = "give a folder that evaluate.py wrote"
 class Provenance:
     """Where results come from; None stands for what is unknown or not so.
 
-    Attributes are grouped by: the protocol of the headline scores; the split,
-    how many utterances it should have and the share that was predicted; the
-    model, its training and its windows; steps that were applied, and whence
-    they are, see `selection.provenance`; the members of a fusion; how anyone's
+    The fields are grouped: the protocol of the headline scores; the split, how
+    many utterances it should have and the share that was predicted; the model,
+    its training and its windows; the steps that were applied, and where they
+    come from, see `selection.source`; the members of a fusion; how someone's
     predictions were matched with annotations, see `submission.score`.
     """
 
@@ -233,33 +242,28 @@ def write(
         others: more for metrics.json to state, beside what it states of the
             results.
     """
-    metrics = results.to_dict() | dict(others or {})
-    (directory / METRICS).write_text(
-        json.dumps(metrics, indent=2) + "\n", encoding="utf-8"
-    )
+    known, targets = results.labelled, results.targets
+    keys = np.array(results.keys, object)
     form = "" if exact else csv_tables.PREDICTION_FORM
-    keys, targets = results.keys, results.targets
-    for name, predictions in (
-        (PREDICTIONS, results.predictions),
-        (UNPROCESSED, results.unprocessed),
-    ):
-        if predictions is not None:
-            csv_tables.write_utterances(
-                directory / name, keys, targets, predictions, form
-            )
+
+    def write_table(name, keys, values, form):
+        csv_tables.write_utterances(
+            directory / name, targets, keys, values, form
+        )
+
+    files.write_json(
+        directory / METRICS, results.to_dict() | dict(others or {})
+    )
+    write_table(PREDICTIONS, keys, results.predictions, form)
+    if results.unprocessed is not None:
+        write_table(UNPROCESSED, keys, results.unprocessed, form)
     if results.frames is not None:
         csv_tables.write_frames(directory / FRAMES, results.frames)
-    known = results.labelled
     if not known.any():
         return
     labels, predictions = results.labels[known], results.predictions[known]
-    csv_tables.write_utterances(
-        directory / LABELS,
-        [keys[i] for i in np.flatnonzero(known)],
-        targets,
-        labels,
-        "" if exact else csv_tables.LABEL_FORM,
-    )
+    label_form = "" if exact else csv_tables.LABEL_FORM
+    write_table(LABELS, keys[known], labels, label_form)
     # The CCC of these very points, whatever protocol the headline is of.
     cccs = results.scores().cccs
     figures.scatter(directory / SCATTER, labels, predictions, targets, cccs)
@@ -298,19 +302,27 @@ def read(
             f"{flag}={directory / LABELS} has {count or 'no'} utterances, but "
             f"{METRICS} beside it scores {scored}; {REMEDY}"
         )
-    found = None
+    by_frame = None
     if frames and (directory / FRAMES).is_file():
-        found = csv_tables.read_frames(
+        by_frame = csv_tables.read_frames(
             directory / FRAMES, flag, sequence_length=provenance.sequence_length
         )
+        if provenance.frames not in (None, by_frame.lengths.sum()):
+            raise UserError(
+                f"{flag}={directory / FRAMES} has {by_frame.lengths.sum()} "
+                f"frames, but {METRICS} beside it says {provenance.frames}; "
+                f"{REMEDY}"
+            )
     return Results(
         keys=predictions.index.tolist(),
         targets=tuple(predictions.columns),
         predictions=predictions.to_numpy(),
         labels=labels,
         provenance=provenance,
-        unprocessed=_read_beside(directory / UNPROCESSED, flag, predictions),
-        frames=found,
+        unprocessed=_read_beside(
+            directory / UNPROCESSED, flag, predictions, whole=True
+        ),
+        frames=by_frame,
     )
 
 
@@ -327,37 +339,36 @@ def _read_metrics(path, flag):
         ) from error
 
 
-def _read_beside(path, flag, predictions):
-    """Reads a table of some of the same utterances, in the same order.
+def _read_beside(path, flag, predictions, *, whole=False):
+    """Reads a table of the same utterances, or if not whole of some of them.
 
     Returns:
-        [utterances, targets], NaN where it lacks one; None without such a
-        file.
+        [utterances, targets] in the order of the predictions, NaN where it
+        lacks one; None without such a file.
     """
     if not path.exists():
         return None
     table = csv_tables.read_utterances(path, flag)
-    if list(table.columns) != list(predictions.columns):
+    odd = [
+        *table.columns.symmetric_difference(predictions.columns),
+        *table.index.difference(predictions.index, sort=False),
+    ]
+    if whole:
+        odd += predictions.index.difference(table.index, sort=False).tolist()
+    if odd:
         raise UserError(
-            f"{flag}={path} has columns of {', '.join(table.columns)}, but "
-            f"{PREDICTIONS} beside it has {', '.join(predictions.columns)}; "
-            f"{REMEDY}"
-        )
-    strangers = table.index.difference(predictions.index, sort=False)
-    if len(strangers):
-        raise UserError(
-            f"{flag}={path}: {strangers[0]} is not in {PREDICTIONS} beside "
-            f"it; {REMEDY}"
+            f"{flag}={path} does not fit {PREDICTIONS} beside it: {odd[0]} is "
+            f"in one of them alone; {REMEDY}"
         )
     return table.reindex(predictions.index).to_numpy()
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Several runs' results on one split, utterance by utterance.
+    """Several runs' results on one split, in one order.
 
     Attributes:
-        keys: [utterances], in the first run's order.
+        keys: "<video>/<utterance>", [utterances].
         targets: those that any run has.
         predictions: [runs, utterances, targets], NaN where a run lacks the
             target.
@@ -371,9 +382,7 @@ class Split:
 
 
 def align(runs: Mapping[str, Results]) -> Split:
-    """Brings the results of a split into the first one's order.
-
-    Rows are matched by key and columns by name.
+    """Brings the results of a split into the order of the first.
 
     Args:
         runs: by name, "--flag=folder", for messages; one or more.
@@ -384,25 +393,20 @@ def align(runs: Mapping[str, Results]) -> Split:
     """
     first, *_ = runs
     keys = runs[first].keys
-    targets = tuple(
-        name
-        for name in TARGETS
-        if any(name in run.targets for run in runs.values())
-    )
-    predictions = []
+    known = {name for run in runs.values() for name in run.targets}
+    targets = tuple(name for name in TARGETS if name in known)
     labels = np.full((len(keys), len(targets)), np.nan)
+    predictions = []
     for name, run in runs.items():
         _check_same_keys(name, run.keys, first, keys)
-        own_predictions, own = (
+        own, found = (
             pd.DataFrame(values, run.keys, run.targets)
             .reindex(index=keys, columns=targets)
             .to_numpy()
-            for values in (run.predictions, run.labels)
+            for values in (run.labels, run.predictions)
         )
-        predictions.append(own_predictions)
-        others = np.abs(own - labels) > TOLERANCE
-        if others.any():
-            row, column = np.argwhere(others)[0]
+        predictions.append(found)
+        for row, column in np.argwhere(np.abs(own - labels) > TOLERANCE)[:1]:
             raise UserError(
                 f"{name}: {keys[row]} has the {targets[column]} label "
                 f"{own[row, column]:g}, in a folder before it "
@@ -414,19 +418,18 @@ def align(runs: Mapping[str, Results]) -> Split:
 
 
 def _check_same_keys(name, keys, first, first_keys):
-    keys, first_keys = pd.Index(keys), pd.Index(first_keys)
-    differences = {
-        "lacks": first_keys.difference(keys, sort=False),
-        "adds": keys.difference(first_keys, sort=False),
-    }
-    told = " and ".join(
+    known, wanted = set(keys), set(first_keys)
+    told = [
         f"{verb} {len(some)} ({listed(some, MOST_NAMED)})"
-        for verb, some in differences.items()
-        if len(some)
-    )
+        for verb, some in (
+            ("lacks", [key for key in first_keys if key not in known]),
+            ("adds", [key for key in keys if key not in wanted]),
+        )
+        if some
+    ]
     if told:
         raise UserError(
-            f"{name} {told} against the {len(first_keys)} utterances of "
-            f"{first}; evaluate all runs on the same records, or score them "
+            f"{name} {' and '.join(told)} against the {len(wanted)} utterances "
+            f"of {first}; evaluate all runs on the same records, or score them "
             "by the same annotations"
         )

@@ -12,6 +12,7 @@ import pathlib
 from absl import logging
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.evaluation.options import EvaluationOptions
 from affwild_omg.scoring import postprocessing
 from affwild_omg.scoring.frames import Frames
 from affwild_omg.scoring.postprocessing import Settings
@@ -33,41 +34,70 @@ class Chosen:
         settings: the steps.
         sequence_length: frames of the windows that they were chosen with.
         search: what was tried, see `postprocessing.choose`.
-        model: digest of the model file; "" for a SavedModel.
+        model_sha256: of the model file; "" for a SavedModel.
     """
 
     settings: Settings
     sequence_length: int
     search: dict
-    model: str
+    model_sha256: str
+
+    def write(self, file: pathlib.Path) -> None:
+        """Writes post-processing, whole or not at all."""
+        content = self.settings.to_dict() | vars(self)
+        del content["settings"]
+        files.write_json(file, content)
+
+    @classmethod
+    def read(cls, file: pathlib.Path) -> "Chosen":
+        """Reads what `write` wrote.
+
+        Raises:
+            UserError: the file does not exist, or holds something else.
+        """
+        if not file.is_file():
+            raise UserError(
+                f"--postprocessing={file} does not exist; {_REMEDY}"
+            )
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            aside = {
+                name: content.pop(name)
+                for name in ("sequence_length", "search", "model_sha256")
+            }
+            return cls(settings=Settings.from_dict(content), **aside)
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(
+                f"{file} is not post-processing of evaluate.py ({error}); "
+                f"{_REMEDY}"
+            ) from error
 
 
-def path(options) -> pathlib.Path | None:
+def path(options: EvaluationOptions) -> pathlib.Path | None:
     """Returns the file that holds, or is to hold, a model's post-processing.
 
-    Args:
-        options: of the evaluation.
-
-    Returns:
-        --postprocessing, else that of the workdir; None for "none", and for
-        a model that is not a workdir.
+    --postprocessing, else that of the workdir; None for "none", and for a
+    model that is not a workdir.
     """
-    if options.postprocessing == NONE:
-        return None
     if options.postprocessing:
-        return pathlib.Path(options.postprocessing)
+        named = options.postprocessing != NONE
+        return pathlib.Path(options.postprocessing) if named else None
     model = pathlib.Path(options.model)
     if not model.is_dir() or model_file.is_saved_model(model):
         return None
     return model / model_file.POSTPROCESSING
 
 
-def path_to_choose(options, overwrite: bool) -> pathlib.Path:
-    """Returns `path` if chosen steps may be written there.
+def path_to_choose(
+    options: EvaluationOptions, overwrite: bool
+) -> pathlib.Path | None:
+    """Returns where chosen steps go, None if none are to be chosen.
 
     Raises:
         UserError: there is no such place, or it holds steps already.
     """
+    if not options.choose_postprocessing:
+        return None
     target = path(options)
     if target is None:
         raise UserError(
@@ -83,34 +113,24 @@ def path_to_choose(options, overwrite: bool) -> pathlib.Path:
     return target
 
 
-def choose(options, validation: Frames) -> Chosen:
+def choose(options: EvaluationOptions, validation: Frames) -> Chosen:
     """Chooses the steps that raise CCC on validation (section 6.3).
-
-    Args:
-        options: of the evaluation.
-        validation: the validation split.
 
     Raises:
         UserError: no utterance has labels.
     """
-    try:
-        settings, search = postprocessing.choose(
-            validation, estimate=options.estimate
-        )
-    except ValueError as error:
-        raise UserError(
-            f"--choose_postprocessing: {error}; evaluate records of a split "
-            "that has them"
-        ) from error
+    settings, search = postprocessing.choose(
+        validation, estimate=options.estimate
+    )
     return Chosen(
         settings=settings,
         sequence_length=validation.sequence_length,
         search=search,
-        model=_file_digest(options.model),
+        model_sha256=_file_digest(options),
     )
 
 
-def find(options, sequence_length: int) -> Chosen | None:
+def find(options: EvaluationOptions, sequence_length: int) -> Chosen | None:
     """Reads the post-processing that an evaluation is to apply.
 
     Args:
@@ -118,16 +138,15 @@ def find(options, sequence_length: int) -> Chosen | None:
         sequence_length: frames of its windows.
 
     Raises:
-        UserError: the file does not exist or holds something else, or the
-            steps were chosen for another model, estimate or sequence length.
+        UserError: as `Chosen.read`, or the steps were chosen for another
+            model, estimate or sequence length.
     """
     file = path(options)
     if file is None or not (options.postprocessing or file.exists()):
         return None
-    chosen = _read(file)
-    if not options.postprocessing and chosen.model != _file_digest(
-        options.model
-    ):
+    chosen = Chosen.read(file)
+    own = _file_digest(options)
+    if not options.postprocessing and chosen.model_sha256 != own:
         raise UserError(
             f"{file} was chosen for an earlier model than --model="
             f"{options.model} holds now; {_REMEDY}"
@@ -144,68 +163,26 @@ def find(options, sequence_length: int) -> Chosen | None:
     return chosen
 
 
-def _read(file):
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        aside = {
-            name: content.pop(key)
-            for name, key in (
-                ("sequence_length", "sequence_length"),
-                ("search", "search"),
-                ("model", "model_sha256"),
-            )
-        }
-        return Chosen(settings=Settings.from_dict(content), **aside)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"--postprocessing={file} does not exist; {_REMEDY}"
-        ) from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"{file} is not post-processing of evaluate.py ({error}); {_REMEDY}"
-        ) from error
-
-
-def write(chosen: Chosen, file: pathlib.Path) -> None:
-    """Writes post-processing, whole or not at all."""
-    content = chosen.settings.to_dict() | {
-        "sequence_length": chosen.sequence_length,
-        "search": chosen.search,
-        "model_sha256": chosen.model,
-    }
-    files.write_text(file, json.dumps(content, indent=2) + "\n")
-
-
-def provenance(options, chosen: Chosen | None) -> dict:
-    """Returns what `results.Provenance` states of the post-processing.
+def source(options: EvaluationOptions, chosen: Chosen) -> dict:
+    """Returns where the post-processing of an evaluation comes from.
 
     Warns of steps of another model: a user may want them, for an export of
     the same network, or be mistaken.
 
-    Args:
-        options: of the evaluation.
-        chosen: what is applied, or None.
-
     Returns:
-        "postprocessing", the steps, and "postprocessing_source", {"file",
-        "same_model": whether they were chosen for this model file; None where
-        a SavedModel has no such file}; {} if nothing is applied.
+        {"file", "same_model": whether they were chosen for this model file;
+        None where that cannot be told, as of a SavedModel}.
     """
-    if chosen is None:
-        return {}
-    digests = chosen.model, _file_digest(options.model)
+    digests = chosen.model_sha256, _file_digest(options)
     same = digests[0] == digests[1] if all(digests) else None
-    file = path(options)
+    file = str(path(options))
     if same is False:
         logging.warning(
             "%s was chosen for another model than --model=%s",
             file,
             options.model,
         )
-    return {
-        "postprocessing": chosen.settings,
-        "postprocessing_source": {"file": str(file), "same_model": same},
-    }
+    return {"file": file, "same_model": same}
 
 
 def digest(model: str) -> str:
@@ -216,9 +193,9 @@ def digest(model: str) -> str:
     return files.digest(place / model_file.BEST if place.is_dir() else place)
 
 
-def _file_digest(model):
-    saved = model_file.is_saved_model(pathlib.Path(model))
-    return "" if saved else digest(model)
+def _file_digest(options):
+    saved = model_file.is_saved_model(pathlib.Path(options.model))
+    return "" if saved else digest(options.model)
 
 
 def lines(settings: Settings) -> list[str]:

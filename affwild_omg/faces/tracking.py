@@ -15,6 +15,7 @@ import numpy as np
 
 from affwild_omg.faces import alignment
 from affwild_omg.faces.video import Video
+from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 
 Box = tuple[float, float, float, float]
 
@@ -84,13 +85,12 @@ class Face:
     @classmethod
     def missing(cls) -> "Face":
         """Makes the face of a frame in which none was found."""
-        size = alignment.CROP_SIZE
         return cls(
             found=False,
             box=(0.0, 0.0, 0.0, 0.0),
             confidence=0.0,
-            crop=np.zeros((size, size, 3), np.uint8),
-            landmarks=np.zeros((68, 2), np.float32),
+            crop=np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8),
+            landmarks=np.zeros((LANDMARKS, 2), np.float32),
         )
 
 
@@ -178,7 +178,7 @@ class _Detections:
         """Returns the boxes [n, 5] of the frame at hand.
 
         Args:
-            step: where they aren't known yet, frames `step` apart are detected
+            step: if they are not known yet, frames `step` apart are detected
                 in the same batch; None for this frame alone.
         """
         if self._ahead[0][1] is None:
@@ -211,8 +211,7 @@ class _Detections:
 class _Track:
     """Holds what the next frame needs to know of the face."""
 
-    face: Face
-    search_box: Box
+    face: Face  # its box is where the next frame is searched
     detail: np.ndarray
     key_detail: np.ndarray
     key_confidence: float
@@ -233,7 +232,7 @@ def _track(detections, landmarker, detect_every) -> Iterator[Face]:
             # Just lost: most likely found again at once, so that frames ahead
             # need no detection. Lost for longer: they all need one.
             boxes = detections.boxes(step=None if previous else 1)
-            near = previous.search_box if previous else None
+            near = previous.face.box if previous else None
             track = _acquire(frame, boxes, near, landmarker)
         detections.forget_frame()
         index += 1
@@ -242,35 +241,29 @@ def _track(detections, landmarker, detect_every) -> Iterator[Face]:
 
 def _follow(track: _Track, frame: np.ndarray, landmarker) -> _Track | None:
     """Carries a track on to the next frame; None where it is lost."""
-    aligned = _look(frame, track.search_box, landmarker)
-    if aligned is None or _fled(track.search_box, aligned.box):
+    seen = _look(frame, track.face.box, landmarker)
+    if seen is None or _fled(track.face.box, seen.box):
         return None
-    correlation = _correlation(aligned.detail, track.detail)
+    detail = _detail(seen.crop)
+    correlation = _correlation(detail, track.detail)
     if correlation < MIN_STEP_CORRELATION:
         return None
-    if _correlation(aligned.detail, track.key_detail) < MIN_KEY_CORRELATION:
+    if _correlation(detail, track.key_detail) < MIN_KEY_CORRELATION:
         return None
-    return _Track(
-        face=aligned.face(track.key_confidence * min(1.0, correlation)),
-        search_box=aligned.box,
-        detail=aligned.detail,
-        key_detail=track.key_detail,
-        key_confidence=track.key_confidence,
+    confidence = track.key_confidence * min(1.0, correlation)
+    return dataclasses.replace(
+        track,
+        face=dataclasses.replace(seen, confidence=confidence),
+        detail=detail,
     )
 
 
 def _confirm(track: _Track, boxes: np.ndarray) -> _Track | None:
-    """Renews a track that the detector sees too; None where it doesn't."""
-    overlaps = _overlaps(boxes, track.search_box)
+    """Renews a track that the detector sees too; None if it does not."""
+    overlaps = _overlaps(boxes, track.face.box)
     if not (overlaps >= MIN_OVERLAP).any():
         return None
-    confidence = _probability(boxes[np.argmax(overlaps), 4])
-    return dataclasses.replace(
-        track,
-        face=dataclasses.replace(track.face, confidence=confidence),
-        key_detail=track.detail,
-        key_confidence=confidence,
-    )
+    return _start(track.face, track.detail, boxes[np.argmax(overlaps), 4])
 
 
 def _acquire(
@@ -285,40 +278,28 @@ def _acquire(
         first = _look(frame, tuple(box[:4].tolist()), landmarker)
         # Once more from the landmarks, so that a track starts in the very
         # square from which it goes on.
-        aligned = first and _look(frame, first.box, landmarker)
-        if aligned is not None:
-            confidence = _probability(box[4])
-            return _Track(
-                face=aligned.face(confidence),
-                search_box=aligned.box,
-                detail=aligned.detail,
-                key_detail=aligned.detail,
-                key_confidence=confidence,
-            )
+        seen = first and _look(frame, first.box, landmarker)
+        if seen is not None:
+            return _start(seen, _detail(seen.crop), box[4])
     return None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Aligned:
-    """Holds an aligned face and the square to seek it in the next frame."""
-
-    crop: np.ndarray
-    landmarks: np.ndarray
-    detail: np.ndarray
-    box: Box
-
-    def face(self, confidence: float) -> Face:
-        return Face(
-            found=True,
-            box=self.box,
-            confidence=confidence,
-            crop=self.crop,
-            landmarks=self.landmarks,
-        )
+def _start(face: Face, detail: np.ndarray, confidence: float) -> _Track:
+    """Makes the track of a face that the detector has just seen."""
+    confidence = min(1.0, max(0.0, float(confidence)))
+    return _Track(
+        face=dataclasses.replace(face, confidence=confidence),
+        detail=detail,
+        key_detail=detail,
+        key_confidence=confidence,
+    )
 
 
-def _look(frame: np.ndarray, box: Box, landmarker) -> _Aligned | None:
-    """Aligns what the landmarks in a box show; None where it is no face."""
+def _look(frame: np.ndarray, box: Box, landmarker) -> Face | None:
+    """Aligns what the landmarks in a box show; None if it is not a face.
+
+    Its box is the square to search in the next frame.
+    """
     landmarks = landmarker(frame, box)
     try:
         crop, landmarks_in_crop = alignment.align(frame, landmarks)
@@ -326,23 +307,24 @@ def _look(frame: np.ndarray, box: Box, landmarker) -> _Aligned | None:
         return None
     if alignment.residual(landmarks_in_crop) > MAX_RESIDUAL:
         return None
-    return _Aligned(
+    return Face(
+        found=True,
+        box=_search_box(landmarks),
+        confidence=1.0,
         crop=crop,
         landmarks=landmarks_in_crop,
-        detail=_detail(crop),
-        box=_search_box(landmarks),
     )
 
 
 def _search_box(landmarks: np.ndarray) -> Box:
     """Maps the fixed square of the crop back to the frame, upright.
 
-    Only the anchors move it: an opened mouth or raised brows don't.
+    Only the anchors move it: an opened mouth or raised brows do not.
     """
     to_frame = alignment.estimate_similarity(
         alignment.TEMPLATE_ANCHORS, alignment.anchors(landmarks)
     )
-    middle = (alignment.CROP_SIZE - 1) / 2
+    middle = (CROP_SIZE - 1) / 2
     x, y = alignment.transform(to_frame, np.array([middle, middle]))
     side = SEARCH_SIDE * alignment.scale_of(to_frame)
     # Boxes count from the edge of their first pixel, points from its centre.
@@ -389,7 +371,3 @@ def _overlaps(boxes: np.ndarray, square: Box) -> np.ndarray:
     )
     common = np.maximum(across, 0) * np.maximum(down, 0)
     return common / (height * height + square[2] * square[3] - common)
-
-
-def _probability(confidence: float) -> float:
-    return min(1.0, max(0.0, float(confidence)))

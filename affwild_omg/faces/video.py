@@ -1,9 +1,9 @@
 """Reads videos frame by frame, in constant memory, with OpenCV."""
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ TRUNCATION_SHARE = 0.01
 _LOG_LEVEL_ERROR = 2  # cv2.utils.logging.LOG_LEVEL_ERROR, not in every build
 
 
-class Video:
+class Video(contextlib.AbstractContextManager):
     """Yields the frames of a video file with their presentation times.
 
     Only one frame is held at a time. Each iteration reads the file from its
@@ -54,8 +54,8 @@ class Video:
             path: a local video file, in any format that FFmpeg decodes.
 
         Raises:
-            UserError: the file is missing, a directory, empty, no video, or
-                not one frame of it can be decoded.
+            UserError: the file is missing, a directory, empty or not a video,
+                or not one frame of it can be decoded.
         """
         self.path = os.fspath(path)
         _check_file(self.path)
@@ -64,7 +64,7 @@ class Video:
         if self._first_frame is None:
             self.close()
             raise UserError(
-                f"{self.path}: no video, or damaged at its start (not one "
+                f"{self.path}: not a video, or damaged at its start (not one "
                 "frame can be decoded); a video that FFmpeg can decode is "
                 "needed: convert the file or leave it out"
             )
@@ -129,35 +129,29 @@ class Video:
         """Closes the file."""
         self._capture.release()
 
-    def __enter__(self) -> "Video":
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
 def _check_file(path: str) -> None:
-    if not os.path.exists(path):
-        raise UserError(
-            f"{path}: no such video file; a path to an existing file is "
-            "needed: check its spelling"
-        )
     if os.path.isdir(path):
         raise UserError(
             f"{path}: a directory, where a video file is needed: name one "
             "file inside it"
         )
-    if not os.access(path, os.R_OK):
+    try:
+        with open(path, "rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError as error:
         raise UserError(
-            f"{path}: not readable for this user; a readable video file is "
-            "needed: change its permissions"
-        )
-    if os.path.getsize(path) == 0:
+            f"{path}: no such video file; a path to an existing file is "
+            "needed: check its spelling"
+        ) from error
+    except PermissionError as error:
+        raise UserError(
+            f"{path}: not readable for this user; change its permissions"
+        ) from error
+    if empty:
         raise UserError(
             f"{path}: an empty file (0 bytes), where a video is needed: "
             "fetch or copy it again"

@@ -4,7 +4,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import ticker
 
 from affwild_omg.cli import wording
 from affwild_omg.figures import canvas
@@ -101,6 +100,6 @@ def plane_histograms(path: pathlib.Path, labels, predictions) -> None:
         picture,
         ax=axes,
         label="utterances (white: none)",
-        ticks=ticker.MaxNLocator(8, integer=True),
+        ticks=np.unique(np.linspace(1, top, 6).round()),
     )
     canvas.save(figure, path)

@@ -11,7 +11,6 @@ COLOURS = {"valence": "tab:blue", "arousal": "tab:orange"}
 MARKERS = {"valence": "o", "arousal": "s"}
 GREY = "0.35"  # of what is true
 WIDTH = 6.5  # inches: a page's column, and still to be read on a phone
-_LONGEST = 34  # characters of a name
 
 
 def new(height: float, width: float = WIDTH) -> Figure:
@@ -31,7 +30,7 @@ def bounds(values, limits, margin: float = 0) -> tuple[float, float]:
     return min(known) - margin, max(known) + margin
 
 
-def shorten(name: str, longest: int = _LONGEST) -> str:
+def shorten(name: str, longest: int) -> str:
     """Returns a name of at most so many characters, cut in its middle."""
     if len(name) <= longest:
         return name
@@ -47,8 +46,6 @@ def legend_above(axis, columns: int, handles=None) -> None:
         bbox_to_anchor=(1, 1),
         ncols=columns,
         frameon=False,
-        handletextpad=0.4,
-        columnspacing=1.2,
     )
 
 

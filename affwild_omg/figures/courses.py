@@ -189,18 +189,12 @@ def training(
     marker = "." if len(epochs) < _FEW else None
     upper.plot(epochs, losses, color=canvas.GREY, marker=marker)
     upper.set_ylabel("training loss")
-    mean = {"color": "black", "linewidth": 1, "linestyle": "--"}
     for name, values in cccs.items():
-        style = {"color": canvas.COLOURS[name]} if name != "mean" else mean
-        lower.plot(epochs, values, marker=marker, label=name, **style)
+        colour = canvas.COLOURS.get(name, "black")
+        lower.plot(epochs, values, marker=marker, label=name, color=colour)
     for axis in (upper, lower):
-        axis.axvline(
-            best,
-            color="tab:green",
-            linewidth=1.2,
-            linestyle=":",
-            label=f"best epoch, {best}",
-        )
+        label = f"best epoch, {best}"
+        axis.axvline(best, color="tab:green", linestyle=":", label=label)
         canvas.open_frame(axis)
     lower.set(xlabel="epoch", ylabel="validation CCC")
     lower.xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))

@@ -54,15 +54,18 @@ def published_against_measured(
         axis.set_xlim(min(low, 0), high + 0.02 * (high - low))
         axis.axvline(0, color="0.7", linewidth=0.8, zorder=0)
     canvas.name_rows(axes, names)
-    found = {}
+    drawn = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
-        found = dict(zip(labels, handles, strict=True)) | found
+        drawn |= dict(zip(labels, handles, strict=True))
+    measured = [f"measured {target}" for target in targets]
+    names = ["published", *measured, "95% interval", "range over seeds"]
+    names = [name for name in names if name in drawn]
     figure.legend(
-        found.values(),
-        found.keys(),
+        [drawn[name] for name in names],
+        names,
         loc="outside lower center",
-        ncols=len(found),
+        ncols=len(names),
         frameon=False,
     )
     figure.suptitle(

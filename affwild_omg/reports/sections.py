@@ -20,28 +20,18 @@ from affwild_omg.published import tables
 from affwild_omg.reports.source import Source
 from affwild_omg.scoring import aggregation, breakdown
 from affwild_omg.scoring.significance import Interval
-from affwild_omg.weights.model_file import HISTORY
 
-FEW_VIDEOS = 20  # see `significance.interval`
 CROPS = 8  # of each of the worst utterances
+HISTORY = "history.json"  # as in weights.model_file, which needs TensorFlow
 
 
 def scores(source: Source) -> dict:
-    """Gathers what to beware of."""
-    steps = source.provenance.postprocessing
-    return {
-        "beyond": list(_beyond(source.labelled)),
-        "few_videos": FEW_VIDEOS,
-        "smoothed": [
-            target
-            for target, step in (steps.targets if steps else {}).items()
-            if step.smoothing_strength
-        ],
-    }
+    """Gathers targets whose mean prediction lies outside all labels."""
+    return {"beyond": list(_beyond(source.labelled))}
 
 
 def _beyond(found: Results) -> Iterator[tuple[str, float, Interval]]:
-    """Yields targets whose mean prediction lies outside all labels."""
+    """Yields (target, mean prediction, ends of the labels)."""
     for target, labels, predictions in zip(
         found.targets, found.labels.T, found.predictions.T, strict=True
     ):

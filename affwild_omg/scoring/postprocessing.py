@@ -260,12 +260,16 @@ def choose(
         tried as "median_windows" and "smoothing_strengths".
 
     Raises:
-        ValueError: no utterance is labelled, or as `apply`.
+        UserError: no utterance is labelled.
+        ValueError: as `apply`.
     """
     labels = validation.utterance_labels
     known = np.isfinite(labels).all(axis=1)
     if not known.any():
-        raise ValueError("no utterance of the validation set has labels")
+        raise UserError(
+            "no utterance of the validation set has labels; choose "
+            "post-processing on records of a split that has them"
+        )
     chosen, trace = {}, {}
     for column, name in enumerate(validation.targets):
         own, truth = validation.only(name), labels[known, column]

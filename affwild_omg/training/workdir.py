@@ -79,8 +79,8 @@ def write(
     flags = "".join(f"{flag}\n" for flag in to_flags(options))
     files.write_text(workdir / FLAGFILE, flags)
     if initialisation:
-        _write_json(workdir / INITIALISATION, initialisation)
-    _write_json(workdir / HISTORY, history)
+        files.write_json(workdir / INITIALISATION, initialisation)
+    files.write_json(workdir / HISTORY, history)
 
 
 def clear(workdir: pathlib.Path) -> None:
@@ -119,7 +119,3 @@ class Events:
 
 def _read_history(workdir):
     return json.loads((workdir / HISTORY).read_text(encoding="utf-8"))
-
-
-def _write_json(path, content):
-    files.write_text(path, json.dumps(content, indent=2) + "\n")

@@ -216,6 +216,10 @@ def test_the_best_single_is_the_best_on_validation(options):
         **first["scores"],
     }
     assert second["scores"]["mean_ccc"] > first["scores"]["mean_ccc"]
+    turned = dataclasses.replace(
+        options, validation=options.validation[::-1], test=options.test[::-1]
+    )
+    assert fusing.fuse(turned, overwrite=True).best_single == options.test[0]
 
 
 def test_the_table_shows_all_of_them(options):
@@ -417,6 +421,13 @@ def test_all_are_scored_on_the_same_utterances(options):
     assert metrics["arousal"]["ccc"] == pytest.approx(4 / 33)
     scored = metrics["members"][1]["scores"]["arousal"]
     assert scored["ccc"] == pytest.approx(0.022 / 0.0225)
+    # Of the second, B knows the arousal alone: nobody is scored on it.
+    keep(options, 1, "arousal")
+    write(options.test[1], labels=column(TEST_LABELS, "arousal"))
+    write(options.test[0], labels="\n".join(TEST_LABELS.splitlines()[:2]))
+    fused = fusing.fuse(options, overwrite=True)
+    assert fused.scores.rows == 1
+    assert [scores.rows for scores in fused.members.values()] == [1, 1]
 
 
 @pytest.mark.parametrize(

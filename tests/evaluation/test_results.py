@@ -145,21 +145,6 @@ def test_no_labels_no_file_and_one_target_no_plane(tmp_path, drawn):
     np.testing.assert_array_equal(found.labels, labels)
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_numbers_survive_the_files(tmp_path, drawn, exact):
-    random = np.random.default_rng(0)
-    predictions = random.normal(size=(500, 2))
-    labels = random.uniform(-1, 1, (500, 2))
-    if not exact:
-        predictions = results.as_written(predictions)
-        labels = labels.astype(np.float32).astype(float)
-    keys = [f"v/{i}" for i in range(500)]
-    write(tmp_path / "x", make(keys, predictions, labels), exact=exact)
-    found = read(tmp_path / "x")
-    np.testing.assert_array_equal(found.predictions, predictions)
-    np.testing.assert_allclose(found.labels, labels, rtol=0 if exact else 5e-8)
-
-
 def post_processed():
     """Post-processed results of two videos, by frame and by utterance."""
     random = np.random.default_rng(1)
@@ -200,6 +185,7 @@ def post_processed():
             split="test",
             expected=4,
             coverage=0.75,
+            frames=21,
             sequence_estimate="mean",
             sequence_length=4,
             model="here",
@@ -221,6 +207,11 @@ def test_all_of_an_evaluation_survives_the_files(tmp_path, drawn):
     np.testing.assert_array_equal(found.unprocessed, written.unprocessed)
     assert found.to_dict() == metrics
     assert read(tmp_path / "x").frames is None
+    # A table of frames that was cut off at the end of a line.
+    frames = (tmp_path / "x" / "frames.csv").read_text()
+    (tmp_path / "x" / "frames.csv").write_text(frames[: frames.rindex("b,1")])
+    with pytest.raises(UserError, match="frames.csv has 20 frames, .* says 21"):
+        read(tmp_path / "x", frames=True)
     # The headline alone, and what it was before, have intervals.
     assert {"valence", "videos"} < metrics["intervals"].keys()
     assert "intervals" in metrics["unprocessed"]
@@ -279,16 +270,20 @@ def without(name):
         ),
         (
             text("labels.csv", LABELS.replace("0.338", "inf")),
-            "labels.csv, line 2: arousal 'inf'",
+            "labels.csv, line 2: arousal must be",
         ),
         (
             text("labels.csv", LABELS.replace("v.1", "w")),
-            "labels.csv: w/u1.mp4 is not in predictions.csv",
+            "labels.csv does not fit predictions.csv .* w/u1.mp4 is in one",
         ),
         (
-            text("labels.csv", "video,utterance,valence\nv,u1.mp4,0\n"),
-            "labels.csv has columns of valence, but predictions.csv .* has "
-            "valence, arousal",
+            text("labels.csv", "video,utterance,valence\nv.1,u1.mp4,0\n"),
+            "labels.csv does not fit predictions.csv .* arousal is in one of",
+        ),
+        # What stood before post-processing must be there of all utterances.
+        (
+            text("unprocessed.csv", PREDICTIONS[: PREDICTIONS.index("v.1")]),
+            "unprocessed.csv does not fit predictions.csv .* v.1/u1.mp4 is in",
         ),
     ],
 )

@@ -1,5 +1,4 @@
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -37,17 +36,10 @@ def files(tmp_path):
 
 
 def by_hand(x, y):
-    """CCC in exact sums of float64 (math.fsum), with 1/N moments."""
-    count = len(x)
-    means = math.fsum(x) / count, math.fsum(y) / count
-    deviations = [
-        [v - mean for v in z] for z, mean in zip((x, y), means, strict=True)
-    ]
-    variances = [math.fsum(d * d for d in z) / count for z in deviations]
-    covariance = (
-        math.fsum(a * b for a, b in zip(*deviations, strict=True)) / count
-    )
-    return 2 * covariance / (sum(variances) + (means[0] - means[1]) ** 2)
+    """CCC with 1/N moments."""
+    covariance = np.cov(x, y, bias=True)
+    apart = np.mean(x) - np.mean(y)
+    return 2 * covariance[0, 1] / (np.trace(covariance) + apart**2)
 
 
 def random_rows(seed, count=40):
@@ -183,11 +175,21 @@ BARE = "arousal,valence\n0.1,0.2\n0.3,0.1\n"
     ("predictions", "truth", "match", "message"),
     [
         (GOOD.replace("0.3", "nan"), TRUTH, "key", "p.csv, line 3: arousal"),
-        (GOOD.replace("video,", "clip,"), TRUTH, "key", "lacks column video"),
-        (GOOD, "video,utterance\na,1\n", "key", "a.csv lacks column arousal"),
+        (
+            GOOD.replace("video,", "clip,"),
+            TRUTH,
+            "key",
+            "has columns clip, utt",
+        ),
+        (GOOD, "video,utterance\na,1\n", "key", "a.csv has columns video, utt"),
         (GOOD.replace("a,", "z,"), TRUTH, "key", "no utterance in common"),
         (GOOD + "a,3,0,0\n", TRUTH, "order", "has 3 rows, .*a.csv 2"),
-        (GOOD.replace("a,2", "a,1"), TRUTH, "order", "in line 2 already"),
+        (
+            GOOD.replace("a,2", "a,1"),
+            TRUTH,
+            "order",
+            "line 3: each utterance must",
+        ),
         (BARE, BARE, "order", "neither --predictions=.* video and utterance"),
         (
             GOOD.replace("arousal", "mood"),

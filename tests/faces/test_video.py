@@ -107,8 +107,8 @@ def test_real_truncated_clips_decode_quietly(tmp_path, clip, capfd):
     [
         ("missing.mp4", None, "no such"),
         ("empty.mp4", b"", "empty"),
-        ("text.mp4", b"this is no video at all\n" * 50, "no video"),
-        ("headless.mp4", b"\0\0\0\x18ftypmp42" + bytes(4000), "no video"),
+        ("text.mp4", b"this is no video at all\n" * 50, "not a video"),
+        ("headless.mp4", b"\0\0\0\x18ftypmp42" + bytes(4000), "not a video"),
     ],
 )
 def test_no_video_is_told_in_one_line(tmp_path, capfd, name, content, words):

@@ -133,10 +133,14 @@ def test_groups_at_any_size(look, count, targets):
         drawing.groups, names, [scores] * count, [intervals] * count, targets
     )
     assert [x.get_text() for x in figure.axes[0].get_yticklabels()] == names
-    drawn = [list(x.get_xdata()) for x in figure.axes[0].lines]
-    assert drawn.count([0.25] * count) == len(targets)
-    # A whisker where there is an interval.
-    assert drawn.count([0.125, 0.5]) == count * ("valence" in targets)
+    lines = figure.axes[0].lines
+    points = [x for x in lines if list(x.get_xdata()) == [0.25] * count]
+    assert len(points) == len(targets)
+    # A whisker through each point that has an interval.
+    whiskers = [x for x in lines if list(x.get_xdata()) == [0.125, 0.5]]
+    places = [y for line in whiskers for y in line.get_ydata()]
+    expected = points[0].get_ydata().repeat(2) if "valence" in targets else []
+    assert places == list(expected)
     drawn = [list(x.get_xdata()) for x in figure.axes[1].lines]
     assert drawn.count([0.02] * count) == len(targets)
 
@@ -221,6 +225,30 @@ def test_a_training_of_any_length(look, count):
     marks = [x for x in lower.lines if list(x.get_xdata()) == [count] * 2]
     assert len(marks) == 1
     assert [x.get_ydata()[0] for x in lower.lines[:2]] == [0.1, 0.2]
+
+
+def test_published_against_measured(look):
+    score = {"value": 0.5, "low": 0.25, "high": 0.75, "min": None, "max": None}
+    row = {"label": "CNN", "heading": "", "published": {"arousal": 0.375}}
+    rows = [
+        row | {"state": "measured", "measured": {"arousal": score}},
+        row | {"state": "not run: no records"},
+    ]
+    figure = look(
+        drawing.published_against_measured,
+        rows,
+        ["arousal"],
+        title="Table 3",
+        metric="CCC",
+    )
+    (axis,) = figure.axes
+    names = [x.get_text() for x in axis.get_yticklabels()]
+    assert names == ["CNN", "CNN\n(not run: no records)"]
+    drawn = [list(x.get_xdata()) for x in axis.lines]
+    assert drawn.count([0.375]) == 2
+    assert drawn.count([0.5]) == drawn.count([0.25, 0.75]) == 1
+    legend = [x.get_text() for x in figure.legends[0].get_texts()]
+    assert legend == ["published", "measured arousal", "95% interval"]
 
 
 def test_a_contact_sheet_shows_its_crops(tmp_path, look):

@@ -1,5 +1,6 @@
 import concurrent.futures
 import concurrent.futures.process
+import functools
 import json
 
 import cv2
@@ -14,9 +15,9 @@ HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
 
 @pytest.fixture(scope="module")
 def preparing(tf):
-    from affwild_omg.preparation import engine as preparing
+    from affwild_omg.preparation import engine
 
-    return preparing
+    return engine
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +99,10 @@ def fake(preparing, monkeypatch):
             )
             yield time_s, Face.missing() if index == 1 else face
 
-    monkeypatch.setattr(preparing.tracking, "faces_of_video", faces_of_video)
-    monkeypatch.setattr(preparing.workers, "_pool", lambda *settings: Here())
+    monkeypatch.setattr(
+        preparing.worker.tracking, "faces_of_video", faces_of_video
+    )
+    monkeypatch.setattr(preparing.parallel, "_pool", lambda *settings: Here())
     return seen
 
 
@@ -147,7 +150,7 @@ def test_manifest_counts_everything(preparing, records, source, fake):
     assert [(clip["video"], clip["utterance"]) for clip in failed] == [
         ("bob", "u5.mp4")
     ]
-    assert "no video" in failed[0]["reason"]
+    assert "not a video" in failed[0]["reason"]
     validation = manifest["splits"]["validation"]
     assert (validation["expected"], validation["found"]) == (2, 0)
     assert [clip["utterance"] for clip in validation["failed"]] == [
@@ -195,7 +198,7 @@ def test_unlabelled_tables_give_unlabelled_records(
 
 
 def test_truncation_is_said(preparing, source, fake, monkeypatch):
-    video = preparing.Video
+    video = preparing.worker.Video
     announced = property(lambda self: 9, lambda self, value: None)
     monkeypatch.setattr(video, "announced_frames", announced, raising=False)
     manifest = preparing.prepare(options_of(preparing, source))
@@ -211,14 +214,14 @@ def test_truncation_is_said(preparing, source, fake, monkeypatch):
             "truncated": "decoded 4 of 9 announced frames",
         },
     ]
-    text = preparing.table(manifest)
+    text = preparing.manifests.table(manifest)
     assert text[1].split() == ["train", "3", "3", "2", "2", "1", "10", "2"]
     assert "manifest.json says why 3 failed" in text[3]
 
 
 def interrupt_after(preparing, monkeypatch, videos, error):
-    """Lets a run stop after some videos."""
-    prepare_video = preparing._prepare_video
+    """Lets a run stop after some videos; returns how to mend it."""
+    prepare_video = preparing.worker.prepare_video
     left = iter(range(videos))
 
     def stopping(staging, clips):
@@ -228,10 +231,11 @@ def interrupt_after(preparing, monkeypatch, videos, error):
             raise error
         return prepare_video(staging, clips)
 
-    monkeypatch.setattr(preparing, "_prepare_video", stopping)
-    return lambda: monkeypatch.setattr(
-        preparing, "_prepare_video", prepare_video
+    patch = functools.partial(
+        monkeypatch.setattr, preparing.worker, "prepare_video"
     )
+    patch(stopping)
+    return lambda: patch(prepare_video)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +346,7 @@ def test_a_target_that_is_a_mount_point_is_filled(
 def test_nothing_is_left_when_nothing_can_be_prepared(preparing, source, fake):
     for video in ("ann/u1.mp4", "bob/u3.mp4"):
         (source / video).write_text("this is no video either")
-    with pytest.raises(UserError, match="not one clip .* no video"):
+    with pytest.raises(UserError, match="not one clip .* not a video"):
         preparing.prepare(options_of(preparing, source))
     assert names(source.parent) == ["corpus"]
 

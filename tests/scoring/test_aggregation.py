@@ -37,9 +37,11 @@ def test_utterance_is_the_mean_of_its_sequences():
 
 
 def test_unseen_utterances_take_their_videos_mean_else_the_splits():
-    frames = split("aaab", [[1], [7], [3], [9]], [[1], [0], [1], [0]])
+    frames = split(
+        "aaabc", [[1], [7], [3], [9], [8]], [[1], [0], [1], [0], [1]]
+    )
     np.testing.assert_array_equal(
-        aggregation.utterance_estimates(frames, "mean"), [[1], [2], [3], [2]]
+        aggregation.utterance_estimates(frames), [[1], [2], [3], [4], [8]]
     )
     with pytest.raises(ValueError, match="no utterance"):
         aggregation.utterance_estimates(split("a", [[1]], [[0]]))

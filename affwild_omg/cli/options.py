@@ -21,7 +21,6 @@ from affwild_omg.cli.errors import UserError
 # What is defined here belongs to the command's own flags, shown by --help.
 flags.disclaim_key_flags()
 
-
 _DEFINE = {
     str: flags.DEFINE_string,
     int: flags.DEFINE_integer,
@@ -132,13 +131,28 @@ def read(*kinds: type, unless: Collection[str] = ()):
             of both dataclasses are.
         UserError: a value is not allowed.
     """
-    names = [[field.name for field in dataclasses.fields(k)] for k in kinds]
-    found = {name: flags.FLAGS[name] for name in sum(names, [])}
     given = {
-        name: flag.value
-        for name, flag in found.items()
-        if flag.present and flag.value not in (None, "", [])
+        name
+        for name in flags.FLAGS
+        if flags.FLAGS[name].present
+        and flags.FLAGS[name].value not in (None, "", [])
     }
+    kind, missing = _meant(kinds, given)
+    if missing and not any(flags.FLAGS[name].value for name in unless):
+        raise flags.ValidationError(
+            "; ".join(f"--{name} is missing" for name in missing)
+        )
+    return kind(
+        **{
+            field.name: flags.FLAGS[field.name].value
+            for field in dataclasses.fields(kind)
+        }
+    )
+
+
+def _meant(kinds, given):
+    """Returns which dataclass is meant, and which of its flags are missing."""
+    names = [[field.name for field in dataclasses.fields(k)] for k in kinds]
     shared = set.intersection(*map(set, names))
     own = [[x for x in of if x in given and x not in shared] for of in names]
     if all(own):
@@ -155,16 +169,7 @@ def read(*kinds: type, unless: Collection[str] = ()):
     if len(kinds) > 1 and not any(own):
         either = " or --".join(of[0] for of in names)
         missing = [either, *(name for name in missing if name in shared)]
-    if missing and not any(flags.FLAGS[name].value for name in unless):
-        raise flags.ValidationError(
-            "; ".join(f"--{name} is missing" for name in missing)
-        )
-    return kind(
-        **{
-            field.name: flags.FLAGS[field.name].value
-            for field in dataclasses.fields(kind)
-        }
-    )
+    return kind, missing
 
 
 def to_flags(options, *, defaults: bool = True) -> list[str]:

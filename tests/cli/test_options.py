@@ -92,7 +92,7 @@ def test_flags_have_the_types_and_choices_of_their_fields(parse, wrong):
         parse("--dish=egg", wrong)
 
 
-@pytest.mark.parametrize("given", [[], ["--dish="]])
+@pytest.mark.parametrize("given", [[], ["--dish="], ["--nobill"]])
 def test_a_field_without_a_default_is_required(parse, given):
     flags.DEFINE_bool("bill", False, "Pay.", flag_values=flags.FLAGS)
     options.define(Cooking, overwrite="the meal")

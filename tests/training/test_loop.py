@@ -505,7 +505,7 @@ def test_bad_options_are_named(small_run, change, message):
                 "architecture": "model_fusion_fc",
                 "members": ["cnn_1rnn", "nowhere"],
             },
-            "--members=nowhere does not exist: it is no workdir",
+            "--members=nowhere does not exist: it is not a workdir",
         ),
         (
             {

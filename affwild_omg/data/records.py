@@ -31,6 +31,7 @@ from google.protobuf import message
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
+from affwild_omg.storage import files
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -85,27 +86,14 @@ def to_example(clip: PreparedClip) -> bytes:
     """Serialises a clip.
 
     Raises:
-        ValueError: the clip's arrays disagree with the schema.
+        ValueError: there are neither 0 labels, nor 1, nor one a frame.
     """
-    frames = len(clip.images)
-    shapes = {
-        "images": (frames, CROP_SIZE, CROP_SIZE, 3),
-        "landmarks": (frames, LANDMARKS, 2),
-        "face": (frames,),
-    }
-    for name, shape in shapes.items():
-        if not frames or np.shape(getattr(clip, name)) != shape:
-            raise ValueError(
-                f"{name} must be {shape} with at least one frame, not "
-                f"{np.shape(getattr(clip, name))}"
-            )
     for name in ("valence", "arousal"):
-        if len(getattr(clip, name)) not in (0, 1, frames):
+        labels, frames = getattr(clip, name), len(clip.images)
+        if len(labels) not in (0, 1, frames):
             raise ValueError(
-                f"{name} must hold 0, 1 or {frames} values, not "
-                f"{len(getattr(clip, name))}"
+                f"{name} must hold 0, 1 or {frames} values, not {len(labels)}"
             )
-
     train = tf.train
 
     def integers(values):
@@ -279,6 +267,11 @@ def require_labels(records: pathlib.Path | str, split: str) -> None:
             f"{bare[0]['utterance']} the first; prepare them from a table "
             "with arousal and valence"
         )
+
+
+def digest(records: pathlib.Path | str) -> str:
+    """Returns the SHA-256 of the manifest, by which results name records."""
+    return files.digest(pathlib.Path(records, MANIFEST))
 
 
 @contextlib.contextmanager

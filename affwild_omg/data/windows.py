@@ -5,9 +5,8 @@ crosses clips, and every frame is in exactly one. The last window of a clip is
 padded; its mask leaves the padding out.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-import numpy as np
 import tensorflow as tf
 
 
@@ -38,18 +37,3 @@ def cut(frames: Mapping, sequence_length: int) -> dict:
         "start": start,
         "length": tf.minimum(time - start, sequence_length),
     }
-
-
-def join(values: Iterable[np.ndarray], lengths: Iterable[int]) -> np.ndarray:
-    """Lays the windows of a clip end to end, without padding; undoes `cut`.
-
-    Args:
-        values: [T, ...] of each window, in order.
-        lengths: frames of each window that are not padding.
-
-    Returns:
-        [time, ...].
-    """
-    return np.concatenate(
-        [x[:length] for x, length in zip(values, lengths, strict=True)]
-    )

@@ -105,9 +105,7 @@ def _provenance(options, card, frames, chosen):
         utterances_without_face=int((frames.seen == 0).sum()),
         frames=int(frames.lengths.sum()),
         frames_with_face=int(frames.seen.sum()),
-        records_sha256=files.digest(
-            pathlib.Path(options.records, records.MANIFEST)
-        ),
+        records_sha256=records.digest(options.records),
         model=options.model,
         model_sha256=selection.digest(options.model),
         # A SavedModel from elsewhere has no card.

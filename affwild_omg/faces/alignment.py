@@ -1,8 +1,8 @@
 """Aligns faces to a frontal template by Procrustes on five anchors.
 
 The steps are those of section III of Kollias and Zafeiriou (arXiv
-1910.01417): five anchors of the face are laid on the same five of a
-prototypical frontal face, which takes away in-plane rotation, isotropic scale
+1910.01417): five anchors of the face are mapped to the same five of
+a prototypical frontal face, which removes in-plane rotation, isotropic scale
 and translation, and the face is cropped.
 
 All coordinates are (x, y) in pixels, x to the right, y down, with whole
@@ -61,7 +61,7 @@ def anchors(landmarks: np.ndarray) -> np.ndarray:
 
 
 def estimate_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Computes the similarity that lays points on others by least squares.
+    """Computes the similarity that maps points to others by least squares.
 
     With points as complex numbers, z = x + iy, and both sets centred, the
     rotation and scale that minimise sum |c * source - target|^2 are
@@ -79,7 +79,7 @@ def estimate_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
         [2, 3] float64 matrix that maps (x, y, 1) of the source to the target.
 
     Raises:
-        ValueError: a coordinate isn't finite, or all source points coincide.
+        ValueError: a coordinate is not finite, or all source points coincide.
     """
     source = np.asarray(source, np.float64)
     target = np.asarray(target, np.float64)
@@ -163,13 +163,14 @@ def align(
         landmarks in pixels of the crop, float32 [68, 2].
 
     Raises:
-        ValueError: the landmarks aren't [68, 2], aren't finite, or their
+        ValueError: the landmarks are not [68, 2], are not finite, or their
             anchors coincide.
     """
     landmarks = np.asarray(landmarks, np.float64)
     if landmarks.shape != (LANDMARKS, 2):
         raise ValueError(
-            f"landmarks: shape (68, 2) is needed, not {landmarks.shape}"
+            f"landmarks: shape ({LANDMARKS}, 2) is needed, not "
+            f"{landmarks.shape}"
         )
     matrix = estimate_similarity(anchors(landmarks), TEMPLATE_ANCHORS)
     crop = warp(frame, matrix, CROP_SIZE)

@@ -38,7 +38,7 @@ class Detector:
             in [0, 1], the most confident first; [0, 5] without a face.
 
         Raises:
-            ValueError: a frame isn't uint8 [height, width, 3], or the sizes
+            ValueError: a frame is not uint8 [height, width, 3], or the sizes
                 differ.
         """
         _check_frames(frames)

@@ -53,7 +53,7 @@ class Landmarker:
             float32 [68, 2], pixels of the frame (fractions of them too).
 
         Raises:
-            ValueError: the box isn't finite or its height isn't positive.
+            ValueError: the box is not finite or its height is not positive.
         """
         matrix = _patch_matrix(box)
         patch = alignment.warp(frame, matrix, PATCH_SIZE)

@@ -124,7 +124,7 @@ def _predict_window(faces, length, predictor):
         },
         length,
     )
-    return windows.join(predictor.predict(window), window["length"])
+    return predictor.predict(window)[0, : len(faces)]
 
 
 def _write(table, path):

@@ -39,7 +39,7 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     if not any(clip.path.is_file() for clip in clips):
         raise UserError(
             f"--source={options.source}: none of the tables' {len(clips)} "
-            "clips is there; they must lie at <source>/<video>/<utterance>, "
+            "clips is there; they belong at <source>/<video>/<utterance>, "
             f"such as {clips[0].path}"
         )
     remove_parents = files.make_folder(target.parent)

@@ -88,7 +88,7 @@ def publish(folder: pathlib.Path, target: pathlib.Path, manifest: dict) -> None:
     text = json.dumps(manifest, indent=1) + "\n"
     files.write_text(folder / records.MANIFEST, text)
     target.mkdir(parents=True, exist_ok=True)
-    # Without a manifest records are refused: none lies there while old and
+    # Records without a manifest are refused: there is none while old and
     # new are mixed.
     for name in (records.MANIFEST, *SPLITS):
         files.remove(target / name)

@@ -49,7 +49,7 @@ def export(options: ExportOptions, *, overwrite: bool = False) -> pathlib.Path:
         The folder.
 
     Raises:
-        UserError: the model can't be loaded or the output can't be used.
+        UserError: the model cannot be loaded or the output cannot be used.
     """
     with files.atomic_directory(
         options.output, flag="--output", overwrite=overwrite, owned=_PARTS

@@ -13,6 +13,7 @@ from absl import logging
 
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.options import to_flags
 from affwild_omg.data import pipeline, records
 from affwild_omg.evaluation import protocol
 from affwild_omg.inference.predictor import keras_predictor
@@ -121,10 +122,12 @@ class _Run:
                 for name, value in dataclasses.asdict(options).items()
                 if value is not None
             },
-            "records_sha256": workdirs.digest_of(options.records),
+            "records_sha256": records.digest(options.records),
         }
-        self.epochs = workdirs.read_epochs(self.workdir) if resume else []
-        self.events = workdirs.Events(self.workdir)
+        self.epochs = []
+        if resume:
+            self.epochs = workdirs.read_history(self.workdir)["epochs"]
+        self.events = None  # TensorBoard's, from the first epoch on
         self.initialisation = []  # reports of what was taken from where
         with strategy.scope():
             self.model = models.build(card.architecture, options.seed)
@@ -148,29 +151,27 @@ class _Run:
 
     def _initialise(self):
         """Takes weights from where the options say."""
-        for member, path in self.options.member_runs().items():
-            self._take(path, "--members", member=member)
-        if self.options.init_from:
-            self._take(
-                self.options.init_from,
-                "--init_from",
-                strict=self.options.init_strict,
-            )
+        sources = [
+            ("--members", path, {"member": member})
+            for member, path in self.options.member_runs().items()
+        ]
+        if path := self.options.init_from:
+            strict = self.options.init_strict
+            sources.append(("--init_from", path, {"strict": strict}))
+        for flag, path, how in sources:
+            source = transfer.read(path, flag=flag)
+            try:
+                report = transfer.take(
+                    self.model, self.card.architecture, source, **how
+                )
+            except UserError as error:
+                raise UserError(f"{flag}: {error}") from error
+            self.initialisation.append(report)
+            for line in report.lines():
+                logging.info("%s", line)
         taken = [name for one in self.initialisation for name in one.taken]
         if "output/bias" not in taken:
             self._start_at_label_means()
-
-    def _take(self, path, flag, **how):
-        source = transfer.read(path, flag=flag)
-        try:
-            report = transfer.take(
-                self.model, self.card.architecture, source, **how
-            )
-        except UserError as error:
-            raise UserError(f"{flag}: {error}") from error
-        self.initialisation.append(report)
-        for line in report.lines():
-            logging.info("%s", line)
 
     def _start_at_label_means(self):
         """Sets the output's bias to the mean of the training labels.
@@ -334,10 +335,12 @@ class _Run:
                 self.targets,
                 self.options.sequence_length,
             )
-        for values, mask in zip(frames.values, frames.mask, strict=True):
-            self._require_finite(
-                values[mask].sum(), "a prediction of validation"
-            )
+        seen = [
+            x[mask] for x, mask in zip(frames.values, frames.mask, strict=True)
+        ]
+        self._require_finite(
+            np.concatenate(seen).sum(), "a prediction of validation"
+        )
         nothing = postprocessing.Settings.nothing(self.targets)
         rows = protocol.rows_of(frames, nothing, "utterance")
         return protocol.score(rows, self.targets).to_dict()
@@ -361,8 +364,14 @@ class _Run:
             self.workdir / model_file.LAST,
             include_optimizer=True,
         )
-        reports = [dataclasses.asdict(one) for one in self.initialisation]
-        workdirs.write(self.workdir, summary, self.options, reports)
+        flags = "".join(f"{flag}\n" for flag in to_flags(self.options))
+        files.write_text(self.workdir / workdirs.FLAGFILE, flags)
+        if self.initialisation:
+            files.write_json(
+                self.workdir / workdirs.INITIALISATION,
+                [dataclasses.asdict(report) for report in self.initialisation],
+            )
+        files.write_json(self.workdir / model_file.HISTORY, summary)
 
     def _report(self, entry):
         cccs = {name: entry["validation"][name]["ccc"] for name in self.targets}
@@ -374,7 +383,13 @@ class _Run:
         }
         for name, ccc in cccs.items():
             scalars[f"validation/ccc_{name}"] = ccc
-        self.events.write(entry["epoch"], scalars)
+        if self.events is None:
+            path = self.workdir / workdirs.EVENTS
+            self.events = tf.summary.create_file_writer(str(path))
+        with self.events.as_default(step=entry["epoch"]):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+        self.events.flush()
         logging.info(
             "epoch %d: loss %.3f, validation CCC %s, %.0f frames/s",
             entry["epoch"],

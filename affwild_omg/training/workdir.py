@@ -10,14 +10,9 @@ from elsewhere: which, what was left there and what stayed fresh.
 import contextlib
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
-
-import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.cli.options import to_flags
 from affwild_omg.data import records
-from affwild_omg.storage import files
 from affwild_omg.training.options import TrainingOptions
 from affwild_omg.weights import model_file
 from affwild_omg.weights.model_file import HISTORY
@@ -27,14 +22,9 @@ FLAGFILE = "flags.cfg"
 INITIALISATION = "initialisation.json"
 
 
-def digest_of(folder: str) -> str:
-    """Returns the SHA-256 of the manifest of a records folder."""
-    return files.digest(pathlib.Path(folder, records.MANIFEST))
-
-
-def read_epochs(workdir: pathlib.Path) -> list[dict]:
-    """Returns the entries of the epochs of a run."""
-    return _read_history(workdir)["epochs"]
+def read_history(workdir: pathlib.Path) -> dict:
+    """Returns what `affwild_omg.training.loop.train` found, from its run."""
+    return json.loads((workdir / HISTORY).read_text(encoding="utf-8"))
 
 
 def check_resumable(workdir: pathlib.Path, options: TrainingOptions) -> None:
@@ -49,7 +39,7 @@ def check_resumable(workdir: pathlib.Path, options: TrainingOptions) -> None:
             "--resume out to start one"
         )
     try:
-        history = _read_history(workdir)
+        history = read_history(workdir)
         before, digest = history["options"], history["records_sha256"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         # Those of earlier versions hold the epochs alone.
@@ -59,7 +49,7 @@ def check_resumable(workdir: pathlib.Path, options: TrainingOptions) -> None:
             "start again"
         ) from error
     changed = options.changes_from(before)
-    if digest != digest_of(options.records):
+    if digest != records.digest(options.records):
         changed.append("other records")
     if changed:
         raise UserError(
@@ -67,20 +57,6 @@ def check_resumable(workdir: pathlib.Path, options: TrainingOptions) -> None:
             f"({'; '.join(changed)}); give them as they were, or train in "
             "another --workdir"
         )
-
-
-def write(
-    workdir: pathlib.Path,
-    history: Mapping,
-    options: TrainingOptions,
-    initialisation: Sequence[Mapping],
-) -> None:
-    """Writes all of a run but its models and events, the history last."""
-    flags = "".join(f"{flag}\n" for flag in to_flags(options))
-    files.write_text(workdir / FLAGFILE, flags)
-    if initialisation:
-        files.write_json(workdir / INITIALISATION, initialisation)
-    files.write_json(workdir / HISTORY, history)
 
 
 def clear(workdir: pathlib.Path) -> None:
@@ -98,24 +74,3 @@ def clear(workdir: pathlib.Path) -> None:
         file.unlink()
     with contextlib.suppress(OSError):  # there is none, or others' files
         (workdir / EVENTS).rmdir()
-
-
-class Events:
-    """TensorBoard's event files, which begin with the first scalars."""
-
-    def __init__(self, workdir: pathlib.Path):
-        self._path = workdir / EVENTS
-        self._writer = None
-
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes {name: value} of a step."""
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self._path))
-        with self._writer.as_default(step=step):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-        self._writer.flush()
-
-
-def _read_history(workdir):
-    return json.loads((workdir / HISTORY).read_text(encoding="utf-8"))

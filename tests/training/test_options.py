@@ -1,0 +1,115 @@
+"""Options of training alone: no TensorFlow is needed."""
+
+import dataclasses
+
+import pytest
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.nets.architectures import Architecture
+from affwild_omg.training.options import TrainingOptions
+
+OPTIONS = TrainingOptions(records="r", workdir="w", width=0.03, units=4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 1}, "CCC needs two sequences"),
+        ({"learning_rate": 0.0}, "--learning_rate must be above 0"),
+        ({"init_strict": True}, "--init_strict requires --init_from"),
+        ({"members": []}, "--members is empty"),
+        ({"part_learning_rates": ["gru=1"]}, "like cnn=1e-5.*not 'gru=1'"),
+        ({"part_learning_rates": ["cnn=fast"]}, "not 'cnn=fast'"),
+        ({"part_learning_rates": ["cnn=0"]}, "a rate above 0, not 'cnn=0'"),
+        ({"part_learning_rates": ["fc=1", "fc=2"]}, "gives fc twice"),
+        (
+            {"train": "head", "part_learning_rates": ["cnn=1e-5"]},
+            "to cnn, which --train=head leaves fixed",
+        ),
+    ],
+)
+def test_bad_options_are_named(change, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(OPTIONS, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "cnn_9rnn"}, "cnn_3rnn"),
+        ({"taps": ["pool9"]}, "--taps must be one of .*vgg_face, not 'pool9'"),
+        ({"members": ["cnn_1rnn"]}, "--members is for model_fusion_rnn and"),
+        ({"fusion_units": 5}, "fusion_units is for model_fusion_rnn and"),
+        ({"architecture": "vgg_face"}, "--units changes nothing in vgg_face"),
+        (
+            {"taps": ["conv2_1"], "landmark_units": 5},
+            "--landmark_units changes nothing in cnn_3rnn",
+        ),
+        (
+            {"architecture": "model_fusion_fc", "members": ["cnn_1rnn"]},
+            "members must be two networks or more, not 1",
+        ),
+        (
+            {
+                "architecture": "model_fusion_fc",
+                "members": ["cnn_1rnn", "model_fusion_rnn"],
+            },
+            "one of them is a fusion",
+        ),
+        (
+            {
+                "architecture": "model_fusion_fc",
+                "members": ["cnn_1rnn", "nowhere"],
+            },
+            "--members=nowhere does not exist",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_are_refused(change, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(OPTIONS, **change).network()
+
+
+def test_overrides_make_the_network():
+    options = dataclasses.replace(
+        OPTIONS,
+        architecture="cnn_2rnn_1fc",
+        taps=["conv3_1", "fc"],
+        landmark_units=5,
+        targets=["arousal"],
+        gru="cudnn",
+        depth=1,
+    )
+    assert options.network() == Architecture(
+        taps=("conv3_1", "fc"),
+        width=0.03,
+        units=4,
+        landmark_units=5,
+        head_units=128,
+        targets=("arousal",),
+        gru="cudnn",
+        depth=1,
+    )
+
+
+def test_what_differs_from_another_run():
+    """Epochs, patience and places may differ when a run goes on."""
+    before = dataclasses.asdict(OPTIONS)
+    after = dataclasses.replace(
+        OPTIONS,
+        records="elsewhere",
+        workdir="moved",
+        epochs=99,
+        patience=0,
+        units=None,
+        seed=1,
+        taps=("fc",),
+    )
+    assert after.changes_from(before) == [
+        "no --taps became --taps=fc",
+        "--units=4 became no --units",
+        "--seed=0 became --seed=1",
+    ]
+    # JSON holds lists, and a history leaves out what is None.
+    found = {name: x for name, x in dataclasses.asdict(after).items() if x}
+    assert after.changes_from(found | {"taps": ["fc"], "seed": 1}) == []

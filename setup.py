@@ -9,20 +9,12 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(
     r'__version__ = "(.+)"', (HERE / "affwild_omg/__init__.py").read_text()
 ).group(1)
-# Console commands, affwild-<name> each, and their modules.
-COMMANDS = {
-    "train": "train",
-    "evaluate": "evaluate",
-    "export": "export",
-    "prepare": "prepare",
-    "predict": "predict",
-    "fuse": "fuse",
-    "compare": "compare",
-    "report": "reporting",
-    "reproduce": "reproduce",
-    "import-tf1": "import_tf1",
-    "demo": "demo",
-}
+# Each file at the top of the package is a command.
+COMMANDS = [
+    path.stem
+    for path in (HERE / "affwild_omg").glob("*.py")
+    if path.stem != "__init__"
+]
 
 setuptools.setup(
     name="affwild_omg",
@@ -40,9 +32,11 @@ setuptools.setup(
         ],
     },
     entry_points={
+        # Such as affwild-train, affwild-report and affwild-import-tf1.
         "console_scripts": [
-            f"affwild-{name} = affwild_omg.{module}:run"
-            for name, module in COMMANDS.items()
+            f"affwild-{name.replace('reporting', 'report').replace('_', '-')}"
+            f" = affwild_omg.{name}:run"
+            for name in COMMANDS
         ],
     },
     python_requires=">=3.10,<3.13",

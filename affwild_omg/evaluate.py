@@ -28,44 +28,34 @@ def main():
 
 
 def _evaluate():
-    if flags.FLAGS["match"].present:
-        raise UserError(
-            "--match goes with --predictions; --model's are matched by video "
-            "and utterance: leave it out"
-        )
+    given = _read(EvaluationOptions, other=SubmissionOptions)
     from affwild_omg.evaluation import evaluator
 
-    metrics = evaluator.evaluate(
-        options.read(EvaluationOptions), overwrite=flags.FLAGS.overwrite
-    )
-    return evaluator.table(metrics)
+    found = evaluator.evaluate(given, overwrite=flags.FLAGS.overwrite)
+    return evaluator.table(found)
 
 
 def _score_submission():
-    given = {
-        name
-        for name in ("predictions", "annotations", "model", "records")
-        if flags.FLAGS[name].value
-    }
-    if given != {"predictions", "annotations"}:
-        raise UserError(
-            "--predictions goes with --annotations, and with neither --model "
-            "nor --records; give the one pair or the other"
-        )
-    allowed = given | {"model", "records"}  # if empty
-    allowed |= {field.name for field in dataclasses.fields(SubmissionOptions)}
-    for field in dataclasses.fields(EvaluationOptions):
-        if field.name not in allowed and flags.FLAGS[field.name].present:
-            raise UserError(
-                f"--{field.name} goes with --model; --predictions are scored "
-                "by utterance: leave it out"
-            )
+    given = _read(SubmissionOptions, other=EvaluationOptions)
+    if not (given.predictions and given.annotations):
+        raise UserError("--predictions goes with --annotations; give both")
     from affwild_omg.evaluation import submission
 
-    metrics = submission.score(
-        options.read(SubmissionOptions), overwrite=flags.FLAGS.overwrite
-    )
-    return submission.table(metrics)
+    found = submission.score(given, overwrite=flags.FLAGS.overwrite)
+    return submission.table(found)
+
+
+def _read(kind, *, other):
+    """Reads options of a kind; refuses flags that only the other kind has."""
+    own = [field.name for field in dataclasses.fields(kind)]
+    for field in dataclasses.fields(other):
+        flag = flags.FLAGS[field.name]
+        if field.name not in own and flag.present and flag.value:
+            raise UserError(
+                f"--{field.name} does not go with --{own[0]}; leave one of "
+                "the two out"
+            )
+    return options.read(kind)
 
 
 run = functools.partial(app.run, main)

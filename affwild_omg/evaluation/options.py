@@ -99,23 +99,11 @@ class FusionOptions(options.Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("validation", "test"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            if "" in getattr(self, name):
-                raise UserError(
-                    f"--{name} has an empty place; separate folders by one "
-                    "comma"
-                )
-        if len(self.validation) != len(self.test):
+        if not 2 <= len(self.validation) == len(self.test):
             raise UserError(
-                f"--validation names {len(self.validation)} folders and "
-                f"--test {len(self.test)}; give both of each run, in the same "
-                "order"
-            )
-        if len(self.test) < 2:
-            raise UserError(
-                f"--validation and --test name {len(self.test)} run; fusion "
-                "takes two or more, separated by commas"
+                "--validation and --test must name the same runs in the same "
+                "order, two or more, separated by commas, not "
+                f"{len(self.validation)} and {len(self.test)} folders"
             )
         files.require_apart(
             [

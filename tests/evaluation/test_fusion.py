@@ -63,16 +63,6 @@ def column(text, name):
     return "".join(f"{r[0]},{r[1]},{r[index]}\n" for r in rows)
 
 
-def keep(options, run, name):
-    """Keeps one target of a run's folders."""
-    for folder in (options.validation[run], options.test[run]):
-        predictions, labels = (
-            column(pathlib.Path(folder, file).read_text(), name)
-            for file in ("predictions.csv", "labels.csv")
-        )
-        write(folder, predictions, labels)
-
-
 @pytest.fixture
 def options(tmp_path):
     """Options of a fusion of two runs that are written by hand."""
@@ -311,18 +301,23 @@ def test_no_test_label_reaches_the_weights(options):
     ]
 
 
-def test_rows_are_matched_by_name(options):
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_rows_are_matched_by_name(options, split):
+    expected = fuse(options)
+    folder = getattr(options, split)[1]
     for name, text in (
-        ("predictions.csv", TEST_B),
-        ("labels.csv", TEST_LABELS),
+        ("predictions.csv", (VALIDATION_B, TEST_B)[split == "test"]),
+        ("labels.csv", (VALIDATION_LABELS, TEST_LABELS)[split == "test"]),
     ):
         rows = [line.split(",") for line in text.splitlines()]
         shuffled = [rows[0], *rows[:0:-1]]
-        pathlib.Path(options.test[1], name).write_text(
+        pathlib.Path(folder, name).write_text(
             "".join(f"{r[3]},{r[1]},{r[0]},{r[2]}\n" for r in shuffled)
         )
-    fusing.fuse(options)
+    metrics = fuse(options, overwrite=True)
     assert written(options) == FUSED
+    assert metrics["arousal"] == pytest.approx(expected["arousal"])
+    assert metrics["valence"] == pytest.approx(expected["valence"])
 
 
 def test_what_metrics_say_does_not_weigh(options):
@@ -369,25 +364,36 @@ def test_no_run_has_learned_a_dimension(options, tmp_path):
 
 
 def test_a_run_of_one_target_counts_in_that_one(options):
-    keep(options, 1, "arousal")
+    for folders, table, labels in (
+        (options.validation, VALIDATION_B, VALIDATION_LABELS),
+        (options.test, TEST_B, TEST_LABELS),
+    ):
+        write(folders[1], column(table, "arousal"), column(labels, "arousal"))
     fused = fusing.fuse(options)
     # Valence is that of A alone.
     assert written(options) == FUSED.replace("190000", "150000").replace(
         "180000", "300000"
     )
-    assert [x["weights"] for x in fused.results.provenance.members] == [
-        {"valence": 1, "arousal": pytest.approx(4 / 11)},
-        {"arousal": pytest.approx(7 / 11)},
-    ]
-    assert list(fused.members[options.test[1]].targets) == ["arousal"]
+    first, second = fused.members
+    assert first.weights == {"valence": 1, "arousal": pytest.approx(4 / 11)}
+    assert second.weights == {"arousal": pytest.approx(7 / 11)}
+    assert list(second.scores.targets) == ["arousal"]
     # B alone is better in arousal, but gives no valence.
-    assert fused.best_single == options.test[0]
+    assert fused.best_single is first
     assert fusing.table(fused)[-2].split()[1:] == ["-", "0.978", "-"]
 
 
 def test_runs_of_one_target_each(options):
-    keep(options, 0, "valence")
-    keep(options, 1, "arousal")
+    for i, name in enumerate(("valence", "arousal")):
+        for folders, tables, labels in (
+            (
+                options.validation,
+                (VALIDATION_A, VALIDATION_B),
+                VALIDATION_LABELS,
+            ),
+            (options.test, (TEST_A, TEST_B), TEST_LABELS),
+        ):
+            write(folders[i], column(tables[i], name), column(labels, name))
     fused = fusing.fuse(options)
     assert written(options) == (
         "video,utterance,arousal,valence\n"
@@ -400,8 +406,12 @@ def test_runs_of_one_target_each(options):
 
 
 def test_a_dimension_that_no_run_has_is_absent(options, tmp_path):
-    keep(options, 0, "arousal")
-    keep(options, 1, "arousal")
+    for folders, tables, labels in (
+        (options.validation, (VALIDATION_A, VALIDATION_B), VALIDATION_LABELS),
+        (options.test, (TEST_A, TEST_B), TEST_LABELS),
+    ):
+        for folder, table in zip(folders, tables, strict=True):
+            write(folder, column(table, "arousal"), column(labels, "arousal"))
     fused = fusing.fuse(options)
     assert written(options) == column(FUSED, "arousal")
     assert fused.scores.mean_ccc == fused.scores.targets["arousal"].ccc
@@ -429,6 +439,14 @@ def test_all_are_scored_on_the_same_utterances(options):
             "the 2 utterances of --test=.*test_a; evaluate",
         ),
         (
+            "validation",
+            {
+                "predictions": VALIDATION_B
+                + "".join(f"v,x{i},0,0\n" for i in range(5))
+            },
+            "--validation=.*_b adds 5 \\(v/x0, v/x1, v/x2, v/x3, v/x4\\) ag",
+        ),
+        (
             "test",
             {"labels": TEST_LABELS.replace("0.3,", "0.4,")},
             "--test=.*test_b: t/u1 has the arousal label 0.4, in a folder "
@@ -445,6 +463,11 @@ def test_all_are_scored_on_the_same_utterances(options):
                 "labels": column(TEST_LABELS, "arousal"),
             },
             "targets is valence, arousal in the first, arousal in the second",
+        ),
+        (
+            "test",
+            {"predictions": TEST_B.replace("0.33", "nan")},
+            "--test=.*predictions.csv, line 2: arousal 'nan' must be",
         ),
     ],
 )
@@ -467,16 +490,35 @@ def test_weights_are_not_chosen_on_what_is_scored(options):
         fusing.fuse(options)
 
 
+def test_earlier_results_give_way_when_told(options, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("scatter.png", "notes.txt"):
+        (tmp_path / "out" / name).touch()
+    with pytest.raises(UserError, match="--output=.* is not empty"):
+        fusing.fuse(options)
+    for folder in options.test:
+        write(folder, labels="")
+    fusing.fuse(options, overwrite=True)
+    assert names(tmp_path / "out") == [
+        "metrics.json",
+        "notes.txt",
+        "predictions.csv",
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"validation": ["a"], "test": ["b"]}, "name 1 run; fusion takes two"),
-        ({"validation": ["a"]}, "--validation names 1 folders and --test 2"),
-        ({"validation": ["a", ""]}, "--validation has an empty place"),
+        (
+            {"validation": ["a"], "test": ["b"]},
+            ", not 1 and 1 folders",
+        ),
+        ({"validation": ["a"]}, "in the same order, .*, not 1 and 2 folders"),
         (
             {"validation": ["a", "b/../a"]},
             "--validation=b/../a is the same folder as --validation=a;",
         ),
+        ({"test": ["a", "d"]}, "--test=a is the same folder as --validation=a"),
         ({"output": "c"}, "--output=c is the same folder as --test=c"),
     ],
 )
@@ -486,52 +528,64 @@ def test_bad_options_are_named(changes, message):
         FusionOptions(**good | changes)
 
 
-@pytest.mark.slow  # the same by hand above
 def test_evaluated_runs_are_fused(small_run, small_records, tmp_path):
-    from affwild_omg.evaluation import evaluator
+    from affwild_omg.evaluation import evaluator as evaluation
 
-    def evaluate(split, estimate):
-        options = EvaluationOptions(
-            model=small_run[0].workdir,
-            records=str(small_records),
-            output=str(tmp_path / f"{split}_{estimate}"),
-            split=split,
-            estimate=estimate,
-        )
-        return options.output, evaluator.evaluate(options)
-
-    runs = [
-        [evaluate(split, estimate) for estimate in ("median", "mean")]
-        for split in ("validation", "test")
-    ]
-    validation, test = ([folder for folder, _ in pair] for pair in runs)
+    folders = {"validation": [], "test": []}
+    for split in folders:
+        for estimate in ("median", "mean"):
+            options = EvaluationOptions(
+                model=small_run[0].workdir,
+                records=str(small_records),
+                output=str(tmp_path / f"{split}_{estimate}"),
+                split=split,
+                estimate=estimate,
+            )
+            evaluated = evaluation.evaluate(options)
+            folders[split].append(options.output)
+    options = FusionOptions(**folders, output=str(tmp_path / "out"))
     # Three epochs teach a network nothing: let the labels be what the first
     # predicts, and the second agree with it more or less.
-    for folder in validation:
-        predicted = pathlib.Path(validation[0], "predictions.csv").read_text()
+    predicted = pathlib.Path(
+        folders["validation"][0], "predictions.csv"
+    ).read_text()
+    for folder in folders["validation"]:
         write(folder, labels=predicted)
-    options = FusionOptions(
-        validation=validation, test=test, output=str(tmp_path / "out")
-    )
-    fused = fusing.fuse(options).results
-    first, second = (found.predictions for _, found in runs[1])
-    for i, target in enumerate(fused.targets):
-        one, other = (
-            member["weights"][target] for member in fused.provenance.members
+
+    fused = fusing.fuse(options)
+    weights = [member.weights for member in fused.members]
+    tables = [
+        np.loadtxt(
+            tmp_path / folder / "predictions.csv",
+            delimiter=",",
+            skiprows=1,
+            usecols=(2, 3),
         )
-        assert one >= other >= 0
+        for folder in ("test_median", "test_mean", "out")
+    ]
+    for i, target in enumerate(("arousal", "valence")):
+        assert weights[0][target] >= weights[1][target] >= 0
+        assert weights[0][target] + weights[1][target] == pytest.approx(1)
         np.testing.assert_allclose(
-            fused.predictions[:, i],
-            one * first[:, i] + other * second[:, i],
+            tables[2][:, i],
+            sum(
+                w[target] * x[:, i]
+                for w, x in zip(weights, tables[:2], strict=True)
+            ),
             atol=1e-6,
         )
-    evaluated = runs[1][1][1].provenance
     for name in ("coverage", "expected", "frames", "split", "records_sha256"):
-        assert getattr(evaluated, name) is not None
-        assert getattr(fused.provenance, name) == getattr(evaluated, name)
+        value = getattr(evaluated.provenance, name)
+        assert value is not None
+        assert getattr(fused.results.provenance, name) == value
+    scores = fused.members[1].scores
+    assert scores.rows == fused.scores.rows == evaluated.labelled.sum()
+    assert scores.targets["valence"].ccc == pytest.approx(
+        evaluated.scores().targets["valence"].ccc, abs=1e-7
+    )
 
     switched = dataclasses.replace(
-        options, test=test[::-1], output=str(tmp_path / "other")
+        options, test=folders["test"][::-1], output=str(tmp_path / "other")
     )
     with pytest.raises(UserError, match="sequence_estimate is median in the"):
         fusing.fuse(switched)

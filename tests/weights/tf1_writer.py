@@ -2,7 +2,7 @@
 
     TF_USE_LEGACY_KERAS=1 python tf1_writer.py FOLDER
 
-For each network there come to lie in FOLDER `<name>/model.ckpt-7.*` and, for
+For each network, FOLDER will hold `<name>/model.ckpt-7.*` and, for
 those with GRUs, `<name>_old/model.ckpt-7.*`, the same variables as TensorFlow
 1.1 named them; and `results.npz` with the predictions by name and the "frames"
 that they are of.
@@ -230,7 +230,7 @@ def write(name, network, frames, folder):
         ]
         session.run(v1.variables_initializer(extra))
         saves = {name: {x.op.name: x for x in variables + extra}}
-        if "gru" in name:
+        if name == "cnn_gru_3rnn":
             saves[f"{name}_old"] = old_names(variables + extra)
         for target, named in saves.items():
             (folder / target).mkdir()

@@ -465,7 +465,7 @@ def shelved(directory):
         ("train --init_from=empty", ["--init_from=empty holds no best.keras"]),
         (
             "train --init_from=text.mp4",
-            ["no weight file", "VGG-Face as Oxford"],
+            ["not a weight file", "VGG-Face as Oxford"],
         ),
         ("train --init_from=half.keras", ["--init_from=half.keras", "damaged"]),
         (

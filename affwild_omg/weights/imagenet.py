@@ -99,8 +99,9 @@ def from_layers(
             weights[f"{name}/{variable}"] = np.asarray(array, np.float32)
     kernel, shift = fold(weights["conv1_conv/kernel"], PREPROCESSING[backbone])
     weights["conv1_conv/kernel"] = kernel.astype(np.float32)
-    if backbone == "resnet50":
-        weights["conv1_conv/bias"] += shift.astype(np.float32)
-    else:
-        weights["conv1_bn/moving_mean"] -= shift.astype(np.float32)
+    name = "conv1_conv/bias"
+    if backbone == "densenet121":
+        name, shift = "conv1_bn/moving_mean", -shift
+    # A new array: the old one may be the caller's.
+    weights[name] = weights[name] + shift.astype(np.float32)
     return _DESCRIPTIONS[backbone], backbone, weights

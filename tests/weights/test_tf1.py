@@ -32,7 +32,7 @@ ARCHITECTURES = {  # of what tf1_writer.py writes
     "vgg_cnn": Architecture(
         taps=("fc",), recurrence="none", head_units=11, **VGG
     ),
-    "resnet_gru": Architecture(units=5, **RESNET),
+    "resnet_gru": Architecture(units=5, width=16 / 64, **RESNET),
     "resnet_cnn": Architecture(recurrence="none", width=8 / 64, **RESNET),
 }
 

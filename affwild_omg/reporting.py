@@ -1,49 +1,40 @@
 """Lays runs beside the paper's tables, or reports on one run in detail."""
 
+import functools
+
 from absl import flags
 
-from affwild_omg.cli import app
+from affwild_omg.cli import app, options
+from affwild_omg.experiments.options import TableOptions
+from affwild_omg.reports.options import ReportOptions
 
-flags.DEFINE_integer(
-    "table",
-    None,
-    "Table of the paper, 3 to 8, to lay beside --runs.",
-    lower_bound=3,
-    upper_bound=8,
+options.define(
+    TableOptions, ReportOptions, overwrite="an earlier table or report"
 )
-flags.DEFINE_string(
-    "runs", None, "Folder that affwild_omg.reproduce wrote, for --table."
+flags.register_multi_flags_validator(
+    ["table", "results"],
+    lambda given: (given["table"] is None) != (given["results"] is None),
+    "--table or --results must be given, and not both.",
 )
-flags.DEFINE_string(
-    "results",
-    None,
-    "Folder that evaluate.py or affwild_omg.fuse wrote, to report on in HTML.",
+flags.register_multi_flags_validator(
+    ["table", "runs"],
+    lambda given: (given["table"] is None) == (given["runs"] is None),
+    "--runs goes with --table, and --table with --runs.",
 )
-flags.DEFINE_string(
-    "records",
-    None,
-    "Folder that affwild_omg.prepare wrote, for the faces of the worst "
-    "utterances of --results (default: none are shown).",
-)
-flags.DEFINE_integer(
-    "worst", 8, "How many of the worst utterances of --results are shown."
-)
-flags.DEFINE_string(
-    "output", None, "Folder for the table or the report.", required=True
-)
-app.require_one("table", "results")
-app.require_with("table", "runs")
-app.define_overwrite("an earlier table or report")
 
 
 def main():
     if flags.FLAGS.results is not None:
-        _report_run()
-        return
+        _report()
+    else:
+        _tabulate()
+
+
+def _tabulate():
     from affwild_omg.experiments import tabulation
 
     tabulated = tabulation.make(
-        app.options(tabulation.Options), overwrite=flags.FLAGS.overwrite
+        options.read(TableOptions), overwrite=flags.FLAGS.overwrite
     )
     app.show(
         *tabulation.lines(tabulated),
@@ -53,14 +44,17 @@ def main():
     )
 
 
-def _report_run():
+def _report():
     from affwild_omg.reports import report
 
     page = report.write(
-        app.options(report.Options), overwrite=flags.FLAGS.overwrite
+        options.read(ReportOptions), overwrite=flags.FLAGS.overwrite
     )
     app.show(f"report in {page}")
 
 
+run = functools.partial(app.run, main)
+
+
 if __name__ == "__main__":
-    app.run(main)
+    run()

@@ -10,6 +10,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import pytest
 
+from affwild_omg.serving.options import ExportOptions
+from affwild_omg.training.options import TrainingOptions
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FRAMES = {  # utterances of the small records: frames of each
     "train": {"ann": [7, 4], "bob": [9]},
@@ -122,7 +125,7 @@ def small_run(small_records, tmp_path_factory):
     """The options and the summary of a short run on the small records."""
     from affwild_omg.training import loop as training
 
-    options = training.Options(
+    options = TrainingOptions(
         records=str(small_records),
         workdir=str(tmp_path_factory.mktemp("small") / "run"),
         width=0.03,
@@ -141,7 +144,7 @@ def small_saved_model(small_run, tmp_path_factory):
     from affwild_omg.serving import saved_model as exporting
 
     return exporting.export(
-        exporting.Options(
+        ExportOptions(
             model=small_run[0].workdir,
             output=str(tmp_path_factory.mktemp("small") / "saved"),
         )

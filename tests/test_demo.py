@@ -1,4 +1,5 @@
 import importlib
+import pathlib
 
 import pytest
 from absl import flags
@@ -6,7 +7,7 @@ from absl import flags
 
 @pytest.fixture
 def demo():
-    """The module, without its flags: other tests open it as a doorway."""
+    """The module, without its flags: other tests open it as a command."""
     before = set(flags.FLAGS)
     module = importlib.import_module("affwild_omg.demo")
     for name in set(flags.FLAGS) - before:
@@ -14,14 +15,24 @@ def demo():
     return module
 
 
-def test_the_video_is_the_longest_of_the_test_split(demo, tf):
-    from affwild_omg.synthetic import corpus as corpus
+def test_each_stage_reads_what_an_earlier_one_wrote(demo, tf):
+    stages = demo.list_stages(pathlib.Path("folder"))
+    assert len({stage.name for stage in stages}) == len(stages)
+    written = []
+    for stage in stages:
+        for path in map(pathlib.Path, stage.inputs):
+            assert any(path.is_relative_to(folder) for folder in written)
+        written += stage.outputs
 
-    clip = demo._longest_test_clip(corpus, "folder")
-    frames = {
-        (video.video, utterance.utterance): utterance.frames
-        for video in corpus.plan_corpus(corpus.DemoOptions())
+
+def test_the_video_is_the_longest_of_the_test_split(demo):
+    from affwild_omg.synthetic import plan
+
+    lengths = {
+        (video.video, utterance.utterance): utterance.end - utterance.start
+        for video in plan.plan_corpus()
         if video.split == "test"
         for utterance in video.utterances
     }
-    assert frames[clip.parts[-2:]] == max(frames.values())
+    longest = max(lengths.values())
+    assert lengths[demo._longest_test_clip()] == pytest.approx(longest)

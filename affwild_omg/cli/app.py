@@ -1,9 +1,9 @@
-"""What every command line here shares: help that is quick, errors in a line.
+"""What all commands share: quick help, and errors in one line.
 
-Doorways define their flags, and import what is heavy only once they run.
+A command defines its flags, and imports what is heavy only once it runs.
 """
 
-import dataclasses
+import functools
 import logging as standard_logging
 import os
 import re
@@ -13,31 +13,61 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from affwild_omg.cli import progress
+from affwild_omg.cli import options, progress
 from affwild_omg.cli.errors import UserError
 
-# What is defined here belongs to the doorway's own flags, shown by --help.
+# What is defined here belongs to the command's own flags, shown by --help.
 flags.disclaim_key_flags()
+
+
+def command(
+    kind: type, *, overwrite: str, unless: Sequence[str] = ()
+) -> Callable[[Callable], Callable[[], None]]:
+    """Makes a function of options and --overwrite the command of its file.
+
+    Args:
+        kind: dataclass of the options; its flags are defined at once.
+        overwrite: what --overwrite replaces.
+        unless: flags any of which makes the others optional.
+    """
+    options.define(kind, overwrite=overwrite, unless=unless)
+
+    def decorate(function):
+        @functools.wraps(function)
+        def main():
+            function(options.read(kind), overwrite=flags.FLAGS.overwrite)
+
+        return functools.partial(run, main)
+
+    return decorate
 
 
 def run(main: Callable[[], None]) -> None:
     """Runs a command line.
 
     Exit codes: 0 done or help shown, 1 wrong flags, 2 input or output that
-    can't be used, 130 interrupted.
+    cannot be used, 130 interrupted.
 
     Args:
         main: called once the flags are parsed.
     """
-    # TensorFlow's C++ side reports on start-up what concerns no user here.
+    # TensorFlow's C++ side reports on start-up what concerns no user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Or TensorFlow takes all of a GPU, and a second command finds none.
+    # Or TensorFlow takes all memory of a GPU, and a second command finds none.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    # Being told to stop is one thing, by whatever signal, and also where a
-    # shell script has started us in the background, deaf to the first.
+    _adopt(main.__module__)
+    # Both signals interrupt; a shell script's background jobs ignore the first.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     app.run(lambda argv: guarded(main, argv), flags_parser=parse)
+
+
+def _adopt(command):
+    """Lets a script that calls a command show the command's help as its own."""
+    if command != "__main__":
+        sys.modules["__main__"].__doc__ = sys.modules[command].__doc__
+        for flag in flags.FLAGS.get_key_flags_for_module(command):
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -52,7 +82,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def guarded(main: Callable[[], None], argv: list[str]) -> None:
-    """Calls main; exits with one line where a user can mend the fault."""
+    """Calls main; exits with one line where the user can correct the error."""
     handler = logging.get_absl_handler()
     handler.setFormatter(standard_logging.Formatter("%(message)s"))
     handler.python_handler.stream = progress.Lines()
@@ -61,13 +91,13 @@ def guarded(main: Callable[[], None], argv: list[str]) -> None:
     try:
         if len(argv) > 1:
             raise UserError(
-                f"{argv[1]!r} is no flag; flags look like --name=value"
+                f"{argv[1]!r} is not a flag; flags look like --name=value"
             )
         main()
     except UserError as error:
         _fail(f"error: {error}", 2)
     except OSError as error:
-        # A folder without permission, a full disk: no fault of the program.
+        # A folder without permission, a full disk.
         where = f"{error.filename}: " if error.filename else ""
         _fail(
             f"error: {where}{error.strerror or error}; name another place, "
@@ -79,16 +109,11 @@ def guarded(main: Callable[[], None], argv: list[str]) -> None:
 
 
 def _plain(message):
-    """Says of a flag that is missing that it is missing, and shouts less."""
-    message = re.sub(
-        r"flag --(\w+)=None: Flag --\1 must have a value other than None\.",
-        r"--\1 is missing;",
-        message,
-    )
+    """Leaves out of an error of absl what says nothing to users."""
     message = re.sub(
         r"flags .*: (--\w+ (?:is missing|goes with|or --))", r"\1", message
     )
-    message = re.sub(r"(--\w+ is missing)\.", r"\1", message)
+    message = message.replace(" is missing.", " is missing;")
     return message.removeprefix("ERROR:: ").rstrip(".;")
 
 
@@ -98,53 +123,6 @@ def _fail(message, code):
     sys.exit(code)
 
 
-def options(kind: type):
-    """Returns the options dataclass filled from the flags of its fields."""
-    return kind(
-        **{
-            field.name: flags.FLAGS[field.name].value
-            for field in dataclasses.fields(kind)
-        }
-    )
-
-
 def show(*lines: str) -> None:
     """Writes lines to standard output."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
-
-
-def define_overwrite(what: str) -> None:
-    """Defines --overwrite."""
-    flags.DEFINE_bool("overwrite", False, f"Replace {what}.")
-
-
-def require(*names: str, unless: Sequence[str]) -> None:
-    """Makes flags required, unless one of some others is given."""
-    for name in names:
-        flags.register_multi_flags_validator(
-            [name, *unless],
-            lambda values: any(values.values()),
-            f"--{name} is missing.",
-        )
-
-
-def require_one(*names: str) -> None:
-    """Makes exactly one of some flags required."""
-    flags.register_multi_flags_validator(
-        names,
-        lambda values: sum(v is not None for v in values.values()) == 1,
-        f"{' or '.join(f'--{name}' for name in names)} must be given, and not "
-        "both.",
-    )
-
-
-def require_with(name: str, *others: str) -> None:
-    """Makes flags required where another is given, and refused where not."""
-    for other in others:
-        flags.register_multi_flags_validator(
-            [name, other],
-            lambda values, other=other: (
-                (values[name] is None) == (values[other] is None)
-            ),
-            f"--{other} goes with --{name}, and --{name} with --{other}.",
-        )

@@ -19,6 +19,8 @@ TABLES = {
         "omg_TestVideos_WithoutLabels.csv",
     ),
 }
+# Lies beside tables and clips that affwild_omg.synthetic drew.
+DEMO = "demo.json"
 COLUMNS = ("link", "start", "end", "video", "utterance")
 # Arousal stands before valence in the organisers' tables: read by name.
 LABEL_RANGES = {"arousal": (0.0, 1.0), "valence": (-1.0, 1.0)}
@@ -42,7 +44,7 @@ def read(source: pathlib.Path | str) -> list[Clip]:
     source = pathlib.Path(source)
     if not source.is_dir():
         raise UserError(
-            f"--source={source} is no folder; give the one that holds the "
+            f"--source={source} is not a folder; give the one that holds the "
             "tables (omg_TrainVideos.csv, ...) and the clips"
         )
     clips = []
@@ -77,7 +79,9 @@ def _read_table(table, split, source):
                 )
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table} is no CSV table in UTF-8: {error}") from error
+        raise UserError(
+            f"{table} is not a CSV table in UTF-8: {error}"
+        ) from error
     clips, lines = [], {}
     for line, row in rows:
         clip = _read_row(row, f"{table}, line {line}", split, source, labelled)

@@ -43,21 +43,20 @@ def read(
         {key: Crops} in the order of the keys.
 
     Raises:
-        UserError: the records can't be used, or lack an utterance.
+        UserError: the records cannot be used, or lack an utterance.
     """
     records.check_files(folder, split)
-    part = records.read_manifest(folder)["splits"][split]["utterances"]
-    videos = {f"{clip['video']}/{clip['utterance']}": clip for clip in part}
-    for key in keys:
-        if key not in videos:
-            raise UserError(
-                f"--records={folder} has no utterance {key} in {split}; give "
-                "the records that were evaluated"
-            )
-    wanted = dict.fromkeys(videos[key]["video"] for key in keys)
+    clips = records.read_utterances(folder, split)
+    videos = {f"{clip['video']}/{clip['utterance']}": clip for clip in clips}
+    missing = [key for key in keys if key not in videos]
+    if missing:
+        raise UserError(
+            f"--records={folder} has no utterance {missing[0]} in {split}; "
+            "give the records that were evaluated"
+        )
     found = {}
     with records.reading(folder, split):
-        for video in wanted:
+        for video in dict.fromkeys(videos[key]["video"] for key in keys):
             file = pathlib.Path(folder) / split / f"{video}.tfrecord"
             for serialised in tf.data.TFRecordDataset(str(file)):
                 record = records.parse(serialised)
@@ -75,12 +74,11 @@ def find_split(folder: pathlib.Path | str, keys: Sequence[str]) -> str:
         keys: "<video>/<utterance>" each.
 
     Raises:
-        UserError: the records can't be used, or no split holds them all.
+        UserError: the records cannot be used, or no split holds them all.
     """
     splits = records.read_manifest(folder)["splits"]
     for split, part in splits.items():
-        clips = part["utterances"]
-        held = {f"{clip['video']}/{clip['utterance']}" for clip in clips}
+        held = {f"{x['video']}/{x['utterance']}" for x in part["utterances"]}
         if held.issuperset(keys):
             return split
     raise UserError(
@@ -91,10 +89,8 @@ def find_split(folder: pathlib.Path | str, keys: Sequence[str]) -> str:
 
 
 def _pick(record, count):
-    length = len(record["face"])
-    frames = np.unique(
-        np.linspace(0, length - 1, min(count, length)).round().astype(int)
-    )
+    last = len(record["face"]) - 1
+    frames = np.unique(np.linspace(0, last, count).round().astype(int))
     return Crops(
         frames=frames,
         images=records.decode(tf.gather(record["image"], frames)).numpy(),

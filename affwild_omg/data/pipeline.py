@@ -1,9 +1,4 @@
-"""tf.data pipelines: from records to batches of windows.
-
-A window is `sequence_length` consecutive frames of one clip. Windows never
-cross clips; the last of a clip is padded, and the padding is masked. Every
-frame is in exactly one window.
-"""
+"""tf.data pipelines: from records to batches of windows."""
 
 import pathlib
 from collections.abc import Mapping
@@ -12,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from affwild_omg.data import records as records_lib
+from affwild_omg.data.windows import cut
 
 # Windows (with their images still encoded) among which training shuffles.
 SHUFFLE_WINDOWS = 256
@@ -46,7 +42,7 @@ def windows(
         there is a frame with a face; padding is zero.
 
     Raises:
-        UserError: the records can't be used.
+        UserError: the records cannot be used.
     """
     files = records_lib.list_files(records, split)
     dataset = tf.data.Dataset.from_tensor_slices(files)
@@ -73,8 +69,7 @@ def windows(
     # of an epoch waits for it; cores are a good number without it.
     options.autotune.enabled = False
     return dataset.map(
-        lambda window: _pad(window, sequence_length),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        _decode, num_parallel_calls=tf.data.AUTOTUNE
     ).with_options(options)
 
 
@@ -107,10 +102,9 @@ def count_windows(
     records: pathlib.Path, split: str, sequence_length: int
 ) -> int:
     """Returns how many windows `windows` yields, from the manifest alone."""
-    splits = records_lib.read_manifest(records)["splits"]
     return sum(
         -(-clip["frames"] // sequence_length)
-        for clip in splits[split]["utterances"]
+        for clip in records_lib.read_utterances(records, split)
     )
 
 
@@ -120,75 +114,47 @@ def read_labels(records: pathlib.Path, split: str) -> dict[str, np.ndarray]:
     Returns:
         key to float32 [2], valence and arousal; NaN where there is none.
     """
-    files = records_lib.list_files(records, split)
-    dataset = tf.data.TFRecordDataset(files).map(
-        lambda record: _key_and_label(records_lib.parse(record)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    dataset = tf.data.TFRecordDataset(
+        records_lib.list_files(records, split)
+    ).map(records_lib.parse, num_parallel_calls=tf.data.AUTOTUNE)
     with records_lib.reading(records, split):
         return {
-            key.decode(): label for key, label in dataset.as_numpy_iterator()
+            clip["key"].decode(): clip["labels"].mean(axis=0)
+            for clip in dataset.as_numpy_iterator()
         }
-
-
-def _key_and_label(clip):
-    return clip["key"], tf.reduce_mean(clip["labels"], axis=0)
 
 
 def _relabelled(dataset, labels):
-    keys = list(labels)
+    keys = tf.constant(list(labels))
+    values = tf.constant(np.stack(list(labels.values())), tf.float32)
     table = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(
-            tf.constant(keys), tf.range(len(keys), dtype=tf.int64)
-        ),
+        tf.lookup.KeyValueTensorInitializer(keys, tf.range(len(labels))),
         default_value=-1,
     )
-    values = tf.constant(np.stack([labels[key] for key in keys]), tf.float32)
 
     def relabel(clip):
         label = tf.gather(values, table.lookup(clip["key"]))
-        return clip | {
-            "labels": tf.broadcast_to(label, tf.shape(clip["labels"]))
-        }
+        shape = tf.shape(clip["labels"])
+        return clip | {"labels": tf.broadcast_to(label, shape)}
 
     return dataset.map(relabel, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _cut(clip, sequence_length):
-    frames = tf.shape(clip["image"], out_type=tf.int64)[0]
-    starts = tf.data.Dataset.range(0, frames, sequence_length)
-
-    def window(start):
-        frames_of_window = slice(start, start + sequence_length)
-        return {
-            "key": clip["key"],
-            "fps": clip["fps"],
-            "start": start,
-            "length": tf.shape(clip["image"][frames_of_window])[0],
-            "image": clip["image"][frames_of_window],
-            "landmarks": clip["landmarks"][frames_of_window],
-            "mask": clip["face"][frames_of_window],
-            "labels": clip["labels"][frames_of_window],
-        }
-
-    return starts.map(window)
+    windows_of_clip = cut(
+        {
+            "image": clip["image"],
+            "landmarks": clip["landmarks"],
+            "mask": clip["face"],
+            "labels": clip["labels"],
+        },
+        sequence_length,
+    )
+    return tf.data.Dataset.from_tensor_slices(windows_of_clip).map(
+        lambda window: window | {"key": clip["key"], "fps": clip["fps"]}
+    )
 
 
-def _pad(window, sequence_length):
-    def padded(values):
-        missing = sequence_length - tf.shape(values)[0]
-        values = tf.pad(
-            values, [[0, missing]] + [[0, 0]] * (values.shape.rank - 1)
-        )
-        return tf.ensure_shape(values, (sequence_length, *values.shape[1:]))
-
-    return {
-        "key": window["key"],
-        "fps": window["fps"],
-        "start": window["start"],
-        "length": window["length"],
-        "frames": padded(records_lib.decode(window["image"])),
-        "landmarks": padded(window["landmarks"]),
-        "mask": padded(window["mask"]),
-        "labels": padded(window["labels"]),
-    }
+def _decode(window):
+    image = window.pop("image")
+    return window | {"frames": records_lib.decode(image)}

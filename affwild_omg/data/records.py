@@ -33,21 +33,26 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 
 SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
 _REMEDY = (
     "make the records again with python -m affwild_omg.prepare --overwrite"
 )
-MANIFEST = "manifest.json"
+
+
+def _frames_of(shape, kind):
+    return tf.io.FixedLenSequenceFeature(shape, kind, allow_missing=True)
+
 
 _FEATURES = {
     "schema_version": tf.io.FixedLenFeature([], tf.int64),
     "video": tf.io.FixedLenFeature([], tf.string),
     "utterance": tf.io.FixedLenFeature([], tf.string),
     "fps": tf.io.FixedLenFeature([], tf.float32),
-    "image": tf.io.VarLenFeature(tf.string),
-    "landmarks": tf.io.VarLenFeature(tf.float32),
-    "face": tf.io.VarLenFeature(tf.int64),
-    "valence": tf.io.VarLenFeature(tf.float32),
-    "arousal": tf.io.VarLenFeature(tf.float32),
+    "image": _frames_of([], tf.string),
+    "landmarks": _frames_of([LANDMARKS, 2], tf.float32),
+    "face": _frames_of([], tf.int64),
+    "valence": _frames_of([], tf.float32),
+    "arousal": _frames_of([], tf.float32),
 }
 
 
@@ -101,38 +106,38 @@ def to_example(clip: PreparedClip) -> bytes:
                 f"{len(getattr(clip, name))}"
             )
 
+    train = tf.train
+
     def integers(values):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+        return train.Feature(int64_list=train.Int64List(value=values))
 
     def floats(values):
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+        return train.Feature(float_list=train.FloatList(value=values))
 
     def strings(values):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        return train.Feature(bytes_list=train.BytesList(value=values))
 
+    images = [tf.io.encode_png(image).numpy() for image in clip.images]
     features = {
         "schema_version": integers([SCHEMA_VERSION]),
         "video": strings([clip.video.encode()]),
         "utterance": strings([clip.utterance.encode()]),
         "fps": floats([clip.fps]),
-        "image": strings(
-            [tf.io.encode_png(image).numpy() for image in clip.images]
-        ),
+        "image": strings(images),
         "landmarks": floats(np.ravel(clip.landmarks)),
         "face": integers(np.asarray(clip.face, np.int64)),
         "valence": floats(clip.valence),
         "arousal": floats(clip.arousal),
     }
-    return tf.train.Example(
-        features=tf.train.Features(feature=features)
-    ).SerializeToString()
+    example = train.Example(features=train.Features(feature=features))
+    return example.SerializeToString()
 
 
 def write_records(path: pathlib.Path, clips: Iterable[PreparedClip]) -> None:
     """Writes the clips of one video.
 
     Raises:
-        OSError: the file can't be written, for lack of space among others.
+        OSError: the file cannot be written, for lack of space among others.
     """
     try:
         with tf.io.TFRecordWriter(str(path)) as writer:
@@ -152,55 +157,52 @@ def parse(serialised) -> dict:
         serialised: scalar string.
 
     Returns:
-        key ("<video>/<utterance>"), video, utterance, fps: scalars; image:
-        string [T]; landmarks: float32 [T, 68, 2]; face: bool [T]; labels:
-        float32 [T, 2], valence and arousal, NaN where there is none.
+        key ("<video>/<utterance>") and fps: scalars; image: string [T];
+        landmarks: float32 [T, 68, 2]; face: bool [T]; labels: float32 [T, 2],
+        valence and arousal, NaN where there is none.
     """
     parsed = tf.io.parse_single_example(serialised, _FEATURES)
-    images = tf.sparse.to_dense(parsed["image"], default_value=b"")
-    frames = tf.shape(images)[0]
+    frames = tf.shape(parsed["image"])
 
     def labels(name):
-        values = tf.sparse.to_dense(parsed[name])
-        count = tf.shape(values)[0]
-        nothing = tf.fill([frames], tf.constant(np.nan, tf.float32))
-        return tf.case(
-            [
-                (count == 0, lambda: nothing),
-                (count == frames, lambda: values),
-            ],
-            default=lambda: tf.fill([frames], values[0]),
+        return tf.cond(
+            tf.size(parsed[name]) > 0,
+            lambda: tf.broadcast_to(parsed[name], frames),
+            lambda: tf.fill(frames, np.float32(np.nan)),
         )
 
     return {
         "key": parsed["video"] + "/" + parsed["utterance"],
-        "video": parsed["video"],
-        "utterance": parsed["utterance"],
         "fps": parsed["fps"],
-        "image": images,
-        "landmarks": tf.reshape(
-            tf.sparse.to_dense(parsed["landmarks"]), [frames, LANDMARKS, 2]
-        ),
-        "face": tf.sparse.to_dense(parsed["face"]) > 0,
+        "image": parsed["image"],
+        "landmarks": parsed["landmarks"],
+        "face": parsed["face"] > 0,
         "labels": tf.stack([labels("valence"), labels("arousal")], axis=-1),
     }
 
 
 def decode(images):
-    """Decodes PNG crops: string [T] to uint8 [T, 96, 96, 3]."""
-    decoded = tf.map_fn(
-        lambda image: tf.io.decode_png(image, channels=3),
+    """Decodes PNG crops: string [T] to uint8 [T, 96, 96, 3].
+
+    An empty string, which pads a window, is decoded to black.
+    """
+    shape = (CROP_SIZE, CROP_SIZE, 3)
+    return tf.map_fn(
+        lambda image: tf.cond(
+            image == b"",
+            lambda: tf.zeros(shape, tf.uint8),
+            lambda: tf.ensure_shape(tf.io.decode_png(image, channels=3), shape),
+        ),
         images,
-        fn_output_signature=tf.TensorSpec((CROP_SIZE, CROP_SIZE, 3), tf.uint8),
+        fn_output_signature=tf.TensorSpec(shape, tf.uint8),
     )
-    return tf.ensure_shape(decoded, (None, CROP_SIZE, CROP_SIZE, 3))
 
 
-def read_manifest(records: pathlib.Path) -> dict:
+def read_manifest(records: pathlib.Path | str) -> dict:
     """Reads and checks the manifest of a records folder.
 
     Raises:
-        UserError: there is none, it can't be read, or its schema is another.
+        UserError: there is none, it cannot be read, or its schema is another.
     """
     path = pathlib.Path(records) / MANIFEST
     try:
@@ -213,18 +215,17 @@ def read_manifest(records: pathlib.Path) -> dict:
         ) from error
     except (json.JSONDecodeError, KeyError, TypeError, OSError) as error:
         raise UserError(
-            f"{path} is not a manifest of records ({error!r}); make the "
-            "records again with python -m affwild_omg.prepare --overwrite"
+            f"{path} is not a manifest of records ({error!r}); {_REMEDY}"
         ) from error
     _check_version(path, version)
     return manifest
 
 
-def list_files(records: pathlib.Path, split: str) -> list[str]:
-    """Returns a split's TFRecord files in the manifest's order.
+def read_utterances(records: pathlib.Path | str, split: str) -> list[dict]:
+    """Returns the manifest's utterances of a split, in the records' order.
 
     Raises:
-        UserError: the manifest can't be used, or has no such split.
+        UserError: the manifest cannot be used, or has no such split.
     """
     splits = read_manifest(records)["splits"]
     prepared = [name for name in splits if splits[name]["prepared"]]
@@ -233,16 +234,23 @@ def list_files(records: pathlib.Path, split: str) -> list[str]:
             f"--records={records} has no utterance of split {split!r}; it "
             f"has {', '.join(prepared) or 'none at all'}"
         )
-    videos = dict.fromkeys(
-        clip["video"] for clip in splits[split]["utterances"]
-    )
+    return splits[split]["utterances"]
+
+
+def list_files(records: pathlib.Path | str, split: str) -> list[str]:
+    """Returns a split's TFRecord files in the manifest's order.
+
+    Raises:
+        UserError: as `read_utterances`.
+    """
+    clips = read_utterances(records, split)
     return [
         str(pathlib.Path(records) / split / f"{video}.tfrecord")
-        for video in videos
+        for video in dict.fromkeys(clip["video"] for clip in clips)
     ]
 
 
-def check_files(records: pathlib.Path, split: str) -> None:
+def check_files(records: pathlib.Path | str, split: str) -> None:
     """Checks that a split's files are there and of this schema.
 
     Reads the first record of each: once before a run, not once an epoch.
@@ -255,13 +263,31 @@ def check_files(records: pathlib.Path, split: str) -> None:
         _check_file(file)
 
 
+def require_labels(records: pathlib.Path | str, split: str) -> None:
+    """Checks that each utterance of a split has its labels.
+
+    Raises:
+        UserError: some have none, or the records cannot be used.
+    """
+    check_files(records, split)
+    clips = read_utterances(records, split)
+    bare = [clip for clip in clips if not clip["labelled"]]
+    if bare:
+        raise UserError(
+            f"--records={records}: {len(bare)} of {len(clips)} utterances of "
+            f"{split} have no labels, {bare[0]['video']}/"
+            f"{bare[0]['utterance']} the first; prepare them from a table "
+            "with arousal and valence"
+        )
+
+
 @contextlib.contextmanager
-def reading(records: pathlib.Path, split: str) -> Iterator[None]:
-    """Tells where, of what shows only while a split is read.
+def reading(records: pathlib.Path | str, split: str) -> Iterator[None]:
+    """Adds folder and split to errors of the block that reads a split.
 
     Raises:
         UserError: a record in the block is cut off, or not of the schema, or
-            the block itself can't use what it reads.
+            the block itself cannot use what it reads.
     """
     try:
         yield
@@ -280,40 +306,20 @@ def _check_file(file):
         if first is None:
             raise UserError(f"{file} holds no record; {_REMEDY}")
         feature = tf.train.Example.FromString(first.numpy()).features.feature
-        version = list(feature["schema_version"].int64_list.value)
     except tf.errors.NotFoundError as error:
         raise UserError(
             f"{file} is missing although the manifest lists it; {_REMEDY}"
         ) from error
     except (tf.errors.DataLossError, message.DecodeError) as error:
         raise UserError(
-            f"{file} is damaged or no TFRecord file; {_REMEDY}"
+            f"{file} is damaged or not a TFRecord file; {_REMEDY}"
         ) from error
-    _check_version(file, version[0] if version else None)
+    _check_version(file, *feature["schema_version"].int64_list.value)
 
 
-def _check_version(path, version):
+def _check_version(path, version=None):
     if version != SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema version {version}; this version reads "
-            f"{SCHEMA_VERSION}: make the records again with "
-            "python -m affwild_omg.prepare --overwrite"
-        )
-
-
-def require_labels(records: pathlib.Path, split: str) -> None:
-    """Checks that each utterance of a split has its labels.
-
-    Raises:
-        UserError: some have none, or the records can't be used.
-    """
-    check_files(records, split)
-    utterances = read_manifest(records)["splits"][split]["utterances"]
-    bare = [clip for clip in utterances if not clip["labelled"]]
-    if bare:
-        raise UserError(
-            f"--records={records}: {len(bare)} of {len(utterances)} "
-            f"utterances of {split} have no labels, {bare[0]['video']}/"
-            f"{bare[0]['utterance']} the first; prepare them from a table "
-            "with arousal and valence"
+            f"{SCHEMA_VERSION}: {_REMEDY}"
         )

@@ -7,12 +7,19 @@ are drawn and swapped, see `affwild_omg.scoring.significance`.
 
 import dataclasses
 import json
+from collections.abc import Mapping
+
+import pandas as pd
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.evaluation import matching, protocol, results
+from affwild_omg.cli.tables import Table
+from affwild_omg.evaluation import protocol, results
+from affwild_omg.evaluation.options import ComparisonOptions
+from affwild_omg.evaluation.protocol import MEAN, Scores
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import significance
+from affwild_omg.scoring.significance import Interval
 from affwild_omg.storage import files
 
 JSON = "comparison.json"
@@ -23,236 +30,116 @@ SIGNIFICANT = 0.05  # p-values below are more than sampling noise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is compared; the flags of affwild_omg.compare.
+class Difference:
+    """The CCC of the first run less that of the second.
 
     Attributes:
-        first: results folder of one run.
-        second: results folder of the other, of the same split.
-        output: folder for the comparison.
+        value: in [-2, 2].
+        interval: its confidence interval; None, like what follows, where all
+            utterances are of one video.
+        p_value: of the permutation test, two-sided, of no difference.
     """
 
-    first: str
-    second: str
-    output: str
-
-    def __post_init__(self):
-        files.require_apart(
-            (name, getattr(self, name)) for name in (*RUNS, "output")
-        )
+    value: float
+    interval: Interval | None
+    p_value: float | None
 
 
-def compare(options: Options, *, overwrite: bool = False) -> dict:
-    """Compares two runs' estimates of the same utterances.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two runs' scores on the same utterances, and how they differ.
 
-    Writes `comparison.json`, what is returned, and `comparison.csv` with a row
-    for each target. The same folders give the same files.
-
-    Args:
-        options: what and where.
-        overwrite: replace a comparison that is there.
-
-    Returns:
-        For each target that both have: the scores of "first" and of "second"
-        as of `evaluation.protocol.score`, with the "interval" of their CCC,
-        [low, high] as of `evaluation.protocol.intervals`, None where it has
-        none; "difference", CCC of the first less that of the second;
-        "interval", its [low, high]; two-sided p-values of no difference,
-        "permutation_p_value", the one to quote, and "bootstrap_p_value", too
-        small with few videos. The last three are None where all utterances
-        are of one video. If there are two targets, the same of their "mean"
-        CCC, the scores "ccc" and "interval" alone. Besides "utterances" and
-        "videos", the intervals' "confidence" and "samples", "split", the
-        folders "first" and "second", and "summary", a sentence for each of
-        these.
-
-    Raises:
-        UserError: a folder can't be used, or the two are of different splits,
-            have different utterances or labels, no target in common, or no
-            labels.
+    Attributes:
+        folders: the results folders, of "first" and "second" like what
+            follows.
+        split: that both are of; None where it is not known.
+        scores: of the targets that both have, with intervals.
+        differences: of these targets, and of `MEAN` if there are two.
     """
-    with files.atomic_directory(
-        options.output,
-        flag="--output",
-        overwrite=overwrite,
-        owned=FILES,
-    ) as directory:
-        runs = {
-            f"--{name}={getattr(options, name)}": results.read(
-                getattr(options, name), flag=f"--{name}"
+
+    folders: Mapping[str, str]
+    split: str | None
+    scores: Mapping[str, Scores]
+    differences: Mapping[str, Difference]
+
+    def to_dict(self) -> dict:
+        """Returns the comparison as comparison.json states it."""
+        stated = {}
+        for name, difference in self.differences.items():
+            stated[name] = {
+                run: _stated(scores, name)
+                for run, scores in self.scores.items()
+            } | {
+                "difference": difference.value,
+                "interval": _ends(difference.interval),
+                "permutation_p_value": difference.p_value,
+            }
+        return stated | {
+            "utterances": self.scores["first"].rows,
+            "videos": self.scores["first"].videos,
+            "confidence": significance.LEVEL,
+            "samples": significance.SAMPLES,
+            "split": self.split,
+            **self.folders,
+            "summary": self.summary(),
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns what comparison.csv states, a row for each target."""
+        stated, rows = self.to_dict(), []
+        for name in self.differences:
+            found = stated[name]
+            row = {x: stated[x] for x in ("utterances", "videos")}
+            for prefix, part in (
+                *((f"{run}_", found.pop(run)) for run in RUNS),
+                ("", found),
+            ):
+                part.pop("constant", None)
+                part["low"], part["high"] = part.pop("interval") or (None, None)
+                row |= {prefix + column: x for column, x in part.items()}
+            rows.append({"target": name, **row})
+        return pd.DataFrame(rows)
+
+    def summary(self) -> list[str]:
+        """Returns a sentence for each difference."""
+        sentences = []
+        for name, difference in self.differences.items():
+            scores = " against ".join(
+                wording.number(self.scores[run].cccs[name]) for run in RUNS
             )
-            for name in RUNS
-        }
-        _check_comparable(runs)
-        split = matching.align(runs)
-        targets = _common_targets(runs)
-        columns = [split.targets.index(name) for name in targets]
-        first, second = (
-            protocol.of_utterances(
-                split.keys, predictions[:, columns], split.labels[:, columns]
+            if difference.interval is None:
+                told = (
+                    "cannot be told from sampling noise: all utterances are of "
+                    "one video"
+                )
+            else:
+                more = difference.p_value < SIGNIFICANT
+                told = (
+                    f"({significance.LEVEL:.0%} interval "
+                    f"{wording.interval(_ends(difference.interval))}, "
+                    f"permutation p = {_p_value(difference.p_value)}) is "
+                    f"{'more than' if more else 'within'} sampling noise"
+                )
+            sentences.append(
+                f"{name}: {scores}; the difference of "
+                f"{wording.number(difference.value)} {told}"
             )
-            for predictions in split.predictions
-        )
-        if not len(first.labels):
-            raise UserError(
-                f"{' and '.join(runs)} hold no {results.LABELS}; a comparison "
-                "needs labels: evaluate records of a split that has them"
-            )
-        comparison = _compare(first, second, targets)
-        comparison |= {
-            "utterances": len(first.labels),
-            "videos": len(set(first.videos)),
-            "confidence": protocol.LEVEL,
-            "samples": protocol.SAMPLES,
-            "split": next(iter(runs.values())).metrics.get("split"),
-            "first": options.first,
-            "second": options.second,
-            "summary": [
-                _sentence(name, comparison[name]) for name in _names(comparison)
-            ],
-        }
-        (directory / JSON).write_text(
-            json.dumps(comparison, indent=2) + "\n", encoding="utf-8"
-        )
-        files.write_csv(
-            directory / CSV,
-            [_row(name, comparison) for name in _names(comparison)],
-        )
-    return comparison
+        return sentences
 
 
-def _check_comparable(runs):
-    (first, one), (second, other) = runs.items()
-    splits = [run.metrics.get("split") for run in (one, other)]
-    if None not in splits and splits[0] != splits[1]:
-        raise UserError(
-            f"{first} is of split {splits[0]}, {second} of {splits[1]}; "
-            "evaluate both runs on the same split"
-        )
-    if not _common_targets(runs):
-        raise UserError(
-            f"{first} has {', '.join(one.targets)}, {second} "
-            f"{', '.join(other.targets)}; they must have one of the two in "
-            "common"
-        )
-
-
-def _common_targets(runs):
-    return tuple(
-        name
-        for name in TARGETS
-        if all(name in run.targets for run in runs.values())
-    )
-
-
-def _compare(first, second, targets):
-    """Compares two runs' `protocol.Rows` in each target, and in their mean."""
-    scores = [_scores(rows, targets) for rows in (first, second)]
-    return {
-        name: {
-            "first": scores[0][name],
-            "second": scores[1][name],
-            "difference": scores[0][name]["ccc"] - scores[1][name]["ccc"],
-            **_significance(
-                first.labels[:, own],
-                first.predictions[:, own],
-                second.predictions[:, own],
-                first.videos,
-            ),
-        }
-        for name, own in protocol.columns_of(targets).items()
-    }
-
-
-def _scores(rows, targets):
-    """Returns {target or mean: scores}, each with the interval of its CCC."""
-    scores = protocol.score(rows, targets)
-    scores[protocol.MEAN] = {"ccc": scores.pop("mean_ccc")}
-    intervals = protocol.intervals(rows, targets)
-    return {
-        name: found | {"interval": intervals.get(name)}
-        for name, found in scores.items()
-    }
-
-
-def _names(comparison):
-    """Returns what was compared, in order."""
-    return [name for name in (*TARGETS, protocol.MEAN) if name in comparison]
-
-
-def _significance(labels, first, second, videos):
-    if len(set(videos)) < 2:
-        return {
-            "interval": None,
-            "permutation_p_value": None,
-            "bootstrap_p_value": None,
-        }
-    paired = significance.paired_bootstrap(
-        labels,
-        first,
-        second,
-        videos,
-        samples=protocol.SAMPLES,
-        level=protocol.LEVEL,
-    )
-    return {
-        "interval": [paired.low, paired.high],
-        "permutation_p_value": significance.permutation_test(
-            labels, first, second, videos, samples=protocol.SAMPLES
-        ),
-        "bootstrap_p_value": paired.p_value,
-    }
-
-
-def _row(target, comparison):
-    found = comparison[target]
-    low, high = _ends(found)
-    of_runs = {run: _ends(found[run]) for run in RUNS}
-    return {
-        "target": target,
-        "utterances": comparison["utterances"],
-        "videos": comparison["videos"],
-        **{f"{run}_ccc": found[run]["ccc"] for run in RUNS},
-        **{
-            f"{run}_{name}": end
-            for run, ends in of_runs.items()
-            for name, end in zip(("low", "high"), ends, strict=True)
-        },
-        **{
-            f"{run}_{name}": found[run].get(name)
-            for name in ("pearson", "pearson_p_value", "mse")
-            for run in RUNS
-        },
-        "difference": found["difference"],
-        "low": low,
-        "high": high,
-        "permutation_p_value": found["permutation_p_value"],
-        "bootstrap_p_value": found["bootstrap_p_value"],
-    }
-
-
-def _ends(found):
-    return found["interval"] or (None, None)
-
-
-def _sentence(target, found):
-    scores = " against ".join(wording.number(found[run]["ccc"]) for run in RUNS)
-    difference = f"the difference of {wording.number(found['difference'])}"
-    if found["interval"] is None:
-        return (
-            f"{target}: {scores}; {difference} can't be told from sampling "
-            "noise: all utterances are of one video"
-        )
-    interval = wording.interval(found["interval"])
-    p_value = found["permutation_p_value"]
-    if p_value < SIGNIFICANT:
-        verdict = "is more than sampling noise"
+def _stated(scores, name):
+    """Returns a target's score, or the mean CCC, with its interval."""
+    if name == MEAN:
+        stated = {"ccc": scores.mean_ccc}
     else:
-        verdict = "is within sampling noise"
-    return (
-        f"{target}: {scores}; {difference} ({protocol.LEVEL:.0%} interval "
-        f"{interval}, permutation p = {_p_value(p_value)}) {verdict}"
-    )
+        stated = dataclasses.asdict(scores.targets[name])
+        if not stated["constant"]:
+            del stated["constant"]
+    return stated | {"interval": _ends(scores.intervals.get(name))}
+
+
+def _ends(interval):
+    return interval and [interval.low, interval.high]
 
 
 def _p_value(value):
@@ -264,39 +151,133 @@ def _p_value(value):
     return repr(value)
 
 
-def table(comparison: dict) -> list[str]:
-    """Returns a comparison as lines for a console."""
-    level = f"{protocol.LEVEL:.0%} interval"
-    lines = [
-        f"{'':<16}{'CCC':>8}{level:>18}{'Pearson':>10}{'p of Pearson':>14}"
-        f"{'MSE':>9}"
-    ]
-    constant = []
-    for name in _names(comparison):
-        for run in RUNS:
-            scores = comparison[name][run]
-            line = (
-                f"{name:<8} {run:<7}{wording.number(scores['ccc']):>8}"
-                f"{wording.interval(scores['interval']):>18}"
+def compare(
+    options: ComparisonOptions, *, overwrite: bool = False
+) -> Comparison:
+    """Compares two runs' estimates of the same utterances.
+
+    Writes `comparison.json` and `comparison.csv`. The same folders give the
+    same files.
+
+    Args:
+        options: what and where.
+        overwrite: replace a comparison that is there.
+
+    Raises:
+        UserError: a folder cannot be used, or the two are of different splits,
+            have different utterances or labels, no target in common, or no
+            labels.
+    """
+    with files.atomic_directory(
+        options.output, flag="--output", overwrite=overwrite, owned=FILES
+    ) as directory:
+        folders = {name: getattr(options, name) for name in RUNS}
+        runs = {
+            f"--{name}={folder}": results.read(folder, flag=f"--{name}")
+            for name, folder in folders.items()
+        }
+        split, targets = _in_common(runs)
+        rows = _rows(runs, targets)
+        scores = [protocol.score(x, targets, intervals=True) for x in rows]
+        comparison = Comparison(
+            folders=folders,
+            split=split,
+            scores=dict(zip(RUNS, scores, strict=True)),
+            differences=_differences(rows, scores, targets),
+        )
+        files.write_text(
+            directory / JSON, json.dumps(comparison.to_dict(), indent=2) + "\n"
+        )
+        comparison.to_frame().to_csv(
+            directory / CSV, index=False, lineterminator="\n"
+        )
+    return comparison
+
+
+def _in_common(runs):
+    """Returns the split and the targets of both runs."""
+    (first, one), (second, other) = runs.items()
+    splits = one.provenance.split, other.provenance.split
+    if None not in splits and splits[0] != splits[1]:
+        raise UserError(
+            f"{first} is of split {splits[0]}, {second} of {splits[1]}; "
+            "evaluate both runs on the same split"
+        )
+    targets = [x for x in TARGETS if x in one.targets and x in other.targets]
+    if not targets:
+        raise UserError(
+            f"{first} has {', '.join(one.targets)}, {second} "
+            f"{', '.join(other.targets)}; they must have one of the two in "
+            "common"
+        )
+    return splits[0], targets
+
+
+def _rows(runs, targets):
+    """Returns each run's labelled utterances, the same for both."""
+    split = results.align(runs)
+    columns = [split.targets.index(name) for name in targets]
+    first, second = (
+        protocol.of_utterances(
+            split.keys, predictions[:, columns], split.labels[:, columns]
+        )
+        for predictions in split.predictions
+    )
+    if not len(first.labels):
+        raise UserError(
+            f"{' and '.join(runs)} hold no {results.LABELS}; a comparison "
+            "needs labels: evaluate records of a split that has them"
+        )
+    return first, second
+
+
+def _differences(rows, scores, targets):
+    (first, second), (one, other) = rows, scores
+    differences = {}
+    for name, columns in protocol.columns_of(targets).items():
+        interval = p_value = None
+        if one.videos > 1:
+            data = (
+                first.labels[:, columns],
+                first.predictions[:, columns],
+                second.predictions[:, columns],
+                first.videos,
             )
-            if name != protocol.MEAN:
-                p_value = wording.p_value(scores["pearson_p_value"])
-                line += (
-                    f"{wording.number(scores['pearson']):>10}"
-                    f"{p_value:>14}"
-                    f"{wording.number(scores['mse']):>9}"
-                )
-            lines.append(line)
-            if "constant" in scores:
-                constant.append(
-                    f"{name} of the {run}: {scores['constant']} do not "
-                    "vary, so CCC is 0 by definition"
-                )
-    split = comparison["split"]
+            interval = significance.paired_interval(*data)
+            p_value = significance.permutation_test(*data)
+        differences[name] = Difference(
+            value=one.cccs[name] - other.cccs[name],
+            interval=interval,
+            p_value=p_value,
+        )
+    return differences
+
+
+def table(comparison: Comparison) -> list[str]:
+    """Returns a comparison as lines for a console."""
+    rows, warnings = [], []
+    for name in comparison.differences:
+        for run, scores in comparison.scores.items():
+            ends = _ends(scores.intervals.get(name))
+            row = [name, run, wording.number(scores.cccs[name])]
+            row.append(wording.interval(ends))
+            if score := scores.targets.get(name):
+                row += [
+                    wording.number(score.pearson),
+                    wording.p_value(score.pearson_p_value),
+                    wording.number(score.mse),
+                ]
+            rows.append(row)
+    for run, scores in comparison.scores.items():
+        warnings += [f"{run} run, {warning}" for warning in scores.warnings()]
+    level = f"{significance.LEVEL:.0%} interval"
+    header = ("", "", "CCC", level, "Pearson", "p of Pearson", "MSE")
+    split = f" of {comparison.split}" if comparison.split else ""
+    first = comparison.scores["first"]
     return [
-        *lines,
-        *constant,
-        f"{comparison['utterances']} labelled utterances of "
-        f"{comparison['videos']} videos{f' of {split}' if split else ''}",
-        *comparison["summary"],
+        *Table(header, rows, words=2).lines(),
+        *warnings,
+        f"{wording.count(first.rows, 'labelled utterance')} of "
+        f"{wording.count(first.videos, 'video')}{split}",
+        *comparison.summary(),
     ]

@@ -5,16 +5,19 @@ weights come from the first alone.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from absl import logging
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.evaluation import matching, protocol, results
-from affwild_omg.paper.task import TARGETS
-from affwild_omg.scoring import concordance, fusion
+from affwild_omg.cli.tables import Table
+from affwild_omg.evaluation import results
+from affwild_omg.evaluation.options import FusionOptions
+from affwild_omg.evaluation.protocol import MEAN, Scores
+from affwild_omg.evaluation.results import Provenance, Results
+from affwild_omg.scoring import concordance, fusion, significance
 from affwild_omg.storage import files
 
 # What tells runs apart: two folders of one run agree in these.
@@ -28,73 +31,45 @@ FACTS = (
     "frames_with_face",
     "corpus",
     "split",
+    "records_sha256",
 )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a fusion is made of; the flags of affwild_omg.fuse.
+class Fused:
+    """What comes of a fusion; all scores are of the same utterances.
 
     Attributes:
-        validation: results folders of the validation split, two or more.
-        test: results folders of the test split, of the same runs in the same
-            order.
-        output: folder for the fused results.
+        results: the fused predictions of the test split; their provenance
+            holds the members, with their weights.
+        scores: of them, with intervals.
+        equal_weights: what the members' plain average would score.
+        members: {results folder of the test split: the run's own scores}.
+        best_single: the member with the best mean CCC on validation among
+            those that have all targets; None if none has.
     """
 
-    validation: Sequence[str]
-    test: Sequence[str]
-    output: str
-
-    def __post_init__(self):
-        for name in ("validation", "test"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            if "" in getattr(self, name):
-                raise UserError(
-                    f"--{name} has an empty place; separate folders by one "
-                    "comma"
-                )
-        if len(self.validation) != len(self.test):
-            raise UserError(
-                f"--validation names {len(self.validation)} folders and "
-                f"--test {len(self.test)}; give both of each run, in the same "
-                "order"
-            )
-        if len(self.test) < 2:
-            raise UserError(
-                f"--validation and --test name {len(self.test)} run; fusion "
-                "takes two or more, separated by commas"
-            )
-        files.require_apart(
-            [
-                *(("validation", folder) for folder in self.validation),
-                *(("test", folder) for folder in self.test),
-                ("output", self.output),
-            ]
-        )
+    results: Results
+    scores: Scores
+    equal_weights: Scores
+    members: Mapping[str, Scores]
+    best_single: str | None
 
 
-def fuse(options: Options, *, overwrite: bool = False) -> dict:
+def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
     """Fuses runs and scores what comes of it.
 
-    Writes a results folder, see `evaluation.results`. The CCCs on validation
-    are computed anew from the tables there, whatever metrics.json says: they
-    decide, and so must be those of the very predictions and labels.
+    Writes a results folder, see `evaluation.results`; metrics.json also holds
+    the members, and the scores of "equal_weights" and "best_single". The CCCs
+    on validation are computed anew from the tables there: they decide, and so
+    must be those of the very predictions and labels.
 
     Args:
         options: what and where.
         overwrite: replace results that are there.
 
-    Returns:
-        What goes into metrics.json: for each target CCC, Pearson's r and MSE
-        of the fused estimates over all utterances with labels, their mean
-        CCC, and what it was computed from; "members", with their weights;
-        and for comparison the scores of "equal_weights" and of
-        "best_single", the run of the best mean CCC on validation among those
-        that have all targets (absent if none has).
-
     Raises:
-        UserError: the folders can't be used, don't belong together, or have
+        UserError: the folders cannot be used, do not belong together, or have
             in one dimension no positive CCC on validation.
     """
     with files.atomic_directory(
@@ -103,105 +78,55 @@ def fuse(options: Options, *, overwrite: bool = False) -> dict:
         overwrite=overwrite,
         owned=results.FILES,
     ) as directory:
-        validation_runs = _read(options.validation, "--validation")
-        test_runs = _read(options.test, "--test")
-        for pair in zip(
-            validation_runs.items(), test_runs.items(), strict=True
-        ):
-            _check_same_run(*pair)
-        _check_for_weights(validation_runs)
-        validation = _align(validation_runs, "--validation")
-        test = _align(test_runs, "--test")
-        _check_apart(validation, test, options)
-
-        ccc = _concordances(validation)
-        weights = _weights(ccc, options.validation, validation.targets)
-        predictions = results.as_written(fusion.fuse(test.predictions, weights))
-        metrics = _metrics(options, test_runs, test, predictions, ccc, weights)
-        unprocessed = _fuse_unprocessed(options, validation_runs, test_runs)
-        if unprocessed is not None:
-            metrics["unprocessed"] = _score(test, unprocessed, test.targets)
-        results.write(
-            directory,
-            results.Results(
-                keys=test.keys,
-                targets=test.targets,
-                predictions=predictions,
-                labels=test.labels,
-                metrics=metrics,
-                unprocessed=unprocessed,
-            ),
-        )
-    return metrics
-
-
-def _read(folders, flag):
-    return {folder: results.read(folder, flag=flag) for folder in folders}
-
-
-def _align(runs, flag):
-    return matching.align(
-        {f"{flag}={folder}": run for folder, run in runs.items()}
-    )
-
-
-def _fuse_unprocessed(options, validation_runs, test_runs):
-    """Fuses what the runs were before post-processing; None if none had any.
-
-    The weights are those of the CCCs without it, as in table 3.
-    """
-    if all(run.unprocessed is None for run in test_runs.values()):
-        return None
-
-    def split(runs, flag):
-        return _align(
+        runs = [
             {
-                folder: run
-                if run.unprocessed is None
-                else dataclasses.replace(run, predictions=run.unprocessed)
-                for folder, run in runs.items()
-            },
-            flag,
-        )
+                f"--{split}={folder}": results.read(folder, flag=f"--{split}")
+                for folder in getattr(options, split)
+            }
+            for split in ("validation", "test")
+        ]
+        _check(*runs)
+        validation, test = map(results.align, runs)
+        _check_apart(validation, test, options)
+        ccc = _concordances(validation)
+        _check_learned(ccc, options.validation, validation.targets)
+        fused = _fused(options, runs, validation, test, ccc)
+        others = {"equal_weights": fused.equal_weights.to_dict()}
+        if best := fused.best_single:
+            scores = fused.members[best].to_dict()
+            others["best_single"] = {"test": best, **scores}
+        results.write(directory, fused.results, others=others)
+    return fused
 
-    ccc = _concordances(split(validation_runs, "--validation"))
-    if not (ccc > 0).any(axis=0).all():
-        return None  # without post-processing there is nothing to weigh by
-    return results.as_written(
-        fusion.fuse(split(test_runs, "--test").predictions, fusion.weights(ccc))
-    )
 
-
-def _check_same_run(validation, test):
-    (validation_folder, one), (test_folder, other) = validation, test
-    for name, value, other_value in (
-        ("targets", ", ".join(one.targets), ", ".join(other.targets)),
-        *(
-            (name, one.metrics.get(name), other.metrics.get(name))
-            for name in RUN
-        ),
+def _check(validation_runs, test_runs):
+    """Checks that the folders are of the same runs, and can be weighed by."""
+    for (validation, one), (test, other) in zip(
+        validation_runs.items(), test_runs.items(), strict=True
     ):
-        if value != other_value:
+        facts = [
+            {"targets": ", ".join(run.targets)}
+            | {name: getattr(run.provenance, name) for name in RUN}
+            for run in (one, other)
+        ]
+        for name, value in facts[0].items():
+            if value != facts[1][name]:
+                raise UserError(
+                    f"{validation} and {test} stand in the same place, but are "
+                    f"not of one run: {name} is {value} in the first, "
+                    f"{facts[1][name]} in the second; give both lists in the "
+                    "same order, and evaluate both splits with the same flags"
+                )
+    for name, run in validation_runs.items():
+        if run.provenance.split == "test":
             raise UserError(
-                f"--validation={validation_folder} and "
-                f"--test={test_folder} stand in the same place, but are not "
-                f"of one run: {name} is {value} in the first, {other_value} "
-                "in the second; give both lists in the same order, and "
-                "evaluate both splits with the same flags"
-            )
-
-
-def _check_for_weights(runs):
-    for folder, run in runs.items():
-        if run.metrics.get("split") == "test":
-            raise UserError(
-                f"--validation={folder} is of split test; weights must not "
-                "be chosen on it: evaluate with --split=validation"
+                f"{name} is of split test; weights must not be chosen on it: "
+                "evaluate with --split=validation"
             )
         if not np.isfinite(run.labels).any():
             raise UserError(
-                f"--validation={folder} holds no {results.LABELS}; weights "
-                "need labels: evaluate records of a split that has them"
+                f"{name} holds no {results.LABELS}; weights need labels: "
+                "evaluate records of a split that has them"
             )
 
 
@@ -219,159 +144,162 @@ def _check_apart(validation, test, options):
 def _concordances(split):
     """Returns each run's CCC, [runs, targets], NaN where it lacks one."""
     ccc = np.full((len(split.predictions), len(split.targets)), np.nan)
-    for column in range(len(split.targets)):
-        labelled = np.isfinite(split.labels[:, column])
-        for i, predictions in enumerate(split.predictions):
-            if np.isfinite(predictions[:, column]).all():
+    for column, labels in enumerate(split.labels.T):
+        known = np.isfinite(labels)
+        for i, predictions in enumerate(split.predictions[:, :, column]):
+            if np.isfinite(predictions).all():
                 ccc[i, column] = concordance.concordance(
-                    split.labels[labelled, column],
-                    predictions[labelled, column],
+                    labels[known], predictions[known]
                 )
     return ccc
 
 
-def _weights(ccc, folders, targets):
-    for column, target in enumerate(targets):
-        left_out = [
+def _check_learned(ccc, folders, targets):
+    for own, target in zip(ccc.T, targets, strict=True):
+        left_out = ", ".join(
             f"{folder} ({value:.3g})"
-            for folder, value in zip(folders, ccc[:, column], strict=True)
+            for folder, value in zip(folders, own, strict=True)
             if value <= 0
-        ]
-        if not (ccc[:, column] > 0).any():
+        )
+        if not (own > 0).any():
             raise UserError(
                 f"--validation: no run has a positive CCC in {target}: "
-                f"{', '.join(left_out)}; there is nothing to weigh by: fuse "
-                "runs of which one at least has learned it"
+                f"{left_out}; there is nothing to weigh by: fuse runs of which "
+                "one at least has learned it"
             )
         if left_out:
             logging.warning(
                 "no weight in %s, where CCC on validation is not positive: %s",
                 target,
-                ", ".join(left_out),
+                left_out,
             )
-    return fusion.weights(ccc)
 
 
-def _metrics(options, runs, test, fused, ccc, weights):
-    members = [
-        _member(options, i, test, ccc[i], weights[i])
-        for i in range(len(options.test))
-    ]
-    equal = results.as_written(
-        fusion.fuse(test.predictions, fusion.equal_weights(np.isfinite(ccc)))
+def _fused(options, runs, validation, test, ccc):
+    """Fuses and scores the test split by the CCCs on validation."""
+    weights, present = fusion.weights(ccc), np.isfinite(ccc)
+    # Whoever lacks a target is scored on the same utterances as the others.
+    labelled = np.isfinite(test.labels).all(axis=1, keepdims=True)
+    fused = Results(
+        keys=test.keys,
+        targets=test.targets,
+        predictions=results.as_written(fusion.fuse(test.predictions, weights)),
+        labels=np.where(labelled, test.labels, np.nan),
+        provenance=_common_provenance(options, runs[1].values()),
+        unprocessed=_fused_unprocessed(*runs),
     )
-    metrics = _score(test, fused, test.targets) | {
-        "utterances": int(np.isfinite(test.labels).all(axis=1).sum()),
-        **_facts([run.metrics for run in runs.values()]),
-        "level": "utterance",
-        "pooling": "pooled",
-        "moments": protocol.MOMENTS,
-        "members": members,
-        "equal_weights": _score(test, equal, test.targets),
-    }
+    equal = results.as_written(
+        fusion.fuse(test.predictions, fusion.equal_weights(present))
+    )
+    members, scores = [], {}
+    for i, folder in enumerate(options.test):
+        own = [x for x, y in zip(test.targets, present[i], strict=True) if y]
+        alone = dataclasses.replace(
+            fused,
+            targets=own,
+            predictions=test.predictions[i][:, present[i]],
+            labels=fused.labels[:, present[i]],
+        )
+        scores[folder] = alone.scores()
+        weight, on_validation = (
+            dict(zip(own, values[i, present[i]].tolist(), strict=True))
+            for values in (weights, ccc)
+        )
+        members.append(
+            {
+                "validation": options.validation[i],
+                "test": folder,
+                "weights": weight,
+                "validation_ccc": on_validation,
+                "without_weight": [x for x, y in weight.items() if not y],
+                "scores": scores[folder].to_dict(),
+            }
+        )
     # A run that lacks a target has NaN for its mean, and is no candidate.
     means = ccc.mean(axis=1)
-    if np.isfinite(means).any():
-        best = members[int(np.nanargmax(means))]
-        metrics["best_single"] = {"test": best["test"]} | best["scores"]
-    return metrics
+    any_whole = np.isfinite(means).any()
+    provenance = dataclasses.replace(fused.provenance, members=members)
+    return Fused(
+        results=dataclasses.replace(fused, provenance=provenance),
+        scores=fused.headline(),
+        equal_weights=dataclasses.replace(fused, predictions=equal).scores(),
+        members=scores,
+        best_single=options.test[np.nanargmax(means)] if any_whole else None,
+    )
 
 
-def _facts(all_metrics):
+def _common_provenance(options, runs):
     """Returns what all runs say alike of the split."""
-    first = all_metrics[0]
-    return {
-        name: first[name]
-        for name in FACTS
-        if name in first
-        and all(metrics.get(name) == first[name] for metrics in all_metrics)
+    first, *others = (run.provenance for run in runs)
+    facts = {name: getattr(first, name) for name in FACTS}
+    alike = {
+        name: value
+        for name, value in facts.items()
+        if all(getattr(other, name) == value for other in others)
     }
+    return Provenance(options=dataclasses.asdict(options), **alike)
 
 
-def _member(options, i, test, ccc, weights):
-    own = [column for column, value in enumerate(ccc) if np.isfinite(value)]
-    targets = tuple(test.targets[column] for column in own)
+def _fused_unprocessed(validation_runs, test_runs):
+    """Fuses what the runs were before post-processing; None if none had any.
 
-    def by_target(values):
-        return {test.targets[column]: float(values[column]) for column in own}
-
-    return {
-        "validation": options.validation[i],
-        "test": options.test[i],
-        "weights": by_target(weights),
-        "validation_ccc": by_target(ccc),
-        "without_weight": [
-            test.targets[column] for column in own if not weights[column]
-        ],
-        "scores": _score(test, test.predictions[i], targets),
-    }
-
-
-def _score(test, predictions, targets):
-    """Scores the utterances that have all labels, the same for everyone."""
-    columns = [test.targets.index(name) for name in targets]
-    labelled = np.isfinite(test.labels).all(axis=1)
-    rows = protocol.of_utterances(
-        test.keys,
-        predictions[:, columns],
-        np.where(labelled[:, None], test.labels, np.nan)[:, columns],
+    The weights are those of the CCCs without it, as in table 3.
+    """
+    if all(run.unprocessed is None for run in test_runs.values()):
+        return None
+    validation, test = (
+        results.align(
+            {
+                name: run.without_postprocessing() or run
+                for name, run in runs.items()
+            }
+        )
+        for runs in (validation_runs, test_runs)
     )
-    return protocol.assess(rows, targets)
+    ccc = _concordances(validation)
+    if not (ccc > 0).any(axis=0).all():
+        return None  # without post-processing there is nothing to weigh by
+    return results.as_written(
+        fusion.fuse(test.predictions, fusion.weights(ccc))
+    )
 
 
-def table(metrics: dict) -> list[str]:
-    """Returns the metrics as lines for a console."""
-    members = metrics["members"]
-    targets = [
-        name
-        for name in TARGETS
-        if any(name in member["weights"] for member in members)
-    ]
-    lines = []
-    if metrics["utterances"]:
-        rows = [("fused", metrics), ("equal weights", metrics["equal_weights"])]
-        if "best_single" in metrics:
-            best = metrics["best_single"]
-            rows.append((f"best single: {best['test']}", best))
-        rows += [(member["test"], member["scores"]) for member in members]
-        width = max(len(name) for name, _ in rows) + 2
-        header = "".join(f"{name:>9}" for name in (*targets, "mean"))
-        lines.append(f"{'CCC':<{width}}{header}")
-        for name, scores in rows:
-            lines.append(f"{name:<{width}}{_cells(scores, targets)}")
-        intervals = metrics["intervals"]
-        told = [
-            f"{name} {wording.interval(intervals[name])}"
-            for name in (*targets, "mean")
-            if name in intervals
+def table(fused: Fused) -> list[str]:
+    """Returns the scores of a fusion as lines for a console."""
+    targets, scores, lines = fused.results.targets, fused.scores, []
+    if scores.rows:
+        best = fused.best_single
+        rows = []
+        for name, own in (
+            ("fused", scores),
+            ("equal weights", fused.equal_weights),
+            *([(f"best single: {best}", fused.members[best])] if best else []),
+            *fused.members.items(),
+        ):
+            cccs = [own.cccs.get(target) for target in targets]
+            # The mean of fewer targets is not to be compared.
+            cccs.append(None if None in cccs else own.mean_ccc)
+            rows.append([name, *map(wording.number, cccs)])
+        lines += Table(("CCC", *targets, MEAN), rows).lines()
+        intervals = ", ".join(
+            f"{name} {wording.interval((interval.low, interval.high))}"
+            for name, interval in scores.intervals.items()
+        )
+        if intervals:
+            level = f"{significance.LEVEL:.0%}"
+            lines.append(f"{level} interval of fused: {intervals}")
+        # What is the labels' fault is said once.
+        told = scores.warnings()
+        others = {"equal weights": fused.equal_weights, **fused.members}
+        lines += told + [
+            f"{name}, {warning}"
+            for name, own in others.items()
+            for warning in own.warnings()
+            if warning not in told
         ]
-        if told:
-            lines.append(
-                f"{protocol.LEVEL:.0%} interval of fused: {', '.join(told)}"
-            )
-        lines += _warnings(metrics)
-    lines.append(
-        f"{metrics['utterances'] or 'no'} labelled utterances of "
-        f"{metrics.get('split', 'test')}, {len(members)} runs fused"
-    )
-    return lines
-
-
-def _warnings(metrics):
-    """Says of whom a CCC is 0 by definition; of the labels' fault once."""
-    of_all = protocol.warnings(metrics)
-    others = [("equal weights", metrics["equal_weights"])]
-    others += [(x["test"], x["scores"]) for x in metrics["members"]]
-    return of_all + [
-        f"{name}, {warning}"
-        for name, scores in others
-        for warning in protocol.warnings(scores)
-        if warning not in of_all
+    split = fused.results.provenance.split or "test"
+    return [
+        *lines,
+        f"{scores.rows or 'no'} labelled utterances of {split}, "
+        f"{len(fused.members)} runs fused",
     ]
-
-
-def _cells(scores, targets):
-    values = [scores.get(target, {}).get("ccc") for target in targets]
-    # The mean of fewer targets is not to be compared.
-    values.append(None if None in values else scores["mean_ccc"])
-    return "".join(f"{wording.number(value):>9}" for value in values)

@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
+from scipy import stats
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
@@ -22,14 +24,66 @@ from affwild_omg.scoring import (
     significance,
 )
 from affwild_omg.scoring.frames import Frames, video_of
+from affwild_omg.scoring.significance import Interval
 
 INPUTS = ("frames", "landmarks", "mask")
-LEVELS = ("utterance", "sequence", "frame")
-POOLINGS = ("pooled", "per_video")
 MOMENTS = "1/N"
-SAMPLES = 2000  # of the bootstrap
-LEVEL = 0.95
 MEAN = "mean"  # of the targets' CCCs
+
+
+def predict_frames(
+    predict: Callable[[dict], np.ndarray],
+    batches: Iterable[Mapping],
+    targets: Sequence[str],
+    sequence_length: int,
+) -> Frames:
+    """Predicts every frame of a split.
+
+    Args:
+        predict: see `affwild_omg.inference.predictor.Predictor.predict`.
+        batches: numpy batches of windows, see `affwild_omg.data.pipeline`;
+            in order, so that a clip's windows follow each other.
+        targets: what is predicted.
+        sequence_length: frames of the windows.
+
+    Raises:
+        UserError: no utterance has a frame with a face.
+    """
+    columns = [TARGETS.index(name) for name in targets]
+    clips = {}
+    for batch in batches:
+        # Labels are never passed to the network.
+        predictions = predict({name: batch[name] for name in INPUTS})
+        for i, key in enumerate(batch["key"]):
+            if not key:  # an empty window that fills the last batch
+                continue
+            part = slice(batch["length"][i])
+            window = (
+                predictions[i][part].astype(np.float64),
+                batch["mask"][i][part],
+                batch["labels"][i][part, columns].astype(np.float64),
+                float(batch["fps"][i]),
+            )
+            clips.setdefault(key.decode(), []).append(window)
+    values, mask, labels, fps = zip(
+        *(zip(*windows, strict=True) for windows in clips.values()),
+        strict=True,
+    )
+    found = Frames(
+        keys=list(clips),
+        targets=tuple(targets),
+        values=[np.concatenate(x) for x in values],
+        mask=[np.concatenate(x) for x in mask],
+        labels=[np.concatenate(x) for x in labels],
+        fps=[x[0] for x in fps],
+        sequence_length=sequence_length,
+    )
+    if not found.seen.any():
+        raise UserError(
+            "not one frame has a face; prepare the records again from other "
+            "videos"
+        )
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,56 +111,11 @@ class Rows:
         )
 
 
-def predict_frames(
-    predict: Callable[[dict], np.ndarray],
-    batches: Iterable[Mapping],
-    targets: Sequence[str],
-    sequence_length: int,
-) -> Frames:
-    """Predicts every frame of a split.
-
-    Args:
-        predict: see `affwild_omg.inference.predictor.Predictor.predict`.
-        batches: numpy batches of windows, see `affwild_omg.data.pipeline`;
-            in order, so that a clip's windows follow each other.
-        targets: what is predicted.
-        sequence_length: frames of the windows.
-
-    Raises:
-        UserError: no utterance has a frame with a face.
-    """
-    columns = [TARGETS.index(name) for name in targets]
-    clips = {}
-    for batch in batches:
-        # Not the labels, which are no business of the network's.
-        predictions = predict({name: batch[name] for name in INPUTS})
-        for i, raw_key in enumerate(batch["key"]):
-            if not raw_key:  # an empty window that fills the last batch
-                continue
-            frames = slice(batch["length"][i])
-            values, mask, labels, fps = clips.setdefault(
-                raw_key.decode(), ([], [], [], [])
-            )
-            values.append(predictions[i][frames])
-            mask.append(batch["mask"][i][frames])
-            labels.append(batch["labels"][i][frames][:, columns])
-            fps.append(float(batch["fps"][i]))
-    values, mask, labels, fps = zip(*clips.values(), strict=True)
-    found = Frames(
-        keys=list(clips),
-        targets=tuple(targets),
-        values=[np.concatenate(x, dtype=np.float64) for x in values],
-        mask=[np.concatenate(x) for x in mask],
-        labels=[np.concatenate(x, dtype=np.float64) for x in labels],
-        fps=[x[0] for x in fps],
-        sequence_length=sequence_length,
-    )
-    if not found.seen.any():
-        raise UserError(
-            "not one frame has a face; prepare the records again from other "
-            "videos"
-        )
-    return found
+def of_utterances(
+    keys: Sequence[str], predictions: np.ndarray, labels: np.ndarray
+) -> Rows:
+    """Returns the rows of utterances, "<video>/<utterance>" each."""
+    return Rows.labelled([video_of(key) for key in keys], predictions, labels)
 
 
 def rows_of(
@@ -115,9 +124,9 @@ def rows_of(
     """Brings a split's predictions to the level at which they are scored.
 
     Frames without a face and frames, sequences or utterances without labels
-    are no rows. A sequence's label is the mean over its frames with a face, as
-    in the loss, an utterance's that over all its frames. An utterance without
-    any face has an estimate, see `postprocessing.apply`.
+    are not rows. A sequence's label is the mean over its frames with a face,
+    as in the loss, an utterance's that over all its frames. An utterance
+    without any face has an estimate, see `postprocessing.apply`.
 
     Args:
         frames: the split.
@@ -126,20 +135,17 @@ def rows_of(
         level: one of `LEVELS`.
     """
     if level == "utterance":
-        return Rows.labelled(
-            frames.videos,
-            postprocessing.apply(settings, frames),
-            frames.utterance_labels,
-        )
+        predictions = postprocessing.apply(settings, frames)
+        return of_utterances(frames.keys, predictions, frames.utterance_labels)
     filtered = postprocessing.filter_frames(settings, frames)
+    estimate = aggregation.ESTIMATES[settings.estimate]
     videos, predictions, labels = [], [], []
     for i, video in enumerate(frames.videos):
-        values, mask = filtered.values[i], frames.mask[i]
         for part in frames.sequences(i):
-            seen = values[part][mask[part]]
-            truth = frames.labels[i][part][mask[part]]
+            mask = frames.mask[i][part]
+            seen, truth = filtered.values[i][part][mask], frames.labels[i][part]
+            truth = truth[mask]
             if level == "sequence" and len(seen):
-                estimate = aggregation.ESTIMATES[settings.estimate]
                 seen = estimate(seen, axis=0, keepdims=True)
                 truth = truth.mean(axis=0, keepdims=True)
             videos.extend([video] * len(seen))
@@ -150,84 +156,201 @@ def rows_of(
     )
 
 
-def score(rows: Rows, targets: Sequence[str], pooling: str = "pooled") -> dict:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score:
+    """How well one target is predicted.
+
+    Attributes:
+        ccc: concordance correlation coefficient (equation 2).
+        pearson: Pearson's r.
+        mse: mean squared error.
+        pearson_p_value: two-sided p-value of r, which takes the rows for
+            independent. None for "per_video", for fewer than three rows, and
+            where something is constant.
+        constant: "labels", "predictions" or "labels and predictions" if those
+            are constant over all rows, which makes CCC 0; else None.
+    """
+
+    ccc: float
+    pearson: float
+    mse: float
+    pearson_p_value: float | None = None
+    constant: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The scores of a split by one protocol.
+
+    Attributes:
+        level: one of `LEVELS`.
+        pooling: one of `POOLINGS`.
+        rows: how many rows were scored.
+        videos: of how many videos these are.
+        targets: {target: score}; empty if there is no row.
+        intervals: {target or `MEAN`: confidence interval of its CCC}, without
+            those whose labels or predictions are constant, and empty if there
+            are fewer than two videos; None if they were not asked for.
+    """
+
+    level: str
+    pooling: str
+    rows: int
+    videos: int
+    targets: Mapping[str, Score]
+    intervals: Mapping[str, Interval] | None = None
+
+    @property
+    def mean_ccc(self) -> float | None:
+        """The mean of the targets' CCCs; None without any row."""
+        cccs = [score.ccc for score in self.targets.values()]
+        return float(np.mean(cccs)) if cccs else None
+
+    @property
+    def cccs(self) -> dict[str, float]:
+        """{target: CCC}, and if there are several targets, of `MEAN`."""
+        cccs = {name: score.ccc for name, score in self.targets.items()}
+        return cccs | ({MEAN: self.mean_ccc} if len(cccs) > 1 else {})
+
+    def to_dict(self) -> dict:
+        """Returns the scores as metrics.json states them."""
+        found = {
+            name: {
+                field: value
+                for field, value in dataclasses.asdict(score).items()
+                if value is not None
+            }
+            for name, score in self.targets.items()
+        }
+        if self.rows:
+            found["mean_ccc"] = self.mean_ccc
+        if self.intervals is not None:
+            found["intervals"] = {
+                "samples": significance.SAMPLES,
+                "level": significance.LEVEL,
+                "videos": self.videos,
+                **{x: [y.low, y.high] for x, y in self.intervals.items()},
+            }
+        return found | {"rows": self.rows}
+
+    def interval_text(self, name: str) -> str:
+        """Returns the interval of a target or `MEAN`, or why it has none."""
+        if interval := (self.intervals or {}).get(name):
+            return wording.interval((interval.low, interval.high))
+        few = self.videos < 2
+        return f"none ({'needs two videos' if few else 'constant'})"
+
+    def warnings(self) -> list[str]:
+        """Returns which CCCs are 0 by definition, and why, a line each."""
+        if self.rows == 1:
+            return ["one row alone: nothing varies, so CCC is 0 by definition"]
+        return [
+            f"{name}: {score.constant} do not vary, so CCC is 0 by definition"
+            for name, score in self.targets.items()
+            if score.constant
+        ]
+
+    def table(self) -> list[str]:
+        """Returns the scores, and what to beware of, as lines for a console."""
+        level = f"{significance.LEVEL:.0%} interval of CCC"
+        rows = [("", "CCC", "Pearson", "MSE", level, "p of Pearson")]
+        for name, ccc in self.cccs.items():
+            numbers = [ccc]
+            score = self.targets.get(name)
+            if score:
+                numbers += [score.pearson, score.mse]
+            cells = [wording.number(x) for x in numbers] + [""] * 2
+            p_value = wording.p_value(score.pearson_p_value) if score else ""
+            rows.append((name, *cells[:3], self.interval_text(name), p_value))
+        lines = [
+            f"{row[0]:<10}{row[1]:>8}{row[2]:>10}{row[3]:>8}  {row[4]:<24}"
+            f"{row[5]}".rstrip()
+            for row in rows
+        ]
+        return (lines if self.rows else []) + self.warnings()
+
+
+def score(
+    rows: Rows,
+    targets: Sequence[str],
+    *,
+    level: str = "utterance",
+    pooling: str = "pooled",
+    intervals: bool = False,
+) -> Scores:
     """Scores rows.
 
     Args:
         rows: what is scored.
         targets: names of the columns.
+        level: what the rows are, one of `LEVELS`.
         pooling: "pooled" over all rows (section 6.1), or "per_video": each
             video's own score, and of these the mean. A video in which labels
             or predictions are constant, such as one of a single row, has CCC 0
             there.
-
-    Returns:
-        {target: {"ccc", "pearson", "mse"}, ..., "mean_ccc"}, or {} where
-        there is no row. "constant" is added where over all rows that is so:
-        "labels", "predictions" or both, which makes CCC 0; and by "pooled"
-        "pearson_p_value" (None below three rows).
+        intervals: compute confidence intervals as well, by drawing whole
+            videos, see `affwild_omg.scoring.significance`.
     """
-    if not len(rows.labels):
-        return {}
-    scores = {}
-    for column, target in enumerate(targets):
-        parts = _moments(rows, column, pooling)
-        found = [
-            {
-                "ccc": moments.concordance,
-                "pearson": moments.pearson,
-                "mse": moments.mean_squared_error,
-            }
-            for moments in parts
-        ]
-        scores[target] = {
-            name: float(np.mean([one[name] for one in found]))
-            for name in found[0]
-        }
+    parts = [slice(None)]
+    if pooling == "per_video":
+        numbers = pd.Series(range(len(rows.videos)))
+        parts = list(numbers.groupby(rows.videos).indices.values())
+    moments = [
+        [concordance.Moments.of(labels[x], predictions[x]) for x in parts]
+        for labels, predictions in zip(
+            rows.labels.T, rows.predictions.T, strict=True
+        )
+    ]
+    known = dict(zip(targets, moments, strict=True)) if len(rows.labels) else {}
+    found = {}
+    for name, columns in columns_of(targets).items() if intervals else ():
+        labels, predictions = (
+            x[:, columns] for x in (rows.labels, rows.predictions)
+        )
+        if not known or not concordance.vary(labels, predictions):
+            continue
         if pooling == "pooled":
-            scores[target]["pearson_p_value"] = _p_value(*parts)
-        scores[target] |= _constant(sum(parts, concordance.Moments()))
-    scores["mean_ccc"] = float(
-        np.mean([scores[target]["ccc"] for target in targets])
+            ends = significance.interval(labels, predictions, rows.videos)
+        else:
+            cccs = [[x.concordance for x in moments[i]] for i in columns]
+            ends = significance.mean_interval(np.mean(cccs, axis=0))
+        if ends:
+            found[name] = ends
+    return Scores(
+        level=level,
+        pooling=pooling,
+        rows=len(rows.labels),
+        videos=len(set(rows.videos)),
+        targets={
+            name: _score(rows, column, known[name], pooling)
+            for column, name in enumerate(known)
+        },
+        intervals=found if intervals else None,
     )
-    return scores
 
 
-def _moments(rows, column, pooling):
-    """Returns the moments of all rows, or of each video's."""
-    labels, predictions = rows.labels[:, column], rows.predictions[:, column]
-    if pooling == "pooled":
-        return [concordance.Moments.of(labels, predictions)]
-    names, video = np.unique(rows.videos, return_inverse=True)
-    # Sorted once: a comparison for each video is slow where there are many.
-    order = np.argsort(video, kind="stable")
-    ends = np.cumsum(np.bincount(video, minlength=len(names)))[:-1]
-    return [
-        concordance.Moments.of(*part)
-        for part in zip(
-            np.split(labels[order], ends),
-            np.split(predictions[order], ends),
-            strict=True,
+def _score(rows, column, moments, pooling):
+    """Scores a column; moments: of all rows, or of each video's."""
+    total = sum(moments, concordance.Moments())
+    varies = {
+        "labels": total.labels_vary,
+        "predictions": total.predictions_vary,
+    }
+    constant = " and ".join(name for name in varies if not varies[name])
+    p_value = None
+    if pooling == "pooled" and total.count > 2 and not constant:
+        labels, predictions = (
+            rows.labels[:, column],
+            rows.predictions[:, column],
         )
-    ]
-
-
-def _p_value(moments):
-    if moments.count < 3:
-        return None
-    return significance.pearson_p_value(moments.pearson, moments.count)
-
-
-def _constant(moments):
-    constant = [
-        name
-        for name, varies in (
-            ("labels", moments.labels_vary),
-            ("predictions", moments.predictions_vary),
-        )
-        if not varies
-    ]
-    return {"constant": " and ".join(constant)} if constant else {}
+        p_value = float(stats.pearsonr(labels, predictions).pvalue)
+    return Score(
+        ccc=float(np.mean([x.concordance for x in moments])),
+        pearson=float(np.mean([x.pearson for x in moments])),
+        mse=float(np.mean([x.mean_squared_error for x in moments])),
+        pearson_p_value=p_value,
+        constant=constant or None,
+    )
 
 
 def columns_of(targets: Sequence[str]) -> dict[str, list[int]]:
@@ -236,117 +359,3 @@ def columns_of(targets: Sequence[str]) -> dict[str, list[int]]:
     if len(targets) > 1:
         columns[MEAN] = list(range(len(targets)))
     return columns
-
-
-def intervals(
-    rows: Rows, targets: Sequence[str], pooling: str = "pooled"
-) -> dict:
-    """Says how far the CCCs of `score` can be trusted.
-
-    Returns:
-        {target: [low, high], ..., "mean", "level", "samples", "videos"},
-        confidence intervals by drawing whole videos, see
-        `affwild_omg.scoring.significance`; "mean" is of the CCCs' mean, where
-        there are several. Where labels or predictions of a target are
-        constant, its CCC of 0 is no estimate: neither it nor the mean has an
-        interval. {} where the rows are of fewer than two videos.
-    """
-    names, videos = np.unique(rows.videos, return_inverse=True)
-    if len(names) < 2:
-        return {}
-    how = {"samples": SAMPLES, "level": LEVEL}
-    found = {**how, "videos": len(names)}
-    for name, own in columns_of(targets).items():
-        labels, predictions = rows.labels[:, own], rows.predictions[:, own]
-        if not concordance.vary(labels, predictions):
-            continue
-        if pooling == "pooled":
-            interval = significance.bootstrap_interval(
-                labels, predictions, videos, **how
-            )
-        else:
-            of_videos = [
-                [moments.concordance for moments in _moments(rows, i, pooling)]
-                for i in own
-            ]
-            interval = significance.bootstrap_mean_interval(
-                np.mean(of_videos, axis=0), **how
-            )
-        found[name] = [interval.low, interval.high]
-    return found
-
-
-def assess(rows: Rows, targets: Sequence[str], pooling: str = "pooled") -> dict:
-    """Returns `score`, and beside it "intervals" and the number of "rows"."""
-    return score(rows, targets, pooling) | {
-        "intervals": intervals(rows, targets, pooling),
-        "rows": len(rows.labels),
-    }
-
-
-def of_utterances(
-    keys: Sequence[str], predictions: np.ndarray, labels: np.ndarray
-) -> Rows:
-    """Returns the rows of utterances, "<video>/<utterance>" each."""
-    return Rows.labelled([video_of(key) for key in keys], predictions, labels)
-
-
-def table(metrics: dict) -> list[str]:
-    """Returns what `assess` found as lines for a console.
-
-    Args:
-        metrics: what `assess` returned, or more.
-    """
-    lines = []
-    shown = [target for target in TARGETS if target in metrics]
-    if shown:
-        level = f"{LEVEL:.0%} interval of CCC"
-        lines.append(
-            f"{'':<10}{'CCC':>8}{'Pearson':>10}{'MSE':>8}  {level:<24}"
-            "p of Pearson"
-        )
-    for target in shown:
-        scores = metrics[target]
-        ccc, pearson, mse = (
-            wording.number(scores[name]) for name in ("ccc", "pearson", "mse")
-        )
-        lines.append(
-            f"{target:<10}{ccc:>8}{pearson:>10}{mse:>8}  "
-            f"{interval_text(metrics, target):<24}"
-            f"{wording.p_value(scores.get('pearson_p_value'))}"
-        )
-    if len(shown) > 1:
-        lines.append(
-            f"{'mean':<10}{wording.number(metrics['mean_ccc']):>8}{'':>18}  "
-            f"{interval_text(metrics, 'mean')}"
-        )
-    return lines + warnings(metrics)
-
-
-def interval_text(metrics: dict, name: str) -> str:
-    """Returns a CCC's interval for a console, or why there is none.
-
-    Args:
-        metrics: what `assess` returned, or more.
-        name: a target, or "mean".
-    """
-    found = metrics["intervals"]
-    if name in found:
-        return wording.interval(found[name])
-    return "none (constant)" if found else "none (needs two videos)"
-
-
-def warnings(metrics: dict) -> list[str]:
-    """Returns what makes a CCC 0 by definition, a line a target.
-
-    Args:
-        metrics: what `assess` returned, or more.
-    """
-    if metrics.get("rows") == 1:
-        return ["one row alone: nothing varies, so CCC is 0 by definition"]
-    return [
-        f"{target}: {metrics[target]['constant']} do not vary, so CCC is 0 "
-        "by definition"
-        for target in TARGETS
-        if "constant" in metrics.get(target, {})
-    ]

@@ -1,29 +1,31 @@
-"""Folders of results: written by evaluate and fuse, read back by others.
+"""Results: what a run predicts of a split, the truth, and where it comes from.
 
-A folder holds `metrics.json`, `predictions.csv`, where there are labels
-`labels.csv`, and pictures of the two; where post-processing was applied,
-`unprocessed.csv` with the predictions before it, and the steps in
-`postprocessing.json`; and of an evaluation `frames.csv`, see
-`evaluation.frame_tables`. The other tables have one row an utterance: video,
-utterance, and what the network predicts of arousal and valence, in the order
-of the organisers' tables.
+A folder of results holds `metrics.json`, `predictions.csv`, `labels.csv` if
+there are labels, and pictures of the two; of post-processed predictions
+`unprocessed.csv` with those before it, and the steps in `postprocessing.json`;
+of an evaluation `frames.csv`. The tables are described in
+`evaluation.csv_tables`. `metrics.json` states the scores for people and other
+programs; here it is read back for the provenance alone.
 """
 
-import csv
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from affwild_omg import figures
-from affwild_omg.cli.errors import UserError
-from affwild_omg.evaluation import frame_tables
+from affwild_omg.cli.errors import UserError, listed
+from affwild_omg.evaluation import csv_tables, protocol
+from affwild_omg.evaluation.csv_tables import DECIMALS, REMEDY
+from affwild_omg.evaluation.options import LEVELS, POOLINGS
+from affwild_omg.evaluation.protocol import Scores
 from affwild_omg.paper.task import TARGETS
-from affwild_omg.scoring import concordance
-from affwild_omg.scoring.frames import Frames
+from affwild_omg.scoring.frames import Frames, video_of
+from affwild_omg.scoring.postprocessing import Settings
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
@@ -33,44 +35,174 @@ HISTOGRAMS = "histograms.png"
 UNPROCESSED = "unprocessed.csv"
 FRAMES = "frames.csv"
 POSTPROCESSING = "postprocessing.json"
-FILES = (
-    METRICS,
-    PREDICTIONS,
-    LABELS,
-    SCATTER,
-    HISTOGRAMS,
-    UNPROCESSED,
-    FRAMES,
-    POSTPROCESSING,
-)
+FILES = (METRICS, PREDICTIONS, LABELS, SCATTER, HISTOGRAMS, UNPROCESSED)
+FILES += (FRAMES, POSTPROCESSING)
 
-KEY = ("video", "utterance")
-DECIMALS = 6  # of predictions
-LABEL_FORM = ".8g"  # what float32 knows, not the digits of its rounding
+TOLERANCE = 1e-6  # of two folders' labels of one utterance
+MOST_NAMED = 100  # utterances in a message: who lacks more lacks a part
 _ORIGIN = "give a folder that evaluate.py wrote"
-_REMEDY = "write the folder again with evaluate.py --overwrite"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where results come from; None stands for what is unknown or not so.
+
+    Attributes are grouped by: the protocol of the headline scores; the split,
+    how many utterances it should have and the share that was predicted; the
+    model, its training and its windows; steps that were applied, and whence
+    they are, see `selection.provenance`; the members of a fusion; how anyone's
+    predictions were matched with annotations, see `submission.score`.
+    """
+
+    level: str = "utterance"
+    pooling: str = "pooled"
+
+    corpus: str | None = None
+    split: str | None = None
+    expected: int | None = None
+    coverage: float | None = None
+    utterances_without_face: int | None = None
+    frames: int | None = None
+    frames_with_face: int | None = None
+    records_sha256: str | None = None  # of their manifest.json
+
+    model: str | None = None
+    model_sha256: str | None = None
+    network: dict | None = None  # `Architecture` or `Fusion`
+    training: dict | None = None  # options, from the workdir's history.json
+    options: dict | None = None  # of the command that made the results
+    sequence_estimate: str | None = None
+    sequence_length: int | None = None
+
+    postprocessing: Settings | None = None
+    postprocessing_source: dict | None = None
+
+    members: list[dict] | None = None
+
+    match: str | None = None
+    unmatched: dict[str, list[str]] | None = None
+    misordered: list[dict] | None = None
+    predictions: str | None = None
+    annotations: str | None = None
+
+    def to_dict(self) -> dict:
+        """Returns what is known, as JSON knows it, for `from_dict`."""
+        known = {k: v for k, v in vars(self).items() if v is not None}
+        if self.postprocessing:
+            known["postprocessing"] = self.postprocessing.to_dict()
+        return known
+
+    @classmethod
+    def from_dict(cls, stated: Mapping) -> "Provenance":
+        """Reads the provenance out of what metrics.json states."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        known = {name: stated[name] for name in names if name in stated}
+        if steps := known.get("postprocessing"):
+            known["postprocessing"] = Settings.from_dict(steps)
+        return cls(**known)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
-    """What a results folder holds.
+    """What a run predicts of the utterances of a split.
 
     Attributes:
         keys: "<video>/<utterance>", [utterances].
         targets: what was predicted, in the order of `TARGETS`.
         predictions: [utterances, targets].
         labels: [utterances, targets], NaN where there is none.
-        metrics: what metrics.json says.
-        unprocessed: predictions without post-processing, [utterances,
+        provenance: where the predictions come from.
+        unprocessed: predictions before post-processing, [utterances,
             targets]; None where there was none.
+        frames: predictions by frame, before post-processing; None where there
+            are none, or they were not read.
     """
 
     keys: list[str]
     targets: tuple[str, ...]
     predictions: np.ndarray
     labels: np.ndarray
-    metrics: dict
+    provenance: Provenance
     unprocessed: np.ndarray | None = None
+    frames: Frames | None = None
+
+    @property
+    def videos(self) -> list[str]:
+        """The video of each utterance."""
+        return [video_of(key) for key in self.keys]
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Whether all targets of an utterance have labels, [utterances]."""
+        return np.isfinite(self.labels).all(axis=1)
+
+    def scores(
+        self, level: str = "utterance", pooling: str = "pooled", **how
+    ) -> Scores:
+        """Scores the predictions by a protocol, see `protocol.score`.
+
+        Args:
+            level: "utterance", or if there are frames "sequence" or "frame".
+            pooling: "pooled" or "per_video".
+            how: more for `protocol.score`, such as intervals=True.
+        """
+        if level == "utterance":
+            rows = protocol.of_utterances(
+                self.keys, self.predictions, self.labels
+            )
+        else:
+            steps = self.provenance.postprocessing or Settings.nothing(
+                self.targets, self.provenance.sequence_estimate
+            )
+            rows = protocol.rows_of(self.frames, steps, level)
+        return protocol.score(
+            rows, self.targets, level=level, pooling=pooling, **how
+        )
+
+    def headline(self) -> Scores:
+        """Returns the scores by the provenance's protocol, with intervals."""
+        return self.scores(
+            self.provenance.level, self.provenance.pooling, intervals=True
+        )
+
+    def protocols(self) -> dict[str, dict[str, Scores]]:
+        """Returns {level: {pooling: scores}}; {} if there are no frames."""
+        if self.frames is None:
+            return {}
+        return {
+            level: {
+                pooling: self.scores(level, pooling) for pooling in POOLINGS
+            }
+            for level in LEVELS
+        }
+
+    def without_postprocessing(self) -> "Results | None":
+        """Returns the same before post-processing; None if there was none."""
+        if self.unprocessed is None:
+            return None
+        source = dataclasses.replace(self.provenance, postprocessing=None)
+        return dataclasses.replace(
+            self,
+            predictions=self.unprocessed,
+            provenance=source,
+            unprocessed=None,
+        )
+
+    def to_dict(self) -> dict:
+        """Returns what metrics.json states of the results."""
+        metrics = self.headline().to_dict() | {
+            "utterances": int(self.labelled.sum()),
+            "moments": protocol.MOMENTS,
+            **self.provenance.to_dict(),
+        }
+        if protocols := self.protocols():
+            metrics["protocols"] = {
+                level: {name: found.to_dict() for name, found in by.items()}
+                for level, by in protocols.items()
+            }
+        if bare := self.without_postprocessing():
+            metrics["unprocessed"] = bare.headline().to_dict()
+        return metrics
 
 
 def as_written(predictions: np.ndarray) -> np.ndarray:
@@ -84,9 +216,9 @@ def as_written(predictions: np.ndarray) -> np.ndarray:
 def write(
     directory: pathlib.Path,
     results: Results,
-    frames: Frames | None = None,
     *,
     exact: bool = False,
+    others: Mapping[str, dict] | None = None,
 ) -> None:
     """Writes the files of a results folder.
 
@@ -95,342 +227,206 @@ def write(
 
     Args:
         directory: an empty folder.
-        results: what to write.
-        frames: before post-processing, in the order of the utterances.
+        results: what to write; predictions `as_written` unless exact.
         exact: write every digit, where the scores are of values that have not
             been rounded.
+        others: more for metrics.json to state, beside what it states of the
+            results.
     """
-    predicted_form, label_form = (
-        ("", "") if exact else (f".{DECIMALS}f", LABEL_FORM)
-    )
-    write_metrics(directory, results.metrics)
-    _write_table(
-        directory / PREDICTIONS,
-        results.keys,
-        results.targets,
-        results.predictions,
-        predicted_form,
-    )
-    if results.unprocessed is not None:
-        _write_table(
-            directory / UNPROCESSED,
-            results.keys,
-            results.targets,
-            results.unprocessed,
-            predicted_form,
-        )
-    if frames is not None:
-        frame_tables.write(directory / FRAMES, frames, DECIMALS)
-    labelled = np.isfinite(results.labels).all(axis=1)
-    if not labelled.any():
-        return
-    _write_table(
-        directory / LABELS,
-        [
-            key
-            for key, known in zip(results.keys, labelled, strict=True)
-            if known
-        ],
-        results.targets,
-        results.labels[labelled],
-        label_form,
-    )
-    draw(directory, results)
-
-
-def write_metrics(directory: pathlib.Path, metrics: dict) -> None:
-    """Writes metrics.json of a results folder."""
+    metrics = results.to_dict() | dict(others or {})
     (directory / METRICS).write_text(
         json.dumps(metrics, indent=2) + "\n", encoding="utf-8"
     )
-
-
-def draw(directory: pathlib.Path, results: Results) -> None:
-    """Draws the pictures of a results folder; for arguments see `write`."""
-    labelled = np.isfinite(results.labels).all(axis=1)
-    labels = results.labels[labelled]
-    predictions = results.predictions[labelled]
-    draw_scatter(directory / SCATTER, labels, predictions, results.targets)
-    if results.targets == TARGETS:
+    form = "" if exact else csv_tables.PREDICTION_FORM
+    keys, targets = results.keys, results.targets
+    for name, predictions in (
+        (PREDICTIONS, results.predictions),
+        (UNPROCESSED, results.unprocessed),
+    ):
+        if predictions is not None:
+            csv_tables.write_utterances(
+                directory / name, keys, targets, predictions, form
+            )
+    if results.frames is not None:
+        csv_tables.write_frames(directory / FRAMES, results.frames)
+    known = results.labelled
+    if not known.any():
+        return
+    labels, predictions = results.labels[known], results.predictions[known]
+    csv_tables.write_utterances(
+        directory / LABELS,
+        [keys[i] for i in np.flatnonzero(known)],
+        targets,
+        labels,
+        "" if exact else csv_tables.LABEL_FORM,
+    )
+    # The CCC of these very points, whatever protocol the headline is of.
+    cccs = results.scores().cccs
+    figures.scatter(directory / SCATTER, labels, predictions, targets, cccs)
+    if targets == TARGETS:
         figures.plane_histograms(directory / HISTOGRAMS, labels, predictions)
 
 
-def draw_scatter(
-    path: pathlib.Path, labels, predictions, targets: Sequence[str]
-) -> None:
-    """Draws predicted against true values, with the CCC of these very points.
-
-    Whatever protocol the metrics are of.
-
-    Args:
-        path: PNG to write.
-        labels: [utterances, targets], finite.
-        predictions: [utterances, targets].
-        targets: names of the columns.
-    """
-    scores = {
-        target: {"ccc": concordance.concordance(*columns)}
-        for target, *columns in zip(
-            targets, labels.T, predictions.T, strict=True
-        )
-    }
-    figures.scatter(path, labels, predictions, targets, scores)
-
-
-def _write_table(path, keys, targets, values, form):
-    # Arousal before valence, as in the organisers' tables.
-    columns = [name for name in reversed(TARGETS) if name in targets]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*KEY, *columns])
-        for key, row in zip(keys, values, strict=True):
-            video, _, utterance = key.rpartition("/")
-            numbers = (
-                format(row[targets.index(name)], form) for name in columns
-            )
-            writer.writerow([video, utterance, *numbers])
-
-
-def read(directory: os.PathLike | str, *, flag: str) -> Results:
+def read(
+    directory: os.PathLike | str, *, flag: str, frames: bool = False
+) -> Results:
     """Reads a results folder.
 
     Args:
         directory: what `write` made.
         flag: that named it, for messages.
+        frames: read `frames.csv` too, if there is one.
 
     Returns:
-        The results, in the order of predictions.csv; columns are found by
-        name, labels by video and utterance.
+        The results, in the order of predictions.csv.
 
     Raises:
-        UserError: the folder or a file is missing, a table lacks a column or
-            has no row, a row has no finite number where one belongs, an
-            utterance stands twice, or the files contradict one another.
+        UserError: the folder or a file is missing, or a table or metrics.json
+            is not as `write` makes it.
     """
     directory = pathlib.Path(directory)
-    metrics = read_metrics(directory, flag=flag)
+    scored, provenance = _read_metrics(directory / METRICS, flag)
     if not (directory / PREDICTIONS).is_file():
+        raise UserError(f"{flag}={directory} holds no {PREDICTIONS}; {_ORIGIN}")
+    predictions = csv_tables.read_utterances(directory / PREDICTIONS, flag)
+    labels = _read_beside(directory / LABELS, flag, predictions)
+    if labels is None:
+        labels = np.full(predictions.shape, np.nan)
+    count = int(np.isfinite(labels).all(axis=1).sum())
+    if count != scored:
         raise UserError(
-            f"{flag}={directory} holds no {PREDICTIONS}; "
-            + (
-                _ORIGIN
-                if metrics.get("named", True)
-                else "it was scored from tables without names: give one of "
-                "them columns video and utterance, and score again"
-            )
+            f"{flag}={directory / LABELS} has {count or 'no'} utterances, but "
+            f"{METRICS} beside it scores {scored}; {REMEDY}"
         )
-    where = f"{flag}={directory / PREDICTIONS}"
-    targets, rows = read_table(directory / PREDICTIONS, flag)
-    scored = tuple(name for name in TARGETS if name in metrics)
-    if scored and scored != targets:
-        raise UserError(
-            f"{where} has columns of {', '.join(targets)}, but {METRICS} "
-            f"beside it scores {', '.join(scored)}; {_REMEDY}"
+    found = None
+    if frames and (directory / FRAMES).is_file():
+        found = csv_tables.read_frames(
+            directory / FRAMES, flag, sequence_length=provenance.sequence_length
         )
-    labels = _read_labels(directory / LABELS, flag, targets, rows)
-    if len(labels) != metrics["utterances"]:
-        raise UserError(
-            f"{flag}={directory / LABELS} has {len(labels) or 'no'} "
-            f"utterances, but {METRICS} beside it scores "
-            f"{metrics['utterances']}; {_REMEDY}"
-        )
-    unknown = np.full(len(targets), np.nan)
-    unprocessed = _read_unprocessed(
-        directory / UNPROCESSED, flag, targets, rows
-    )
     return Results(
-        keys=list(rows),
-        targets=targets,
-        predictions=np.array(list(rows.values())),
-        labels=np.array([labels.get(key, unknown) for key in rows]),
-        metrics=metrics,
-        unprocessed=unprocessed,
+        keys=predictions.index.tolist(),
+        targets=tuple(predictions.columns),
+        predictions=predictions.to_numpy(),
+        labels=labels,
+        provenance=provenance,
+        unprocessed=_read_beside(directory / UNPROCESSED, flag, predictions),
+        frames=found,
     )
 
 
-def read_frames(directory: os.PathLike | str, *, flag: str) -> Frames | None:
-    """Reads the frames of a results folder, before post-processing.
+def _read_metrics(path, flag):
+    if not path.is_file():
+        raise UserError(f"{flag}={path.parent} holds no {METRICS}; {_ORIGIN}")
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+        return stated["utterances"], Provenance.from_dict(stated)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{flag}={path} is not what evaluate.py writes ({error!r}); "
+            f"{_ORIGIN}"
+        ) from error
 
-    Args:
-        directory: what `write` made.
-        flag: that named it, for messages.
+
+def _read_beside(path, flag, predictions):
+    """Reads a table of some of the same utterances, in the same order.
 
     Returns:
-        The frames, or None where there are none: fused results, and scores
-        of anyone's predictions.
-
-    Raises:
-        UserError: there is no such folder, or a row is not as it must be.
+        [utterances, targets], NaN where it lacks one; None without such a
+        file.
     """
-    directory = pathlib.Path(directory)
-    metrics = read_metrics(directory, flag=flag)
-    if not (directory / FRAMES).is_file():
-        return None
-    length = metrics.get("sequence_length")
-    if not isinstance(length, int) or length < 1:
-        raise UserError(
-            f"{flag}={directory / METRICS}: sequence_length is {length}, but "
-            f"the sequences of {FRAMES} beside it must be of at least one "
-            f"frame; {_REMEDY}"
-        )
-    return frame_tables.read(
-        directory / FRAMES, flag=flag, sequence_length=length
-    )
-
-
-def _read_unprocessed(path, flag, targets, predicted):
-    """Returns [utterances, targets], None without such a file."""
     if not path.exists():
         return None
-    columns, rows = read_table(path, flag)
-    if columns != targets or rows.keys() != predicted.keys():
+    table = csv_tables.read_utterances(path, flag)
+    if list(table.columns) != list(predictions.columns):
         raise UserError(
-            f"{flag}={path} has not the columns and utterances of "
-            f"{PREDICTIONS} beside it; {_REMEDY}"
+            f"{flag}={path} has columns of {', '.join(table.columns)}, but "
+            f"{PREDICTIONS} beside it has {', '.join(predictions.columns)}; "
+            f"{REMEDY}"
         )
-    return np.array([rows[key] for key in predicted])
-
-
-def read_metrics(directory: os.PathLike | str, *, flag: str) -> dict:
-    """Reads what metrics.json of a results folder says.
-
-    Raises:
-        UserError: there is no such folder or file, or it says nothing of
-            utterances.
-    """
-    if not pathlib.Path(directory).is_dir():
-        raise UserError(f"{flag}={directory} is no folder; {_ORIGIN}")
-    path = pathlib.Path(directory, METRICS)
-    if not path.is_file():
-        raise UserError(f"{flag}={directory} holds no {METRICS}; {_ORIGIN}")
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{flag}={path} is no JSON: {error}; {_REMEDY}") from (
-            error
-        )
-    if not isinstance(metrics, dict) or not isinstance(
-        metrics.get("utterances"), int
-    ):
-        raise UserError(
-            f"{flag}={path} does not say how many utterances were scored; "
-            f"{_ORIGIN}"
-        )
-    return metrics
-
-
-def _read_labels(path, flag, targets, predicted):
-    """Returns {key: [targets]}, {} without such a file."""
-    if not path.exists():
-        return {}
-    columns, labels = read_table(path, flag)
-    if columns != targets:
-        raise UserError(
-            f"{flag}={path} has columns of {', '.join(columns)}, but "
-            f"{PREDICTIONS} beside it has {', '.join(targets)}; {_REMEDY}"
-        )
-    strangers = [key for key in labels if key not in predicted]
-    if strangers:
+    strangers = table.index.difference(predictions.index, sort=False)
+    if len(strangers):
         raise UserError(
             f"{flag}={path}: {strangers[0]} is not in {PREDICTIONS} beside "
-            f"it; {_REMEDY}"
+            f"it; {REMEDY}"
         )
-    return labels
+    return table.reindex(predictions.index).to_numpy()
 
 
-def read_table(
-    path: pathlib.Path, flag: str, *, remedy: str = _REMEDY, keyed: bool = True
-) -> tuple[tuple[str, ...], dict]:
-    """Reads a table of utterances.
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Several runs' results on one split, utterance by utterance.
+
+    Attributes:
+        keys: [utterances], in the first run's order.
+        targets: those that any run has.
+        predictions: [runs, utterances, targets], NaN where a run lacks the
+            target.
+        labels: [utterances, targets], NaN where no run knows it.
+    """
+
+    keys: list[str]
+    targets: tuple[str, ...]
+    predictions: np.ndarray
+    labels: np.ndarray
+
+
+def align(runs: Mapping[str, Results]) -> Split:
+    """Brings the results of a split into the first one's order.
+
+    Rows are matched by key and columns by name.
 
     Args:
-        path: CSV with a header; columns are found by name.
-        flag: that named it, for messages.
-        remedy: what to do about a table that is wrong, for messages.
-        keyed: whether columns video and utterance are required; without them
-            rows are known by their number, from 0.
-
-    Returns:
-        The targets among the columns, and {key: [targets]}.
+        runs: by name, "--flag=folder", for messages; one or more.
 
     Raises:
-        UserError: as `read`.
+        UserError: a run has other utterances than the first, or another label
+            than one before it.
     """
-    where = f"{flag}={path}"
-    try:
-        # utf-8-sig also reads tables that a spreadsheet saved with a mark.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, ())]
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{where} is no CSV table in UTF-8: {error}; {remedy}"
-        ) from error
-    keyed = keyed or set(KEY) <= set(header)
-    targets = _targets(header, where, KEY if keyed else ())
-    columns = [header.index(name) for name in targets]
-    table, lines = {}, {}
-    for line, row in rows:
-        here = f"{where}, line {line}"
-        if len(row) != len(header):
-            raise UserError(
-                f"{here} has {len(row)} fields, the header {len(header)}; "
-                f"{remedy}"
-            )
-        key = len(table)
-        if keyed:
-            # One published table has a space behind some utterances.
-            key = _key(*(row[header.index(x)].strip() for x in KEY), here)
-        if key in lines:
-            raise UserError(
-                f"{here}: {key} stands in line {lines[key]} already; each "
-                "utterance may stand once"
-            )
-        lines[key] = line
-        table[key] = [_number(row[i], header[i], here, remedy) for i in columns]
-    if not table:
-        raise UserError(f"{where} has no rows; {remedy}")
-    return targets, table
-
-
-def _targets(header, where, keys):
-    targets = tuple(name for name in TARGETS if name in header)
-    missing = [name for name in keys if name not in header]
-    if not targets:
-        missing.append("arousal or valence")
-    if missing:
-        raise UserError(
-            f"{where} lacks column {', '.join(missing)}, but has "
-            f"{', '.join(header)[:200] or 'none'}; the columns must be "
-            f"{', '.join(keys)}{' and ' if keys else ''}at least one of "
-            f"{', '.join(reversed(TARGETS))}, separated by commas"
+    first, *_ = runs
+    keys = runs[first].keys
+    targets = tuple(
+        name
+        for name in TARGETS
+        if any(name in run.targets for run in runs.values())
+    )
+    predictions = []
+    labels = np.full((len(keys), len(targets)), np.nan)
+    for name, run in runs.items():
+        _check_same_keys(name, run.keys, first, keys)
+        own_predictions, own = (
+            pd.DataFrame(values, run.keys, run.targets)
+            .reindex(index=keys, columns=targets)
+            .to_numpy()
+            for values in (run.predictions, run.labels)
         )
-    for name in (*keys, *targets):
-        if header.count(name) > 1:
+        predictions.append(own_predictions)
+        others = np.abs(own - labels) > TOLERANCE
+        if others.any():
+            row, column = np.argwhere(others)[0]
             raise UserError(
-                f"{where} has column {name} twice; leave out one of them"
+                f"{name}: {keys[row]} has the {targets[column]} label "
+                f"{own[row, column]:g}, in a folder before it "
+                f"{labels[row, column]:g}; evaluate all runs on the same "
+                "records"
             )
-    return targets
+        labels = np.where(np.isnan(labels), own, labels)
+    return Split(keys, targets, np.stack(predictions), labels)
 
 
-def _key(video, utterance, here):
-    if not video or not utterance or "/" in utterance:
+def _check_same_keys(name, keys, first, first_keys):
+    keys, first_keys = pd.Index(keys), pd.Index(first_keys)
+    differences = {
+        "lacks": first_keys.difference(keys, sort=False),
+        "adds": keys.difference(first_keys, sort=False),
+    }
+    told = " and ".join(
+        f"{verb} {len(some)} ({listed(some, MOST_NAMED)})"
+        for verb, some in differences.items()
+        if len(some)
+    )
+    if told:
         raise UserError(
-            f"{here}: video {video!r} and utterance {utterance!r} must not be "
-            "empty, and the second must hold no /; correct the row or leave "
-            "it out"
+            f"{name} {told} against the {len(first_keys)} utterances of "
+            f"{first}; evaluate all runs on the same records, or score them "
+            "by the same annotations"
         )
-    return f"{video}/{utterance}"
-
-
-def _number(text, name, here, remedy):
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise UserError(
-            f"{here}: {name} {text!r} must be a finite number; {remedy}"
-        )
-    return value

@@ -1,8 +1,8 @@
 """Post-processing beside the model that it was chosen for.
 
 `postprocessing.json` holds the steps, the windows that they were chosen with,
-the search, and the digest of the model file: a workdir that has been trained
-on since is told from the one they were chosen for.
+the search, and the digest of the model file, which tells a workdir that has
+been trained on since from the one that they were chosen for.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from absl import logging
 from affwild_omg.cli.errors import UserError
 from affwild_omg.scoring import postprocessing
 from affwild_omg.scoring.frames import Frames
+from affwild_omg.scoring.postprocessing import Settings
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 
@@ -26,43 +27,76 @@ _REMEDY = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """Post-processing, and where it comes from.
+    """Post-processing, and what it was chosen for.
 
     Attributes:
         settings: the steps.
         sequence_length: frames of the windows that they were chosen with.
         search: what was tried, see `postprocessing.choose`.
-        model: digest of the model file, "" where there is none.
+        model: digest of the model file; "" for a SavedModel.
     """
 
-    settings: postprocessing.Settings
+    settings: Settings
     sequence_length: int
     search: dict
     model: str
 
-    def to_json(self) -> str:
-        """Returns a JSON object that `read` reads."""
-        content = self.settings.to_dict() | {
-            "sequence_length": self.sequence_length,
-            "search": self.search,
-            "model_sha256": self.model,
-        }
-        return json.dumps(content, indent=2) + "\n"
+
+def path(options) -> pathlib.Path | None:
+    """Returns the file that holds, or is to hold, a model's post-processing.
+
+    Args:
+        options: of the evaluation.
+
+    Returns:
+        --postprocessing, else that of the workdir; None for "none", and for
+        a model that is not a workdir.
+    """
+    if options.postprocessing == NONE:
+        return None
+    if options.postprocessing:
+        return pathlib.Path(options.postprocessing)
+    model = pathlib.Path(options.model)
+    if not model.is_dir() or model_file.is_saved_model(model):
+        return None
+    return model / model_file.POSTPROCESSING
 
 
-def choose(validation: Frames, *, model: str, estimate: str) -> Chosen:
+def path_to_choose(options, overwrite: bool) -> pathlib.Path:
+    """Returns `path` if chosen steps may be written there.
+
+    Raises:
+        UserError: there is no such place, or it holds steps already.
+    """
+    target = path(options)
+    if target is None:
+        raise UserError(
+            f"--choose_postprocessing has no workdir in --model="
+            f"{options.model} to write the steps to; name a file: "
+            "--postprocessing=steps.json"
+        )
+    if target.exists() and not overwrite:
+        raise UserError(
+            f"--choose_postprocessing would replace {target}; give --overwrite "
+            "to choose again, or leave it out to apply what is there"
+        )
+    return target
+
+
+def choose(options, validation: Frames) -> Chosen:
     """Chooses the steps that raise CCC on validation (section 6.3).
 
     Args:
+        options: of the evaluation.
         validation: the validation split.
-        model: what predicted it.
-        estimate: "median" or "mean" of each sequence.
 
     Raises:
         UserError: no utterance has labels.
     """
     try:
-        settings, search = postprocessing.choose(validation, estimate=estimate)
+        settings, search = postprocessing.choose(
+            validation, estimate=options.estimate
+        )
     except ValueError as error:
         raise UserError(
             f"--choose_postprocessing: {error}; evaluate records of a split "
@@ -72,151 +106,130 @@ def choose(validation: Frames, *, model: str, estimate: str) -> Chosen:
         settings=settings,
         sequence_length=validation.sequence_length,
         search=search,
-        model=_digest(model),
+        model=_file_digest(options.model),
     )
 
 
-def place(model: str, postprocessing: str) -> pathlib.Path | None:
-    """Returns the file that holds, or is to hold, a model's post-processing.
-
-    Args:
-        model: workdir, model file or SavedModel.
-        postprocessing: flag of evaluate.py: the file; "" for the workdir's.
-
-    Returns:
-        The path; None for "none", and for what is no workdir.
-    """
-    if postprocessing == NONE:
-        return None
-    if postprocessing:
-        return pathlib.Path(postprocessing)
-    model = pathlib.Path(model)
-    if not model.is_dir() or model_file.is_saved_model(model):
-        return None
-    return model / model_file.POSTPROCESSING
-
-
-def find(
-    model: str, postprocessing: str, *, estimate: str, sequence_length: int
-) -> Chosen | None:
+def find(options, sequence_length: int) -> Chosen | None:
     """Reads the post-processing that an evaluation is to apply.
 
     Args:
-        model: workdir, model file or SavedModel.
-        postprocessing: flag of evaluate.py, see `place`; a workdir needs to
-            have none.
-        estimate: of this evaluation.
-        sequence_length: of this evaluation.
+        options: of the evaluation; a workdir need not have any.
+        sequence_length: frames of its windows.
 
     Raises:
-        UserError: there is no such file, it is none, or it was chosen for
-            another model, estimate or sequence length.
+        UserError: the file does not exist or holds something else, or the
+            steps were chosen for another model, estimate or sequence length.
     """
-    path = place(model, postprocessing)
-    if path is None or not (postprocessing or path.exists()):
+    file = path(options)
+    if file is None or not (options.postprocessing or file.exists()):
         return None
-    chosen = read(path)
-    if not postprocessing and chosen.model != _digest(model):
+    chosen = _read(file)
+    if not options.postprocessing and chosen.model != _file_digest(
+        options.model
+    ):
         raise UserError(
-            f"{path} was chosen for an earlier model than --model={model} "
-            f"holds now; {_REMEDY}"
+            f"{file} was chosen for an earlier model than --model="
+            f"{options.model} holds now; {_REMEDY}"
         )
     for name, here, there in (
-        ("estimate", estimate, chosen.settings.estimate),
+        ("estimate", options.estimate, chosen.settings.estimate),
         ("sequence_length", sequence_length, chosen.sequence_length),
     ):
         if here != there:
             raise UserError(
-                f"{path} was chosen with --{name}={there}, not {here}; give "
+                f"{file} was chosen with --{name}={there}, not {here}; give "
                 f"that, or {_REMEDY}"
             )
     return chosen
 
 
-def source(model: str, postprocessing: str, chosen: Chosen) -> dict:
-    """Says where the post-processing of an evaluation comes from.
-
-    Another model's steps are warned of: a user may want them, for an export
-    of the same network, or be mistaken.
-
-    Args:
-        model: workdir, model file or SavedModel.
-        postprocessing: flag of evaluate.py, see `place`.
-        chosen: what is applied.
-
-    Returns:
-        {"file", "same_model": whether they were chosen for this model file;
-        None where one of the two has no digest, such as a SavedModel}.
-    """
-    digests = chosen.model, _digest(model)
-    same = digests[0] == digests[1] if all(digests) else None
-    path = place(model, postprocessing)
-    if same is False:
-        logging.warning(
-            "%s was chosen for another model than --model=%s", path, model
-        )
-    return {"file": str(path), "same_model": same}
-
-
-def read(path: pathlib.Path) -> Chosen:
-    """Reads what `Chosen.to_json` wrote.
-
-    Raises:
-        UserError: there is no such file, or it holds something else.
-    """
+def _read(file):
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        length = content.pop("sequence_length")
-        if not isinstance(length, int) or length < 1:
-            raise UserError(f"sequence_length is {length!r}")
-        search, model = content.pop("search"), content.pop("model_sha256")
-        settings = postprocessing.Settings.from_dict(content)
+        content = json.loads(file.read_text(encoding="utf-8"))
+        aside = {
+            name: content.pop(key)
+            for name, key in (
+                ("sequence_length", "sequence_length"),
+                ("search", "search"),
+                ("model", "model_sha256"),
+            )
+        }
+        return Chosen(settings=Settings.from_dict(content), **aside)
     except FileNotFoundError as error:
         raise UserError(
-            f"--postprocessing={path} does not exist; {_REMEDY}"
+            f"--postprocessing={file} does not exist; {_REMEDY}"
         ) from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(
-            f"{path} is no post-processing of evaluate.py ({error}); {_REMEDY}"
+            f"{file} is not post-processing of evaluate.py ({error}); {_REMEDY}"
         ) from error
-    return Chosen(
-        settings=settings, sequence_length=length, search=search, model=model
-    )
 
 
-def write(chosen: Chosen, path: pathlib.Path) -> None:
+def write(chosen: Chosen, file: pathlib.Path) -> None:
     """Writes post-processing, whole or not at all."""
-    files.write_text(path, chosen.to_json())
+    content = chosen.settings.to_dict() | {
+        "sequence_length": chosen.sequence_length,
+        "search": chosen.search,
+        "model_sha256": chosen.model,
+    }
+    files.write_text(file, json.dumps(content, indent=2) + "\n")
 
 
-def _digest(model):
-    """Returns the SHA-256 of a workdir's best model, or of a model file."""
-    path = pathlib.Path(model)
-    if path.is_dir():
-        path /= model_file.BEST
-    return files.digest(path) if path.is_file() else ""
+def provenance(options, chosen: Chosen | None) -> dict:
+    """Returns what `results.Provenance` states of the post-processing.
 
+    Warns of steps of another model: a user may want them, for an export of
+    the same network, or be mistaken.
 
-def table(settings: postprocessing.Settings) -> list[str]:
-    """Returns the steps as lines for a console."""
-    return [
-        f"{target}: "
-        + (
-            ", ".join(
-                text
-                for text, used in (
-                    (
-                        f"median over {steps.median_window} frames",
-                        steps.median_window > 1,
-                    ),
-                    (
-                        f"smoothing of {steps.smoothing_strength:g} frames",
-                        steps.smoothing_strength > 0,
-                    ),
-                )
-                if used
-            )
-            or "no step raised CCC on validation"
+    Args:
+        options: of the evaluation.
+        chosen: what is applied, or None.
+
+    Returns:
+        "postprocessing", the steps, and "postprocessing_source", {"file",
+        "same_model": whether they were chosen for this model file; None where
+        a SavedModel has no such file}; {} if nothing is applied.
+    """
+    if chosen is None:
+        return {}
+    digests = chosen.model, _file_digest(options.model)
+    same = digests[0] == digests[1] if all(digests) else None
+    file = path(options)
+    if same is False:
+        logging.warning(
+            "%s was chosen for another model than --model=%s",
+            file,
+            options.model,
         )
-        for target, steps in settings.targets.items()
-    ]
+    return {
+        "postprocessing": chosen.settings,
+        "postprocessing_source": {"file": str(file), "same_model": same},
+    }
+
+
+def digest(model: str) -> str:
+    """Returns the SHA-256 of a model file, a workdir's best or a SavedModel."""
+    place = pathlib.Path(model)
+    if model_file.is_saved_model(place):
+        return files.digest(*sorted(x for x in place.rglob("*") if x.is_file()))
+    return files.digest(place / model_file.BEST if place.is_dir() else place)
+
+
+def _file_digest(model):
+    saved = model_file.is_saved_model(pathlib.Path(model))
+    return "" if saved else digest(model)
+
+
+def lines(settings: Settings) -> list[str]:
+    """Returns the steps as lines for a console."""
+    told = []
+    for target, steps in settings.targets.items():
+        used = []
+        if steps.median_window > 1:
+            used.append(f"median over {steps.median_window} frames")
+        if steps.smoothing_strength > 0:
+            used.append(f"smoothing of {steps.smoothing_strength:g} frames")
+        what = ", ".join(used) or "no step raised CCC on validation"
+        told.append(f"post-processing of {target}: {what}")
+    return told

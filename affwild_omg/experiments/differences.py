@@ -1,31 +1,23 @@
-"""In what a run differs from the row of the paper that it stands for."""
+"""How a run differs from the row of the paper that it stands for."""
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Callable, Sequence
 
 from affwild_omg.evaluation.results import Results
 from affwild_omg.experiments import runs as places
-from affwild_omg.nets import architectures
-from affwild_omg.nets.architectures import Fusion
-from affwild_omg.published import tables
-from affwild_omg.published.networks import named
+from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
-from affwild_omg.training.options import FLAGFILE, OVERRIDES, flags_in
-from affwild_omg.training.options import Options as TrainingOptions
+from affwild_omg.training.options import OVERRIDES, TrainingOptions
+from affwild_omg.weights.model_file import HISTORY
 
-ESTIMATE = "median"  # the better one of section 6.1's
-# Of train.py: where things lie, and what the network tells by itself.
-_ASIDE = (
-    "records",
-    "workdir",
-    "architecture",
-    "members",
-    "init_from",
-    "init_strict",
-    "seed",
-    *OVERRIDES,
-)
+# How the paper evaluates; the median was the better estimate (section 6.1).
+_EVALUATION = {"split": places.TEST, "sequence_estimate": "median"}
+_DEFAULTS = {x.name: x.default for x in dataclasses.fields(TrainingOptions)}
+# Options of train.py that say where things lie, or that the network tells.
+_ASIDE = {"records", "workdir", "seed", "architecture", "members", *OVERRIDES}
+_ASIDE |= {"init_from", "init_strict"}
 
 
 def differences(
@@ -46,148 +38,94 @@ def differences(
         read: reads the results in a folder.
 
     Raises:
-        UserError: a results folder can't be read.
+        UserError: a results folder cannot be read.
     """
     found = []
-    if row.members:
-        for run in row.members:
-            member = tables.find_run(run)
-            common = set(places.find_seeds(runs / run)) & set(seeds)
-            found += differences(member, runs, sorted(common), read)
-        return list(dict.fromkeys(found))
-    expected = named(row.network, **row.overrides)
-    all_flags, all_steps = [], set()
-    for seed in seeds:
+    for run in row.members:
+        member = tables.find_run(run)
+        common = set(places.find_seeds(runs / run)) & set(seeds)
+        found += differences(member, runs, sorted(common), read)
+    trainings, bare = [], []
+    for seed in seeds if row.network else ():
         place = places.place(runs, row.folder, seed)
-        metrics = read(place / places.TEST).metrics
-        found += _of_network(metrics.get("network"), expected)
-        workdirs = [
-            flags
-            for name in (places.PRETRAINED, places.WORKDIR)
-            if (flags := _read_flags(place / name))
-        ]
-        all_flags.append(workdirs)
-        for flags in workdirs:
-            found += _of_training(flags, row)
-        if workdirs and "init_from" not in workdirs[0]:
-            found.append("random first weights")
-        found += _of_evaluation(metrics)
-        all_steps.add(bool(metrics.get("postprocessing")))
-    if len(all_steps) > 1:
-        found[found.index("no post-processing")] = (
-            "some seeds without post-processing"
-        )
-    return list(dict.fromkeys([*found, *_among_seeds(all_flags)]))
-
-
-def _of_network(network, expected):
-    if not network:
-        return ["network not recorded"]
-    try:
-        network = architectures.from_dict(network)
-    except (TypeError, ValueError):
-        return ["network not known here"]
-    return _between(network, expected)
-
-
-def _between(network, expected):
-    if type(network) is not type(expected):
-        return ["another kind of network"]
-    if not isinstance(network, Fusion):
-        return [
-            f"{field.name} {_shown(here)}, not {_shown(there)}"
-            for field in dataclasses.fields(network)
-            for here, there in [
-                (getattr(network, field.name), getattr(expected, field.name))
-            ]
-            if here != there
-        ]
-    found = [
-        f"{name} {getattr(network, name)}, not {getattr(expected, name)}"
-        for name in ("by", "fusion_units", "gru")
-        if getattr(network, name) != getattr(expected, name)
-    ]
-    if len(network.members) != len(expected.members):
-        return [*found, f"{len(network.members)} members"]
-    for pair in zip(network.members, expected.members, strict=True):
-        found += _between(*pair)
-    return found
-
-
-def _of_training(flags, row):
-    """Compares flags of train.py with the row's, and with the defaults."""
-    wanted = {
-        field.name: field.default
-        for field in dataclasses.fields(TrainingOptions)
-    } | tables.to_flags(row)
-    strategies = [
-        (str(strategy["train"]), float(strategy["learning_rate"]))
-        for strategy in tables.STRATEGIES.values()
-    ]
-    found = []
-    for name, text in flags.items():
-        if name in _ASIDE or name not in wanted:
-            continue
-        if name == "train":
-            if (text, float(flags.get("learning_rate", 0))) not in strategies:
-                found.append(
-                    f"learning_rate {flags.get('learning_rate')} with "
-                    f"train={text}"
-                )
-        elif name == "shuffle_labels":
-            if text == "true":
-                found.append("labels shuffled: a control")
-        elif name != "learning_rate" and text != str(wanted[name]):
-            default = wanted[name]
-            found.append(
-                f"{name} {text}" + (f", not {default}" * (default is not None))
-            )
-    return found
-
-
-def _of_evaluation(metrics):
-    found = []
-    split = metrics.get("split", places.TEST)
-    if split != places.TEST:
-        found.append(f"scored on {split}")
-    estimate = metrics.get("sequence_estimate", ESTIMATE)
-    if estimate != ESTIMATE:
-        found.append(f"estimate {estimate}, not {ESTIMATE}")
-    if "unmatched" in metrics:  # anyone's predictions
-        found.append("post-processing not known")
-    elif not metrics.get("postprocessing"):
-        found.append("no post-processing")
-    return found
-
-
-def _among_seeds(all_flags):
-    """Says in which flags the seeds' trainings differ from one another."""
-    names = dict.fromkeys(
-        name
-        for workdirs in all_flags
-        for flags in workdirs
-        for name in flags
-        if name not in ("seed", "workdir", "init_from")
-    )
+        provenance = read(place / places.TEST).provenance
+        found += _of_network(provenance.network, _network(row))
+        if own := _trainings(place, provenance):
+            trainings.append(own[-1])
+            for training in own:
+                found += _between(training, _wanted(row, training))
+            if not own[0]["init_from"]:
+                found.append("random first weights")
+        for name, value in _EVALUATION.items():
+            stated = getattr(provenance, name) or value
+            found += _between({name: stated}, {name: value})
+        if provenance.unmatched is not None:  # anyone's predictions
+            found.append("post-processing not known")
+        else:
+            bare.append(not provenance.postprocessing)
+    if any(bare):
+        some = "no" if all(bare) else "some seeds without"
+        found.append(f"{some} post-processing")
     told = [
         name
-        for name in names
-        if len(
-            {
-                tuple(flags.get(name) for flags in workdirs)
-                for workdirs in all_flags
-            }
-        )
-        > 1
+        for name in _DEFAULTS
+        if name not in ("seed", "workdir", "init_from")
+        and len({str(training[name]) for training in trainings}) > 1
     ]
-    return [f"seeds differ in {', '.join(told)}"] if told else []
+    if told:
+        found.append(f"seeds differ in {', '.join(told)}")
+    return list(dict.fromkeys(found))
 
 
-def _read_flags(workdir):
-    """Returns {name: text} of a workdir's flags, {} where there are none."""
-    path = workdir / FLAGFILE
-    return flags_in(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _between(found, wanted):
+    """Returns in what a dict differs from another, which has fewer names."""
+    return [
+        f"{name} {_shown(found[name])}, not {_shown(value)}"
+        for name, value in wanted.items()
+        if found[name] != value
+    ]
 
 
 def _shown(value):
-    return "+".join(value) if isinstance(value, tuple) else str(value)
+    return "+".join(value) if isinstance(value, list) else str(value)
+
+
+def _network(row):
+    """Returns a row's network as JSON has it."""
+    network = networks.named(row.network, **row.overrides)
+    return json.loads(json.dumps(dataclasses.asdict(network)))
+
+
+def _of_network(network, wanted):
+    if network is None:
+        return ["network not recorded"]
+    if network.keys() != wanted.keys():
+        return ["another kind of network"]
+    members, theirs = network.get("members", ()), wanted.get("members", ())
+    wanted = {k: v for k, v in wanted.items() if k != "members"}
+    found = _between(network, wanted)
+    if len(members) != len(theirs):
+        return [*found, f"{len(members)} members"]
+    for pair in zip(members, theirs, strict=True):
+        found += _of_network(*pair)
+    return found
+
+
+def _trainings(place, provenance):
+    """Returns the options of a run's trainings, pre-training first."""
+    stated = []
+    path = place / places.PRETRAINED / HISTORY
+    if path.is_file():
+        stated.append(json.loads(path.read_text(encoding="utf-8"))["options"])
+    if provenance.training:
+        stated.append(provenance.training)
+    return [_DEFAULTS | options for options in stated]
+
+
+def _wanted(row, training):
+    """Returns the options that a row's training should have."""
+    wanted = _DEFAULTS | tables.to_flags(row)
+    for strategy in tables.STRATEGIES.values():  # the paper used all of them
+        if strategy.items() <= training.items():
+            wanted |= strategy
+    return {k: v for k, v in wanted.items() if k not in _ASIDE}

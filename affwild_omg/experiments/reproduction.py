@@ -1,18 +1,14 @@
-"""Reproducing: trains, evaluates and tabulates the rows of a table.
+"""Reproduction: trains, evaluates and tabulates the rows of a table.
 
 Everything of a row lies at `<output>/<row's folder>/seed_<n>/`: the workdirs
 `pretrained` and `workdir`, the results folders `validation` and `test`, and
-`stages.json`, by which a later call knows what is whole (see
+`stages.json`, by which a later call knows what is done (see
 `affwild_omg.storage.stages`). A row that several tables share is one folder.
 """
 
 import dataclasses
-import gc
-import hashlib
 import pathlib
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 import keras
 from absl import logging
@@ -20,175 +16,19 @@ from absl import logging
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data import records
 from affwild_omg.evaluation import evaluator, fusion, results
+from affwild_omg.evaluation.options import EvaluationOptions, FusionOptions
 from affwild_omg.experiments import runs, tabulation
+from affwild_omg.experiments.options import ReproductionOptions, TableOptions
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Fusion
-from affwild_omg.published import tables
-from affwild_omg.published.networks import named
+from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
-from affwild_omg.storage import files, stages
-from affwild_omg.training import loop as training
-from affwild_omg.training.options import OVERRIDES
-from affwild_omg.training.options import Options as TrainingOptions
+from affwild_omg.storage import files
+from affwild_omg.storage.stages import FILE, Stages
+from affwild_omg.training import loop
+from affwild_omg.training import workdir as workdirs
+from affwild_omg.training.options import OVERRIDES, TrainingOptions
 from affwild_omg.weights import model_file
-
-# Options of train.py that a row itself settles, or this command.
-SETTLED = (
-    "records",
-    "workdir",
-    "architecture",
-    "members",
-    "backbone",
-    "taps",
-    "recurrence",
-    "landmarks",
-    "targets",
-    "init_from",
-    "init_strict",
-    "shuffle_labels",
-    "seed",
-)
-PRETRAININGS = ("paper", "none")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is reproduced; the flags of affwild_omg.reproduce.
-
-    Attributes:
-        table: its number in the paper, 3 to 8.
-        records: folder that prepare wrote of OMG-Emotion, or of another corpus
-            in its place.
-        output: folder for the runs and the table.
-        affwild_records: folder that prepare wrote of Aff-Wild.
-        affwild2_records: likewise of Aff-Wild2.
-        weights: "backbone=file": weights that networks with this backbone
-            start from, before any pre-training.
-        pretraining: "paper", or "none" to train every row directly on
-            `records`.
-        strategy: a key of `experiments.STRATEGIES`.
-        seeds: a run each; None is seed 0 alone.
-        rows: keys of the table's rows, with or without what is before the
-            slash; None is all.
-        options: "name=value": options of train.py that all rows take in the
-            place of the paper's, where their networks have them. The values of
-            a list are separated by "/".
-    """
-
-    table: int
-    records: str
-    output: str
-    affwild_records: str | None = None
-    affwild2_records: str | None = None
-    weights: Sequence[str] | None = None
-    pretraining: str = "paper"
-    strategy: str = "end_to_end"
-    seeds: Sequence[str] | None = None
-    rows: Sequence[str] | None = None
-    options: Sequence[str] | None = None
-
-    def __post_init__(self):
-        for name, value, known in (
-            ("table", self.table, tables.TABLES),
-            ("pretraining", self.pretraining, PRETRAININGS),
-            ("strategy", self.strategy, tables.STRATEGIES),
-        ):
-            if value not in known:
-                raise UserError(
-                    f"--{name} must be one of "
-                    f"{', '.join(map(str, known))}, not {value}"
-                )
-        self.seed_numbers()
-        self.selected()
-        self.initial_weights()
-        self.overrides()
-
-    def seed_numbers(self) -> list[int]:
-        """Returns the seeds.
-
-        Raises:
-            UserError: one is no whole number from 0 on, or stands twice.
-        """
-        seeds = list(self.seeds or ["0"])
-        if not all(str(seed).isdecimal() for seed in seeds):
-            raise UserError(
-                "--seeds must be whole numbers from 0 on, separated by "
-                f"commas, not {', '.join(map(repr, seeds))}"
-            )
-        numbers = [int(seed) for seed in seeds]
-        if len(set(numbers)) < len(numbers):
-            raise UserError(f"--seeds names one of them twice: {seeds}")
-        return numbers
-
-    def selected(self) -> list[Row]:
-        """Returns the rows of the table that are to be run.
-
-        Raises:
-            UserError: the table has no such row, or it is another system.
-        """
-        rows = [
-            row
-            for row in tables.TABLES[self.table].rows
-            if row.folder is not None
-        ]
-        if self.rows is None:
-            return rows
-        keys = {row.key.partition("/")[2]: row for row in rows}
-        keys |= {row.key: row for row in rows}
-        for name in self.rows:
-            if name not in keys:
-                short = [key for key in keys if "/" not in key]
-                raise UserError(
-                    f"--rows must be of table {self.table}'s "
-                    f"{', '.join(short)}, not {name!r}"
-                )
-        return list({keys[name].key: keys[name] for name in self.rows}.values())
-
-    def initial_weights(self) -> dict[str, str]:
-        """Returns {backbone: file}.
-
-        Raises:
-            UserError: a text is no "backbone=file", a backbone is unknown or
-                stands twice, or there is no such file.
-        """
-        files = _pairs("weights", self.weights)
-        for backbone, file in files.items():
-            if backbone not in architectures.BACKBONES:
-                raise UserError(
-                    "--weights must be like vgg_face=FILE, with a backbone "
-                    f"out of {', '.join(architectures.BACKBONES)}, not "
-                    f"{backbone!r}"
-                )
-            if not pathlib.Path(file).exists():
-                raise UserError(f"--weights={backbone}={file} does not exist")
-        return files
-
-    def overrides(self) -> dict[str, object]:
-        """Returns options of train.py by name, of their types.
-
-        Raises:
-            UserError: a text is no "name=value", a name is unknown, stands
-                twice or is a row's own, or a value is of another type.
-        """
-        fields = {
-            field.name: field
-            for field in dataclasses.fields(TrainingOptions)
-            if field.name not in SETTLED
-        }
-        found = {}
-        for name, text in _pairs("options", self.options).items():
-            if name in SETTLED:
-                raise UserError(
-                    f"--options={name} is not for you to set: a row of the "
-                    "table, or another flag, does"
-                )
-            if name not in fields:
-                raise UserError(
-                    f"--options must be of train.py's {', '.join(fields)}, "
-                    f"not {name!r}"
-                )
-            found[name] = _parsed(name, text, fields[name].type)
-        return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,7 +37,7 @@ class Outcome:
 
     Attributes:
         tabulated: the table.
-        failed: {row's key: what went wrong, a line}.
+        failed: {row's folder: what went wrong, a line}.
     """
 
     tabulated: tabulation.Tabulated
@@ -218,156 +58,86 @@ class _Job:
 
     Attributes:
         row: the row, with the pre-training that it is to have.
-        seed: its seed.
         place: folder of the row and the seed.
-        pretraining: of the pre-training; None without one.
-        training: of the training on the records; None for decision-level
-            fusion.
+        pretraining: None without one.
+        training: on the records; None for decision-level fusion.
     """
 
     row: Row
-    seed: int
     place: pathlib.Path
     pretraining: TrainingOptions | None = None
     training: TrainingOptions | None = None
 
+    @property
+    def root(self) -> pathlib.Path:
+        """The folder of all rows."""
+        return self.place.parents[1]
 
-def _pairs(flag, texts: Iterable[str] | None):
-    """Returns "name=value" texts as {name: value}."""
-    found = {}
-    for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise UserError(
-                f"--{flag} must be like name=value,name=value, not {text!r}"
-            )
-        if name in found:
-            raise UserError(f"--{flag} gives {name} twice")
-        found[name] = value
-    return found
+    @property
+    def name(self) -> str:
+        """The row and the seed."""
+        return f"{self.row.folder}/{self.place.name}"
 
+    def stages(self) -> Stages:
+        """Returns what is done of it."""
+        return Stages(self.place / FILE, root=self.root)
 
-def _parsed(name, text, kind):
-    """Returns an option's value, of the type that its field has."""
-    if isinstance(kind, types.UnionType):  # "int | None"
-        kind = next(x for x in typing.get_args(kind) if x is not type(None))
-    if typing.get_origin(kind) is not None:  # Sequence[str]
-        return tuple(text.split("/"))
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return kind(text)
-    except (KeyError, ValueError) as error:
-        expected = {bool: "true or false", int: "a whole number"}.get(
-            kind, "a number"
-        )
-        raise UserError(
-            f"--options={name} must be {expected}, not {text!r}"
-        ) from error
+    def trainings(self) -> dict[str, TrainingOptions]:
+        """Returns the trainings in order, by the names of their stages."""
+        both = {runs.PRETRAINED: self.pretraining, runs.WORKDIR: self.training}
+        return {name: options for name, options in both.items() if options}
 
 
-def reproduce(options: Options, *, overwrite: bool = False) -> Outcome:
+def reproduce(
+    options: ReproductionOptions, *, overwrite: bool = False
+) -> Outcome:
     """Runs the rows of a table and writes the table after each.
 
-    What is whole and of these options is kept; a training that was broken off
-    goes on from its last whole epoch; the rest is made anew. A row that fails
-    by a fault that a user can mend is left for the others to go on.
+    What is done, with these options, is kept; an interrupted training is
+    resumed after its last complete epoch; the rest runs. A row that fails by a
+    fault that a user can mend does not stop the others.
 
     Args:
         options: what and where.
-        overwrite: make trainings of other options, records or weights anew.
+        overwrite: replace trainings of other options, records or weights.
 
     Raises:
-        UserError: the options, or the records, can't be used; or the output
+        UserError: the options or the records cannot be used; or the output
             holds trainings of others and `overwrite` is False.
     """
     output = pathlib.Path(options.output).resolve()
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output={options.output} is a file; name a folder")
-    sources = _sources(options)
+    files.check_output(output, flag="--output", overwrite=True)
+    _check_records(options)
     jobs, absent = _plan(options, output)
     if not overwrite:
-        _check_trained(options, jobs, sources)
+        _check_trained(options, jobs)
     for folder, state in absent.items():
         logging.info("%s: %s", folder, state)
         runs.write_state(output / folder, state)
     failed, broken = {}, set()
     for index, job in enumerate(jobs, start=1):
-        logging.info(
-            "\n%d of %d: %s, seed %d",
-            index,
-            len(jobs),
-            job.row.folder,
-            job.seed,
-        )
+        logging.info("\n%d of %d: %s", index, len(jobs), job.name)
+        folder = job.row.folder
         try:
-            _run(job, sources, broken)
+            _run(job, broken)
         except UserError as error:
-            line = " ".join(str(error).split())
-            logging.error("%s failed: %s", job.row.folder, line)
-            failed[job.row.folder] = line
-            broken.add(job.place)
-            runs.write_state(job.place.parent, f"failed: {line}")
+            failed[folder] = " ".join(str(error).split())
+            broken.add(job.name)
+            logging.error("%s failed: %s", folder, failed[folder])
+            runs.write_state(
+                output / folder, f"{runs.FAILED}: {failed[folder]}"
+            )
         else:
-            if job.row.folder not in failed:
-                (job.place.parent / runs.STATUS).unlink(missing_ok=True)
+            if folder not in failed:
+                (output / folder / runs.STATUS).unlink(missing_ok=True)
         # A network is large, and Keras remembers all that it ever built.
         keras.utils.clear_session()
-        gc.collect()
         if index < len(jobs):
             _show_so_far(options.table, output)
     return Outcome(tabulated=_tabulate(options.table, output), failed=failed)
 
 
-def _check_trained(options, jobs, sources):
-    """Refuses to lose a training, whole or begun, which may have taken days."""
-    lost = []
-    for job in jobs:
-        known = stages.Stages(job.place / stages.FILE, sources)
-        for name, wanted in (
-            (runs.PRETRAINED, job.pretraining),
-            (runs.WORKDIR, job.training),
-        ):
-            if (
-                wanted
-                and any(
-                    pathlib.Path(wanted.workdir, file).exists()
-                    for file in (model_file.BEST, training.HISTORY)
-                )
-                and not known.is_same(
-                    name, wanted, _sources_of(wanted, sources)
-                )
-            ):
-                lost.append(f"{job.row.folder}/{job.place.name}/{name}")
-    if lost:
-        raise UserError(
-            f"--output={options.output} holds {len(lost)} training(s) of other "
-            f"options, records or weights ({listed(lost)}); name another "
-            "folder, or give --overwrite to make them anew"
-        )
-
-
-def _tabulate(number, output):
-    return tabulation.make(
-        tabulation.Options(table=number, runs=str(output), output=str(output)),
-        overwrite=True,
-    )
-
-
-def _show_so_far(number, output):
-    """Writes the table and shows it; what can't be read stops no training."""
-    try:
-        tabulated = _tabulate(number, output)
-    except UserError as error:
-        logging.error("no table yet: %s", error)
-        return
-    for line in tabulation.lines(tabulated):
-        logging.info("%s", line)
-
-
-def _sources(options):
-    """Checks the records; returns {path: digest} of them and of weights."""
-    sources = {}
+def _check_records(options):
     for flag in ("records", "affwild_records", "affwild2_records"):
         folder = getattr(options, flag)
         if folder is None:
@@ -381,27 +151,41 @@ def _sources(options):
             raise UserError(
                 str(error).replace("--records=", f"--{flag}=")
             ) from error
-        manifest = pathlib.Path(folder, records.MANIFEST).read_bytes()
-        digest = hashlib.sha256(manifest).hexdigest()
-        sources[_absolute(folder)] = f"records {digest[:16]}"
-    for file in options.initial_weights().values():
-        sources[_absolute(file)] = f"weights {_digest(file)[:16]}"
-    return sources
 
 
-def _digest(path):
-    """Returns the SHA-256 of a weight file, or of a workdir's."""
-    path = pathlib.Path(path)
-    found = [path]
-    if path.is_dir():
-        best = path / model_file.BEST
-        found = [best] if best.is_file() else sorted(path.rglob("*"))
-    return files.digest(*(x for x in found if x.is_file()))
+def _check_trained(options, jobs):
+    """Refuses to lose a training, done or begun, which may have taken days."""
+    lost = [
+        f"{job.name}/{name}"
+        for job in jobs
+        for name, wanted in job.trainings().items()
+        if any(path.exists() for path in _trained(wanted))
+        and not job.stages().is_same(name, wanted, _sources(wanted))
+    ]
+    if lost:
+        raise UserError(
+            f"--output={options.output} holds {len(lost)} training(s) of other "
+            f"options, records or weights ({listed(lost)}); name another "
+            "folder, or give --overwrite to replace them"
+        )
 
 
-def _absolute(path):
-    """Returns a path that means the same wherever the command is started."""
-    return str(pathlib.Path(path).resolve())
+def _tabulate(number, output):
+    return tabulation.make(
+        TableOptions(table=number, runs=str(output), output=str(output)),
+        overwrite=True,
+    )
+
+
+def _show_so_far(number, output):
+    """Writes the table and shows it; unreadable results stop no training."""
+    try:
+        tabulated = _tabulate(number, output)
+    except UserError as error:
+        logging.error("no table yet: %s", error)
+        return
+    for line in tabulation.lines(tabulated):
+        logging.info("%s", line)
 
 
 def _plan(options, output):
@@ -416,46 +200,37 @@ def _plan(options, output):
             rows = [row for row in rows if row.pretraining == "scratch"]
         rows = [tables.without_pretraining(row) for row in rows]
     jobs, absent = {}, {}
-    for row in _with_members(rows):
-        settings = _settings(options, row)
-        flag = f"{row.pretraining}_records"
-        if row.pretraining != "scratch" and not getattr(options, flag):
-            absent[row.folder] = f"{runs.NOT_RUN}: corpus absent (--{flag})"
-            continue
-        for seed in options.seed_numbers():
-            job = _job(options, row, settings, seed, output)
-            jobs.setdefault(str(job.place), job)
+    for row in rows:
+        # What a row fuses is run before it.
+        for one in (*map(tables.find_run, row.members), row):
+            settings = {} if one.members else _settings(options, one)
+            flag = f"{one.pretraining}_records"
+            if one.pretraining != "scratch" and not getattr(options, flag):
+                state = f"{runs.NOT_RUN}: corpus absent (--{flag})"
+                absent[one.folder] = state
+                continue
+            for seed in options.seed_numbers():
+                job = _job(options, one, settings, seed, output)
+                jobs.setdefault(job.name, job)
     return list(jobs.values()), absent
 
 
-def _with_members(rows):
-    """Yields rows, those that one fuses before it."""
-    for row in rows:
-        for run in row.members:
-            yield tables.find_run(run)
-        yield row
-
-
 def _settings(options, row):
-    """Returns the flags of train.py of a row, None where it trains nothing.
+    """Returns the flags of train.py of a row.
 
     Raises:
         UserError: one is out of range.
     """
-    if row.members:
-        return None
-    network = named(row.network, **row.overrides)
+    network = networks.named(row.network, **row.overrides)
     overrides = options.overrides()
-    left_out = [name for name in overrides if not _has(network, name)]
-    if left_out:
+    own = {k: v for k, v in overrides.items() if _has(network, k)}
+    if len(own) < len(overrides):
         logging.info(
-            "%s: without %s, which its network doesn't have",
+            "%s: without %s, which its network does not have",
             row.key,
-            ", ".join(left_out),
+            ", ".join(overrides.keys() - own.keys()),
         )
-    settings = tables.to_flags(row, options.strategy) | {
-        name: value for name, value in overrides.items() if name not in left_out
-    }
+    settings = tables.to_flags(row, options.strategy) | own
     try:
         TrainingOptions(**settings, records="", workdir="").network()
     except UserError as error:
@@ -464,200 +239,177 @@ def _settings(options, row):
     return settings
 
 
-def _job(options, row, settings, seed, output):
-    place = output / row.folder / runs.SEED.format(seed)
-    if settings is None:
-        return _Job(row=row, seed=seed, place=place)
-    common = settings | {"seed": seed}
-    network = named(row.network, **row.overrides)
-    weights = _weights(network, options.initial_weights())
-    pretraining = None
-    if row.pretraining != "scratch":
-        pretraining = TrainingOptions(
-            **common,
-            records=_absolute(getattr(options, f"{row.pretraining}_records")),
-            workdir=str(place / runs.PRETRAINED),
-            init_from=weights,
-        )
-        weights = pretraining.workdir
-    training_options = TrainingOptions(
-        **common,
-        records=_absolute(options.records),
-        workdir=str(place / runs.WORKDIR),
-        init_from=weights,
-    )
-    return _Job(
-        row=row,
-        seed=seed,
-        place=place,
-        pretraining=pretraining,
-        training=training_options,
-    )
-
-
 def _has(network, option):
-    """Tells whether an option of train.py has an effect on a network."""
+    """Returns whether an option of train.py has an effect on a network."""
     if option not in OVERRIDES:
         return True
     if isinstance(network, Fusion):
         return option in ("fusion_units", "gru") or any(
             _has(member, option) for member in network.members
         )
-    if option == "fusion_units":
-        return False
     if option == "width":
         return architectures.BACKBONES[network.backbone].scalable
     if option == "landmark_units":
         return network.sees_landmarks
-    return network.uses(option)
+    return option != "fusion_units" and network.uses(option)
 
 
-def _weights(network, files):
-    """Returns the file that a network starts from; None for none.
-
-    Of a fusion the members share a backbone, and each takes the weights.
-    """
-    members = network.members if isinstance(network, Fusion) else [network]
-    file = files.get(members[0].backbone)
-    return file and _absolute(file)
-
-
-def _run(job, sources, broken):
-    if job.training is None:
-        _fuse(job, broken)
-        return
-    known = stages.Stages(job.place / stages.FILE, sources)
-    inputs = []
-    if job.pretraining:
-        inputs = [
-            _train(
-                known,
-                runs.PRETRAINED,
-                job.pretraining,
-                sources,
-                done=lambda: _is_used_up(known, job),
-            )
-        ]
-    trained = _train(known, runs.WORKDIR, job.training, sources, inputs)
-    source = sources[job.training.records]
-    chosen = known.run(
-        runs.VALIDATION,
-        evaluator.evaluate,
-        evaluator.Options(
-            model=job.training.workdir,
-            records=job.training.records,
-            output=str(job.place / runs.VALIDATION),
-            split="validation",
-            choose_postprocessing=True,
-        ),
-        "python evaluate.py",
-        whole=lambda: (
-            _scored(job.place / runs.VALIDATION)
-            and (
-                pathlib.Path(job.training.workdir) / model_file.POSTPROCESSING
-            ).is_file()
-        ),
-        of=[source, trained],
+def _job(options, row, settings, seed, output):
+    job = _Job(row=row, place=runs.place(output, row.folder, seed))
+    if row.members:
+        return job
+    network = networks.named(row.network, **row.overrides)
+    if isinstance(network, Fusion):  # its members share a backbone
+        network, *_ = network.members
+    weights = options.initial_weights().get(network.backbone)
+    weights = weights and _absolute(weights)
+    pretraining = None
+    if row.pretraining != "scratch":
+        pretraining = TrainingOptions(
+            **settings,
+            seed=seed,
+            records=_absolute(getattr(options, f"{row.pretraining}_records")),
+            workdir=str(job.place / runs.PRETRAINED),
+            init_from=weights,
+        )
+        weights = pretraining.workdir
+    training = TrainingOptions(
+        **settings,
+        seed=seed,
+        records=_absolute(options.records),
+        workdir=str(job.place / runs.WORKDIR),
+        init_from=weights,
     )
-    known.run(
-        runs.TEST,
-        evaluator.evaluate,
-        evaluator.Options(
-            model=job.training.workdir,
-            records=job.training.records,
-            output=str(job.place / runs.TEST),
-        ),
-        "python evaluate.py",
-        whole=lambda: _scored(job.place / runs.TEST),
-        of=[source, chosen],
-    )
+    return dataclasses.replace(job, pretraining=pretraining, training=training)
+
+
+def _absolute(path):
+    """Returns a path that means the same wherever the command is started."""
+    return str(pathlib.Path(path).resolve())
+
+
+def _manifest(folder):
+    return pathlib.Path(folder, records.MANIFEST)
+
+
+def _sources(training):
+    """Returns the files that a training depends on."""
+    sources = [_manifest(training.records)]
+    if training.init_from:
+        path = pathlib.Path(training.init_from)
+        best = path / model_file.BEST  # of a workdir; it may be gone by now
+        is_workdir = best.is_file() or path.name == runs.PRETRAINED
+        sources.append(best if is_workdir else path)
+    return sources
+
+
+def _trained(training):
+    """Returns the files that tell that a training was there."""
+    names = (model_file.BEST, model_file.HISTORY)
+    return [pathlib.Path(training.workdir, name) for name in names]
 
 
 def _scored(folder):
-    return all(
-        (folder / name).is_file()
-        for name in (results.METRICS, results.PREDICTIONS)
-    )
+    return [folder / name for name in (results.METRICS, results.PREDICTIONS)]
 
 
-def _sources_of(options, sources):
-    """Returns the digests of what a training reads, but for other runs."""
-    paths = (options.records, options.init_from)
-    return [sources[path] for path in paths if path in sources]
-
-
-def _is_used_up(known, job):
-    """Tells whether a pre-training has served: what it was for is whole.
-
-    Its workdir may be removed then, which is as large as the other.
-    """
-    return known.is_made(runs.PRETRAINED) and (
-        known.is_made(runs.WORKDIR)
-        and known.is_same(
-            runs.WORKDIR, job.training, [known.made(runs.PRETRAINED)]
+def _run(job, broken):
+    """Runs what is not done of a job; broken: names of the jobs that failed."""
+    known = job.stages()
+    if job.training is None:
+        _fuse(job, known, broken)
+        return
+    if job.pretraining and not _has_served(job, known):
+        _train(known, runs.PRETRAINED, job.pretraining)
+    _train(known, runs.WORKDIR, job.training)
+    training = job.training
+    best, _ = _trained(training)
+    chosen = best.with_name(model_file.POSTPROCESSING)
+    sources = [_manifest(training.records), best]
+    for split, inputs, outputs in (
+        (runs.VALIDATION, sources, [chosen]),
+        (runs.TEST, [*sources, chosen], []),
+    ):
+        known.run(
+            split,
+            evaluator.evaluate,
+            EvaluationOptions(
+                model=training.workdir,
+                records=training.records,
+                output=str(job.place / split),
+                split=split,
+                choose_postprocessing=split == runs.VALIDATION,
+            ),
+            command="python evaluate.py",
+            inputs=inputs,
+            outputs=[*outputs, *_scored(job.place / split)],
         )
-        and _is_trained(job.training.workdir)()
+
+
+def _has_served(job, known):
+    """Returns whether what a pre-training is for is done.
+
+    Its workdir, which is as large as the other, may be removed then.
+    """
+    return known.is_same(
+        runs.PRETRAINED, job.pretraining, _sources(job.pretraining)
+    ) and known.is_done(
+        runs.WORKDIR,
+        job.training,
+        inputs=_sources(job.training),
+        outputs=_trained(job.training),
     )
 
 
-def _is_trained(workdir):
-    return stages.files(workdir, model_file.BEST, training.HISTORY)
-
-
-def _train(known, name, options, sources, inputs=(), done=lambda: False):
-    """Trains, or goes on with what was broken off; returns the making."""
-    workdir = pathlib.Path(options.workdir)
-    whole = _is_trained(workdir)
+def _train(known, name, options):
+    """Trains, or resumes a training that was interrupted."""
+    _, history = _trained(options)
 
     def anew(options, *, overwrite):
-        # Or a call that is broken off in its first epoch would seem to be the
+        # Or a call that is interrupted in its first epoch would seem to be the
         # earlier run, which training leaves in place that long.
-        (workdir / training.HISTORY).unlink(missing_ok=True)
-        training.train(options, overwrite=overwrite)
+        history.unlink(missing_ok=True)
+        loop.train(options, overwrite=overwrite)
 
-    def go_on(options):
-        flagfile = workdir / training.FLAGFILE
-        if (
-            (workdir / training.HISTORY).is_file()
-            and flagfile.is_file()
-            and not options.differences(flagfile.read_text(encoding="utf-8"))
-        ):
-            logging.info("%s: goes on after its last whole epoch", workdir)
-            training.train(options, resume=True)
-        else:
+    def resume(options):
+        try:
+            workdirs.check_resumable(history.parent, options)
+        except UserError:
             anew(options, overwrite=True)
+        else:
+            logging.info("%s: resumes after its last complete epoch", name)
+            loop.train(options, resume=True)
 
-    return known.run(
+    known.run(
         name,
         anew,
         options,
-        "python train.py",
-        whole=lambda: whole() or done(),
-        of=[*_sources_of(options, sources), *inputs],
-        resume=go_on,
+        command="python train.py",
+        inputs=_sources(options),
+        outputs=_trained(options),
+        resume=resume,
     )
 
 
-def _fuse(job, broken):
+def _fuse(job, known, broken):
     """Fuses the results of a row's members, which were run before it."""
-    root, seed = job.place.parents[1], job.place.name
-    missing = [run for run in job.row.members if root / run / seed in broken]
+    seed = job.place.name
+    missing = [run for run in job.row.members if f"{run}/{seed}" in broken]
     if missing:
         raise UserError(f"it fuses {listed(missing)}, which failed")
-    stages.Stages(job.place / stages.FILE).run(
+    validation, test = (
+        [job.root / run / seed / split for run in job.row.members]
+        for split in (runs.VALIDATION, runs.TEST)
+    )
+    known.run(
         runs.TEST,
         fusion.fuse,
-        fusion.Options(
-            validation=[
-                str(root / run / seed / runs.VALIDATION)
-                for run in job.row.members
-            ],
-            test=[
-                str(root / run / seed / runs.TEST) for run in job.row.members
-            ],
+        FusionOptions(
+            validation=list(map(str, validation)),
+            test=list(map(str, test)),
             output=str(job.place / runs.TEST),
         ),
-        "python -m affwild_omg.fuse",
-        whole=lambda: _scored(job.place / runs.TEST),
-        of=runs.fingerprints(root, job.row, job.seed),
+        command="python -m affwild_omg.fuse",
+        inputs=[x / results.PREDICTIONS for x in (*validation, *test)],
+        outputs=_scored(job.place / runs.TEST),
     )

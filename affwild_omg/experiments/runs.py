@@ -1,7 +1,7 @@
-"""Where the runs of a table's rows lie, and which of them are whole.
+"""Where the runs of a table's rows lie, and which of them are finished.
 
-`reproducing` puts them there. A run without a stages file was put there by
-hand, and is taken as it is.
+`experiments.reproduction` puts them there. A run without a stages file was put
+there by hand, and is taken as it is.
 """
 
 import json
@@ -9,6 +9,7 @@ import pathlib
 import re
 
 from affwild_omg.evaluation import results
+from affwild_omg.published import tables
 from affwild_omg.published.tables import Row
 from affwild_omg.storage import files
 from affwild_omg.storage.stages import FILE, Stages
@@ -20,6 +21,7 @@ PRETRAINED = "pretrained"
 WORKDIR = "workdir"
 STATUS = "status.json"
 NOT_RUN = "not run"
+FAILED = "failed"
 UNFINISHED = "unfinished: give affwild_omg.reproduce again"
 
 
@@ -38,34 +40,17 @@ def find_seeds(folder: pathlib.Path) -> list[int]:
     return sorted(seeds)
 
 
-def is_whole(runs: pathlib.Path, row: Row, seed: int) -> bool:
-    """Tells whether a run's results of test are of what stands beside them.
+def is_finished(runs: pathlib.Path, row: Row, seed: int) -> bool:
+    """Returns whether a run's results of test belong to what lies beside them.
 
-    They are not while the network, or what a fusion fuses, is made anew.
+    They do not while the network, or what a fusion fuses, is made anew.
     """
-    stages = place(runs, row.folder, seed) / FILE
-    if not stages.is_file():
-        return True
-    known = Stages(stages)
-    if not row.members:
-        return known.is_made(TEST)
-    try:
-        return known.is_made(TEST, of=fingerprints(runs, row, seed))
-    except KeyError:
-        return False
-
-
-def fingerprints(runs: pathlib.Path, row: Row, seed: int) -> list[str]:
-    """Returns the makings of what a row fuses, see `storage.stages`.
-
-    Raises:
-        KeyError: something of it isn't made.
-    """
-    return [
-        Stages(place(runs, run, seed) / FILE).made(split)
-        for run in row.members
-        for split in (VALIDATION, TEST)
-    ]
+    path = place(runs, row.folder, seed) / FILE
+    return (
+        not path.is_file() or Stages(path, root=runs).is_current(TEST)
+    ) and all(
+        is_finished(runs, tables.find_run(run), seed) for run in row.members
+    )
 
 
 def write_state(folder: pathlib.Path, state: str) -> None:
@@ -74,10 +59,10 @@ def write_state(folder: pathlib.Path, state: str) -> None:
     files.write_text(folder / STATUS, json.dumps({"state": state}) + "\n")
 
 
-def read_state(folder: pathlib.Path) -> str:
-    """Returns what `write_state` wrote, `NOT_RUN` if it did not."""
-    try:
-        content = json.loads((folder / STATUS).read_text(encoding="utf-8"))
-        return str(content["state"])
-    except (OSError, ValueError, KeyError, TypeError):
+def read_state(*folders: pathlib.Path) -> str:
+    """Returns what `write_state` wrote last, `NOT_RUN` if it did not."""
+    paths = [x / STATUS for x in folders if (x / STATUS).is_file()]
+    if not paths:
         return NOT_RUN
+    newest = max(paths, key=lambda path: path.stat().st_mtime)
+    return json.loads(newest.read_text(encoding="utf-8"))["state"]

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, ranges, paper."""
+"""What all pictures share: colours, ranges, sizes, frames."""
 
 import pathlib
 
@@ -24,13 +24,11 @@ def save(figure: Figure, path: pathlib.Path, dpi: float = 140) -> None:
     figure.savefig(path, dpi=dpi)
 
 
-def bounds(values, limits) -> tuple[float, float]:
-    """Returns limits, wider where finite values lie outside them."""
+def bounds(values, limits, margin: float = 0) -> tuple[float, float]:
+    """Returns limits, wider where finite values lie outside, and a margin."""
     values = np.asarray(values)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return limits
-    return min(limits[0], values.min()), max(limits[1], values.max())
+    known = [*values[np.isfinite(values)], *limits]
+    return min(known) - margin, max(known) + margin
 
 
 def shorten(name: str, longest: int = _LONGEST) -> str:
@@ -42,7 +40,7 @@ def shorten(name: str, longest: int = _LONGEST) -> str:
 
 
 def legend_above(axis, columns: int, handles=None) -> None:
-    """Puts a legend over the upper right corner, where nothing is drawn."""
+    """Puts a legend above the upper right corner, where nothing is drawn."""
     axis.legend(
         handles=handles,
         loc="lower right",
@@ -55,6 +53,19 @@ def legend_above(axis, columns: int, handles=None) -> None:
 
 
 def open_frame(*axes) -> None:
-    """Takes away the upper and the right edge of axes."""
+    """Removes the upper and the right edge of axes."""
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
+
+
+def name_rows(axes, names) -> None:
+    """Names the rows of axes side by side, from the top, and parts them."""
+    axes[0].set_yticks(range(len(names)), names, parse_math=False)
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    for axis in axes:
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x", color="0.92")
+        axis.set_axisbelow(True)
+        for y in range(1, len(names)):
+            axis.axhline(y - 0.5, color="0.92", linewidth=0.8, zorder=0)
+    open_frame(*axes)

@@ -1,4 +1,4 @@
-"""Contact sheets: utterances as rows of face crops."""
+"""Shows utterances as rows of face crops."""
 
 import pathlib
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ def contact_sheet(
     *,
     columns: int,
 ) -> None:
-    """Draws utterances as rows of face crops.
+    """Draws a contact sheet, a row for each utterance.
 
     Args:
         path: PNG to write.
         rows: (caption, crops uint8 [frames, size, size, 3] RGB, face bool
             [frames]) each, the captions in at most two lines; a frame without
-            a face is crossed out.
-        columns: crops a row; a row may have fewer.
+            a face is grey.
+        columns: crops in a row; a row may have fewer.
     """
     size = rows[0][1].shape[1]
     lines = max(caption.count("\n") + 1 for caption, *_ in rows)
@@ -55,24 +55,9 @@ def contact_sheet(
             # Fewer colours halve the file, and nobody sees it.
             cell[:] = crop >> 3 << 3 if found else 225
             if not found:
-                _cross_out(axis, left, top, size)
+                place = left + size / 2, top + size / 2
+                axis.text(*place, "no face", ha="center", va="center")
     axis.imshow(sheet, interpolation="antialiased", aspect="auto")
     axis.set_axis_off()
     # A pixel of the sheet is one of the picture.
     canvas.save(figure, path, dpi=1 / inches)
-
-
-def _cross_out(axis, left, top, size):
-    ends = [left + 0.1 * size, left + 0.9 * size]
-    for ys in ((0.1, 0.9), (0.9, 0.1)):
-        axis.plot(ends, [top + y * size for y in ys], color="0.75", linewidth=1)
-    axis.text(
-        left + size / 2,
-        top + size / 2,
-        "no face",
-        ha="center",
-        va="center",
-        fontsize=9,
-        color=canvas.GREY,
-        bbox={"facecolor": "0.88", "linewidth": 0, "pad": 1},
-    )

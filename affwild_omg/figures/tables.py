@@ -1,13 +1,12 @@
-"""The paper's tables as a picture."""
+"""Plots the paper's tables."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from matplotlib.lines import Line2D
-
 from affwild_omg.figures import canvas
 
 _PUBLISHED = {
+    "label": "published",
     "marker": "D",
     "markersize": 6,
     "markerfacecolor": "white",
@@ -26,11 +25,11 @@ def published_against_measured(
     metric: str,
     note: str = "",
 ) -> None:
-    """Draws what was measured of a table's rows beside what was published.
+    """Plots what was measured beside what was published, row by row.
 
     Args:
         path: PNG to write.
-        rows: one a row of the table, from the top: {"label", "heading",
+        rows: of the table, from the top, each {"label", "heading",
             "state", "published": {target: value}} and, where it was run,
             "measured": {target: {"value", "low", "high", "min", "max"} or
             None}; bounds may be None.
@@ -44,37 +43,26 @@ def published_against_measured(
     figure = canvas.new(1.6 + height * len(rows), width=9.5)
     axes = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
     for axis, target in zip(axes, targets, strict=True):
-        style = {
-            "color": canvas.COLOURS[target],
-            "marker": canvas.MARKERS[target],
-            "markersize": 6,
-        }
         for y, row in enumerate(rows):
             measured = (row.get("measured") or {}).get(target)
+            place = y - 0.14 if measured else y
+            axis.plot(row["published"][target], place, zorder=4, **_PUBLISHED)
             if measured:
-                _draw_measured(axis, y + 0.14, measured, style)
-            axis.plot(
-                row["published"][target],
-                y - 0.14 if measured else y,
-                zorder=4,
-                **_PUBLISHED,
-            )
+                _draw_measured(axis, y + 0.14, measured, target)
         axis.set(xlabel=f"{target}, {metric}")
         low, high = axis.get_xlim()
         axis.set_xlim(min(low, 0), high + 0.02 * (high - low))
         axis.axvline(0, color="0.7", linewidth=0.8, zorder=0)
-        axis.grid(axis="x", color="0.92")
-        axis.set_axisbelow(True)
-        axis.tick_params(axis="y", length=0)
-        for y in range(1, len(rows)):
-            axis.axhline(y - 0.5, color="0.92", linewidth=0.8, zorder=0)
-    axes[0].set_yticks(range(len(rows)), names, parse_math=False)
-    axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    canvas.open_frame(*axes)
+    canvas.name_rows(axes, names)
+    found = {}
+    for axis in axes:
+        handles, labels = axis.get_legend_handles_labels()
+        found = dict(zip(labels, handles, strict=True)) | found
     figure.legend(
-        handles=_legend(rows, targets),
+        found.values(),
+        found.keys(),
         loc="outside lower center",
-        ncols=3 + len(targets),
+        ncols=len(found),
         frameon=False,
     )
     figure.suptitle(
@@ -87,50 +75,36 @@ def published_against_measured(
     canvas.save(figure, path)
 
 
-def _draw_measured(axis, y, measured, style):
-    for low, high, line in (
-        ("low", "high", {"linewidth": 1.4}),
-        ("min", "max", {"linewidth": 5, "alpha": 0.35}),
+def _draw_measured(axis, y, measured, target):
+    colour = canvas.COLOURS[target]
+    axis.plot(
+        measured["value"],
+        y,
+        zorder=3,
+        color=colour,
+        marker=canvas.MARKERS[target],
+        markersize=6,
+        linestyle="none",
+        label=f"measured {target}",
+    )
+    for low, high, width, label in (
+        ("low", "high", 1.4, "95% interval"),
+        ("min", "max", 5, "range over seeds"),
     ):
         if measured[low] is not None:
-            ends = measured[low], measured[high]
-            axis.plot(ends, [y, y], color=style["color"], zorder=2, **line)
-    axis.plot(measured["value"], y, zorder=3, **style)
-
-
-def _legend(rows, targets):
-    scores = [
-        score
-        for row in rows
-        for score in (row.get("measured") or {}).values()
-        if score
-    ]
-    handles = [Line2D([], [], label="published", **_PUBLISHED)]
-    if scores:
-        handles += [
-            Line2D(
-                [],
-                [],
-                color=canvas.COLOURS[target],
-                marker=canvas.MARKERS[target],
-                linestyle="none",
-                label=f"measured {target}",
+            axis.plot(
+                [measured[low], measured[high]],
+                [y, y],
+                zorder=2,
+                color=colour,
+                linewidth=width,
+                alpha=0.35 if width > 2 else 1,
+                label=label,
             )
-            for target in targets
-        ]
-    for bound, label, line in (
-        ("low", "95 % interval", {"linewidth": 1.4}),
-        ("min", "range over seeds", {"linewidth": 5, "alpha": 0.35}),
-    ):
-        if any(score[bound] is not None for score in scores):
-            handles.append(
-                Line2D([], [], color=canvas.GREY, label=label, **line)
-            )
-    return handles
 
 
 def _name(row):
-    """Returns a row's name, and beside it why there is nothing measured."""
+    """Returns a row's name, and why nothing was measured."""
     state = row["state"].partition("(")[0].strip()
     state = canvas.shorten(state, 38)
     state = f" ({state})" if state.startswith(("not run", "failed")) else ""

@@ -1,52 +1,30 @@
 """Predicting: a video becomes valence and arousal for every frame."""
 
-import csv
-import dataclasses
 import itertools
 import pathlib
 
 import numpy as np
+import pandas as pd
 
 from affwild_omg import figures
 from affwild_omg.cli import progress
-from affwild_omg.cli.errors import UserError
+from affwild_omg.data import windows
 from affwild_omg.faces import detection, landmarks, tracking
 from affwild_omg.faces.video import Video
+from affwild_omg.inference.options import PredictionOptions
 from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.storage import files
 
 DEFAULT_SEQUENCE_LENGTH = 80
 FACE_COLUMNS = ("x", "y", "width", "height", "confidence")
+FORMATS = {  # of the table's columns; the targets have six decimals
+    "time_s": "{:.3f}",
+    **dict.fromkeys(FACE_COLUMNS, "{:.1f}"),
+    "confidence": "{:.4f}",
+}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a prediction is made of; the flags of affwild_omg.predict.
-
-    Attributes:
-        model: SavedModel, workdir or model file.
-        video: the video file.
-        output: folder for the table and the picture.
-        sequence_length: frames a window; 0 takes the model's own.
-        detect_every: frames from one face detection to the next.
-    """
-
-    model: str
-    video: str
-    output: str
-    sequence_length: int = 0
-    detect_every: int = tracking.DETECT_EVERY
-
-    def __post_init__(self):
-        for name, least in (("sequence_length", 0), ("detect_every", 1)):
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"--{name} must be at least {least}, not "
-                    f"{getattr(self, name)}"
-                )
-
-
-def predict(options: Options, *, overwrite: bool = False) -> dict:
+def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
     """Predicts a video, frame by frame.
 
     Writes `<stem>.csv` with one row a frame (frame, time_s, face, x, y,
@@ -64,9 +42,9 @@ def predict(options: Options, *, overwrite: bool = False) -> dict:
         median over the frames with a face, None without any}.
 
     Raises:
-        UserError: the video, the model or the output can't be used.
+        UserError: the video, the model or the output cannot be used.
     """
-    stem = pathlib.Path(options.video).stem
+    path = pathlib.Path(options.video)
     with (
         files.atomic_directory(
             options.output, flag="--output", overwrite=overwrite
@@ -74,38 +52,35 @@ def predict(options: Options, *, overwrite: bool = False) -> dict:
         Video(options.video) as video,
     ):
         predictor = load_predictor(options.model)
-        length = _sequence_length(options, predictor)
-        rows, values = _predict_video(video, predictor, length, options)
-        _write_table(temporary / f"{stem}.csv", rows, values, predictor.targets)
+        length = options.sequence_length or (
+            predictor.card.sequence_length
+            if predictor.card
+            else DEFAULT_SEQUENCE_LENGTH
+        )
+        table = _predict_video(video, predictor, length, options.detect_every)
+        _write(table, temporary / f"{path.stem}.csv")
+        targets = list(predictor.targets)
         figures.timeline(
-            temporary / f"{stem}.png",
-            [float(row[1]) for row in rows],
-            values,
+            temporary / f"{path.stem}.png",
+            table["time_s"].to_numpy(),
+            table[targets].to_numpy(),
             predictor.targets,
             window=length,
-            title=pathlib.Path(options.video).name,
+            title=path.name,
         )
-    seen = np.isfinite(values).all(axis=1)
+    seen = table[table["face"]]
     return {
-        "frames": len(rows),
-        "frames_with_face": int(seen.sum()),
+        "frames": len(table),
+        "frames_with_face": len(seen),
         "truncated": video.truncated,
     } | {
-        target: float(np.median(values[seen, column])) if seen.any() else None
-        for column, target in enumerate(predictor.targets)
+        target: float(seen[target].median()) if len(seen) else None
+        for target in targets
     }
 
 
-def _sequence_length(options, predictor):
-    return options.sequence_length or (
-        predictor.card.sequence_length
-        if predictor.card
-        else DEFAULT_SEQUENCE_LENGTH
-    )
-
-
-def _predict_video(video, predictor, length, options):
-    """Returns the rows of the table but for the targets, and the targets.
+def _predict_video(video, predictor, length, detect_every):
+    """Returns a row a frame; NaN where there is no face.
 
     The pixels of a window at a time are held, so that a video of any length
     fits into memory.
@@ -115,51 +90,46 @@ def _predict_video(video, predictor, length, options):
             video,
             detector=detection.Detector(),
             landmarker=landmarks.Landmarker(),
-            detect_every=options.detect_every,
+            detect_every=detect_every,
         ),
         description="predicting",
         unit="frame",
         total=video.announced_frames,
     )
-    rows, values = [], []
+    parts = []
     with bar:
-        faces = iter(bar)
-        while window := list(itertools.islice(faces, length)):
-            values.append(_predict_window(window, length, predictor))
-            for time_s, face in window:
-                row = [len(rows), f"{time_s:.3f}", int(face.found)]
-                if face.found:
-                    row += [f"{x:.1f}" for x in face.box]
-                    row.append(f"{face.confidence:.4f}")
-                else:
-                    row += [""] * len(FACE_COLUMNS)
-                rows.append(row)
-    return rows, np.concatenate(values)
-
-
-def _predict_window(window, length, predictor):
-    """Returns [frames of the window, targets], NaN where there is no face."""
-    faces = [face for _, face in window]
-    found = np.array([face.found for face in faces])
-    missing = [(0, length - len(faces))]
-    inputs = {
-        "frames": np.stack([face.crop for face in faces]),
-        "landmarks": np.stack([face.landmarks for face in faces]),
-        "mask": found,
-    }
-    inputs = {
-        name: np.pad(x, missing + [(0, 0)] * (x.ndim - 1))[None]
-        for name, x in inputs.items()
-    }
-    values = predictor.predict(inputs)[0, : len(faces)]
-    return np.where(found[:, None], values, np.nan)
-
-
-def _write_table(path, rows, values, targets):
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["frame", "time_s", "face", *FACE_COLUMNS, *targets])
-        for row, predicted in zip(rows, values, strict=True):
-            writer.writerow(
-                row + ["" if np.isnan(x) else f"{x:.6f}" for x in predicted]
+        frames = iter(bar)
+        while window := list(itertools.islice(frames, length)):
+            times, faces = zip(*window, strict=True)
+            found = np.array([face.found for face in faces])
+            boxes = [(*face.box, face.confidence) for face in faces]
+            values = _predict_window(faces, length, predictor)
+            part = pd.DataFrame(
+                np.where(found[:, None], np.hstack([boxes, values]), np.nan),
+                columns=[*FACE_COLUMNS, *predictor.targets],
             )
+            part.insert(0, "time_s", times)
+            part.insert(1, "face", found)
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _predict_window(faces, length, predictor):
+    """Returns [frames of the window, targets]."""
+    window = windows.cut(
+        {
+            "frames": np.stack([face.crop for face in faces]),
+            "landmarks": np.stack([face.landmarks for face in faces]),
+            "mask": np.array([face.found for face in faces]),
+        },
+        length,
+    )
+    return windows.join(predictor.predict(window), window["length"])
+
+
+def _write(table, path):
+    table = table.assign(face=table["face"].astype(int))
+    for name in table.columns.drop("face"):
+        form = FORMATS.get(name, "{:.6f}").format
+        table[name] = table[name].map(form, na_action="ignore")
+    table.to_csv(path, index_label="frame", lineterminator="\n")

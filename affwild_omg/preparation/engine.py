@@ -5,7 +5,6 @@ folder beside the records until all are done, so that an interrupted run of
 hours goes on where it stopped, and a records folder is always whole.
 """
 
-import dataclasses
 import functools
 import json
 import os
@@ -22,46 +21,12 @@ from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.data import records
 from affwild_omg.faces import detection, landmarks, tracking
 from affwild_omg.faces.video import Video
+from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import files
 from affwild_omg.storage import parallel as workers
-from affwild_omg.synthetic import corpus as demo
-
-CORPORA = ("omg", "demo")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What preparation is made of; the flags of affwild_omg.prepare.
-
-    Attributes:
-        corpus: "omg", or "demo", which is written to the source first.
-        source: folder of the corpus.
-        records: folder that the records go to.
-        detect_every: frames from one face detection to the next.
-        workers: processes; 0 takes one a core.
-    """
-
-    corpus: str
-    source: str
-    records: str
-    detect_every: int = tracking.DETECT_EVERY
-    workers: int = 0
-
-    def __post_init__(self):
-        if self.corpus not in CORPORA:
-            raise UserError(
-                f"--corpus must be one of {', '.join(CORPORA)}, not "
-                f"{self.corpus!r}"
-            )
-        for name, least in (("detect_every", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"--{name} must be at least {least}, not "
-                    f"{getattr(self, name)}"
-                )
-
-
-def prepare(options: Options, *, overwrite: bool = False) -> dict:
+def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     """Prepares a corpus.
 
     Args:
@@ -78,8 +43,6 @@ def prepare(options: Options, *, overwrite: bool = False) -> dict:
     target = files.check_output(
         options.records, flag="--records", overwrite=overwrite
     ).resolve()
-    if options.corpus == "demo":
-        make_demo_corpus(options.source, workers=options.workers)
     clips = omg.read(options.source)
     _require_some_files(clips, options.source)
     remove_parents = files.make_folder(target.parent)
@@ -98,35 +61,6 @@ def prepare(options: Options, *, overwrite: bool = False) -> dict:
         )
     _publish(staging, target, manifest)
     return manifest
-
-
-def make_demo_corpus(directory: str, *, workers: int = 0) -> None:
-    """Writes the demo corpus unless it is there already.
-
-    Raises:
-        UserError: the folder holds something else.
-    """
-    options = demo.DemoOptions()
-    if demo.is_complete(directory, options):
-        return
-    with progress.bar(description="drawing clips", unit="clip") as bar:
-
-        def advance(done, total):
-            bar.total = total
-            bar.update(done - bar.n)
-
-        demo.write_corpus(
-            directory,
-            find_landmarks=landmarks.Landmarker().find,
-            options=options,
-            workers=workers or _cores(),
-            progress=advance,
-        )
-
-
-def _cores():
-    # Not cpu_count: a container or a batch system may allow fewer.
-    return len(os.sched_getaffinity(0))
 
 
 def _require_some_files(clips, source):
@@ -189,7 +123,7 @@ def _prepare_videos(clips, staging, options):
             with workers.parallel_map(
                 functools.partial(_prepare_video, staging),
                 jobs,
-                workers=min(options.workers or _cores(), len(jobs)),
+                workers=min(options.workers or workers.cores(), len(jobs)),
                 initializer=_start_worker,
                 initargs=(options.detect_every,),
             ) as results:
@@ -366,9 +300,11 @@ def _manifest(reports, options):
                 {name: report[name] for name in _UTTERANCE} for report in good
             ],
         }
+    # What the demo drew has no scores to compare with those of real corpora.
+    drawn = pathlib.Path(options.source, omg.DEMO).is_file()
     return {
         "schema_version": records.SCHEMA_VERSION,
-        "corpus": options.corpus,
+        "corpus": "demo" if drawn else options.corpus,
         "detect_every": options.detect_every,
         "splits": splits,
     }

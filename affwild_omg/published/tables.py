@@ -1,12 +1,15 @@
-"""The paper's tables 3 to 8 as data: what was trained, and what was published.
+"""The paper's tables 3 to 8: what was trained, and what was published.
 
-A row of a table names a network of `published.networks.NETWORKS`, what
+`tables.csv` holds them, a row for each cell in which the paper prints a
+network's scores. A row names a network of `published.networks.NETWORKS`, what
 it was pre-trained on and the published scores. Rows of one `run` are one
 training, whichever tables they stand in. Sections and tables are those of
 Kollias & Zafeiriou (2020); all scores are those on the OMG-Emotion test set.
 """
 
+import csv
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 
 from affwild_omg.cli.errors import UserError
@@ -16,7 +19,7 @@ from affwild_omg.published.networks import NETWORKS
 # What a network saw before OMG-Emotion. "scratch" (table 4) is without Aff-Wild
 # and Aff-Wild2: "trained directly with the OMG-Emotion set" (section 7.1).
 # Whether the convolutions then start from VGG-Face's weights or at random, the
-# paper doesn't say. VGG-Face's weights are likelier: they belong to what it
+# paper does not say. VGG-Face's weights are likelier: they belong to what it
 # calls VGG-FACE, and Aff-Wild2 is to it "further pre-training".
 PRETRAININGS = ("scratch", "affwild", "affwild2")
 
@@ -26,7 +29,7 @@ _SHARED_FLAGS = {"sequence_length": 80, "batch_size": 4}
 
 # How a network is trained, as flags of train.py (sections 5.2 and 6.1). Of
 # CNN-RNNs, end to end was better than with the CNN fixed, at "either" of two
-# rates; which of them served which network isn't published. CNNs have 1e-4.
+# rates; which of them served which network is not published. CNNs have 1e-4.
 STRATEGIES: Mapping[str, Mapping[str, object]] = {
     "end_to_end": {"train": "all", "learning_rate": 1e-4},
     "end_to_end_slow": {"train": "all", "learning_rate": 1e-5},
@@ -57,17 +60,19 @@ class Row:
         label: what the paper calls it.
         published: the paper's scores; of its own networks CCC with
             post-processing, though of "scratch" and "affwild" in table 4 it
-            doesn't say so; see also `Region`.
+            does not say so; see also `Region`.
         heading: what the paper has above the scores, where that tells rows of
             one label apart.
-        network: a key of `published.networks.NETWORKS`; None for
-            decision-level fusion and for other systems.
+        network: a key of `NETWORKS`; None for decision-level fusion and for
+            other systems.
         overrides: fields of the network's architecture that are replaced.
         pretraining: one of `PRETRAININGS`; None for other systems.
         members: of decision-level fusion, the runs that are fused, keys of
-            `RUNS`.
+            `RUNS`. The paper fuses "the CNN-1RNNs and CNN-3RNNs described
+            above" (section 5.4.2) and leaves open how many of each; taken as
+            one, like model-level fusion.
         unprocessed: CCC without post-processing; table 3 only.
-        modality: what the system saw, as table 8 says it.
+        modality: what the system saw; table 8 only.
         reference: of other systems, the number in the paper's references.
     """
 
@@ -80,7 +85,7 @@ class Row:
     pretraining: str | None = None
     members: tuple[str, ...] = ()
     unprocessed: Scores | None = None
-    modality: str = "V,A: visual"
+    modality: str = ""
     reference: int | None = None
 
     @property
@@ -105,9 +110,9 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Region(Row):
-    """A column of table 7: a network's MSE in part of the plane.
+    """A column of table 7: the MSE of "the best CNN-3RNN" in part of the plane.
 
-    The paper doesn't say whether labels or predictions decide what lies in a
+    The paper does not say whether labels or predictions decide what lies in a
     region, nor whether the predictions were post-processed.
 
     Attributes:
@@ -153,7 +158,7 @@ class Table:
 
     number: int
     title: str
-    source: str
+    source: str = "section 7.1"
     metric: str = "ccc"
     columns: tuple[str, ...] = ("valence", "arousal", "mean")
     rows: tuple[Row, ...]
@@ -194,291 +199,76 @@ def to_flags(row: Row, strategy: str = "end_to_end") -> dict[str, object]:
     }
 
 
-def _table_3(name, label, published, unprocessed, **fields):
-    """Returns a row of table 3; all were pre-trained on Aff-Wild2."""
-    return Row(
-        key=f"table3/{name}",
-        label=label,
-        published=Scores(*published),
-        unprocessed=Scores(*unprocessed),
-        pretraining="affwild2",
-        **{"network": name, **fields},
-    )
+def _read_rows():
+    """Returns {number of the table: rows} of tables.csv."""
+    rows = {}
+    path = pathlib.Path(__file__).with_name("tables.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        for cells in csv.DictReader(file):
+            rows.setdefault(int(cells["table"]), []).append(_row(cells))
+    return {number: tuple(of_table) for number, of_table in rows.items()}
 
 
-def _again(row, key, **changes):
-    """Returns a row of table 3 as another table has it, or changes it."""
-    return dataclasses.replace(row, key=key, unprocessed=None, **changes)
+def _row(cells):
+    """Returns a row of the cells of a line, which are empty where it has none.
+
+    Of "name=value" overrides the paper has but one: landmarks=false.
+    """
+
+    def pair(form):
+        names = (form.format(name) for name in ("valence", "arousal"))
+        return Scores(*(float(cells[name]) for name in names))
+
+    overrides = (text.split("=") for text in cells["overrides"].split())
+    fields = {
+        "key": f"table{cells['table']}/{cells['key']}",
+        "published": pair("{}"),
+        "network": cells["network"] or None,
+        "overrides": {name: value == "true" for name, value in overrides},
+        "pretraining": cells["pretraining"] or None,
+        "members": tuple(cells["members"].split()),
+        "reference": int(cells["reference"]) if cells["reference"] else None,
+    } | {name: cells[name] for name in ("label", "heading", "modality")}
+    if cells["unprocessed_valence"]:
+        fields["unprocessed"] = pair("unprocessed_{}")
+    if not cells["valence_from"]:
+        return Row(**fields)
+    bounds = {
+        name: (float(cells[f"{name}_from"]), float(cells[f"{name}_to"]))
+        for name in ("valence", "arousal")
+    }
+    return Region(**fields, **bounds)
 
 
-# Those that the tables 4 to 8 take up again.
-_CNN_1RNN, _CNN_3RNN, _FUSION_RNN = _BEST = (
-    _table_3(
-        "cnn_1rnn",
-        "CNN-1RNN-2nd-pool last-pool fc",
-        (0.449, 0.303),
-        (0.441, 0.297),
-    ),
-    _table_3(
-        "cnn_3rnn",
-        "CNN-3RNN-2nd-pool last-pool fc",
-        (0.472, 0.329),
-        (0.463, 0.322),
-    ),
-    _table_3(
-        "model_fusion_rnn",
-        "Model-level Fusion + RNN",
-        (0.535, 0.365),
-        (0.512, 0.340),
-    ),
-)
-
-_TABLE_3 = (
-    _table_3("vgg_face", "VGG-Face", (0.378, 0.203), (0.361, 0.193)),
-    _table_3("densenet121", "DenseNet-121", (0.365, 0.191), (0.350, 0.184)),
-    _table_3("resnet50", "ResNet-50", (0.359, 0.195), (0.344, 0.189)),
-    _table_3("affwildnet", "AffWildNet", (0.409, 0.224), (0.390, 0.219)),
-    _table_3("densenet_rnn", "DenseNet-RNN", (0.394, 0.211), (0.378, 0.209)),
-    _CNN_1RNN,
-    _CNN_3RNN,
-    # Section 5.4.2 fuses "the CNN-1RNNs and CNN-3RNNs described above" and
-    # leaves open how many of each; taken as one, like model-level fusion.
-    _table_3(
-        "decision_fusion",
-        "Decision-level Fusion",
-        (0.501, 0.332),
-        (0.482, 0.321),
-        network=None,
-        members=(_CNN_1RNN.run, _CNN_3RNN.run),
-    ),
-    _table_3(
-        "model_fusion_fc",
-        "Model-level Fusion + FC",
-        (0.518, 0.348),
-        (0.500, 0.328),
-    ),
-    _FUSION_RNN,
-)
-
-_HEADINGS = {
-    "scratch": "Trained from Scratch",
-    "affwild": "Pre-trained on Aff-Wild",
-    "affwild2": "Pre-trained on Aff-Wild2",
-}
-_TABLE_4 = tuple(
-    _again(
-        row,
-        f"table4/{row.network}_{pretraining}",
-        heading=_HEADINGS[pretraining],
-        pretraining=pretraining,
-        published=published,
-    )
-    for row, scratch, affwild in zip(
-        _BEST,
-        ((0.371, 0.210), (0.385, 0.192), (0.431, 0.265)),
-        ((0.419, 0.278), (0.448, 0.302), (0.511, 0.342)),
-        strict=True,
-    )
-    for pretraining, published in zip(
-        PRETRAININGS,
-        (Scores(*scratch), Scores(*affwild), row.published),
-        strict=True,
-    )
-)
-
-
-def _table_5(taps, label, published):
-    """Returns a row of table 5: CNN-3RNN with other taps."""
-    return _again(
-        _CNN_3RNN,
-        f"table5/{taps}",
-        label=label,
-        network=f"cnn_3rnn_{taps}",
-        published=Scores(*published),
-    )
-
-
-_TABLE_5 = (
-    _table_5("conv4_1_pool5_fc", "8th conv + last pool + fc", (0.416, 0.261)),
-    _table_5("conv3_1_pool5_fc", "5th conv + last pool + fc", (0.455, 0.322)),
-    _again(
-        _CNN_3RNN, "table5/pool2_pool5_fc", label="2nd pool + last pool + fc"
-    ),
-    _table_5("conv2_1_conv3_3_fc", "3rd conv + 7th conv + fc", (0.402, 0.267)),
-    _table_5("conv5_3_pool5_fc", "last conv + last pool + fc", (0.440, 0.248)),
-    _table_5(
-        "conv3_2_conv3_3_conv4_1",
-        "6th conv + 7th conv + 8th conv",
-        (0.328, 0.162),
-    ),
-    _table_5(
-        "conv3_3_conv4_1_conv4_2",
-        "7th conv + 8th conv + 9th conv",
-        (0.334, 0.172),
-    ),
-    _table_5(
-        "conv2_1_conv2_2_conv3_1",
-        "3rd conv + 4th conv + 5th conv",
-        (0.345, 0.185),
-    ),
-)
-
-_TABLE_6 = tuple(
-    varied
-    for row, without in zip(
-        _BEST, ((0.429, 0.291), (0.454, 0.310), (0.524, 0.352)), strict=True
-    )
-    for varied in (
-        _again(
-            row,
-            f"table6/{row.network}_without_landmarks",
-            heading="Without Landmarks",
-            overrides={"landmarks": False},
-            published=Scores(*without),
-        ),
-        _again(
-            row,
-            f"table6/{row.network}_with_landmarks",
-            heading="With Landmarks",
-        ),
-    )
-)
-
-
-def _interval(low, high):
-    """Returns bounds as table 7 prints them."""
-    return f"[{low},{high}{']' if high == 1 else ')'}"
-
-
-# The table says "the best CNN-3RNN", and so the one pre-trained on Aff-Wild2.
-_TABLE_7 = tuple(
-    Region(
-        key=f"table7/{name}",
-        label=_CNN_3RNN.label,
-        heading=f"V in {_interval(*valence)}, A in {_interval(*arousal)}",
-        network=_CNN_3RNN.network,
-        pretraining=_CNN_3RNN.pretraining,
-        valence=valence,
-        arousal=arousal,
-        published=Scores(*published),
-    )
-    for name, valence, arousal, published in (
-        ("positive_calm", (0, 1), (0, 0.5), (0.101, 0.031)),
-        ("positive_aroused", (0, 1), (0.5, 1), (0.055, 0.021)),
-        ("negative_calm", (-1, 0), (0, 0.5), (0.154, 0.061)),
-        ("negative_aroused", (-1, 0), (0.5, 1), (0.110, 0.040)),
-        ("everywhere", (-1, 1), (0, 1), (0.110, 0.041)),
-    )
-)
-
-
-def _other(key, label, reference, modality, published):
-    """Returns a row of table 8 that is another group's system."""
-    return Row(
-        key=f"table8/{key}",
-        label=label,
-        reference=reference,
-        modality=modality,
-        published=Scores(*published),
-    )
-
-
-_AUDIO_VISUAL = "V,A: audio + visual"
-_TABLE_8 = (
-    _other("vnet", "VNet", 51, "V,A: visual", (0.438, 0.244)),
-    _other("anet_vnet", "ANet + VNet", 51, _AUDIO_VISUAL, (0.442, 0.236)),
-    _other(
-        "opensmile_lstms_vgg_face_blstm",
-        "openSMILE + LSTMs, VGG-FACE-BLSTM",
-        60,
-        "A: audio, V: visual",
-        (0.258, 0.277),
-    ),
-    _other(
-        "opensmile_lstms_vgg_face_blstm_opensmile_lstms",
-        "openSMILE + LSTMs, VGG-FACE-BLSTM + openSMILE + LSTMs",
-        60,
-        "A: audio, V: audio + visual",
-        (0.369, 0.286),
-    ),
-    _other(
-        "opensmile_lstms",
-        "openSMILE + LSTMs",
-        60,
-        "V,A: audio",
-        (0.361, 0.293),
-    ),
-    _other(
-        "single_multi_modal",
-        "Single Multi-Modal",
-        64,
-        _AUDIO_VISUAL,
-        (0.484, 0.345),
-    ),
-    _other("ensemble_1", "Ensemble I", 64, _AUDIO_VISUAL, (0.496, 0.356)),
-    _other("ensemble_2", "Ensemble II", 64, _AUDIO_VISUAL, (0.499, 0.361)),
-    _again(_CNN_3RNN, "table8/cnn_3rnn"),
-    _again(_FUSION_RNN, "table8/model_fusion_rnn"),
-)
-
+_ROWS = _read_rows()
+_PAIR = ("valence", "arousal")
 TABLES: Mapping[int, Table] = {
-    table.number: table
-    for table in (
-        Table(
-            number=3,
-            title="Architectures, pre-trained on Aff-Wild2",
-            source="section 7.1",
-            rows=_TABLE_3,
-        ),
-        Table(
-            number=4,
-            title="Pre-training",
-            source="section 7.1",
-            columns=("valence", "arousal"),
-            rows=_TABLE_4,
-        ),
-        Table(
-            number=5,
-            title="Taps of CNN-3RNN",
-            source="section 7.1",
-            rows=_TABLE_5,
-        ),
-        Table(
-            number=6,
-            title="Without and with landmarks",
-            source="section 7.1",
-            rows=_TABLE_6,
-        ),
-        Table(
-            number=7,
-            title="CNN-3RNN by region of the valence-arousal plane",
-            source="section 7.1",
-            metric="mse",
-            columns=("valence", "arousal"),
-            rows=_TABLE_7,
-        ),
-        Table(
-            number=8,
-            title="Other systems of the OMG-Emotion Challenge",
-            source="section 7.3",
-            columns=("valence", "arousal"),
-            rows=_TABLE_8,
-        ),
-    )
+    number: Table(number=number, rows=_ROWS[number], **about)
+    for number, about in {
+        3: {"title": "Architectures, pre-trained on Aff-Wild2"},
+        4: {"title": "Pre-training", "columns": _PAIR},
+        5: {"title": "Taps of CNN-3RNN"},
+        6: {"title": "Without and with landmarks"},
+        7: {
+            "title": "CNN-3RNN by region of the valence-arousal plane",
+            "metric": "mse",
+            "columns": _PAIR,
+        },
+        8: {
+            "title": "Other systems of the OMG-Emotion Challenge",
+            "source": "section 7.3",
+            "columns": _PAIR,
+        },
+    }.items()
 }
-
-
-def _runs():
-    runs = {}
-    for table in TABLES.values():
-        for row in table.rows:
-            if row.run is not None:
-                runs.setdefault(row.run, row)
-    return runs
-
 
 # Every training that the tables need, by `Row.run`: the first row that has it.
-RUNS: Mapping[str, Row] = _runs()
+RUNS: Mapping[str, Row] = {
+    row.run: row
+    for table in reversed(TABLES.values())
+    for row in reversed(table.rows)
+    if row.run is not None
+}
 
 
 def find_run(run: str) -> Row:
@@ -489,9 +279,7 @@ def find_run(run: str) -> Row:
     """
     if run in RUNS:
         return RUNS[run]
-    scratch = (
-        dataclasses.replace(row, pretraining="scratch") for row in RUNS.values()
-    )
+    scratch = map(without_pretraining, RUNS.values())
     return {row.run: row for row in scratch}[run]
 
 
@@ -505,8 +293,7 @@ def without_pretraining(row: Row) -> Row:
         row,
         pretraining="scratch",
         members=tuple(
-            dataclasses.replace(RUNS[run], pretraining="scratch").run
-            for run in row.members
+            without_pretraining(RUNS[run]).run for run in row.members
         ),
     )
 

@@ -1,44 +1,63 @@
-"""A run's report: a results folder becomes a page to look at.
+"""Reports: a results folder becomes a page to look at.
 
-The page is one HTML file that needs nothing else, neither a network nor the
-files beside it. Those are its pictures as PNG, and what each of them shows as
-CSV.
-
-Each section of the page is a function (page, run) of one of the modules here.
+The page is one HTML file that needs nothing else, no network, no script and
+none of the files beside it: its pictures as PNG, and two tables, of all
+utterances and of all groups of them. The templates hold what the page says,
+and escape whatever they are given.
 """
 
 import pathlib
 
-from affwild_omg.reports import run
-from affwild_omg.reports.agreement import add_agreement, add_calibration
-from affwild_omg.reports.breakdowns import add_lengths, add_regions, add_videos
-from affwild_omg.reports.network import add_files, add_network
-from affwild_omg.reports.pages import Page
-from affwild_omg.reports.pictures import FIGURES, FILES, REPORT
-from affwild_omg.reports.protocols import add_postprocessing, add_protocols
-from affwild_omg.reports.run import MOST_WORST, Options
-from affwild_omg.reports.scores import add_scores, lead, title
-from affwild_omg.reports.worst import add_worst
+import jinja2
+import markupsafe
+import pandas as pd
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.evaluation import results
+from affwild_omg.reports import sections, wording
+from affwild_omg.reports.options import ReportOptions
+from affwild_omg.reports.source import Source
 from affwild_omg.storage import files
 
-__all__ = ["FIGURES", "FILES", "MOST_WORST", "REPORT", "Options", "write"]
-
-_SECTIONS = (  # in the order of the page
-    add_scores,
-    add_protocols,
-    add_postprocessing,
-    add_agreement,
-    add_calibration,
-    add_regions,
-    add_lengths,
-    add_videos,
-    add_worst,
-    add_network,
-    add_files,
+REPORT = "report.html"
+UTTERANCES = "utterances.csv"
+GROUPS = "groups.csv"
+PICTURES = (  # in the order of the page
+    "protocols",
+    "agreement",
+    "plane",
+    "regions",
+    "lengths",
+    "worst",
+    "timelines",
+    "training",
 )
+FILES = (REPORT, UTTERANCES, GROUPS, *(f"{name}.png" for name in PICTURES))
+
+_SECTIONS = (  # title, template, what gathers its values, whether of labels
+    ("Scores", "scores", sections.scores, False),
+    ("Protocols", "protocols", sections.protocols, True),
+    ("Post-processing", "postprocessing", sections.postprocessing, False),
+    ("Predictions and labels", "agreement", sections.agreement, True),
+    ("Calibration", "calibration", sections.calibration, True),
+    ("Regions of the plane", "groups", sections.regions, True),
+    ("Lengths", "groups", sections.lengths, True),
+    ("Videos", "videos", lambda source: {}, True),
+    ("Worst utterances", "worst", sections.worst, True),
+    ("Network and training", "network", sections.network, False),
+)
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("affwild_omg.reports"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+_TEMPLATES.globals.update(wording.GLOBALS)
+_TEMPLATES.filters.update(wording.FILTERS)
 
 
-def write(options: Options, *, overwrite: bool = False) -> pathlib.Path:
+def write(options: ReportOptions, *, overwrite: bool = False) -> pathlib.Path:
     """Writes the report of a results folder.
 
     The same input makes the same bytes.
@@ -51,14 +70,73 @@ def write(options: Options, *, overwrite: bool = False) -> pathlib.Path:
         The page's path; its pictures and tables lie beside it, see `FILES`.
 
     Raises:
-        UserError: the results, the records or the output can't be used.
+        UserError: the results, the records or the output cannot be used.
     """
     with files.atomic_directory(
         options.output, flag="--output", overwrite=overwrite, owned=FILES
     ) as directory:
-        found = run.read(options, directory)
-        page = Page(title(found), lead(found))
-        for add in _SECTIONS:
-            add(page, found)
-        (directory / REPORT).write_text(page.html(), encoding="utf-8")
+        source = _read(options, directory)
+        (directory / REPORT).write_text(_page(source), encoding="utf-8")
+        groups = [
+            {"by": kind} | group.to_row()
+            for kind, found in source.groups.items()
+            for group in found
+        ]
+        for name, table in (
+            (UTTERANCES, source.utterances),
+            (GROUPS, pd.DataFrame(groups)),
+        ):
+            if len(table):
+                table.to_csv(
+                    directory / name,
+                    index=False,
+                    float_format="%.8g",
+                    lineterminator="\n",
+                )
     return pathlib.Path(options.output) / REPORT
+
+
+def _read(options, directory):
+    found = results.read(options.results, flag="--results", frames=True)
+    level, corpus = found.provenance.level, found.provenance.corpus
+    if level != "utterance" and found.frames is None:
+        raise UserError(
+            f"--results={options.results} is scored by {level}, but holds no "
+            f"{results.FRAMES}; write the folder again with evaluate.py "
+            "--overwrite"
+        )
+    if not corpus and options.records:
+        from affwild_omg.data import records
+
+        corpus = records.read_manifest(options.records).get("corpus")
+    return Source(
+        options=options, directory=directory, results=found, corpus=corpus
+    )
+
+
+def _page(source):
+    parts = []
+    for title, template, gather, of_labels in _SECTIONS:
+        if of_labels and not source.labelled.keys:
+            continue
+        values = gather(source)
+        content = None
+        if "left_out" not in values:
+            content = _render(template, source, **values)
+        parts.append({"title": title, "content": content} | values)
+    return _render("page", source, title=_title(source), sections=parts)
+
+
+def _render(name, source, **values):
+    template = _TEMPLATES.get_template(f"{name}.html.j2")
+    return markupsafe.Markup(template.render(source=source, **values))
+
+
+def _title(source):
+    facts = source.provenance
+    if facts.members:
+        name = f"Fusion of {len(facts.members)} runs"
+    else:
+        name = str(facts.model or source.options.results)
+        name = pathlib.PurePath(name).name or name
+    return f"{name} on the {facts.split} split" if facts.split else name

@@ -1,8 +1,8 @@
 """From values per frame to values per sequence and per utterance."""
 
-from collections.abc import Sequence
-
 import numpy as np
+
+from affwild_omg.scoring.frames import Frames
 
 ESTIMATES = {"median": np.median, "mean": np.mean}
 
@@ -22,48 +22,39 @@ def sequence_estimate(values, mask, by: str = "median"):
     return ESTIMATES[by](valid, axis=0) if len(valid) else None
 
 
-def utterance_estimate(sequences: Sequence):
-    """Averages the estimates of an utterance's sequences (section 5).
+def utterance_estimates(frames: Frames, by: str = "median") -> np.ndarray:
+    """Averages the estimates of each utterance's sequences (section 5).
+
+    No utterance may be lost: one in which no face was seen takes the mean of
+    its video's others, else the mean of all.
 
     Args:
-        sequences: what `sequence_estimate` gave, each [targets] or None.
-
-    Returns:
-        [targets], or None where no sequence has an estimate.
-    """
-    known = [estimate for estimate in sequences if estimate is not None]
-    return np.mean(known, axis=0) if known else None
-
-
-def fill_unseen(videos: Sequence[str], estimates: Sequence) -> np.ndarray:
-    """Gives an estimate to the utterances in which no face was seen.
-
-    No utterance may be lost: one without an estimate takes the mean of its
-    video's others, else the mean of all.
-
-    Args:
-        videos: the video of each utterance.
-        estimates: [targets] or None, each.
+        frames: the split.
+        by: "median" or "mean" of each sequence.
 
     Returns:
         [utterances, targets].
 
     Raises:
-        ValueError: no utterance has an estimate.
+        ValueError: not one frame counts.
     """
-    known = [estimate for estimate in estimates if estimate is not None]
-    if not known:
-        raise ValueError("no utterance has an estimate to start from")
-    by_video = {}
-    for video, estimate in zip(videos, estimates, strict=True):
-        if estimate is not None:
-            by_video.setdefault(video, []).append(estimate)
-    overall = [np.mean(known, axis=0)]
-    return np.stack(
-        [
-            np.mean(by_video.get(video, overall), axis=0)
-            if estimate is None
-            else estimate
-            for video, estimate in zip(videos, estimates, strict=True)
+    estimates = np.full((len(frames.keys), len(frames.targets)), np.nan)
+    for i, (values, mask) in enumerate(
+        zip(frames.values, frames.mask, strict=True)
+    ):
+        sequences = [
+            estimate
+            for part in frames.sequences(i)
+            if (estimate := sequence_estimate(values[part], mask[part], by))
+            is not None
         ]
-    )
+        if sequences:
+            estimates[i] = np.mean(sequences, axis=0)
+    seen = frames.seen > 0
+    if not seen.any():
+        raise ValueError("no utterance has an estimate to start from")
+    videos = np.array(frames.videos)
+    for i in np.flatnonzero(~seen):
+        others = seen & (videos == videos[i])
+        estimates[i] = estimates[others if others.any() else seen].mean(axis=0)
+    return estimates

@@ -1,10 +1,9 @@
 """Where predictions are good and where they are not.
 
-Everything here takes labels and predictions [utterances, targets], both
-finite, and returns rows for tables. A score that has no meaning is None; CCC
-and Pearson's r are 0 where a side is constant, as in `concordance`.
+Everything here takes labels and predictions [utterances, targets], finite.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,16 +12,116 @@ from affwild_omg.scoring import significance
 from affwild_omg.scoring.concordance import Moments
 
 EDGES = (2, 4, 8, 16, 32)  # seconds
-TAILS = {"q05": 0.05, "q95": 0.95}
 
 
-def breakdown(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How predictions and labels of one target agree.
+
+    CCC is Pearson's r times an accuracy C_b = 2 / (v + 1/v + u^2), where v is
+    the ratio of the standard deviations and u the distance of the means over
+    the root of their product (Lin, Biometrics 45, 1989): r says how well the
+    two move together, C_b how much of it is lost by a wrong mean or range.
+
+    Attributes:
+        label_mean: mean of the labels.
+        label_std: their standard deviation (1/N).
+        prediction_mean: mean of the predictions.
+        prediction_std: their standard deviation (1/N).
+        ccc: 0 where labels or predictions are constant.
+        pearson: Pearson's r, likewise.
+        mse: mean squared error.
+        varies: whether neither labels nor predictions are constant.
+        interval: of the CCC, see `significance.interval`; None where there is
+            none, or where none was asked for.
+    """
+
+    label_mean: float
+    label_std: float
+    prediction_mean: float
+    prediction_std: float
+    ccc: float
+    pearson: float
+    mse: float
+    varies: bool
+    interval: significance.Interval | None = None
+
+    @classmethod
+    def of(cls, labels, predictions, interval=None) -> "Agreement":
+        """Computes the scores of [rows] and [rows]."""
+        moments = Moments.of(labels, predictions)
+        return cls(
+            label_mean=float(moments.mean[0]),
+            label_std=moments.deviation(0),
+            prediction_mean=float(moments.mean[1]),
+            prediction_std=moments.deviation(1),
+            ccc=moments.concordance,
+            pearson=moments.pearson,
+            mse=moments.mean_squared_error,
+            varies=moments.labels_vary and moments.predictions_vary,
+            interval=interval,
+        )
+
+    @property
+    def bias(self) -> float:
+        """The mean prediction less the mean label."""
+        return self.prediction_mean - self.label_mean
+
+    @property
+    def range_ratio(self) -> float | None:
+        """prediction_std over label_std; None where labels are constant."""
+        return self.prediction_std / self.label_std if self.label_std else None
+
+    @property
+    def accuracy(self) -> float | None:
+        """C_b, 1 at best; None where a side is constant."""
+        product = self.label_std * self.prediction_std
+        squares = self.label_std**2 + self.prediction_std**2 + self.bias**2
+        # The same without a division by what may be next to nothing.
+        return 2 * product / squares if product else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+    """A group of utterances and how it is predicted.
+
+    Attributes:
+        name: of the group.
+        utterances: how many it has, 1 or more.
+        videos: how many videos they are of.
+        scores: of each target.
+    """
+
+    name: str
+    utterances: int
+    videos: int
+    scores: Mapping[str, Agreement]
+
+    def to_row(self) -> dict:
+        """Returns the group as a row of a table."""
+        row = {
+            "group": self.name,
+            "utterances": self.utterances,
+            "videos": self.videos,
+        }
+        for target, score in self.scores.items():
+            row |= {
+                f"{target}_ccc": score.ccc,
+                f"{target}_ccc_low": score.interval and score.interval.low,
+                f"{target}_ccc_high": score.interval and score.interval.high,
+                f"{target}_mse": score.mse,
+                f"{target}_bias": score.bias,
+            }
+        return row
+
+
+def by_group(
     labels,
     predictions,
     videos: Sequence[str],
     groups: Mapping[str, Sequence[bool]],
     targets: Sequence[str],
-) -> list[dict]:
+) -> list[Group]:
     """Scores groups of utterances one by one.
 
     Args:
@@ -33,88 +132,53 @@ def breakdown(
         targets: the names of the columns.
 
     Returns:
-        One dict for each group that has an utterance, in their order: "group",
-        "utterances", "videos", and for each target "<target>_ccc",
-        "<target>_ccc_low" and "<target>_ccc_high" (a 95 % interval, see
-        `significance.bootstrap_interval`; None with fewer than two videos, or
-        where labels or predictions are constant), "<target>_varies" (whether
-        neither is), "<target>_mse", and "<target>_bias": the mean prediction
-        less the mean label.
-
-    Raises:
-        ValueError: the shapes don't fit, or a value is not finite.
+        The groups that have an utterance, in their order.
     """
-    labels, predictions = _checked(labels, predictions, targets)
-    videos = np.asarray(videos)
-    _check_length(videos, labels, "videos")
-    rows = []
-    for group, mask in groups.items():
-        mask = np.asarray(mask, bool)
-        _check_length(mask, labels, f"the mask of {group!r}")
-        if not mask.any():
-            continue
+    videos, found = np.asarray(videos), []
+    for name, mask in groups.items():
         own = videos[mask]
-        row = {
-            "group": group,
-            "utterances": int(np.count_nonzero(mask)),
-            "videos": len(np.unique(own)),
-        }
-        for column, target in enumerate(targets):
-            row |= _scores(
-                target, labels[mask, column], predictions[mask, column], own
+        if not len(own):
+            continue
+        columns = zip(labels[mask].T, predictions[mask].T, strict=True)
+        scores = [
+            Agreement.of(x, y, significance.interval(x, y, own))
+            for x, y in columns
+        ]
+        found.append(
+            Group(
+                name=name,
+                utterances=len(own),
+                videos=len(np.unique(own)),
+                scores=dict(zip(targets, scores, strict=True)),
             )
-        rows.append(row)
-    return rows
+        )
+    return found
 
 
-def _scores(target, labels, predictions, videos):
-    moments = Moments.of(labels, predictions)
-    interval = significance.find_interval(labels, predictions, videos)
-    return {
-        f"{target}_ccc": moments.concordance,
-        f"{target}_ccc_low": interval and interval.low,
-        f"{target}_ccc_high": interval and interval.high,
-        f"{target}_varies": moments.labels_vary and moments.predictions_vary,
-        f"{target}_mse": moments.mean_squared_error,
-        f"{target}_bias": moments.mean_y - moments.mean_x,
-    }
-
-
-def by_length(seconds, edges: Sequence[float] = EDGES) -> dict:
+def by_length(seconds) -> dict[str, np.ndarray]:
     """Groups utterances by how long they last.
 
     Args:
         seconds: of each utterance, [utterances].
-        edges: where a group ends and the next one begins, with that very
-            length; ascending, one or more.
 
     Returns:
         {"under 2 s": bool [utterances], "2 to 4 s": ..., "32 s and more":
-        ...}, in this order: each utterance is in one of them, and some may be
-        empty.
-
-    Raises:
-        ValueError: a length is negative or not finite, or the edges don't
-            ascend.
+        ...}, in this order; 2 s is in the second group. Each utterance is in
+        one of them, and some may be empty.
     """
-    seconds = np.asarray(seconds, np.float64)
-    if not (np.isfinite(seconds) & (seconds >= 0)).all():
-        raise ValueError("seconds must be finite and not negative")
-    if not len(edges) or (np.diff(edges) <= 0).any():
-        raise ValueError(f"edges must ascend, not {tuple(edges)}")
     names = [
-        f"under {edges[0]:g} s",
+        f"under {EDGES[0]} s",
         *(
-            f"{low:g} to {high:g} s"
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            f"{low} to {high} s"
+            for low, high in zip(EDGES[:-1], EDGES[1:], strict=True)
         ),
-        f"{edges[-1]:g} s and more",
+        f"{EDGES[-1]} s and more",
     ]
-    group = np.digitize(seconds, edges)
+    group = np.digitize(seconds, EDGES)
     return {name: group == i for i, name in enumerate(names)}
 
 
-def by_video(videos: Sequence[str]) -> dict:
+def by_video(videos: Sequence[str]) -> dict[str, np.ndarray]:
     """Groups utterances by video: {video: bool [utterances]}.
 
     The videos stand in the order in which they first appear.
@@ -123,128 +187,25 @@ def by_video(videos: Sequence[str]) -> dict:
     return {video: names == video for video in dict.fromkeys(videos)}
 
 
-def calibration(labels, predictions, targets: Sequence[str]) -> list[dict]:
+def calibration(
+    labels, predictions, targets: Sequence[str]
+) -> dict[str, Agreement]:
     """Compares the means and ranges of predictions and labels.
 
-    CCC is Pearson's r times an accuracy C_b = 2 / (v + 1/v + u^2), where v is
-    the ratio of the standard deviations and u the distance of the means over
-    the root of their product (Lin, Biometrics 45, 1989): r says how well the
-    two move together, C_b how much of it is lost by a wrong mean or range.
-
     Args:
         labels: [utterances, targets].
         predictions: [utterances, targets].
         targets: the names of the columns.
 
     Returns:
-        One dict for each target: "target", "label_mean", "label_std",
-        "prediction_mean", "prediction_std" (1/N), "range_ratio" (the
-        predictions' standard deviation over the labels'; None where labels
-        are constant), "bias" (prediction_mean less label_mean), "pearson",
-        "accuracy" (C_b, 1 at best; None where a side is constant), "ccc",
-        "slope" and "intercept" of the line label = slope * prediction +
-        intercept of least squares (1 and 0 where calibrated; None where
-        predictions are constant), and the quantiles "label_q05", "label_q95",
-        "prediction_q05" and "prediction_q95".
-
-    Raises:
-        ValueError: the shapes don't fit, or a value is not finite.
+        The agreement in each target, without an interval.
     """
-    labels, predictions = _checked(labels, predictions, targets)
-    return [
-        {"target": target}
-        | _calibration(labels[:, column], predictions[:, column])
-        for column, target in enumerate(targets)
-    ]
-
-
-def _calibration(labels, predictions):
-    moments = Moments.of(labels, predictions)
-    # Of constants no variance is left, however their mean is rounded.
-    label_std, prediction_std = (
-        float(np.sqrt(square / moments.count)) if varies else 0.0
-        for square, varies in (
-            (moments.xx, moments.labels_vary),
-            (moments.yy, moments.predictions_vary),
-        )
-    )
-    bias = moments.mean_y - moments.mean_x
-    ratio = accuracy = slope = intercept = None
-    if label_std:
-        ratio = prediction_std / label_std
-    if label_std and prediction_std:
-        # The same without a division by what may be next to nothing.
-        accuracy = (
-            2
-            * label_std
-            * prediction_std
-            / (label_std**2 + prediction_std**2 + bias**2)
-        )
-    if prediction_std:
-        slope = moments.xy / moments.yy if label_std else 0.0
-        intercept = moments.mean_x - slope * moments.mean_y
-    quantiles = {
-        f"{side}_{name}": float(np.quantile(values, tail))
-        for side, values in (("label", labels), ("prediction", predictions))
-        for name, tail in TAILS.items()
-    }
     return {
-        "label_mean": moments.mean_x,
-        "label_std": label_std,
-        "prediction_mean": moments.mean_y,
-        "prediction_std": prediction_std,
-        "range_ratio": ratio,
-        "bias": bias,
-        "pearson": moments.pearson,
-        "accuracy": accuracy,
-        "ccc": moments.concordance,
-        "slope": slope,
-        "intercept": intercept,
-        **quantiles,
+        target: Agreement.of(*columns)
+        for target, *columns in zip(
+            targets, labels.T, predictions.T, strict=True
+        )
     }
-
-
-def reliability(
-    labels, predictions, targets: Sequence[str], bins: int = 10
-) -> list[dict]:
-    """Compares mean prediction and mean label from low to high predictions.
-
-    Args:
-        labels: [utterances, targets].
-        predictions: [utterances, targets].
-        targets: the names of the columns.
-        bins: into how many parts of equal count (but for one) the utterances
-            are cut, ordered by prediction; fewer where there are fewer
-            utterances.
-
-    Returns:
-        One dict for each target and bin, low ones first: "target", "low" and
-        "high" (the least and the greatest prediction in it), "utterances",
-        "mean_prediction", "mean_label".
-
-    Raises:
-        ValueError: the shapes don't fit, a value is not finite, or there is
-            less than one bin.
-    """
-    labels, predictions = _checked(labels, predictions, targets)
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, not {bins}")
-    rows = []
-    for column, target in enumerate(targets):
-        order = np.argsort(predictions[:, column], kind="stable")
-        for part in np.array_split(order, min(bins, len(order))):
-            predicted = predictions[part, column]
-            rows.append(
-                {
-                    "target": target,
-                    "low": float(predicted[0]),
-                    "high": float(predicted[-1]),
-                    "utterances": len(part),
-                    "mean_prediction": float(predicted.mean()),
-                    "mean_label": float(labels[part, column].mean()),
-                }
-            )
-    return rows
 
 
 def worst(labels, predictions, count: int) -> np.ndarray:
@@ -258,42 +219,6 @@ def worst(labels, predictions, count: int) -> np.ndarray:
     Returns:
         Their numbers, int [count or fewer]: the one whose prediction is
         farthest from its label in the plane first, of equal ones the earlier.
-
-    Raises:
-        ValueError: the shapes don't fit, a value is not finite, or the count
-            is negative.
     """
-    labels, predictions = _checked(labels, predictions)
-    if count < 0:
-        raise ValueError(f"count must not be negative, but is {count}")
     distance = np.sum((predictions - labels) ** 2, axis=1)
     return np.argsort(-distance, kind="stable")[:count]
-
-
-def _checked(labels, predictions, targets=None):
-    labels = np.asarray(labels, np.float64)
-    predictions = np.asarray(predictions, np.float64)
-    columns = labels.shape[-1:] if targets is None else (len(targets),)
-    if (
-        labels.ndim != 2
-        or not len(labels)
-        or labels.shape != predictions.shape
-        or labels.shape[1:] != columns
-    ):
-        raise ValueError(
-            "labels and predictions must be [utterances, targets] of one "
-            f"shape with a row at least, not {labels.shape} and "
-            f"{predictions.shape}"
-            + ("" if targets is None else f" for targets {tuple(targets)}")
-        )
-    if not (np.isfinite(labels).all() and np.isfinite(predictions).all()):
-        raise ValueError("labels and predictions must be finite")
-    return labels, predictions
-
-
-def _check_length(values, labels, name):
-    if values.shape != (len(labels),):
-        raise ValueError(
-            f"{name} must be one for each of {len(labels)} utterances, not "
-            f"{values.shape}"
-        )

@@ -6,7 +6,11 @@ import math
 import numpy as np
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+def _filled(shape, value):
+    return dataclasses.field(default_factory=lambda: np.full(shape, value))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Moments:
     """What the scores need of some rows, in float64, to be added to others'.
 
@@ -22,29 +26,19 @@ class Moments:
 
     Attributes:
         count: rows; `Moments()` has none and adds nothing.
-        mean_x: of the labels.
-        mean_y: of the predictions.
-        xx: sum of the labels' squared distances from their mean.
-        yy: sum of the predictions' from theirs.
-        xy: sum of the products of the two distances.
-        errors: sum of (x - y)^2.
-        low_x: the least label.
-        high_x: the greatest label.
-        low_y: the least prediction.
-        high_y: the greatest prediction.
+        mean: of the labels and of the predictions, [2], like what follows.
+        low: the least of each.
+        high: the greatest of each.
+        products: sums of the products of distances from the means, [2, 2].
+        errors: sum of (label - prediction)^2.
     """
 
     count: int = 0
-    mean_x: float = 0.0
-    mean_y: float = 0.0
-    xx: float = 0.0
-    yy: float = 0.0
-    xy: float = 0.0
+    mean: np.ndarray = _filled(2, 0.0)
+    low: np.ndarray = _filled(2, math.inf)
+    high: np.ndarray = _filled(2, -math.inf)
+    products: np.ndarray = _filled((2, 2), 0.0)
     errors: float = 0.0
-    low_x: float = math.inf
-    high_x: float = -math.inf
-    low_y: float = math.inf
-    high_y: float = -math.inf
 
     @classmethod
     def of(cls, labels, predictions) -> "Moments":
@@ -54,93 +48,93 @@ class Moments:
             ValueError: the two are not one-dimensional, of one length, and
                 finite.
         """
-        x, y = _checked(labels, predictions)
+        x, y = (np.asarray(z, np.float64) for z in (labels, predictions))
+        if x.ndim != 1 or x.shape != y.shape:
+            raise ValueError(
+                "labels and predictions must be [rows] of one length, not "
+                f"{x.shape} and {y.shape}"
+            )
+        values = np.stack([x, y])
+        if not np.isfinite(values).all():
+            raise ValueError("labels and predictions must be finite")
         if not x.size:
             return cls()
-        mean_x, mean_y = x.mean(), y.mean()
-        dx, dy = x - mean_x, y - mean_y
+        mean = values.mean(axis=1)
+        apart = values - mean[:, np.newaxis]
         # Means are rounded: what is left of the distances' sums corrects for
         # it (equation 1.7 there).
-        rest_x, rest_y = dx.sum(), dy.sum()
+        rest = apart.sum(axis=1)
+        # Not a matrix product, which does not add pairwise.
+        products = (apart[:, np.newaxis] * apart).sum(axis=2)
         return cls(
             count=x.size,
-            mean_x=float(mean_x),
-            mean_y=float(mean_y),
-            xx=max(0.0, float(np.sum(dx * dx) - rest_x**2 / x.size)),
-            yy=max(0.0, float(np.sum(dy * dy) - rest_y**2 / x.size)),
-            xy=float(np.sum(dx * dy) - rest_x * rest_y / x.size),
+            mean=mean,
+            low=values.min(axis=1),
+            high=values.max(axis=1),
+            products=products - np.outer(rest, rest) / x.size,
             errors=float(np.sum((x - y) ** 2)),
-            low_x=float(x.min()),
-            high_x=float(x.max()),
-            low_y=float(y.min()),
-            high_y=float(y.max()),
         )
 
     def __add__(self, other: "Moments") -> "Moments":
         """Returns the moments of the rows of both."""
-        if not isinstance(other, Moments):
-            return NotImplemented
         if not self.count or not other.count:
             return self if self.count else other
         count = self.count + other.count
         share = other.count / count
-        dx = other.mean_x - self.mean_x
-        dy = other.mean_y - self.mean_y
-        between = self.count * share
+        apart = other.mean - self.mean
         return Moments(
             count=count,
-            mean_x=self.mean_x + dx * share,
-            mean_y=self.mean_y + dy * share,
-            xx=self.xx + other.xx + dx * dx * between,
-            yy=self.yy + other.yy + dy * dy * between,
-            xy=self.xy + other.xy + dx * dy * between,
+            mean=self.mean + apart * share,
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+            products=self.products
+            + other.products
+            + np.outer(apart, apart) * self.count * share,
             errors=self.errors + other.errors,
-            low_x=min(self.low_x, other.low_x),
-            high_x=max(self.high_x, other.high_x),
-            low_y=min(self.low_y, other.low_y),
-            high_y=max(self.high_y, other.high_y),
         )
 
     # Not by the variances: the mean of equal values is rounded.
     @property
     def labels_vary(self) -> bool:
         """Whether there are two labels that differ."""
-        return self.low_x < self.high_x
+        return bool(self.low[0] < self.high[0])
 
     @property
     def predictions_vary(self) -> bool:
         """Whether there are two predictions that differ."""
-        return self.low_y < self.high_y
+        return bool(self.low[1] < self.high[1])
 
+    # What follows raises ValueError where there are no rows.
     @property
     def concordance(self) -> float:
-        """CCC, see `concordance`.
-
-        Raises:
-            ValueError: there are no rows.
-        """
+        """CCC, see `concordance`."""
         # sum (x - y)^2 = xx + yy - 2 xy + count (mean_x - mean_y)^2, so this
         # is equation 2, and does not depend on how the means are rounded.
-        return self._ratio(2 * self.xy, self.errors + 2 * self.xy)
+        agreement = 2 * self.products[0, 1]
+        return self._ratio(agreement, self.errors + agreement)
 
     @property
     def pearson(self) -> float:
-        """Pearson's r, see `pearson`.
-
-        Raises:
-            ValueError: there are no rows.
-        """
-        return self._ratio(self.xy, math.sqrt(self.xx) * math.sqrt(self.yy))
+        """Pearson's r, 0 where one side is constant."""
+        deviations = np.sqrt(np.maximum(np.diag(self.products), 0))
+        return self._ratio(self.products[0, 1], np.prod(deviations))
 
     @property
     def mean_squared_error(self) -> float:
-        """The mean of (x - y)^2.
-
-        Raises:
-            ValueError: there are no rows.
-        """
+        """The mean of (label - prediction)^2."""
         self._check_rows()
         return self.errors / self.count
+
+    def deviation(self, side: int) -> float:
+        """Computes the standard deviation (1/N) of a side.
+
+        Args:
+            side: 0 for the labels, 1 for the predictions.
+        """
+        self._check_rows()
+        if self.low[side] == self.high[side]:
+            return 0.0
+        return math.sqrt(max(0.0, self.products[side, side]) / self.count)
 
     def _ratio(self, numerator, denominator):
         self._check_rows()
@@ -148,7 +142,7 @@ class Moments:
         varies = self.labels_vary and self.predictions_vary and denominator
         if not varies:
             return 0.0
-        return min(1.0, max(-1.0, numerator / denominator))
+        return float(np.clip(numerator / denominator, -1, 1))
 
     def _check_rows(self):
         if not self.count:
@@ -177,15 +171,6 @@ def concordance(labels, predictions) -> float:
     return Moments.of(labels, predictions).concordance
 
 
-def pearson(labels, predictions) -> float:
-    """Computes Pearson's r of [rows] and [rows]; 0 where one is constant.
-
-    Raises:
-        ValueError: as `concordance`.
-    """
-    return Moments.of(labels, predictions).pearson
-
-
 def mean_squared_error(labels, predictions) -> float:
     """Computes the mean of (x - y)^2 over [rows].
 
@@ -209,16 +194,3 @@ def vary(labels, predictions) -> bool:
         bool(np.all(np.min(side, axis=0) < np.max(side, axis=0)))
         for side in (labels, predictions)
     )
-
-
-def _checked(labels, predictions):
-    x = np.asarray(labels, np.float64)
-    y = np.asarray(predictions, np.float64)
-    if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(
-            "labels and predictions must be [rows] of one length, not "
-            f"{x.shape} and {y.shape}"
-        )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("labels and predictions must be finite")
-    return x, y

@@ -22,9 +22,6 @@ class Frames:
         fps: frames a second of each utterance, [utterances].
         sequence_length: frames of the windows that the network saw at a time,
             cut from an utterance's first frame on; the last may be shorter.
-
-    Raises:
-        ValueError: the shapes don't fit.
     """
 
     keys: Sequence[str]
@@ -34,24 +31,6 @@ class Frames:
     labels: Sequence[np.ndarray]
     fps: Sequence[float]
     sequence_length: int
-
-    def __post_init__(self):
-        columns = (self.values, self.mask, self.labels, self.fps)
-        if any(len(column) != len(self.keys) for column in columns):
-            raise ValueError(
-                "keys, values, mask, labels and fps must be one for each "
-                f"utterance, not {len(self.keys)}, "
-                + ", ".join(str(len(column)) for column in columns)
-            )
-        for values, mask, labels in zip(*columns[:3], strict=True):
-            expected = (*np.shape(mask), len(self.targets))
-            if not np.shape(values) == np.shape(labels) == expected:
-                raise ValueError(
-                    "values and labels must be "
-                    f"[time, {len(self.targets)}] and mask [time], not "
-                    f"{np.shape(values)}, {np.shape(labels)} and "
-                    f"{np.shape(mask)}"
-                )
 
     @property
     def videos(self) -> list[str]:
@@ -84,6 +63,16 @@ class Frames:
                 0, len(self.mask[utterance]), self.sequence_length
             )
         ]
+
+    def only(self, target: str) -> "Frames":
+        """Returns the same with the values and labels of one target."""
+        column = slice(at := self.targets.index(target), at + 1)
+        return dataclasses.replace(
+            self,
+            targets=(target,),
+            values=[values[:, column] for values in self.values],
+            labels=[labels[:, column] for labels in self.labels],
+        )
 
 
 def video_of(key: str) -> str:

@@ -23,12 +23,9 @@ def weights(ccc) -> np.ndarray:
         target.
 
     Raises:
-        ValueError: it has not two axes, or in one of the targets no member's
-            CCC is positive.
+        ValueError: in one of the targets no member's CCC is positive.
     """
     ccc = np.asarray(ccc, np.float64)
-    if ccc.ndim != 2:
-        raise ValueError(f"ccc must be [members, targets], not {ccc.shape}")
     positive = np.where(ccc > 0, ccc, 0.0)
     total = positive.sum(axis=0)
     if not (total > 0).all():
@@ -53,28 +50,11 @@ def fuse(predictions, weights) -> np.ndarray:
 
     Args:
         predictions: [members, utterances, targets]; NaN where a member lacks
-            the target.
+            the target, and then its weight is 0.
         weights: [members, targets], a sum of 1 over the members.
 
     Returns:
         [utterances, targets].
-
-    Raises:
-        ValueError: the shapes don't fit, or a member has a weight where it
-            has no estimate.
     """
-    predictions = np.asarray(predictions, np.float64)
-    weights = np.asarray(weights, np.float64)
-    members, _, targets = (
-        predictions.shape if predictions.ndim == 3 else (None,) * 3
-    )
-    if weights.shape != (members, targets):
-        raise ValueError(
-            "predictions must be [members, utterances, targets] and weights "
-            f"[members, targets], not {predictions.shape} and {weights.shape}"
-        )
-    weights = weights[:, np.newaxis]
-    counted = np.where(weights == 0, 0.0, predictions)
-    if not np.isfinite(counted).all():
-        raise ValueError("a member has a weight but no estimate")
-    return (weights * counted).sum(axis=0)
+    weights = np.asarray(weights, np.float64)[:, np.newaxis]
+    return np.where(weights == 0, 0.0, weights * predictions).sum(axis=0)

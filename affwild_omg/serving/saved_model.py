@@ -1,6 +1,5 @@
 """Exporting: a trained model becomes a SavedModel that stands alone."""
 
-import dataclasses
 import pathlib
 
 import keras
@@ -8,6 +7,7 @@ import tensorflow as tf
 from absl import logging
 
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
+from affwild_omg.serving.options import ExportOptions
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 
@@ -20,20 +20,7 @@ _PARTS = (  # of a SavedModel, whoever wrote it
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What an export is made of; export.py's flags.
-
-    Attributes:
-        model: workdir or `.keras` file.
-        output: folder of the SavedModel.
-    """
-
-    model: str
-    output: str
-
-
-def export(options: Options, *, overwrite: bool = False) -> pathlib.Path:
+def export(options: ExportOptions, *, overwrite: bool = False) -> pathlib.Path:
     """Writes the SavedModel of a workdir's best model or of a model file.
 
     It runs where there is TensorFlow alone. Signature `serving_default`:

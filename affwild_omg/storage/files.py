@@ -1,9 +1,10 @@
-"""Output folders: never half written, never lost by accident."""
+"""Output files and folders: written whole or not at all."""
 
 import contextlib
 import csv
 import errno
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -32,7 +33,10 @@ def check_output(
             f"{flag}={directory} is not writable for this user; name another "
             "folder or change its permissions"
         )
-    if not overwrite and directory.is_dir() and _contents(directory):
+    # What a killed run left behind does not count.
+    if not overwrite and any(
+        not entry.name.startswith(_PARTIAL) for entry in directory.glob("*")
+    ):
         raise UserError(
             f"{flag}={directory} is not empty; name another folder or give "
             "--overwrite to replace the results in it"
@@ -80,15 +84,6 @@ def atomic_directory(
         undo.pop_all()
 
 
-def _contents(directory):
-    # What a killed run left behind does not count.
-    return [
-        entry
-        for entry in directory.iterdir()
-        if not entry.name.startswith(_PARTIAL)
-    ]
-
-
 def make_folder(directory: pathlib.Path) -> Callable[[], None]:
     """Makes a folder and its parents.
 
@@ -119,8 +114,8 @@ def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # The target is a mount point, and the source outside it: copy beside
-        # the target first, so that it appears whole.
+        # The target is on another disk than the source: copy beside the
+        # target first, so that it appears whole.
         beside = target.with_name(f".{target.name}.partial")
         remove(beside)
         shutil.move(source, beside)
@@ -143,8 +138,13 @@ def write_text(path: os.PathLike | str, text: str) -> None:
     os.replace(temporary, path)
 
 
+def write_json(path: os.PathLike | str, value: object) -> None:
+    """Writes a value as a JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
 def digest(*paths: pathlib.Path) -> str:
-    """Returns the SHA-256 of what files hold, one after the other, in hex."""
+    """Returns the SHA-256 of the contents of files, one after the other."""
     found = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

@@ -1,13 +1,20 @@
-"""Work shared out to processes that end when the main one is told to."""
+"""Maps jobs over processes, which end when the main one is interrupted."""
 
 import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 
 from affwild_omg.cli.errors import UserError
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    # Not cpu_count: a container or a batch system may allow fewer.
+    return len(os.sched_getaffinity(0))
 
 
 @contextlib.contextmanager
@@ -35,7 +42,13 @@ def parallel_map(
         UserError: a process died.
     """
     others = set(multiprocessing.active_children())
-    pool = _pool(workers, initializer, initargs)
+    # Spawned: a forked TensorFlow hangs.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("spawn"),
+        initializer=initializer,
+        initargs=initargs,
+    )
     try:
         with _interrupts_held():
             tasks = {pool.submit(work, job): job for job in jobs}
@@ -58,22 +71,12 @@ def parallel_map(
     pool.shutdown()
 
 
-def _pool(workers, initializer, initargs):
-    # Spawned: a forked TensorFlow hangs.
-    return concurrent.futures.ProcessPoolExecutor(
-        workers,
-        multiprocessing.get_context("spawn"),
-        initializer=initializer,
-        initargs=initargs,
-    )
-
-
 @contextlib.contextmanager
 def _interrupts_held():
-    """Holds Ctrl-C back; processes that start meanwhile never get it.
+    """Keeps Ctrl-C from processes that start meanwhile.
 
-    A terminal sends it to the workers too, each of which would answer with a
-    traceback. It is for the main process to end them.
+    A terminal sends it to the workers, too, each of which would answer with a
+    traceback; the main process ends them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

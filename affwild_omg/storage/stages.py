@@ -1,209 +1,216 @@
-"""Stages: what a long command has made, of what, and what is to be made again.
+"""Stages: which steps of a long command are done, and which must still run.
 
-A stages file stands beside what the stages of a folder make. It says of each
-stage its options, what it was made of and when; no time, if it was begun and
-not finished.
+A stages file stands beside what the stages write. It holds of each stage its
+options, its state, the digests of its inputs and outputs, and a fingerprint of
+options and inputs, which alone decides whether the stage is the wanted one.
 """
 
 import contextlib
 import dataclasses
-import datetime
+import hashlib
 import json
 import os
 import pathlib
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from absl import logging
 
-from affwild_omg.storage import files as outputs
+from affwild_omg.cli.options import to_flags
+from affwild_omg.storage import files
 
 FILE = "stages.json"
+BEGUN = "begun"
+DONE = "done"
+_FIELDS = {"fingerprint", "state", "options", "inputs", "outputs"}
 
 
 class Stages:
-    """Runs stages that take options, each only where it must be.
+    """Runs stages, each only if it is not done.
 
-    What a stage made is kept if it is whole, was made with the same options,
-    and everything it was made of is still the same making. Folders below the
-    stages file's are compared relative to it: all of it may be moved.
+    A stage is done if it finished with the wanted fingerprint and its outputs
+    exist. The fingerprint is the SHA-256 of the options and of the contents
+    of the inputs. Paths below the root count relative to it, and folders that
+    hold an input count by its contents: everything may be moved.
     """
 
     def __init__(
-        self,
-        path: os.PathLike | str,
-        contents: Mapping[str, str] | None = None,
+        self, path: os.PathLike | str, root: os.PathLike | str | None = None
     ):
         """Reads what is done.
 
         Args:
-            path: the stages file; where there is none, or what can't be read
-                of it, nothing is done.
-            contents: {path: digest} of sources: options that name one are
-                compared by what it holds, wherever it lies.
+            path: the stages file; if it is missing or damaged, nothing is
+                done.
+            root: folder that is moved as a whole; by default the one that
+                holds the stages file.
         """
         self.path = pathlib.Path(path)
-        self._contents = contents or {}
+        self._root = pathlib.Path(root or self.path.parent)
         self._known = {}
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            if isinstance(content, dict):
-                self._known = {
-                    name: entry
-                    for name, entry in content.items()
-                    if _is_entry(entry)
-                }
+            self._known = {
+                name: entry
+                for name, entry in content.items()
+                if isinstance(entry, dict) and entry.keys() >= _FIELDS
+            }
 
     def run(
         self,
         name: str,
-        stage: Callable,
+        function: Callable,
         options,
-        command: str,
         *,
-        whole: Callable[[], bool],
-        of: Iterable[str] = (),
+        command: str | None,
+        inputs: Iterable[os.PathLike | str] = (),
+        outputs: Iterable[os.PathLike | str] = (),
         resume: Callable | None = None,
-    ) -> str:
-        """Runs a stage unless what it makes is whole, of these options.
+    ) -> None:
+        """Runs a stage unless it is done.
 
         Args:
-            name: the stage's, in the stages file.
-            stage: called as stage(options, overwrite=True).
+            name: of the stage, in the stages file.
+            function: called as function(options, overwrite=True).
             options: a dataclass.
-            command: the command line that takes the options as flags; shown.
-            whole: whether all that the stage makes is there.
-            of: what it is made of: what `run` returned of other stages, or
-                any text that changes with a source.
-            resume: called as resume(options) in the place of the stage if
-                that was begun, with the same options and of the same, and
-                never finished.
-
-        Returns:
-            This making: another text whenever the stage is run.
+            command: command line that takes the options as flags, shown; None
+                if there is none.
+            inputs: files and folders whose contents the stage depends on.
+            outputs: files and folders that the stage writes.
+            resume: called as resume(options) instead of the function if the
+                stage was begun with the same fingerprint and did not finish.
         """
-        entry = {
-            "options": self._portable(dataclasses.asdict(options)),
-            "of": list(of),
-        }
+        inputs, outputs = list(inputs), list(outputs)
+        if self.is_done(name, options, inputs=inputs, outputs=outputs):
+            logging.info("%s: already done", name)
+            return
+        entry = self._entry(options, inputs)
         known = self._known.get(name, {})
-        same = all(known.get(key) == entry[key] for key in entry)
-        if same and known.get("made") and whole():
-            logging.info("%s: there already", name)
-            return known["made"]
-        logging.info("\n$ %s", command_line(command, options))
-        begun = same and "made" in known and not known["made"]
-        self._outdate(known.get("made"))
-        self._note(name, entry | {"made": None})
-        if begun and resume is not None:
+        interrupted = (
+            known.get("fingerprint") == entry["fingerprint"]
+            and known["state"] == BEGUN
+        )
+        if command is not None:
+            logging.info("\n$ %s", command_line(command, options))
+        written = {self._portable(os.fspath(path)): None for path in outputs}
+        self._note(name, entry | {"state": BEGUN, "outputs": written})
+        if interrupted and resume is not None:
             resume(options)
         else:
-            stage(options, overwrite=True)
-        made = datetime.datetime.now(datetime.timezone.utc).isoformat()
-        self._note(name, entry | {"made": made})
-        return made
+            function(options, overwrite=True)
+        digests = dict(zip(written, map(_digest, outputs), strict=True))
+        self._note(name, entry | {"state": DONE, "outputs": digests})
 
-    def is_same(self, name: str, options, sources: Iterable[str]) -> bool:
-        """Tells whether a stage, done or begun, is the one that is wanted.
+    def is_same(
+        self, name: str, options, inputs: Iterable[os.PathLike | str] = ()
+    ) -> bool:
+        """Returns whether a stage, begun or done, is the wanted one.
 
-        Args:
-            name: the stage's.
-            options: that it is wanted with.
-            sources: what it is wanted to be made of, among others.
+        An input that was removed after an earlier stage had written it counts
+        by what it held.
         """
-        known = self._known.get(name)
-        if known is None:
-            return False
-        wanted = self._portable(dataclasses.asdict(options))
-        return known["options"] == wanted and set(sources) <= set(known["of"])
+        wanted = self._entry(options, inputs)["fingerprint"]
+        return self._known.get(name, {}).get("fingerprint") == wanted
 
-    def made(self, name: str) -> str:
-        """Returns the making of a stage that is done, as `run` returned it.
-
-        Raises:
-            KeyError: it isn't done.
-        """
-        if not self._known[name]["made"]:
-            raise KeyError(name)
-        return self._known[name]["made"]
-
-    def is_made(self, name: str, of: Iterable[str] | None = None) -> bool:
-        """Tells whether a stage is done, of what stands now.
-
-        Args:
-            name: the stage's.
-            of: what it must be made of, where that stands in other files.
-        """
-        known = self._known.get(name)
+    def is_done(
+        self,
+        name: str,
+        options,
+        *,
+        inputs: Iterable[os.PathLike | str] = (),
+        outputs: Iterable[os.PathLike | str] = (),
+    ) -> bool:
+        """Returns whether `run` would have nothing to do."""
         return (
-            known is not None
-            and bool(known["made"])
-            and (of is None or known["of"] == list(of))
+            self.is_same(name, options, inputs)
+            and self._known[name]["state"] == DONE
+            and all(pathlib.Path(path).exists() for path in outputs)
         )
 
-    def _outdate(self, making):
-        """Takes back what was made of a making that is no more."""
-        if not making:
-            return
-        for entry in self._known.values():
-            if making in entry["of"]:
-                self._outdate(entry["made"])
-                entry["made"] = None
+    def is_current(self, name: str) -> bool:
+        """Returns whether a stage is done, with inputs that are the same still.
+
+        They are not while the stage that writes them runs anew. Inputs outside
+        the root are not looked at.
+        """
+        entry = self._known.get(name)
+        if entry is None or entry["state"] != DONE:
+            return False
+        recorded = self._recorded()
+        return all(
+            digest == recorded[path]
+            if path in recorded
+            else os.path.isabs(path) or digest == _digest(self._root / path)
+            for path, digest in entry["inputs"].items()
+        )
+
+    def _entry(self, options, inputs):
+        """Returns a stage's options, inputs and fingerprint."""
+        inputs = [os.fspath(path) for path in inputs]
+        recorded = self._recorded()
+        digests = {}
+        for path in inputs:
+            key = self._portable(path)
+            key = os.path.abspath(path) if key == path else key
+            digests[key] = _digest(path) or recorded.get(key)
+        options = self._portable(dataclasses.asdict(options), inputs)
+        content = json.dumps([options, list(digests.values())], sort_keys=True)
+        return {
+            "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
+            "options": options,
+            "inputs": digests,
+        }
+
+    def _recorded(self):
+        """Returns {path: digest} of all outputs, None while they are made."""
+        return {
+            path: digest
+            for entry in self._known.values()
+            for path, digest in entry["outputs"].items()
+        }
 
     def _note(self, name, entry):
         self._known[name] = entry
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        outputs.write_text(self.path, json.dumps(self._known, indent=2) + "\n")
+        files.write_text(self.path, json.dumps(self._known, indent=2) + "\n")
 
-    def _portable(self, value):
-        """Returns a value as JSON has it, paths such that all may be moved."""
+    def _portable(self, value, inputs=()):
+        """Returns a value as JSON, with paths that survive a move."""
         if isinstance(value, dict):
-            return {name: self._portable(part) for name, part in value.items()}
+            return {k: self._portable(v, inputs) for k, v in value.items()}
         if isinstance(value, list | tuple):
-            return [self._portable(part) for part in value]
-        if isinstance(value, str) and value in self._contents:
-            return self._contents[value]
-        here = f"{self.path.parent}{os.sep}"
-        if isinstance(value, str) and value.startswith(here):
-            return value.removeprefix(here)
+            return [self._portable(part, inputs) for part in value]
+        if not isinstance(value, str) or not value:
+            return value
+        if value.startswith(f"{self._root}{os.sep}"):
+            return os.path.relpath(value, self._root)
+        for index, path in enumerate(inputs):
+            if pathlib.Path(path).is_relative_to(value):
+                return f"input {index}"
         return value
 
 
-def _is_entry(entry):
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("options"), dict)
-        and isinstance(entry.get("of"), list)
-        and isinstance(entry.get("made", 0), str | None)
-    )
-
-
-def files(directory: os.PathLike | str, *names: str) -> Callable[[], bool]:
-    """Returns a function that tells whether a folder holds these files."""
-    return lambda: all(
-        pathlib.Path(directory, name).is_file() for name in names
-    )
+def _digest(path):
+    """Returns the SHA-256 of a file or of a folder's files; None of none."""
+    path = pathlib.Path(path)
+    if path.is_file():
+        return files.digest(path)
+    if not path.is_dir():
+        return None
+    held = {
+        str(file.relative_to(path)): files.digest(file)
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+    return hashlib.sha256(json.dumps(held).encode()).hexdigest()
 
 
 def command_line(command: str, options) -> str:
-    """Returns a command with options as flags, those left at a default out.
+    """Returns a command with options as flags, without those at a default.
 
     Args:
         command: such as "python train.py".
         options: a dataclass whose fields are the command's flags.
     """
-    flags = []
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        if value is None or value == field.default:
-            continue
-        if isinstance(value, list | tuple):
-            value = ",".join(map(str, value))
-        flags.append(
-            f"--{field.name}"
-            if value is True
-            else f"--no{field.name}"
-            if value is False
-            else shlex.quote(f"--{field.name}={value}")
-        )
-    return " ".join([command, *flags])
+    flags = to_flags(options, defaults=False)
+    return " ".join([command, *map(shlex.quote, flags)])

@@ -1,7 +1,7 @@
 """How people of the demo corpus act out valence and arousal.
 
 Valence drives mouth corners, brows and cheeks. Arousal drives how fast and
-how far things move, so that it can't be read from one still.
+how far things move, so that it cannot be read from one still.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ class Habits:
 
 
 def draw_habits(rng: np.random.Generator) -> Habits:
+    """Draws a person's habits."""
     return Habits(
         rest=rng.normal(0, 0.08),
         parted=max(0.0, rng.normal(0.04, 0.05)),
@@ -33,7 +34,7 @@ def draw_habits(rng: np.random.Generator) -> Habits:
 
 
 def _wander(rng, seconds: np.ndarray, hertz: float) -> np.ndarray:
-    """A smooth random curve of about unit deviation around `hertz`."""
+    """Draws a smooth random curve of about unit deviation around `hertz`."""
     curve = np.zeros(len(seconds))
     for _ in range(3):
         speed = 2 * np.pi * hertz * rng.uniform(0.6, 1.5)
@@ -42,11 +43,11 @@ def _wander(rng, seconds: np.ndarray, hertz: float) -> np.ndarray:
 
 
 def act(
-    rng, utterance: plan.DemoUtterance, habits: Habits, fps: float
+    rng: np.random.Generator, utterance: plan.Utterance, habits: Habits
 ) -> list[faces.Pose]:
     """Turns an utterance's truth into a pose a frame."""
     count, arousal = utterance.frames, utterance.true_arousal
-    seconds = np.arange(count) / fps
+    seconds = np.arange(count) / plan.FPS
     # How far things move shows in the mean over time, not in a frame: that
     # may fall between two syllables.
     pace = 0.3 + 2.2 * arousal
@@ -64,24 +65,12 @@ def act(
     actions[:, 4] = 0.09 * extent * _wander(rng, seconds, 0.35 * pace)
     actions[:, 5] = 0.07 * extent * _wander(rng, seconds, 0.5 * pace)
     lids = np.maximum(_blink(rng, seconds), 0.22 * np.maximum(mood, 0))
-    gape = (
-        habits.parted
-        + 0.02 * arousal
-        + 0.19 * extent * _talk(rng, seconds, 0.7 + 2.6 * arousal)
-    )
+    syllables = _talk(rng, seconds, 0.7 + 2.6 * arousal)
+    gape = habits.parted + 0.02 * arousal + 0.19 * extent * syllables
     roll = habits.tilt + 0.055 * extent * _wander(rng, seconds, 0.3 * pace)
     size = 1 + 0.02 * extent * _wander(rng, seconds, 0.25 * pace)
-    shift = (
-        0.07
-        * extent
-        * np.stack(
-            [
-                _wander(rng, seconds, 0.3 * pace),
-                _wander(rng, seconds, 0.5 * pace),
-            ],
-            1,
-        )
-    )
+    across = 0.07 * extent * _wander(rng, seconds, 0.3 * pace)
+    down = 0.07 * extent * _wander(rng, seconds, 0.5 * pace)
     return [
         faces.Pose(
             actions=actions[i],
@@ -89,22 +78,23 @@ def act(
             lids=lids[i],
             roll=float(np.clip(roll[i], -0.21, 0.21)),
             size=size[i],
-            shift=tuple(shift[i]),
+            shift=(across[i], down[i]),
         )
         for i in range(count)
     ]
 
 
 def _talk(rng, seconds: np.ndarray, hertz: float) -> np.ndarray:
-    """The mouth's opening in speech, in [0, 1]: syllables and pauses."""
+    """Draws the mouth's opening in speech, in [0, 1]: syllables, pauses."""
     hertz = hertz * (1 + 0.2 * _wander(rng, seconds, 0.4))
-    step = seconds[1] - seconds[0]
-    phase = rng.uniform(0, 2 * np.pi) + 2 * np.pi * np.cumsum(hertz) * step
+    start = rng.uniform(0, 2 * np.pi)
+    phase = start + 2 * np.pi * np.cumsum(hertz) / plan.FPS
     loud = np.clip(0.75 + 0.3 * _wander(rng, seconds, 0.5), 0.2, 1)
     return loud * (0.5 - 0.5 * np.cos(phase))
 
 
 def _blink(rng, seconds: np.ndarray) -> np.ndarray:
+    """Draws how far the lids are closed, in [0, 1]."""
     lids = np.zeros(len(seconds))
     for moment in rng.uniform(0, 10, rng.poisson(2.5)):
         # Times repeat every 10 s, which is enough for the few long clips.

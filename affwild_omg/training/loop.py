@@ -1,15 +1,7 @@
-"""Training: from records to a workdir with a trained model.
+"""Training: from records to a workdir with a trained model."""
 
-A workdir holds `best.keras` and `last.keras` (the second with the optimizer's
-state), `history.json`, `flags.cfg` (a flagfile that starts the same run
-again), TensorBoard's event files, and `initialisation.json` where weights were
-taken from elsewhere: which, what was left there and what stayed fresh.
-"""
-
-import contextlib
 import dataclasses
 import errno
-import json
 import math
 import pathlib
 import time
@@ -28,15 +20,13 @@ from affwild_omg.nets import architectures, losses, models, optimizers, parts
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
 from affwild_omg.storage import files
-from affwild_omg.training.options import FLAGFILE, HISTORY, TRAINED, Options
+from affwild_omg.training import workdir as workdirs
+from affwild_omg.training.options import TRAINED, TrainingOptions
 from affwild_omg.weights import model_file, transfer
-
-EVENTS = "tensorboard"
-INITIALISATION = "initialisation.json"
 
 
 def train(
-    options: Options,
+    options: TrainingOptions,
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -47,16 +37,17 @@ def train(
     Args:
         options: the run.
         overwrite: replace an earlier run in the workdir.
-        resume: go on with an earlier run of the same options.
+        resume: go on with an earlier run of the same options and records.
         strategy: where to compute; None mirrors over the GPUs, or takes the
             one device there is.
 
     Returns:
-        {"best_epoch", "best_ccc" (mean of the targets), "epochs": one entry
-        an epoch with its loss, validation CCCs and speed}.
+        {"best_epoch", "best_ccc" (mean of the targets), "options" (those that
+        are not None), "records_sha256" (of their manifest), "epochs": one
+        entry an epoch with its loss, validation CCCs and speed}.
 
     Raises:
-        UserError: the options or the records can't be used, or the workdir
+        UserError: the options or the records cannot be used, or the workdir
             is not empty and neither `overwrite` nor `resume` is set.
     """
     for split in ("train", "validation"):
@@ -69,7 +60,7 @@ def train(
         )
     workdir = pathlib.Path(options.workdir)
     if resume:
-        _check_resumable(workdir, options)
+        workdirs.check_resumable(workdir, options)
         # The members of a fusion may be gone since.
         card = model_file.read_card(workdir, flag="--workdir")
     else:
@@ -89,10 +80,10 @@ def train(
             "or the network by --width, smaller"
         ) from error
     finally:
-        remove_workdir()  # if nothing came to lie in it
+        remove_workdir()  # if it stayed empty
 
 
-def card_of(options: Options) -> model_file.Card:
+def card_of(options: TrainingOptions) -> model_file.Card:
     """Returns the card of the model that these options train."""
     return model_file.Card(
         architecture=options.network(), sequence_length=options.sequence_length
@@ -114,9 +105,8 @@ class _Run:
         self.card = card
         self.strategy = strategy
         self.workdir = pathlib.Path(options.workdir)
-        self.target_columns = [
-            TARGETS.index(target) for target in card.architecture.targets
-        ]
+        self.targets = card.architecture.targets
+        self.columns = [TARGETS.index(target) for target in self.targets]
         self.labels = {"train": None, "validation": None}
         if options.shuffle_labels:
             self.labels = {
@@ -125,9 +115,17 @@ class _Run:
                 )
                 for split in self.labels
             }
-        self.history = []
+        self.provenance = {
+            "options": {
+                name: value
+                for name, value in dataclasses.asdict(options).items()
+                if value is not None
+            },
+            "records_sha256": workdirs.digest_of(options.records),
+        }
+        self.epochs = workdirs.read_epochs(self.workdir) if resume else []
+        self.events = workdirs.Events(self.workdir)
         self.initialisation = []  # reports of what was taken from where
-        self.events = None  # TensorBoard's, once there is something to tell
         with strategy.scope():
             self.model = models.build(card.architecture, options.seed)
             if not resume:
@@ -143,14 +141,8 @@ class _Run:
             # Only so that the model file holds the optimizer's state.
             self.model.compile(optimizer=self.optimizer)
             if resume:
-                model_file.load_weights(
-                    self.model,
-                    self.workdir / model_file.LAST,
-                    flag="--workdir",
-                )
-                self.history = json.loads(
-                    (self.workdir / HISTORY).read_text(encoding="utf-8")
-                )["epochs"]
+                path = self.workdir / model_file.LAST
+                model_file.load_weights(self.model, path, flag="--workdir")
         self.predictor = keras_predictor(self.model, card)
         self.train_step = tf.function(self._train_step)
 
@@ -164,9 +156,8 @@ class _Run:
                 "--init_from",
                 strict=self.options.init_strict,
             )
-        if not any(
-            "output/bias" in report.taken for report in self.initialisation
-        ):
+        taken = [name for one in self.initialisation for name in one.taken]
+        if "output/bias" not in taken:
             self._start_at_label_means()
 
     def _take(self, path, flag, **how):
@@ -181,22 +172,6 @@ class _Run:
         for line in report.lines():
             logging.info("%s", line)
 
-    def _fix_parts(self):
-        """Fixes what `Options.train` does not train."""
-        trained = TRAINED[self.options.train]
-        there = set()
-        for layer in parts.layers(self.model):
-            if layer.weights:
-                there.add(parts.part_of(layer.name))
-                layer.trainable = parts.part_of(layer.name) in trained
-        for part in self.options.rates():
-            if part not in there:
-                raise UserError(
-                    f"--part_learning_rates gives a rate to {part}, which "
-                    f"{self.options.architecture} does not have; it has "
-                    f"{', '.join(x for x in architectures.PARTS if x in there)}"
-                )
-
     def _start_at_label_means(self):
         """Sets the output's bias to the mean of the training labels.
 
@@ -208,79 +183,87 @@ class _Run:
             self.options.records, "train"
         )
         means = np.mean(list(labels.values()), axis=0)
-        self.model.get_layer("output").bias.assign(means[self.target_columns])
+        self.model.get_layer("output").bias.assign(means[self.columns])
+
+    def _fix_parts(self):
+        """Fixes what `TrainingOptions.train` does not train."""
+        there = set()
+        for layer in parts.layers(self.model):
+            if layer.weights:
+                part = parts.part_of(layer.name)
+                there.add(part)
+                layer.trainable = part in TRAINED[self.options.train]
+        for part in self.options.rates():
+            if part not in there:
+                raise UserError(
+                    f"--part_learning_rates gives a rate to {part}, which "
+                    f"{self.options.architecture} does not have; it has "
+                    f"{', '.join(x for x in architectures.PARTS if x in there)}"
+                )
 
     def fit(self):
-        if not self.history:
+        if not self.epochs:
+            trained = self.model.trainable_variables
             logging.info(
                 "%s: %s parameters, %s of them trained, %d replica(s)",
                 self.options.described(),
                 f"{self.model.count_params():,}",
-                f"{_size(self.model.trainable_variables):,}",
+                f"{sum(math.prod(variable.shape) for variable in trained):,}",
                 self.strategy.num_replicas_in_sync,
             )
         while not self._done():
-            epoch = len(self.history) + 1
+            epoch = len(self.epochs) + 1
             entry = {"epoch": epoch} | self._train_epoch(epoch)
-            entry |= {"validation": self._validate()}
-            self.history.append(entry)
+            entry["validation"] = self._validate()
+            self.epochs.append(entry)
             if epoch == 1:
                 # Only now does an earlier run give way.
-                _forget_run(self.workdir)
+                workdirs.clear(self.workdir)
             self._save()
             self._report(entry)
         return self._summary()
 
     def _done(self):
-        epochs = len(self.history)
-        if epochs >= self.options.epochs:
-            return True
-        patience = self.options.patience
-        return bool(
-            patience
-            and epochs
-            and epochs - self._summary()["best_epoch"] >= patience
-        )
+        epochs, patience = len(self.epochs), self.options.patience
+        if not epochs or epochs >= self.options.epochs:
+            return bool(epochs)
+        return 0 < patience <= epochs - self._summary()["best_epoch"]
 
     def _summary(self):
-        best = max(self.history, key=_mean_ccc)
+        best = max(self.epochs, key=_mean_ccc)
         return {
             "best_epoch": best["epoch"],
             "best_ccc": _mean_ccc(best),
-            "epochs": self.history,
+            **self.provenance,
+            "epochs": self.epochs,
         }
 
     def _batches(self, split, shuffle_seed=None):
-        return pipeline.batches(
-            pipeline.windows(
-                self.options.records,
-                split,
-                sequence_length=self.options.sequence_length,
-                shuffle_seed=shuffle_seed,
-                labels=self.labels[split],
-            ),
-            self.options.batch_size,
+        windows = pipeline.windows(
+            self.options.records,
+            split,
+            sequence_length=self.options.sequence_length,
+            shuffle_seed=shuffle_seed,
+            labels=self.labels[split],
         )
+        return pipeline.batches(windows, self.options.batch_size)
 
     def _train_epoch(self, epoch):
         # Seeds of its own for each epoch, so that a resumed run sees the
         # windows and the dropout that the whole run would have.
         epoch_seed = self.options.seed * 100_003 + epoch
         self._seed_dropout(epoch_seed)
-        dataset = self._batches("train", epoch_seed)
-        total = -(
-            -pipeline.count_windows(
-                self.options.records, "train", self.options.sequence_length
-            )
-            // self.options.batch_size
-        )
         names = [tensor.name for tensor in self.model.inputs]
-        dataset = dataset.map(
+        dataset = self._batches("train", epoch_seed).map(
             lambda batch: {
                 "inputs": {name: batch[name] for name in names},
                 "labels": batch["labels"],
             }
         )
+        windows = pipeline.count_windows(
+            self.options.records, "train", self.options.sequence_length
+        )
+        total = -(-windows // self.options.batch_size)
         steps = progress.bar(
             self.strategy.experimental_distribute_dataset(dataset),
             description=f"epoch {epoch}/{self.options.epochs}",
@@ -326,41 +309,38 @@ class _Run:
                 return sums
             return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
+        mask = batch["inputs"]["mask"]
         with tf.GradientTape() as tape:
-            predictions = self.model(batch["inputs"], training=True)
             loss = losses.concordance_loss(
-                tf.gather(batch["labels"], self.target_columns, axis=-1),
-                predictions,
-                batch["inputs"]["mask"],
+                tf.gather(batch["labels"], self.columns, axis=-1),
+                self.model(batch["inputs"], training=True),
+                mask,
                 level=self.options.loss_level,
                 reduce=over_replicas,
             )
             # Every replica's loss is the whole batch's. The gradient of
             # all_reduce sums over the replicas, and so does the optimizer.
             scaled = loss / replicas
-        gradients = tape.gradient(scaled, self.model.trainable_variables)
-        self.optimizer.apply_gradients(
-            zip(gradients, self.model.trainable_variables, strict=True)
-        )
-        return loss, tf.reduce_sum(tf.cast(batch["inputs"]["mask"], tf.float32))
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(scaled, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss, tf.reduce_sum(tf.cast(mask, tf.float32))
 
     def _validate(self):
-        targets = self.card.architecture.targets
         with records.reading(self.options.records, "validation"):
             frames = protocol.predict_frames(
                 self.predictor.predict,
                 self._batches("validation").as_numpy_iterator(),
-                targets,
+                self.targets,
                 self.options.sequence_length,
             )
         for values, mask in zip(frames.values, frames.mask, strict=True):
             self._require_finite(
                 values[mask].sum(), "a prediction of validation"
             )
-        rows = protocol.rows_of(
-            frames, postprocessing.Settings.nothing(targets), "utterance"
-        )
-        return protocol.score(rows, targets)
+        nothing = postprocessing.Settings.nothing(self.targets)
+        rows = protocol.rows_of(frames, nothing, "utterance")
+        return protocol.score(rows, self.targets).to_dict()
 
     def _require_finite(self, value, what):
         if not math.isfinite(value):
@@ -369,40 +349,9 @@ class _Run:
                 f"{self.options.learning_rate:g} may keep it finite"
             )
 
-    def _report(self, entry):
-        scalars = {
-            "loss": entry["loss"],
-            "learning_rate": entry["learning_rate"],
-            "frames_per_second": entry["frames_per_second"],
-            "validation/mean_ccc": _mean_ccc(entry),
-        }
-        for target in self.card.architecture.targets:
-            scalars[f"validation/ccc_{target}"] = entry["validation"][target][
-                "ccc"
-            ]
-        if self.events is None:
-            self.events = tf.summary.create_file_writer(
-                str(self.workdir / EVENTS)
-            )
-        with self.events.as_default(step=entry["epoch"]):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-        self.events.flush()
-        logging.info(
-            "epoch %d: loss %.3f, validation CCC %s, %.0f frames/s",
-            entry["epoch"],
-            entry["loss"],
-            ", ".join(
-                target
-                + f" {wording.number(entry['validation'][target]['ccc'])}"
-                for target in self.card.architecture.targets
-            ),
-            entry["frames_per_second"],
-        )
-
     def _save(self):
         summary = self._summary()
-        if summary["best_epoch"] == len(self.history):
+        if summary["best_epoch"] == len(self.epochs):
             model_file.save_model(
                 self.model, self.card, self.workdir / model_file.BEST
             )
@@ -412,20 +361,27 @@ class _Run:
             self.workdir / model_file.LAST,
             include_optimizer=True,
         )
-        files.write_text(self.workdir / FLAGFILE, self.options.to_flagfile())
-        if self.initialisation:
-            reports = [dataclasses.asdict(one) for one in self.initialisation]
-            files.write_text(
-                self.workdir / INITIALISATION,
-                json.dumps(reports, indent=2) + "\n",
-            )
-        files.write_text(
-            self.workdir / HISTORY, json.dumps(summary, indent=2) + "\n"
+        reports = [dataclasses.asdict(one) for one in self.initialisation]
+        workdirs.write(self.workdir, summary, self.options, reports)
+
+    def _report(self, entry):
+        cccs = {name: entry["validation"][name]["ccc"] for name in self.targets}
+        scalars = {
+            "loss": entry["loss"],
+            "learning_rate": entry["learning_rate"],
+            "frames_per_second": entry["frames_per_second"],
+            "validation/mean_ccc": _mean_ccc(entry),
+        }
+        for name, ccc in cccs.items():
+            scalars[f"validation/ccc_{name}"] = ccc
+        self.events.write(entry["epoch"], scalars)
+        logging.info(
+            "epoch %d: loss %.3f, validation CCC %s, %.0f frames/s",
+            entry["epoch"],
+            entry["loss"],
+            ", ".join(f"{x} {wording.number(ccc)}" for x, ccc in cccs.items()),
+            entry["frames_per_second"],
         )
-
-
-def _size(variables):
-    return sum(math.prod(variable.shape) for variable in variables)
 
 
 def _permuted(labels, seed):
@@ -438,37 +394,3 @@ def _permuted(labels, seed):
 
 def _mean_ccc(entry):
     return entry["validation"]["mean_ccc"]
-
-
-def _check_resumable(workdir, options):
-    if not (workdir / HISTORY).is_file():
-        raise UserError(
-            f"--resume: {workdir} holds no run with a finished epoch; leave "
-            "--resume out to start one"
-        )
-    changed = options.differences(
-        (workdir / FLAGFILE).read_text(encoding="utf-8")
-    )
-    if changed:
-        raise UserError(
-            f"--resume: {workdir} is a run of other flags "
-            f"({'; '.join(changed)}); give them as they were, or train in "
-            "another --workdir"
-        )
-
-
-def _forget_run(workdir):
-    for name in (
-        model_file.BEST,
-        model_file.LAST,
-        HISTORY,
-        FLAGFILE,
-        INITIALISATION,
-        model_file.POSTPROCESSING,
-    ):
-        (workdir / name).unlink(missing_ok=True)
-    events = workdir / EVENTS
-    for file in events.glob("events.out.tfevents.*"):
-        file.unlink()
-    with contextlib.suppress(OSError):  # there is none, or others' files
-        events.rmdir()

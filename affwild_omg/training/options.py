@@ -3,9 +3,11 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.options import option
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import PARTS
 from affwild_omg.published import networks
@@ -17,7 +19,7 @@ FLAGFILE = "flags.cfg"
 OVERRIDES = tuple(
     field.name for field in dataclasses.fields(architectures.Architecture)
 ) + ("fusion_units",)
-# What `Options.train` trains, in parts of the network.
+# What `TrainingOptions.train` trains, in parts of the network.
 TRAINED = {
     "all": PARTS,
     "head": ("fc", "rnn", "output"),
@@ -26,107 +28,140 @@ TRAINED = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a training run is made of; train.py's flags, by the same names.
+class TrainingOptions(options.Checked):
+    """What a training run is made of: the flags of train.py.
 
-    Attributes:
-        records: folder that prepare wrote, with train and validation.
-        workdir: where the run goes.
-        architecture: a name in `published.networks.NETWORKS`.
-        members: of a fusion, other networks than its own: names, or workdirs
-            or model files, which bring their weights.
-        backbone, taps, recurrence, units, depth, fc_units, landmarks,
-            landmark_units, head_units, targets, gru, fc_dropout, rnn_dropout,
-            width, fusion_units: replace the network's, see
-            `affwild_omg.nets.architectures`; None leaves them.
-        init_from: workdir, model file or weight file whose weights the
-            network starts from, where they fit.
-        init_strict: refuse to start unless all of them fit.
-        train: what is trained: "all"; "head", all but the convolutions (the
-            paper's fixed CNN, section 5.2); or "output", only what is above
-            the RNNs, and of a fusion above its members.
-        sequence_length: frames a window (the paper: 80).
-        batch_size: windows a step, over all replicas (the paper: 4).
-        learning_rate: Adam's (the paper: 1e-4 or 1e-5 end to end).
-        part_learning_rates: "part=rate" for parts that take another, see
-            `affwild_omg.nets.PARTS`.
-        epochs: passes over the training split, at most.
-        patience: epochs without a better validation CCC before the run
-            stops; 0 never stops early.
-        loss_level: "sequence" or "frame", see
-            `affwild_omg.nets.losses.concordance_loss`.
-        shuffle_labels: permutes the labels of train and of validation among
-            their utterances: a control that has nothing to learn.
-        seed: of the initial weights, the dropout, the order of the windows
-            and the permutation.
+    Those from `members` to `fusion_units` replace fields of the network's row,
+    see `affwild_omg.nets.architectures`; None leaves them.
     """
 
-    records: str
-    workdir: str
-    architecture: str = "cnn_3rnn"
-    members: Sequence[str] | None = None
-    backbone: str | None = None
-    taps: Sequence[str] | None = None
-    recurrence: str | None = None
-    units: int | None = None
-    depth: int | None = None
-    fc_units: int | None = None
-    landmarks: bool | None = None
-    landmark_units: int | None = None
-    head_units: int | None = None
-    targets: Sequence[str] | None = None
-    gru: str | None = None
-    fc_dropout: float | None = None
-    rnn_dropout: float | None = None
-    width: float | None = None
-    fusion_units: int | None = None
-    init_from: str | None = None
-    init_strict: bool = False
-    train: str = "all"
-    sequence_length: int = 80
-    batch_size: int = 4
-    learning_rate: float = 1e-4
-    part_learning_rates: Sequence[str] | None = None
-    epochs: int = 50
-    patience: int = 10
-    loss_level: str = "sequence"
-    shuffle_labels: bool = False
-    seed: int = 0
+    records: str = option("Folder that affwild_omg.prepare wrote.")
+    workdir: str = option(
+        "Folder for the trained model, its history and TensorBoard's files."
+    )
+    # The network: a row of --list_architectures, and what is to differ from it.
+    architecture: str = option(
+        "Network; --list_architectures shows all.", "cnn_3rnn"
+    )
+    members: Sequence[str] | None = option(
+        "Of a fusion: two networks or more in the place of its own, each a "
+        "name, or a workdir or .keras file that brings its weights.",
+        None,
+    )
+    backbone: str | None = option(
+        "vgg_face, resnet50, densenet121 or resnet50_slim.", None
+    )
+    taps: Sequence[str] | None = option(
+        "Layers whose features are used, such as pool2,conv3_1,fc.", None
+    )
+    recurrence: str | None = option(
+        "GRUs: none, one stack on all taps, or a stack for each tap.",
+        None,
+        choices=architectures.RECURRENCES,
+    )
+    units: int | None = option(
+        "Units of each GRU layer (the paper: 128).", None
+    )
+    depth: int | None = option("GRU layers in a stack (the paper: 2).", None)
+    fc_units: int | None = option(
+        "Units of the fully connected layer (the paper: 4096 on VGG-Face, else "
+        "1500).",
+        None,
+    )
+    landmarks: bool | None = option(
+        "Whether the 68 landmarks are an input, too.", None
+    )
+    landmark_units: int | None = option(
+        "Units of a layer that encodes the landmarks (the paper: 512, 1024, "
+        "2048); 0: none.",
+        None,
+    )
+    head_units: int | None = option(
+        "Units of a layer before the output; 0: none.", None
+    )
+    targets: Sequence[str] | None = option("valence, arousal or both.", None)
+    gru: str | None = option(
+        "Where the reset gate acts: before the matrix product (the authors'), "
+        "or after it, as NVIDIA's kernels do.",
+        None,
+        choices=architectures.GRUS,
+    )
+    fc_dropout: float | None = option(
+        "Dropout rate after the fully connected layer.", None
+    )
+    rnn_dropout: float | None = option("Dropout rate between GRU layers.", None)
+    width: float | None = option(
+        "Fraction of the channels of the CNN and of fc, in (0, 1].", None
+    )
+    fusion_units: int | None = option(
+        "Units of a fusion's own layer (the paper: 128).", None
+    )
+    # Where its weights come from, and which of them are trained.
+    init_from: str | None = option(
+        "Workdir, .keras file, VGG-Face weights (.mat, .h5, .npz) or ImageNet "
+        "weights (.h5) to start from: every weight that fits is taken.",
+        None,
+    )
+    init_strict: bool = option(
+        "Refuse to start unless all of --init_from fits.", False
+    )
+    train: str = option(
+        "What is trained: all; all but the CNN (the paper's fixed CNN); or "
+        "what is above the RNNs, and of a fusion above its members.",
+        "all",
+        choices=tuple(TRAINED),
+    )
+    sequence_length: int = option("Frames of a window.", 80, least=1)
+    batch_size: int = option("Windows a step, over all GPUs.", 4, least=1)
+    learning_rate: float = option(
+        "Adam's learning rate. The paper: 1e-4 or 1e-5 end to end, 1e-3 with "
+        "the CNN fixed.",
+        1e-4,
+    )
+    part_learning_rates: Sequence[str] | None = option(
+        "Learning rates of parts that take another: cnn, fc, rnn or output, "
+        "such as cnn=1e-5,rnn=1e-3.",
+        None,
+    )
+    epochs: int = option(
+        "Passes over the training split, at most.", 50, least=1
+    )
+    patience: int = option(
+        "Epochs without a better validation CCC before the run stops; 0: "
+        "never.",
+        10,
+        least=0,
+    )
+    loss_level: str = option(
+        "What CCC compares in the loss: means of sequences, or frames.",
+        "sequence",
+        choices=("sequence", "frame"),
+    )
+    shuffle_labels: bool = option(
+        "Permute the labels among the utterances: a control with nothing to "
+        "learn.",
+        False,
+    )
+    seed: int = option(
+        "Seed of weights, dropout, order and permutation.",
+        0,
+        least=0,
+        most=2**32 - 1,
+    )
 
     def __post_init__(self):
-        for name, least in (
-            ("sequence_length", 1),
-            ("batch_size", 2 if self.loss_level == "sequence" else 1),
-            ("epochs", 1),
-            ("patience", 0),
-        ):
-            if getattr(self, name) < least:
-                why = (
-                    " (CCC needs two sequences to compare)"
-                    if least == 2
-                    else ""
-                )
-                raise UserError(
-                    f"--{name} must be at least {least}{why}, not "
-                    f"{getattr(self, name)}"
-                )
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed must be in [0, 2^32), not {self.seed}")
+        super().__post_init__()
+        if self.loss_level == "sequence" and self.batch_size < 2:
+            raise UserError(
+                "--batch_size must be at least 2 (CCC needs two sequences to "
+                f"compare), not {self.batch_size}"
+            )
         if not 0 < self.learning_rate < math.inf:
             raise UserError(
                 f"--learning_rate must be above 0, not {self.learning_rate}"
             )
-        for name, values in (
-            ("loss_level", ("sequence", "frame")),
-            ("train", tuple(TRAINED)),
-        ):
-            if getattr(self, name) not in values:
-                raise UserError(
-                    f"--{name} must be {' or '.join(values)}, not "
-                    f"{getattr(self, name)!r}"
-                )
         if self.init_strict and not self.init_from:
-            raise UserError("--init_strict says nothing without --init_from")
+            raise UserError("--init_strict requires --init_from")
         if self.members is not None and not self.members:
             raise UserError("--members is empty; name two networks, or runs")
         if self.init_from and self.member_runs():
@@ -152,27 +187,24 @@ class Options:
             UserError: one of them is no "part=rate", or not for this run.
         """
         rates = {}
-        for text in self.part_learning_rates or ():
-            part, _, number = text.partition("=")
+        given = options.pairs("part_learning_rates", self.part_learning_rates)
+        for part, text in given.items():
             try:
-                rate = float(number)
+                rates[part] = float(text)
             except ValueError:
-                rate = math.nan
-            if part not in PARTS or not 0 < rate < math.inf:
+                rates[part] = math.nan
+            if part not in PARTS or not 0 < rates[part] < math.inf:
                 raise UserError(
                     "--part_learning_rates must be like cnn=1e-5, with a part "
                     f"out of {', '.join(PARTS)} and a rate above 0, not "
-                    f"{text!r}"
+                    f"'{part}={text}'"
                 )
-            if part in rates:
-                raise UserError(f"--part_learning_rates gives {part} twice")
             if part not in TRAINED[self.train]:
                 raise UserError(
                     f"--part_learning_rates gives a rate to {part}, which "
                     f"--train={self.train} leaves fixed; leave it out or give "
                     "--train=all"
                 )
-            rates[part] = rate
         return rates
 
     def network(self) -> architectures.Architecture | architectures.Fusion:
@@ -198,22 +230,36 @@ class Options:
 
     def described(self) -> str:
         """Returns the network's name, and what differs from it, as flags."""
-        own = tuple(f"--{name}=" for name in ("members", *OVERRIDES))
-        flags = self.to_flagfile().splitlines()
-        given = [flag for flag in flags if flag.startswith(own)]
+        given = [
+            options.to_flag(name, getattr(self, name))
+            for name in ("members", *OVERRIDES)
+            if getattr(self, name) is not None
+        ]
         return " ".join([self.architecture, *given])
+
+    def changes_from(self, before: Mapping[str, object]) -> list[str]:
+        """Returns in what these options differ from those of another run.
+
+        What may differ when a run goes on is left aside: where things lie, and
+        when it ends.
+
+        Args:
+            before: {name: value}, as `dataclasses.asdict` returns it, or JSON.
+        """
+        free = ("epochs", "patience", "workdir", "records")
+        pairs = [
+            (
+                _shown(field.name, before.get(field.name, field.default)),
+                _shown(field.name, getattr(self, field.name)),
+            )
+            for field in dataclasses.fields(self)
+            if field.name not in free
+        ]
+        return [f"{was} became {now}" for was, now in pairs if was != now]
 
     def to_flagfile(self) -> str:
         """Returns the text of a flagfile for train.py."""
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-        }
-        return "".join(
-            f"{_flag(name, value)}\n"
-            for name, value in values.items()
-            if value is not None
-        )
+        return "".join(f"{flag}\n" for flag in options.to_flags(self))
 
     def differences(self, flagfile: str) -> list[str]:
         """Returns how these options differ from those of a flagfile.
@@ -227,14 +273,15 @@ class Options:
         before, now = map(flags_in, (flagfile, self.to_flagfile()))
         free = ("epochs", "patience", "workdir", "records")
         return [
-            f"{_shown(flag, before)} became {_shown(flag, now)}"
+            f"{_shown(flag, before.get(flag))} became "
+            f"{_shown(flag, now.get(flag))}"
             for flag in before | now
             if before.get(flag) != now.get(flag) and flag not in free
         ]
 
 
 def flags_in(flagfile: str) -> dict[str, str]:
-    """Returns {name: value} of a text that `Options.to_flagfile` returned."""
+    """Returns {name: value} of what `TrainingOptions.to_flagfile` returned."""
     return dict(
         line.removeprefix("--").split("=", 1)
         for line in flagfile.splitlines()
@@ -248,35 +295,23 @@ def flags_of(network: architectures.Architecture) -> str:
     They start from the row of `networks.NETWORKS` that differs in the
     fewest fields.
     """
-    rows = {
-        name: row.architecture
-        for name, row in networks.NETWORKS.items()
-        if isinstance(row.architecture, architectures.Architecture)
-    }
-    changes = {
-        name: {
+
+    def changes(row):
+        return {
             field.name: getattr(network, field.name)
             for field in dataclasses.fields(network)
             if network.uses(field.name)
             and getattr(network, field.name) != getattr(row, field.name)
         }
-        for name, row in rows.items()
+
+    rows = {
+        name: changes(row.architecture)
+        for name, row in networks.NETWORKS.items()
+        if isinstance(row.architecture, architectures.Architecture)
     }
-    name = min(changes, key=lambda name: len(changes[name]))
-    return " ".join(
-        [
-            _flag("architecture", name),
-            *(_flag(field, value) for field, value in changes[name].items()),
-        ]
-    )
-
-
-def _flag(name, value):
-    if isinstance(value, bool):
-        value = str(value).lower()
-    elif not isinstance(value, str | int | float):
-        value = ",".join(value)
-    return f"--{name}={value}"
+    name = min(rows, key=lambda name: len(rows[name]))
+    given = {"architecture": name} | rows[name]
+    return " ".join(options.to_flag(*flag) for flag in given.items())
 
 
 def _member(name):
@@ -294,5 +329,5 @@ def _member(name):
     return model_file.read_card(name, flag="--members").architecture
 
 
-def _shown(flag, flags):
-    return f"--{flag}={flags[flag]}" if flag in flags else f"no --{flag}"
+def _shown(name, value):
+    return f"no --{name}" if value is None else options.to_flag(name, value)

@@ -23,6 +23,7 @@ from affwild_omg.nets.architectures import Architecture, Fusion
 BEST = "best.keras"
 LAST = "last.keras"
 POSTPROCESSING = "postprocessing.json"  # chosen for a workdir's best model
+HISTORY = "history.json"  # of a workdir: epochs and options of a training
 CARD = "card.json"
 SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
 

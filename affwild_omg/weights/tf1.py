@@ -23,6 +23,7 @@ from affwild_omg.nets.architectures import VGG_CONVS, Architecture
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS, TARGETS
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
+from affwild_omg.weights.options import ImportOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,34 +122,7 @@ _BOOKKEEPING = re.compile(
 _UNREADABLE = (tf.errors.OpError, IndexError, ValueError)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is imported, and where to; the command line's flags.
-
-    Attributes:
-        checkpoint: path of the checkpoint's files without .index or
-            .data-00000-of-00001.
-        output: the model file, ending in .keras.
-        sequence_length: frames of the windows that it was trained on.
-    """
-
-    checkpoint: str
-    output: str
-    sequence_length: int = 80
-
-    def __post_init__(self):
-        if self.sequence_length < 1:
-            raise UserError(
-                "--sequence_length must be at least 1, not "
-                f"{self.sequence_length}"
-            )
-        if not self.output.endswith(".keras"):
-            raise UserError(
-                f"--output={self.output} must end in .keras, as model files do"
-            )
-
-
-def convert(options: Options, *, overwrite: bool = False) -> pathlib.Path:
+def convert(options: ImportOptions, *, overwrite: bool = False) -> pathlib.Path:
     """Writes the model file of a checkpoint, whole or not at all.
 
     Args:

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli import wording
-from affwild_omg.evaluation import fusion as fusing
-from affwild_omg.evaluation import protocol
 
 NAN = float("nan")
 
@@ -51,25 +49,3 @@ def test_a_p_value_is_never_0(value, text):
 def test_things_are_counted():
     found = [wording.count(number, "label") for number in (0, 1, 2229)]
     assert found == ["0 labels", "1 label", "2,229 labels"]
-
-
-def test_no_console_table_shows_a_negative_zero():
-    """A CCC just below 0, in the tables of evaluate.py and of fuse."""
-    near = {"ccc": -0.0001, "pearson": -0.0002, "mse": 0.5}
-    scores = {"valence": near, "mean_ccc": -0.0001}
-    metrics = scores | {
-        "intervals": {"valence": [-0.25, -0.0003]},
-        "utterances": 7,
-        "equal_weights": scores | {"intervals": {}},
-        "members": [
-            {
-                "test": "a",
-                "weights": {"valence": 1},
-                "scores": scores | {"intervals": {}},
-            }
-        ],
-    }
-    for lines in (protocol.table(metrics), fusing.table(metrics)):
-        text = "\n".join(lines)
-        assert "-0.000" not in text
-        assert "0.000" in text and "-0.250 to 0.000" in text

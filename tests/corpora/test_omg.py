@@ -106,12 +106,12 @@ def test_a_table_in_another_encoding_is_named(tmp_path):
     (tmp_path / LABELLED).write_bytes(
         HEADER.encode() + row(video="é").encode("latin-1")
     )
-    with pytest.raises(UserError, match="is no CSV table in UTF-8"):
+    with pytest.raises(UserError, match="is not a CSV table in UTF-8"):
         omg.read(tmp_path)
 
 
 def test_missing_and_empty_sources_are_named(tmp_path):
-    with pytest.raises(UserError, match="--source=.*nowhere is no folder"):
+    with pytest.raises(UserError, match="--source=.*nowhere is not a folder"):
         omg.read(tmp_path / "nowhere")
     with pytest.raises(UserError, match="at least one of omg_TrainVideos.csv"):
         omg.read(tmp_path)

@@ -7,8 +7,10 @@ from scipy import stats
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import protocol
 from affwild_omg.scoring import postprocessing
+from affwild_omg.scoring.significance import Interval
 
 BOTH = ("valence", "arousal")
+NAN = float("nan")
 
 
 def batch(keys, values, mask, labels, length=None, fps=30):
@@ -34,7 +36,6 @@ def read_landmarks(inputs):
 
 def by_hand():
     """Three utterances: two windows each for a, one for b, c unseen."""
-    nan = float("nan")
     return [
         batch(
             ["v/a", "v/a"],
@@ -51,7 +52,7 @@ def by_hand():
             ["v/b", "v/c"],
             [[[2, 2]] * 4, [[77, 77]] * 4],
             [[1, 1, 0, 1], [0, 0, 0, 0]],
-            [[[1, 0]] * 4, [[nan, nan]] * 4],
+            [[[1, 0]] * 4, [[NAN, NAN]] * 4],
             [4, 3],
         ),
         # An empty window that fills a batch.
@@ -123,7 +124,6 @@ def test_frames_without_a_face_or_a_label_are_no_rows():
 
 
 def test_labels_that_vary_count_where_a_face_is():
-    nan = float("nan")
     varying = batch(
         ["v/a"],
         [[[0, 9], [1, 8], [5, 1], [9, 0]]],
@@ -134,7 +134,7 @@ def test_labels_that_vary_count_where_a_face_is():
     np.testing.assert_allclose(rows.labels, [[0.5, 0.5]])
     rows = protocol.rows_of(predict([varying]), nothing(), "frame")
     np.testing.assert_allclose(rows.labels, [[0, 0], [0.5, 1], [1, 0.5]])
-    varying["labels"][0, 1] = nan
+    varying["labels"][0, 1] = NAN
     rows = protocol.rows_of(predict([varying]), nothing(), "frame")
     np.testing.assert_allclose(rows.labels, [[0, 0], [1, 0.5]])
 
@@ -143,30 +143,21 @@ def test_post_processing_acts_where_it_belongs():
     settings = postprocessing.Settings(
         estimate="mean",
         targets={
-            "valence": postprocessing.Steps(median_window=3),
-            "arousal": postprocessing.Steps(smoothing_strength=3),
-        },
-    )
-    frames = predict()
-    # Valence 0 1 5 without the frame that has no face: filtered 0 1 5; 3 4
-    # stays; arousal is as it was.
-    rows = protocol.rows_of(frames, settings, "frame")
-    plain = protocol.rows_of(frames, nothing("mean"), "frame")
-    np.testing.assert_array_equal(rows.predictions, plain.predictions)
-    wide = postprocessing.Settings(
-        estimate="mean",
-        targets={
             "valence": postprocessing.Steps(median_window=5),
             "arousal": postprocessing.Steps(smoothing_strength=3),
         },
     )
-    # Mirrored: 1 0 | 0 1 5 | 5 1: the medians of five are 1, 1, 1.
-    rows = protocol.rows_of(frames, wide, "frame")
-    np.testing.assert_array_equal(rows.predictions[:3, 0], [1, 1, 1])
-    rows = protocol.rows_of(frames, wide, "sequence")
+    frames = predict()
+    # Valence 0 1 5 without the frame that has no face, mirrored: 1 0 | 0 1 5 |
+    # 5 1; the medians of five are 1, 1, 1. Arousal is as it was.
+    rows = protocol.rows_of(frames, settings, "frame")
+    np.testing.assert_array_equal(
+        rows.predictions[:3], [[1, 9], [1, 8], [1, 1]]
+    )
+    rows = protocol.rows_of(frames, settings, "sequence")
     np.testing.assert_allclose(rows.predictions[0], [1, 6])
     # Arousal of a is 4.75 of 5 frames, of b 2 of 3; c has no frames.
-    rows = protocol.rows_of(frames, wide, "utterance")
+    rows = protocol.rows_of(frames, settings, "utterance")
     np.testing.assert_allclose(
         rows.predictions[:, 1],
         [(5 * 4.75 + 3 * 2) / 8, (3 * 2 + 3 * 4.75) / 6],
@@ -197,108 +188,114 @@ def utterances(predictions, labels, videos=None):
     )
 
 
-NAN = float("nan")
-ROWS = utterances(
-    [[0, 1], [1, 0], [50, 50], [2, 2]],
-    [[0, 1], [2, 0], [NAN, NAN], [4, 2]],
-)
-
-
 def test_scores_are_pooled_over_labelled_utterances():
-    scores = protocol.score(ROWS, BOTH)
+    rows = utterances(
+        [[0, 1], [1, 0], [50, 50], [2, 2]],
+        [[0, 1], [2, 0], [NAN, NAN], [4, 2]],
+    )
+    scores = protocol.score(rows, BOTH)
     # By hand, valence: means 1 and 2, variances 2/3 and 8/3, covariance 4/3,
     # so ccc = (8/3) / (10/3 + 1) = 8/13; errors 0, 1, 2. That r is 1.
-    assert scores["valence"] == {
-        "ccc": pytest.approx(8 / 13),
-        "pearson": pytest.approx(1),
-        "pearson_p_value": pytest.approx(0, abs=1e-7),
-        "mse": pytest.approx(5 / 3),
+    assert scores.targets["valence"] == protocol.Score(
+        ccc=pytest.approx(8 / 13),
+        pearson=pytest.approx(1),
+        pearson_p_value=pytest.approx(0, abs=1e-7),
+        mse=pytest.approx(5 / 3),
+    )
+    assert scores.cccs == {
+        "valence": pytest.approx(8 / 13),
+        "arousal": pytest.approx(1),
+        "mean": pytest.approx((8 / 13 + 1) / 2),
     }
-    assert scores["arousal"]["ccc"] == pytest.approx(1)
-    assert scores["mean_ccc"] == pytest.approx((8 / 13 + 1) / 2)
+    assert (scores.rows, scores.videos, scores.intervals) == (3, 1, None)
 
 
 def test_scores_of_the_videos_are_averaged():
+    # The rows of a video need not stand together.
     rows = utterances(
-        [[0], [1], [2], [3], [5], [7]],
-        [[0], [2], [4], [5], [3], [9]],
-        ["v", "v", "v", "w", "w", "x"],
+        [[3], [0], [1], [7], [2], [5]],
+        [[5], [0], [2], [9], [4], [3]],
+        ["w", "v", "v", "x", "v", "w"],
     )
-    scores = protocol.score(rows, ("valence",), "per_video")
+    scores = protocol.score(
+        rows, ("valence",), pooling="per_video", intervals=True
+    )
     # v is the case above; w contradicts: covariance -1, variances 1, equal
     # means: -1; x is alone: 0. Squared errors 5/3, 4 and 4.
-    assert scores == {
+    ccc = pytest.approx((8 / 13 - 1 + 0) / 3)
+    assert scores.to_dict() == {
         "valence": {
-            "ccc": pytest.approx((8 / 13 - 1 + 0) / 3),
-            "pearson": pytest.approx((1 - 1 + 0) / 3),
+            "ccc": ccc,
+            "pearson": pytest.approx((1 - 1 + 0) / 3, abs=1e-9),
             "mse": pytest.approx((5 / 3 + 4 + 4) / 3),
         },
-        "mean_ccc": pytest.approx((8 / 13 - 1) / 3),
+        "mean_ccc": ccc,
+        "intervals": {
+            # Of three videos' draws more than 1 in 27 has the worst thrice,
+            # and the best thrice.
+            "valence": [pytest.approx(-1), pytest.approx(8 / 13)],
+            "samples": 2000,
+            "level": 0.95,
+            "videos": 3,
+        },
+        "rows": 6,
     }
-    found = protocol.intervals(rows, ("valence",), "per_video")
-    # Of three videos' draws more than 1 in 27 has the worst thrice, and the
-    # best thrice.
-    assert found["valence"] == [pytest.approx(-1), pytest.approx(8 / 13)]
-    assert found["videos"] == 3
 
 
-def test_p_values_are_scipys():
+def test_p_values_are_those_of_students_t():
     random = np.random.default_rng(0)
     labels = random.normal(size=(40, 1))
     predictions = labels + 2 * random.normal(size=(40, 1))
     scores = protocol.score(utterances(predictions, labels), ("arousal",))
-    expected = stats.pearsonr(labels[:, 0], predictions[:, 0])
-    assert scores["arousal"]["pearson"] == pytest.approx(expected.statistic)
-    assert scores["arousal"]["pearson_p_value"] == pytest.approx(
-        expected.pvalue
-    )
+    r = np.corrcoef(labels[:, 0], predictions[:, 0])[0, 1]
+    t = r * np.sqrt(38 / (1 - r**2))
+    found = scores.targets["arousal"]
+    assert found.pearson == pytest.approx(r)
+    assert found.pearson_p_value == pytest.approx(2 * stats.t.sf(abs(t), 38))
 
 
 def test_a_p_value_too_small_for_a_float_is_not_shown_as_0():
     labels = np.arange(3000)[:, None] / 3000
     noise = 0.01 * np.sin(np.arange(3000))[:, None]
-    found = protocol.assess(utterances(labels + noise, labels), ("arousal",))
-    assert stats.pearsonr(labels[:, 0], (labels + noise)[:, 0]).pvalue == 0
-    assert protocol.table(found)[1].split()[-1] == "<1e-99"
+    found = protocol.score(utterances(labels + noise, labels), ("arousal",))
+    assert found.targets["arousal"].pearson_p_value == 0
+    assert found.table()[1].split()[-1] == "<1e-99"
 
 
 def test_what_does_not_vary_is_told():
-    rows = utterances([[0.3, 1], [0.3, 2]], [[1, 5], [2, 5]], ["v", "w"])
-    found = protocol.assess(rows, BOTH)
-    assert found["valence"]["constant"] == "predictions"
-    assert found["arousal"]["constant"] == "labels"
-    assert found["valence"]["ccc"] == found["mean_ccc"] == 0
-    assert found["valence"]["pearson_p_value"] is None
+    values = [[0.3, 1], [0.3, 2], [0.3, 4]], [[1, 5], [2, 5], [3, 5]]
+    rows = utterances(*values, ["v", "w", "w"])
+    found = protocol.score(rows, BOTH, intervals=True)
+    assert found.targets["valence"].constant == "predictions"
+    assert found.targets["arousal"].constant == "labels"
+    assert set(found.cccs.values()) == {0}
+    assert found.targets["valence"].pearson_p_value is None
     # That of no CCC but 0 would look like certainty.
-    assert found["intervals"].keys() == {"level", "samples", "videos"}
-    assert protocol.table(found)[3].split() == [
-        *("mean", "0.000", "none", "(constant)")
-    ]
-    assert protocol.table(found)[4:] == [
+    assert found.intervals == {}
+    assert found.table()[3].split() == ["mean", "0.000", "none", "(constant)"]
+    warnings = [
         "valence: predictions do not vary, so CCC is 0 by definition",
         "arousal: labels do not vary, so CCC is 0 by definition",
     ]
-    json.dumps(found, allow_nan=False)
+    assert found.table()[4:] == warnings
+    json.dumps(found.to_dict(), allow_nan=False)
+    found = protocol.score(rows, BOTH, pooling="per_video")
+    assert found.warnings() == warnings
     # One that varies has an interval; the mean, half of it a 0, has none.
     varied = utterances([[0.3, 1], [0.3, 2]], [[1, 5], [2, 6]], ["v", "w"])
-    found = protocol.intervals(varied, BOTH)
-    assert "arousal" in found and not {"valence", "mean"} & found.keys()
-    found = protocol.assess(rows, BOTH, "per_video")
-    assert found["valence"]["constant"] == "predictions"
-    assert protocol.warnings(found)[0].startswith("valence: predictions do")
+    found = protocol.score(varied, BOTH, intervals=True)
+    assert found.intervals.keys() == {"arousal"}
 
 
 def test_one_row_alone():
-    found = protocol.assess(utterances([[0.3]], [[1]]), ("valence",))
-    assert found["valence"] == {
-        "ccc": 0,
-        "pearson": 0,
-        "mse": pytest.approx(0.49),
-        "pearson_p_value": None,
-        "constant": "labels and predictions",
-    }
-    assert found["intervals"] == {}
-    header, line, warning = protocol.table(found)
+    found = protocol.score(utterances([[0.3]], [[1]]), ("valence",))
+    assert found.targets["valence"] == protocol.Score(
+        ccc=0,
+        pearson=0,
+        mse=pytest.approx(0.49),
+        constant="labels and predictions",
+    )
+    _, line, warning = found.table()
     assert line.split()[:4] == ["valence", "0.000", "0.000", "0.490"]
     assert "none (needs two videos)" in line
     assert warning.startswith("one row alone")
@@ -310,42 +307,58 @@ def test_intervals_draw_whole_videos():
         [[0.0], [1], [1], [0], [NAN]],
         ["a", "a", "b", "b", "c"],
     )
-    found = protocol.intervals(some, ("arousal",))
+    found = protocol.score(some, ("arousal",), intervals=True)
     # Of the two labelled videos one agrees and one contradicts: samples of
     # either alone have CCC 1 and -1, and make up a quarter each.
-    assert found == {
-        "arousal": [-1, 1],
-        "level": 0.95,
-        "samples": 2000,
-        "videos": 2,
-    }
+    assert found.intervals == {"arousal": Interval(-1, 1)}
+    assert found.videos == 2
     one = utterances([[0, 1], [1, 0]], [[0, 1], [1, 0]])
-    assert protocol.intervals(one, BOTH) == {}
+    assert protocol.score(one, BOTH, intervals=True).intervals == {}
 
 
-@pytest.mark.parametrize("pooling", protocol.POOLINGS)
+@pytest.mark.parametrize("pooling", ["pooled", "per_video"])
 def test_the_mean_has_an_interval_of_its_own(pooling):
     # Arousal agrees where valence contradicts: whatever is drawn, their CCCs
     # cancel.
     labels = np.array([[0.0, 0], [1, 1], [0, 0], [1, 1]])
     predictions = np.array([[0.0, 1], [1, 0], [1, 0], [0, 1]])
-    rows = utterances(predictions, labels, ["a", "a", "b", "b"])
-    found = protocol.intervals(rows, BOTH, pooling)
-    assert found["valence"] == found["arousal"] == [-1, 1]
-    assert found["mean"] == pytest.approx([0, 0], abs=1e-12)
-    alike = utterances(
-        predictions[:, [0, 0]], labels[:, [0, 0]], ["a", "a", "b", "b"]
+
+    def score(columns):
+        rows = utterances(
+            predictions[:, columns], labels[:, columns], ["a", "a", "b", "b"]
+        )
+        return protocol.score(rows, BOTH, pooling=pooling, intervals=True)
+
+    found = score([0, 1]).intervals
+    assert found["valence"] == found["arousal"] == Interval(-1, 1)
+    assert (found["mean"].low, found["mean"].high) == pytest.approx(
+        (0, 0), abs=1e-12
     )
-    assert protocol.intervals(alike, BOTH, pooling)["mean"] == [-1, 1]
-    line = protocol.table(protocol.assess(alike, BOTH, pooling))[3]
-    assert line == f"mean{'0.000':>14}{'':20}-1.000 to 1.000"
-    near = {"intervals": {"mean": [-0.25, -1e-4]}}
-    assert protocol.interval_text(near, "mean") == "-0.250 to 0.000"
-    one = protocol.intervals(rows, ("valence",), pooling)
-    assert "mean" not in one
+    alike = score([0, 0])
+    assert alike.intervals["mean"] == Interval(-1, 1)
+    assert alike.table()[3] == f"mean{'0.000':>14}{'':20}-1.000 to 1.000"
 
 
-@pytest.mark.parametrize("pooling", protocol.POOLINGS)
+def test_no_negative_zero_is_shown():
+    near = protocol.Score(ccc=-1e-4, pearson=-2e-4, mse=0.5)
+    found = protocol.Scores(
+        level="utterance",
+        pooling="pooled",
+        rows=9,
+        videos=2,
+        targets={"valence": near},
+        intervals={"valence": Interval(-0.25, -3e-4)},
+    )
+    assert found.table()[1].split()[1:7] == [
+        *("0.000", "0.000", "0.500"),
+        *("-0.250", "to", "0.000"),
+    ]
+
+
+@pytest.mark.parametrize("pooling", ["pooled", "per_video"])
 def test_no_labels_no_scores(pooling):
     rows = utterances([[0, 1]], [[NAN, NAN]])
-    assert protocol.assess(rows, BOTH, pooling) == {"intervals": {}, "rows": 0}
+    found = protocol.score(rows, BOTH, pooling=pooling, intervals=True)
+    assert (found.rows, found.targets, found.mean_ccc) == (0, {}, None)
+    assert found.table() == []
+    assert "mean_ccc" not in found.to_dict()

@@ -5,8 +5,12 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results
+from affwild_omg.evaluation.results import Provenance, Results
+from affwild_omg.scoring import concordance, postprocessing
+from affwild_omg.scoring.frames import Frames
 
 NAN = float("nan")
+BOTH = ("valence", "arousal")
 PREDICTIONS = """\
 video,utterance,arousal,valence
 v,u1.mp4,0.500000,0.250000
@@ -38,40 +42,19 @@ def write_folder(folder, predictions, labels=None, **metrics):
     return folder
 
 
-def read(folder):
-    return results.read(folder, flag="--test")
+def read(folder, **how):
+    return results.read(folder, flag="--test", **how)
 
 
-def test_a_folder_by_hand(tmp_path):
-    folder = write_folder(tmp_path / "x", PREDICTIONS, LABELS, split="test")
-    found = read(folder)
-    assert found.keys == ["v/u1.mp4", "v.1/u1.mp4"]
-    assert found.targets == ("valence", "arousal")
-    np.testing.assert_array_equal(
-        found.predictions, [[0.25, 0.5], [-0.5, 0.75]]
-    )
-    np.testing.assert_array_equal(found.labels, [[NAN, NAN], [-1, 0.338]])
-    assert found.metrics == {"utterances": 1, "split": "test"}
-
-
-def test_columns_are_found_by_name_and_marks_overlooked(tmp_path):
-    text = (
-        "\ufeffvalence,note,utterance, arousal,video\n\n"
-        '0.25,,u1.mp4,0.5,v\n-0.5,"a, b",u1.mp4,0.75,v.1\n'
-    )
-    found = read(write_folder(tmp_path / "x", text, LABELS))
-    expected = read(write_folder(tmp_path / "y", PREDICTIONS, LABELS))
-    assert found.keys == expected.keys
-    np.testing.assert_array_equal(found.predictions, expected.predictions)
-    np.testing.assert_array_equal(found.labels, expected.labels)
-
-
-def test_a_folder_without_labels_or_with_one_target(tmp_path):
-    text = "video,utterance,arousal\nv,u1.mp4,0.5\n"
-    found = read(write_folder(tmp_path / "x", text))
-    assert found.targets == ("arousal",)
-    np.testing.assert_array_equal(found.predictions, [[0.5]])
-    np.testing.assert_array_equal(found.labels, [[NAN]])
+def make(keys, predictions, labels, targets=BOTH, **changes):
+    fields = {
+        "keys": list(keys),
+        "targets": targets,
+        "predictions": np.array(predictions, float),
+        "labels": np.array(labels, float),
+        "provenance": Provenance(),
+    }
+    return Results(**fields | changes)
 
 
 @pytest.fixture
@@ -79,51 +62,63 @@ def drawn(monkeypatch):
     """What would have been drawn, in the place of pictures."""
     calls = []
 
-    def scatter(path, labels, predictions, targets, metrics):
-        calls.append(
-            (path.name, labels.tolist(), predictions.tolist(), targets, metrics)
-        )
+    def scatter(path, labels, predictions, targets, cccs):
+        calls.append((path.name, labels.tolist(), predictions.tolist(), cccs))
 
     def histograms(path, labels, predictions):
         calls.append((path.name, labels.tolist(), predictions.tolist()))
 
-    monkeypatch.setattr(results.drawing, "scatter", scatter)
-    monkeypatch.setattr(results.drawing, "plane_histograms", histograms)
+    monkeypatch.setattr(results.figures, "scatter", scatter)
+    monkeypatch.setattr(results.figures, "plane_histograms", histograms)
     return calls
 
 
-def write(folder, **changes):
+def write(folder, written, **how):
     folder.mkdir()
-    fields = {
-        "keys": ["v/u1.mp4", "v.1/u1.mp4", "w, x/u.mp4"],
-        "targets": ("valence", "arousal"),
-        "predictions": np.array([[0.25, 0.5], [-0.5, 0.75], [1e-7, -0.1]]),
-        "labels": np.array([[NAN, NAN], [-1, 0.338], [0.5, NAN]]),
-        "metrics": {"utterances": 1},
-    }
-    written = results.Results(**fields | changes)
-    results.write(folder, written)
-    return written
+    results.write(folder, written, **how)
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_a_folder_by_hand(tmp_path):
+    folder = write_folder(
+        tmp_path / "x", PREDICTIONS, LABELS, split="test", extra=[1]
+    )
+    found = read(folder)
+    assert found.keys == ["v/u1.mp4", "v.1/u1.mp4"]
+    assert found.videos == ["v", "v.1"]
+    assert found.targets == BOTH
+    np.testing.assert_array_equal(
+        found.predictions, [[0.25, 0.5], [-0.5, 0.75]]
+    )
+    np.testing.assert_array_equal(found.labels, [[NAN, NAN], [-1, 0.338]])
+    assert found.labelled.tolist() == [False, True]
+    assert found.provenance == Provenance(split="test")
+    assert found.frames is found.unprocessed is None
+    assert found.without_postprocessing() is None
 
 
 def test_what_is_written(tmp_path, drawn):
-    written = write(tmp_path / "x")
+    written = make(
+        ["v/u1.mp4", "v.1/u1.mp4", "w, x/u.mp4"],
+        [[0.25, 0.5], [-0.5, 0.75], [1e-7, -0.1]],
+        [[NAN, NAN], [-1, 0.338], [0.5, NAN]],
+    )
+    metrics = write(tmp_path / "x", written, others={"more": {"rows": 2}})
     files = {path.name: path.read_text() for path in (tmp_path / "x").iterdir()}
+    del files["metrics.json"]
     assert files == {
         "predictions.csv": PREDICTIONS + '"w, x",u.mp4,-0.100000,0.000000\n',
         "labels.csv": LABELS,
-        "metrics.json": '{\n  "utterances": 1\n}\n',
     }
+    assert (metrics["utterances"], metrics["rows"]) == (1, 1)
+    assert metrics["valence"]["mse"] == pytest.approx(0.25)
+    assert metrics["level"] == "utterance" and metrics["moments"] == "1/N"
+    assert metrics["more"] == {"rows": 2}
+    assert not {"protocols", "unprocessed", "split"} & metrics.keys()
+    points = [[-1, 0.338]], [[-0.5, 0.75]]
     assert drawn == [
-        (
-            "scatter.png",
-            [[-1, 0.338]],
-            [[-0.5, 0.75]],
-            written.targets,
-            # Of one utterance; see the next test for others.
-            {"valence": {"ccc": 0}, "arousal": {"ccc": 0}},
-        ),
-        ("histograms.png", [[-1, 0.338]], [[-0.5, 0.75]]),
+        ("scatter.png", *points, {"valence": 0, "arousal": 0, "mean": 0}),
+        ("histograms.png", *points),
     ]
     found = read(tmp_path / "x")
     assert (found.keys, found.targets) == (written.keys, written.targets)
@@ -135,65 +130,138 @@ def test_what_is_written(tmp_path, drawn):
     )
 
 
-def test_the_picture_has_the_ccc_of_its_points(tmp_path, drawn):
-    # Metrics may be of another protocol.
-    write(
-        tmp_path / "x",
-        predictions=np.array([[1.0, 3], [2, 2], [9, 9]]),
-        labels=np.array([[1.0, 2], [2, 3], [NAN, NAN]]),
-        metrics={"valence": {"ccc": 0.25}, "utterances": 2},
-    )
-    assert drawn[0][-1] == {"valence": {"ccc": 1}, "arousal": {"ccc": -1}}
-
-
 def test_no_labels_no_file_and_one_target_no_plane(tmp_path, drawn):
-    write(tmp_path / "x", labels=np.full((3, 2), NAN))
+    write(tmp_path / "x", make(["v/u"], [[0, 0]], [[NAN, NAN]]))
     assert drawn == []
     assert not (tmp_path / "x" / "labels.csv").exists()
-    values = {
-        "targets": ("arousal",),
-        "predictions": np.array([[0.5], [0.25], [0.75]]),
-        "labels": np.array([[0.5], [NAN], [1]]),
-        "metrics": {"utterances": 2},
-    }
-    write(tmp_path / "y", **values)
+    labels = [[0.5], [NAN], [1]]
+    one = make(
+        ["v/a", "v/b", "w/c"], [[0.5], [0.25], [0.75]], labels, ("arousal",)
+    )
+    write(tmp_path / "y", one)
     assert [name for name, *_ in drawn] == ["scatter.png"]
     found = read(tmp_path / "y")
     assert found.targets == ("arousal",)
-    np.testing.assert_array_equal(found.labels, values["labels"])
+    np.testing.assert_array_equal(found.labels, labels)
 
 
-def test_numbers_survive_the_files(tmp_path, drawn):
+@pytest.mark.parametrize("exact", [False, True])
+def test_numbers_survive_the_files(tmp_path, drawn, exact):
     random = np.random.default_rng(0)
-    predictions = results.as_written(random.normal(size=(500, 2)))
-    labels = random.uniform(-1, 1, (500, 2)).astype(np.float32).astype(float)
-    write(
-        tmp_path / "x",
-        keys=[f"v/{i}" for i in range(500)],
-        predictions=predictions,
-        labels=labels,
-        metrics={"utterances": 500},
-    )
+    predictions = random.normal(size=(500, 2))
+    labels = random.uniform(-1, 1, (500, 2))
+    if not exact:
+        predictions = results.as_written(predictions)
+        labels = labels.astype(np.float32).astype(float)
+    keys = [f"v/{i}" for i in range(500)]
+    write(tmp_path / "x", make(keys, predictions, labels), exact=exact)
     found = read(tmp_path / "x")
     np.testing.assert_array_equal(found.predictions, predictions)
-    np.testing.assert_allclose(found.labels, labels, atol=1e-8)
+    np.testing.assert_allclose(found.labels, labels, rtol=0 if exact else 5e-8)
+
+
+def post_processed():
+    """Post-processed results of two videos, by frame and by utterance."""
+    random = np.random.default_rng(1)
+    lengths, keys = [7, 5, 9], ["a/1", "a/2", "b/1"]
+    frames = Frames(
+        keys=keys,
+        targets=BOTH,
+        values=[
+            results.as_written(random.normal(size=(n, 2))) for n in lengths
+        ],
+        mask=[np.arange(n) != 2 for n in lengths],
+        labels=[
+            np.tile(random.integers(-9, 9, 2) / 8, (n, 1)) for n in lengths
+        ],
+        fps=[25.0, 25.0, 30.0],
+        sequence_length=4,
+    )
+    steps = postprocessing.Settings(
+        estimate="mean",
+        targets={
+            "valence": postprocessing.Steps(median_window=3),
+            "arousal": postprocessing.Steps(smoothing_strength=2),
+        },
+    )
+    predictions, bare = (
+        results.as_written(postprocessing.apply(settings, frames))
+        for settings in (steps, postprocessing.Settings.nothing(BOTH, "mean"))
+    )
+    return make(
+        keys,
+        predictions,
+        frames.utterance_labels,
+        unprocessed=bare,
+        frames=frames,
+        provenance=Provenance(
+            level="frame",
+            pooling="per_video",
+            split="test",
+            expected=4,
+            coverage=0.75,
+            sequence_estimate="mean",
+            sequence_length=4,
+            model="here",
+            network={"units": 4},
+            records_sha256="0" * 64,
+            training={"epochs": 3},
+            options={"split": "test"},
+            postprocessing=steps,
+            postprocessing_source={"file": "x.json", "same_model": None},
+        ),
+    )
+
+
+def test_all_of_an_evaluation_survives_the_files(tmp_path, drawn):
+    written = post_processed()
+    metrics = write(tmp_path / "x", written)
+    found = read(tmp_path / "x", frames=True)
+    assert found.provenance == written.provenance
+    np.testing.assert_array_equal(found.unprocessed, written.unprocessed)
+    assert found.to_dict() == metrics
+    assert read(tmp_path / "x").frames is None
+    # The headline alone, and what it was before, have intervals.
+    assert {"valence", "videos"} < metrics["intervals"].keys()
+    assert "intervals" in metrics["unprocessed"]
+    headline = metrics["protocols"]["frame"]["per_video"]
+    assert headline["valence"] == metrics["valence"]
+    assert "intervals" not in headline
+
+
+def test_scores_are_of_the_tables_by_each_protocol():
+    found = post_processed()
+    frames = found.frames
+    bare = found.without_postprocessing()
+    assert found.scores().targets["valence"].ccc == pytest.approx(
+        concordance.concordance(found.labels[:, 0], found.predictions[:, 0])
+    )
+    # Without post-processing, the very values of the frames with a face.
+    mask = np.concatenate(frames.mask)
+    labels, values = (
+        np.concatenate(x)[mask, 0] for x in (frames.labels, frames.values)
+    )
+    ccc = pytest.approx(concordance.concordance(labels, values))
+    assert bare.scores("frame").targets["valence"].ccc == ccc
+    assert found.scores("frame").targets["valence"].ccc != ccc
+    assert found.scores("frame").rows == 7 + 5 + 9 - 3
+    # Arousal has no median filter.
+    assert (
+        found.scores("sequence").targets["arousal"]
+        == (bare.scores("sequence").targets["arousal"])
+    )
+    # Video a has two utterances, b one alone, of CCC 0.
+    of_a = concordance.concordance(found.labels[:2, 0], bare.predictions[:2, 0])
+    per_video = bare.scores("utterance", "per_video").targets["valence"].ccc
+    assert per_video == pytest.approx(of_a / 2)
+
+
+def text(name, content):
+    return lambda folder: (folder / name).write_text(content)
 
 
 def without(name):
     return lambda folder: (folder / name).unlink()
-
-
-def text(name, content):
-    return lambda folder: (folder / name).write_bytes(content.encode("latin1"))
-
-
-def row(name, before, after):
-    def change(folder):
-        content = (folder / name).read_text()
-        assert before in content
-        (folder / name).write_text(content.replace(before, after))
-
-    return change
 
 
 @pytest.mark.parametrize(
@@ -201,66 +269,20 @@ def row(name, before, after):
     [
         (without("metrics.json"), "x holds no metrics.json; give a folder"),
         (without("predictions.csv"), "x holds no predictions.csv; give a"),
-        (
-            without("labels.csv"),
-            "labels.csv has no utterances, but .* 1; write",
-        ),
-        (text("metrics.json", "{"), "metrics.json is no JSON: .*; write"),
-        (text("metrics.json", "[1]"), "metrics.json does not say how many"),
-        (text("metrics.json", "{}"), "metrics.json does not say how many"),
-        (
-            text("metrics.json", '{"utterances": "2"}'),
-            "metrics.json does not say how many",
-        ),
+        (without("labels.csv"), "labels.csv has no utterances, but .* 1; wri"),
+        (text("metrics.json", "{"), "metrics.json is not what evaluate.py"),
+        (text("metrics.json", "[1]"), "metrics.json is not what evaluate.py"),
+        (text("metrics.json", "{}"), "metrics.json is not what .*utterances"),
         (
             text("metrics.json", '{"utterances": 2}'),
             "labels.csv has 1 utterances, but metrics.json .* scores 2; write",
         ),
         (
-            text("metrics.json", '{"utterances": 1, "arousal": {}}'),
-            "predictions.csv has columns of valence, arousal, but .* arousal;",
-        ),
-        (text("predictions.csv", ""), "lacks column video, utterance, arousal"),
-        (text("predictions.csv", "\xff"), "predictions.csv is no CSV table"),
-        (text("predictions.csv", '"v\n'), "predictions.csv is no CSV table"),
-        (
-            text("predictions.csv", "video,utterance,arousal\n"),
-            "predictions.csv has no rows",
-        ),
-        (
-            text("predictions.csv", "video,utterance\nv,u\n"),
-            "predictions.csv lacks column arousal or valence, but has video,",
-        ),
-        (row("predictions.csv", "utterance,", "name,"), "lacks column utt.*;"),
-        (
-            row("predictions.csv", "utterance,arousal", "utterance,valence"),
-            "predictions.csv has column valence twice",
-        ),
-        (
-            row("predictions.csv", "0.750000", "nan"),
-            "predictions.csv, line 3: arousal 'nan' must be a finite number;",
-        ),
-        (
-            row("predictions.csv", "-0.500000", "high"),
-            "predictions.csv, line 3: valence 'high' must be a finite",
-        ),
-        (
-            row("predictions.csv", "0.250000", ""),
-            "predictions.csv, line 2: valence '' must be a finite number",
-        ),
-        (row("predictions.csv", ",0.250000", ""), "line 2 has 3 fields, the"),
-        (
-            row("predictions.csv", "v.1", "v"),
-            "line 3: v/u1.mp4 stands in line 2 already",
-        ),
-        (row("predictions.csv", "v.1,", ","), "line 3: video '' and utterance"),
-        (row("predictions.csv", "v.1,", "v,1/"), "line 3: .* must hold no /"),
-        (
-            row("labels.csv", "0.338", "inf"),
+            text("labels.csv", LABELS.replace("0.338", "inf")),
             "labels.csv, line 2: arousal 'inf'",
         ),
         (
-            row("labels.csv", "v.1", "w"),
+            text("labels.csv", LABELS.replace("v.1", "w")),
             "labels.csv: w/u1.mp4 is not in predictions.csv",
         ),
         (
@@ -278,22 +300,63 @@ def test_bad_folders_are_told(tmp_path, change, message):
     assert "\n" not in str(raised.value)
 
 
-def test_no_folder_is_told(tmp_path):
-    (tmp_path / "file").touch()
-    for name in ("nowhere", "file"):
-        with pytest.raises(UserError, match=f"--test=.*{name} is no folder"):
-            read(tmp_path / name)
+def run(keys, targets, predictions, labels):
+    keys = [f"v/{key}" for key in keys]
+    return make(keys, predictions, labels, targets)
 
 
-@pytest.mark.parametrize("length", [None, 0, "80"])
-def test_frames_need_the_length_of_their_sequences(tmp_path, length):
-    folder = write_folder(tmp_path / "x", PREDICTIONS, sequence_length=length)
-    assert results.read_frames(folder, flag="--test") is None
-    (folder / "frames.csv").write_text(
-        "video,utterance,frame,time_s,fps,face,arousal,true_arousal\n"
-        "v,u,0,0,25,1,0.5,0.25\n"
+def test_runs_are_aligned_by_hand():
+    first = run("ab", ("arousal",), [[0.1], [0.2]], [[0.3], [NAN]])
+    second = run(
+        "ba",
+        BOTH,
+        [[-0.1, 0.5], [-0.2, 0.6]],
+        [[-0.3, 0.4], [NAN, NAN]],
     )
-    with pytest.raises(
-        UserError, match=f"--test=.*metrics.json: sequence_length is {length},"
-    ):
-        results.read_frames(folder, flag="--test")
+    found = results.align({"--x=1": first, "--x=2": second})
+    assert found.keys == ["v/a", "v/b"]
+    assert found.targets == BOTH
+    np.testing.assert_array_equal(
+        found.predictions,
+        [[[NAN, 0.1], [NAN, 0.2]], [[-0.2, 0.6], [-0.1, 0.5]]],
+    )
+    # Each label from the folder that knows it.
+    np.testing.assert_array_equal(found.labels, [[NAN, 0.3], [-0.3, 0.4]])
+
+
+def test_labels_may_differ_by_their_rounding_alone():
+    def pair(difference):
+        return {
+            f"--x={i}": run("a", ("valence",), [[0.0]], [[0.25 + shift]])
+            for i, shift in enumerate((0, difference))
+        }
+
+    assert results.align(pair(5e-7)).labels == 0.25
+    message = (
+        "--x=1: v/a has the valence label 0.26, in a folder before it 0.25"
+    )
+    with pytest.raises(UserError, match=message):
+        results.align(pair(0.01))
+
+
+def test_utterances_that_one_lacks_are_named_up_to_a_hundred():
+    def align(*all_keys):
+        zeros = ([[0.0]] * len(keys) for keys in all_keys)
+        results.align(
+            {
+                f"--x={i}": run(keys, ("valence",), some, some)
+                for i, (keys, some) in enumerate(
+                    zip(all_keys, zeros, strict=True)
+                )
+            }
+        )
+
+    message = r"--x=1 lacks 1 \(v/a\) and adds 1 \(v/c\) against the 2 utter"
+    with pytest.raises(UserError, match=message):
+        align("ab", "bc")
+    keys = [f"u{i}" for i in range(102)]
+    with pytest.raises(UserError) as caught:
+        align(keys, keys[:2])
+    assert all(f"v/{key}" in str(caught.value) for key in keys[2:])
+    with pytest.raises(UserError, match=r"lacks 101 .*, v/u100 and 1 more\)"):
+        align(keys, keys[:1])

@@ -12,6 +12,8 @@ import pytest
 import skimage.data
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.evaluation.options import EvaluationOptions
+from affwild_omg.inference.options import PredictionOptions
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADER = "frame,time_s,face,x,y,width,height,confidence,valence,arousal"
@@ -62,7 +64,7 @@ def predicting(tf):
 
 @pytest.fixture
 def options(predicting, small_saved_model, portrait_corpus, tmp_path):
-    return predicting.Options(
+    return PredictionOptions(
         model=str(small_saved_model),
         video=str(portrait_corpus / "v" / "utterance_1.mp4"),
         output=str(tmp_path / "out"),
@@ -140,7 +142,7 @@ def test_evaluate_scores_what_predict_gives(
     assert done.returncode == 0, done.stderr
     assert f"records in {records}" in done.stdout
     length = 4  # which the small run was trained with
-    evaluated = evaluation.Options(
+    evaluated = EvaluationOptions(
         model=options.model,
         records=str(records),
         output=str(tmp_path / "evaluated"),

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from affwild_omg.serving.options import ExportOptions
 from tests.nets.networks import inputs, small
 from tests.published.test_networks import COUNTED
 
@@ -138,7 +139,7 @@ def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
     path = tmp_path / "model.keras"
     model_file.save_model(network.model, network.card, path)
     saved_model.export(
-        saved_model.Options(model=str(path), output=str(tmp_path / "saved"))
+        ExportOptions(model=str(path), output=str(tmp_path / "saved"))
     )
     predictor = predictors.load_predictor(tmp_path / "saved")
     assert predictor.card == network.card

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.preparation.options import PreparationOptions
 
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
 
@@ -108,7 +109,7 @@ def options_of(preparing, source, **changes):
         "source": str(source),
         "records": str(source.parent / "records"),
     }
-    return preparing.Options(**(settings | changes))
+    return PreparationOptions(**(settings | changes))
 
 
 def names(directory):
@@ -357,7 +358,7 @@ def test_a_source_without_clips_says_where_they_belong(preparing, source, fake):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"corpus": "aff"}, "--corpus must be one of omg, demo, not 'aff'"),
+        ({"corpus": "aff"}, "--corpus must be one of omg, not 'aff'"),
         ({"detect_every": 0}, "--detect_every must be at least 1, not 0"),
         ({"workers": -1}, "--workers must be at least 0, not -1"),
     ],
@@ -367,20 +368,11 @@ def test_bad_options_are_named(preparing, source, change, message):
         options_of(preparing, source, **change)
 
 
-def test_the_demo_corpus_is_drawn_first(preparing, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(
-        preparing.landmarks.Landmarker, "__init__", lambda self: None
-    )
-
-    def write_corpus(directory, *, options, progress, **settings):
-        progress(1, 2)
-        progress(2, 2)
-        drawn.append((directory, options))
-
-    monkeypatch.setattr(preparing.demo, "write_corpus", write_corpus)
-    with pytest.raises(UserError, match="is no folder"):
-        preparing.prepare(
-            options_of(preparing, tmp_path / "demo", corpus="demo")
-        )
-    assert drawn == [(str(tmp_path / "demo"), preparing.demo.DemoOptions())]
+@pytest.mark.parametrize("drawn", [True, False])
+def test_the_manifest_tells_the_demo_by_its_description(
+    preparing, source, fake, drawn
+):
+    if drawn:
+        (source / "demo.json").write_text("{}")
+    manifest = preparing.prepare(options_of(preparing, source))
+    assert manifest["corpus"] == ("demo" if drawn else "omg")

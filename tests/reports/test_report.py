@@ -1,169 +1,136 @@
-import csv
-import dataclasses
+import html
 import html.parser
 import io
 import json
 import math
 import re
-import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from affwild_omg import figures
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results
-from affwild_omg.figures import canvas
-from affwild_omg.reports import report as run_report
-from tests.evaluation.test_results import write_folder
+from affwild_omg.evaluation.results import Provenance, Results
+from affwild_omg.reports import report
+from affwild_omg.reports.options import ReportOptions
+from affwild_omg.scoring.frames import Frames
+from affwild_omg.scoring.postprocessing import Settings, Steps
 
-PREDICTIONS = """\
-video,utterance,arousal,valence
-v,u1,0.2,0.1
-v,u2,0.3,0.2
-w,u1,0.4,0.6
-w,u2,0.9,-0.5
-"""
-LABELS = """\
-video,utterance,arousal,valence
-v,u1,0.2,0.1
-v,u2,0.3,0.5
-w,u1,0.6,-0.2
-"""
-# Valence: labels 0.1, 0.5, -0.2 and predictions 0.1, 0.2, 0.6: errors 0, 0.3
-# and 0.8 down; variances 74/900 and 42/900, covariance -39/900, means 5/30
-# apart. Arousal: errors 0, 0 and 0.2; variances 26/900 and 6/900, covariance
-# 12/900, means 2/30 apart. The worst is w/u1, at a distance of
-# sqrt(0.64 + 0.04).
-SCORES = {
-    "valence": {
-        "ccc": -2 * 39 / (74 + 42 + 25),  # -26/47
-        "pearson": -39 / math.sqrt(74 * 42),
-        "mse": 0.73 / 3,
-    },
-    "arousal": {
-        "ccc": 2 * 12 / (26 + 6 + 4),  # 2/3
-        "pearson": 12 / math.sqrt(26 * 6),
-        "mse": 0.04 / 3,
-        # Of three pairs: 2 / pi times the arc sine of sqrt(1 - r^2).
-        "pearson_p_value": 2 / math.pi * math.asin(math.sqrt(1 / 13)),
-    },
-    "mean_ccc": 8 / 141,
-}
-# The mean of those of v, two utterances (variances of valence 4/100 and
-# 1/400, covariance 1/100, means 15/100 apart), and w, a single one: 0 there.
-PER_VIDEO = {
-    "valence": {"ccc": 4 / 13 / 2, "pearson": 0.5, "mse": 0.3425},
-    "arousal": {"ccc": 0.5, "pearson": 0.5, "mse": 0.02},
-    "mean_ccc": 17 / 52,
-}
-INTERVALS = {
-    "valence": [-0.75, -0.25],
-    "arousal": [0.5, 0.8],
-    "mean": [-0.125, 0.375],
-    "level": 0.95,
-    "samples": 2000,
-    "videos": 2,
-}
-METRICS = SCORES | {
-    "intervals": INTERVALS,
-    "level": "utterance",
-    "pooling": "pooled",
-    "coverage": 0.5,
-    "expected": 8,
-    "utterances_without_face": 1,
-    "frames": 11,
-    "frames_with_face": 9,
-    "split": "test",
-    "corpus": "omg",
-    "sequence_estimate": "median",
-    "sequence_length": 4,
-    "model": "nowhere/run_7",
-    "network": {
-        "backbone": "vgg_face",
-        "members": [{"units": 64}, {"units": 32}],
-    },
-    "protocols": {
-        "utterance": {
-            "pooled": SCORES | {"rows": 3, "intervals": INTERVALS},
-            "per_video": PER_VIDEO | {"rows": 3, "intervals": {}},
-        }
-    },
-    "postprocessing": {
-        "estimate": "median",
-        "targets": {
-            "valence": {"median_window": 81, "smoothing_strength": 0.0},
-            "arousal": {"median_window": 1, "smoothing_strength": 20.0},
-        },
-    },
-    "unprocessed": SCORES
-    | {
-        "valence": {"ccc": -0.375, "pearson": -0.5, "mse": 0.5},
-        "mean_ccc": 7 / 48,
-        # As of an older evaluate.py, which knew none of the mean.
-        "intervals": {
-            name: ends for name, ends in INTERVALS.items() if name != "mean"
-        },
-    },
+NAN = math.nan
+TARGETS = ("valence", "arousal")
+KEYS = ["v/u1", "v/u2", "w/u1", "w/u2"]
+LABELS = np.array([[0.1, 0.2], [0.5, 0.3], [-0.2, 0.6], [NAN, NAN]])
+PREDICTIONS = np.array([[0.1, 0.2], [0.2, 0.3], [0.6, 0.4], [-0.5, 0.9]])
+# Valence: errors 0, 0.3 and 0.8 down; variances 74/900 and 42/900, covariance
+# -39/900, means 5/30 apart: CCC -26/47, MSE 0.73/3. Arousal: errors 0, 0 and
+# 0.2; variances 26/900 and 6/900, covariance 12/900, means 2/30 apart: CCC
+# 2/3, MSE 0.04/3. Of three pairs, p of r is 2 / pi * asin(sqrt(1 - r^2)).
+# The utterances of v alone have CCC 4/13 and 1, that of w 0: of the samples
+# vv, vw and ww none is as rare as 2.5%, so the intervals end at the extremes.
+# The worst is w/u1, at a distance of sqrt(0.64 + 0.04).
+NETWORK = {
+    "backbone": "vgg_face",
+    "taps": ["pool5", "fc"],
+    "members": [{"units": 64}, {"units": 32}],
+    "dropout": None,
 }
 
 
-def frames_table(clips, *, labels=True):
-    """Returns a frames.csv of (key, frames, true arousal and valence).
+def frames(lengths=(2, 5, 8, 3), labels=LABELS):
+    """Returns frames at 2 a second, whose values rise by 0.1 from the label.
 
-    The predicted values rise by 0.1 a frame from the true ones on, and the
-    third frame has no face.
+    The third frame has no face; sequences have 4 frames.
     """
-    lines = [
-        "video,utterance,frame,time_s,fps,face,arousal,valence,"
-        "true_arousal,true_valence"
-    ]
-    for key, frames, arousal, valence in clips:
-        video, utterance = key.rsplit("/", 1)
-        for i in range(frames):
-            values = f"{arousal + i / 10:.6f},{valence + i / 10:.6f}"
-            lines.append(
-                f"{video},{utterance},{i},{i / 2:.3f},2,{int(i != 2)},"
-                + (values if i != 2 else ",")
-                + (f",{arousal},{valence}" if labels else ",,")
-            )
-    return "\n".join(lines) + "\n"
-
-
-FRAMES = frames_table(
-    [("v/u1", 2, 0.2, 0.1), ("v/u2", 5, 0.3, 0.5), ("w/u1", 8, 0.6, -0.2)]
-) + "\n".join(
-    frames_table([("w/u2", 3, 0, 0)], labels=False).splitlines()[1:] + [""]
-)
-
-
-@pytest.fixture
-def blank(monkeypatch):
-    """Leaves the pictures blank, which is far quicker."""
-    pixel = io.BytesIO()
-    Figure((0.01, 0.01)).savefig(pixel, dpi=100)
-    monkeypatch.setattr(
-        canvas, "save", lambda _, path, **__: path.write_bytes(pixel.getvalue())
+    rises = [np.arange(n)[:, None] / 10 for n in lengths]
+    starts = np.nan_to_num(labels)
+    return Frames(
+        keys=KEYS,
+        targets=TARGETS,
+        values=[x + rise for x, rise in zip(starts, rises, strict=True)],
+        mask=[np.arange(n) != 2 for n in lengths],
+        labels=[
+            np.tile(x, (n, 1)) for x, n in zip(labels, lengths, strict=True)
+        ],
+        fps=[2.0] * 4,
+        sequence_length=4,
     )
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A results folder with everything in it, written by hand."""
-    path = write_folder(tmp_path / "results", PREDICTIONS, LABELS, **METRICS)
-    (path / "frames.csv").write_text(FRAMES)
-    return path
+def drawn(monkeypatch):
+    """What would be drawn, {name: arguments}; the pictures are a pixel."""
+    pixel, calls = io.BytesIO(), {}
+    Figure((0.01, 0.01)).savefig(pixel, dpi=100)
+
+    def keep(path, *args, **_):
+        calls[path.stem] = args
+        path.write_bytes(pixel.getvalue())
+
+    for name in set(figures.__all__) - {"Course"}:
+        monkeypatch.setattr(figures, name, keep)
+    return calls
 
 
-def change(folder, **metrics):
-    path = folder / "metrics.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | metrics))
+def make(
+    folder,
+    predictions=PREDICTIONS,
+    labels=LABELS,
+    keys=KEYS,
+    targets=TARGETS,
+    unprocessed=None,
+    frames=None,
+    **provenance,
+):
+    """Writes a results folder."""
+    folder.mkdir()
+    found = Results(
+        keys=list(keys),
+        targets=targets,
+        predictions=np.array(predictions),
+        labels=np.array(labels),
+        unprocessed=unprocessed,
+        frames=frames,
+        provenance=Provenance(**provenance),
+    )
+    results.write(folder, found)
+    return folder
 
 
-def write(folder, *, overwrite=False, **options):
+@pytest.fixture
+def folder(drawn, tmp_path):
+    """A results folder with everything in it."""
+    return make(
+        tmp_path / "results",
+        unprocessed=np.nan_to_num(LABELS),
+        frames=frames(),
+        corpus="omg",
+        split="test",
+        expected=8,
+        coverage=0.5,
+        utterances_without_face=1,
+        frames_with_face=9,
+        sequence_estimate="median",
+        sequence_length=4,
+        model="nowhere/run_7",
+        network=NETWORK,
+        training={"units": 64, "init_from": None},
+        postprocessing=Settings(
+            targets={
+                "valence": Steps(median_window=81),
+                "arousal": Steps(smoothing_strength=20.0),
+            }
+        ),
+    )
+
+
+def write(folder, **options):
     output = folder.parent / "report"
-    page = run_report.write(
-        run_report.Options(results=str(folder), output=str(output), **options),
-        overwrite=overwrite,
+    page = report.write(
+        ReportOptions(results=str(folder), output=str(output), **options),
+        overwrite=output.exists(),
     )
     assert page == output / "report.html"
     return page.read_text(encoding="utf-8")
@@ -175,182 +142,154 @@ def text(page):
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
 
 
-def rows(folder, name):
-    with (folder.parent / "report" / name).open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def names(folder):
     return sorted(path.name for path in (folder.parent / "report").iterdir())
 
 
-@pytest.mark.usefixtures("blank")
+def change(folder, **provenance):
+    """Changes what metrics.json says, and returns the text of a new page."""
+    path = folder / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | provenance))
+    return text(write(folder))
+
+
 def test_the_page_says_what_the_folder_holds(folder):
-    page = text(write(folder))
+    page = change(folder, frames=11)  # the provenance's
     for words in (
         "run_7 on the test split",
         "Corpus: omg",
-        "CCC of valence -0.553 95 % interval -0.750 to -0.250",
-        "CCC of arousal 0.667 95 % interval 0.500 to 0.800",
-        "mean CCC 0.057 95 % interval -0.125 to 0.375",
-        "Scored by utterance",
-        "taken over all labelled utterances together, with moments divided",
-        "3 utterances with labels of the 8 of the split, of which 50.0 % were",
-        "its sequences of 4 frames, a sequence's the median of its frames.",
-        "9 of 11 frames have a face. 1 utterance without any face took the "
-        "mean estimate of the others in the same video or, where there is "
-        "none, of all; the smoothing of arousal comes after.",
-        "valence -0.553 -0.750 to -0.250 -0.700 – 0.2433",
-        "arousal 0.667 0.500 to 0.800 0.961 0.18 0.0133",
-        "mean 0.057 -0.125 to 0.375 – – – p is that of Pearson's r,",
+        "CCC of valence -0.553 95% interval -0.553 to 0.308",
+        "CCC of arousal 0.667 95% interval 0.000 to 1.000",
+        "mean CCC 0.057 95% interval 0.000 to 0.654",
+        "Scored by utterance: CCC, Pearson's r and MSE are taken over all "
+        "labelled utterances together, with moments divided by N. 3 "
+        "utterances with labels of the 8 of the split, of which 50.0% were "
+        "prepared. An utterance's estimate is the mean over its sequences of "
+        "4 frames, a sequence's the median of its frames. 9 of 11 frames have "
+        "a face. 1 utterance without any face took the mean estimate of the "
+        "others in the same video or, where there is none, of all; the "
+        "smoothing of arousal comes after. CCC interval",
+        "valence -0.553 -0.553 to 0.308 -0.700 0.51 0.2433",
+        "arousal 0.667 0.000 to 1.000 0.961 0.18 0.0133",
+        "mean 0.057 0.000 to 0.654 – – – p is that of Pearson's r,",
+        "Only 50.0% of the utterances are here",
         "The utterances are of 2 videos only. With fewer than 20",
-        "by about half an interval, 0.250 (valence) and 0.150 (arousal) (with",
-        "2,229 test utterances of OMG-Emotion by about 0.03): a smaller",
-        "utterance, per video 3 0.154 – 0.3425 0.500 – 0.0200",
+        "by about half an interval, 0.430 (valence) and 0.500 (arousal) (with",
+        "utterance, pooled 3 -0.553 0.2433 0.667 0.0133 0.057",
+        # Of v and w: 4/13 and 0, MSE 0.045 and 0.64; 1 and 0, 0 and 0.04.
+        "utterance, per video 3 0.154 0.3425 0.500 0.0200 0.327",
+        "sequence, pooled 5 ",
+        "frame, pooled 13 ",
         "valence over 81 frames none arousal none strength 20 frames",
-        "valence: CCC valence: interval arousal: CCC arousal: interval mean: "
-        "CCC mean: interval with -0.553 -0.750 to -0.250 0.667 0.500 to 0.800 "
-        "0.057 -0.125 to 0.375 without -0.375 -0.750 to -0.250",
-        "0.667 0.500 to 0.800 0.146 – CCC and MSE with and without "
-        "post-processing. Lines through the points: the 95 % interval.",
+        "with -0.553 -0.553 to 0.308 0.667 0.000 to 1.000 0.057 0.000 to "
+        "0.654 without 1.000 0.000 to 1.000 1.000 0.000 to 1.000 1.000",
+        # 5/30 apart, spread sqrt(74)/30 and sqrt(42)/30.
+        "valence 0.133 0.300 0.167 0.287 0.216 0.753 -0.700 0.791",
         "V in [0,1], A in [0,0.5) 2",  # v/u1 and v/u2
         "V in [-1,0), A in [0.5,1] 1",
-        "Where there is one utterance only, or labels or predictions do not "
-        "vary, CCC is 0 by definition, without an interval.",
+        "Where there is only one utterance, or labels or predictions do not "
+        "vary, CCC is 0 by definition and has no interval.",
+        "2 to 4 s 1 0.000 – 0.0900",  # v/u2, of 5 frames
         "All videos, by the sum of their MSEs",
+        "w 1 0.6400 0.800 0.0400 -0.200 v 2 0.0450 -0.150",
         "w u1 -0.200 0.600 0.600 0.400 0.825 4.0",
         "No faces are shown: no --records were given.",
-        "backbone vgg_face members 1.units 64 members 2.units 32",
-        "nowhere/run_7 is no workdir that is here",
-        "timelines.csv timelines.png",
+        "backbone vgg_face taps pool5, fc members 1.units 64 members 2.units "
+        "32 dropout –",
+        "units 64 init_from –",
+        "nowhere/run_7 is not a workdir that holds a history.json",
     ):
         assert words in page, words
     assert "demo" not in page
-    titles = re.findall(r"\d+\.csv|\w+\.csv", page)
-    assert len(titles) == 2 * (len(names(folder)) - 1) // 2  # figure and list
-
-
-@pytest.mark.usefixtures("blank")
-def test_sections_stand_in_order(folder):
-    titles = re.findall(r"<h2>(.*?)</h2>", write(folder))
-    assert titles == [
-        "Scores",
-        "By each protocol",
-        "Post-processing",
-        "Predicted and true values",
-        "Calibration",
-        "By region of the plane",
-        "By length",
-        "By video",
-        "Worst utterances",
-        "Network and training",
-        "Files",
-    ]
-
-
-@pytest.mark.usefixtures("blank")
-def test_tables_hold_what_is_drawn(folder):
-    write(folder)
-    # Nobody is lost, the utterance without labels among them.
-    assert rows(folder, "agreement.csv")[2:] == [
-        {
-            "video": "w",
-            "utterance": "u1",
-            "true_valence": "-0.2",
-            "predicted_valence": "0.6",
-            "true_arousal": "0.6",
-            "predicted_arousal": "0.4",
-            "distance": "0.82462113",
-            "seconds": "4",
-        },
-        {
-            "video": "w",
-            "utterance": "u2",
-            "true_valence": "",
-            "predicted_valence": "-0.5",
-            "true_arousal": "",
-            "predicted_arousal": "0.9",
-            "distance": "",
-            "seconds": "1.5",
-        },
-    ]
-    assert [row["utterance"] for row in rows(folder, "worst.csv")] == [
-        "u1",
-        "u2",
-        "u1",
-    ]
-    videos = rows(folder, "videos.csv")
-    assert [row["group"] for row in videos] == ["w", "v"]
-    assert float(videos[0]["valence_mse"]) == pytest.approx(0.64)
-    assert float(videos[1]["valence_mse"]) == pytest.approx(0.09 / 2)
-    lengths = rows(folder, "lengths.csv")
-    assert [(row["group"], row["utterances"]) for row in lengths] == [
-        ("under 2 s", "1"),
-        ("2 to 4 s", "1"),
-        ("4 to 8 s", "1"),
-    ]
-    regions = rows(folder, "regions.csv")
-    assert [row["utterances"] for row in regions] == ["2", "1", "3"]
-    assert float(regions[1]["valence_bias"]) == pytest.approx(0.8)
-    for name in ("plane.csv", "reliability.csv"):
-        counted = [int(row["utterances"]) for row in rows(folder, name)]
-        assert sum(counted) == 6  # labels and predictions, or two targets
-    for side in ("labels", "predictions"):
-        counts = [int(row[side]) for row in rows(folder, "distributions.csv")]
-        assert sum(counts) == 6
-    calibration = rows(folder, "calibration.csv")
-    assert float(calibration[0]["bias"]) == pytest.approx(0.5 / 3)
-    protocols = rows(folder, "protocols.csv")
-    assert [row["valence_ccc_low"] for row in protocols] == ["-0.75", ""]
-    assert [row["mean_ccc_high"] for row in protocols] == ["0.375", ""]
-    both = rows(folder, "postprocessing.csv")
-    assert [row["valence_ccc"] for row in both] == ["-0.55319149", "-0.375"]
-
-
-@pytest.mark.usefixtures("blank")
-def test_timelines_by_hand(folder):
-    write(folder, worst=1)
-    course = rows(folder, "timelines.csv")
-    assert {(row["video"], row["utterance"]) for row in course} == {("w", "u1")}
-    assert [row["time_s"] for row in course][:3] == ["0", "0.5", "1"]
-    assert [row["face"] for row in course] == list("11011111")
-    values = [row["valence"] for row in course]
-    assert values[:4] == ["-0.2", "-0.1", "", "0.1"]
-    # Medians of -0.2, -0.1, 0.1 and of 0.2, 0.3, 0.4, 0.5.
-    assert [float(row["valence_of_sequence"]) for row in course] == (
-        pytest.approx([-0.1] * 4 + [0.35] * 4)
+    assert names(folder) == sorted(
+        set(report.FILES) - {"worst.png", "training.png"}
     )
-    assert {row["valence_of_utterance"] for row in course} == {"0.6"}
-    assert {row["true_arousal"] for row in course} == {"0.6"}
 
 
-@pytest.mark.usefixtures("blank")
+def test_tables_hold_everybody(folder):
+    write(folder)
+    output = folder.parent / "report"
+    assert (output / "utterances.csv").read_text() == (
+        "video,utterance,true_valence,predicted_valence,true_arousal,"
+        "predicted_arousal,distance,seconds\n"
+        "v,u1,0.1,0.1,0.2,0.2,0,1\n"
+        "v,u2,0.5,0.2,0.3,0.3,0.3,2.5\n"
+        "w,u1,-0.2,0.6,0.6,0.4,0.82462113,4\n"
+        "w,u2,,-0.5,,0.9,,1.5\n"
+    )
+    groups = pd.read_csv(output / "groups.csv")
+    names = groups[["by", "group", "utterances"]].to_numpy().tolist()
+    assert names == [
+        ["region", "V in [0,1], A in [0,0.5)", 2],
+        ["region", "V in [-1,0), A in [0.5,1]", 1],
+        ["region", "V in [-1,1], A in [0,1]", 3],
+        ["length", "under 2 s", 1],
+        ["length", "2 to 4 s", 1],
+        ["length", "4 to 8 s", 1],
+        ["video", "w", 1],
+        ["video", "v", 2],
+    ]
+    assert groups["valence_bias"][1] == pytest.approx(0.8)
+    assert groups["valence_ccc_high"][2] == pytest.approx(4 / 13)
+    assert groups["valence_mse"][7] == pytest.approx(0.09 / 2)
+    assert np.isnan(groups["valence_ccc_high"][7])
+
+
+def test_what_is_drawn(folder, drawn):
+    write(folder, worst=1)
+    labels, predictions, _, cccs = drawn["agreement"]
+    np.testing.assert_array_equal(labels, LABELS[:3])
+    np.testing.assert_array_equal(predictions, PREDICTIONS[:3])
+    assert cccs["valence"] == pytest.approx(-26 / 47)
+    lines, scores, intervals, _ = drawn["regions"]
+    assert lines[:2] == [
+        "V in [0,1], A in [0,0.5)\n2 utterances",
+        "V in [-1,0), A in [0.5,1]\n1 utterance",
+    ]
+    assert scores[2]["arousal"].ccc == pytest.approx(2 / 3)
+    assert intervals[0]["arousal"] is None
+    assert intervals[2]["arousal"].high == 1
+    _, _, intervals, _ = drawn["protocols"]
+    assert [bool(found) for found in intervals] == [True, *[False] * 5]
+    ((course,), _) = drawn["timelines"]
+    assert course.title == "w/u1"
+    assert course.times.tolist() == [i / 2 for i in range(8)]
+    assert course.values[:2, 0].tolist() == pytest.approx([-0.2, -0.1])
+    assert np.isnan(course.values[2]).all()
+    assert course.edges.tolist() == [0, 2, 4]
+    # Medians of -0.2, -0.1, 0.1 and of 0.2, 0.3, 0.4, 0.5.
+    assert course.sequences[:, 0].tolist() == pytest.approx([-0.1, 0.35])
+    assert course.estimate.tolist() == [0.6, 0.4]
+    assert set(course.truth[:, 1]) == {0.6}
+
+
 def test_published_scores_stand_beside_those_of_omg_only(folder):
     page = text(write(folder))
     assert "valence: MSE published arousal: MSE published" in page
-    assert "0.0200 0.101 0.031" not in page
     assert re.search(r"A in \[0,0.5\) 2 .* 0\.101 0\.031 V in", page)
-    change(folder, corpus="demo")
-    page = text(write(folder, overwrite=True))
+    page = change(folder, corpus="demo")
     assert "MSE published" not in page
-    assert "they say nothing of real people" in page
+    assert "they say nothing about real people" in page
 
 
-@pytest.mark.usefixtures("blank")
 def test_everything_is_shown_as_text(folder):
     nasty = '<script>alert("1")</script> & $x^2$'
-    quoted = '"<script>alert(""1"")</script> & $x^2$"'
-    for path in folder.iterdir():
-        content = path.read_text()
-        if path.suffix == ".csv":
-            path.write_text(re.sub("^w,", f"{quoted},", content, flags=re.M))
-    change(folder, model=f"runs/{nasty}", split="<b>", corpus="<i>'")
+    quoted = '"<script>alert(""1"")</script> & $x^2$",'
+    for path in folder.glob("*.csv"):
+        path.write_text(re.sub("^w,", quoted, path.read_text(), flags=re.M))
+    source = {"file": nasty, "same_model": True}
+    found = change(
+        folder,
+        model=f"runs/{nasty}",
+        corpus="<i>'",
+        split="<b>",
+        network={nasty: {"<b>": [nasty]}},
+        postprocessing_source=source,
+    )
+    assert found.count(nasty) > 6
     page = write(folder)
-    assert "<script" not in page
-    assert "<b>" not in page
-    assert "<i>" not in page
-    assert page.count("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;") > 3
-    assert nasty in text(page)
+    for tag in ("<script", "<b>", "<i>"):
+        assert tag not in page
 
 
 class Parser(html.parser.HTMLParser):
@@ -374,18 +313,18 @@ class Parser(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-@pytest.mark.usefixtures("blank")
 def test_the_page_needs_nothing_else(folder):
     page = write(folder)
     parser = Parser()
     parser.feed(page)
     assert parser.open == []
     assert not re.search("https?://|url\\(|@import", page)
+    assert "default-src 'none'; img-src data:" in page
     for reference in parser.references:
         assert reference.startswith(("data:", "#"))
     ids = {attrs.get("id") for _, attrs in parser.tags}
     links = [x[1:] for x in parser.references if x.startswith("#")]
-    assert links and set(links) <= ids
+    assert len(links) == 10 and set(links) <= ids
     images = [attrs for tag, attrs in parser.tags if tag == "img"]
     pictures = [name for name in names(folder) if name.endswith(".png")]
     assert len(images) == len(pictures)
@@ -393,582 +332,206 @@ def test_the_page_needs_nothing_else(folder):
     assert "script" not in [tag for tag, _ in parser.tags]
 
 
-def test_same_input_same_bytes(folder):  # of the pictures, too
+def test_same_input_same_bytes(tmp_path):  # of the pictures, too
+    folder = make(tmp_path / "results")
+
     def content():
+        write(folder)
         output = folder.parent / "report"
         return {path.name: path.read_bytes() for path in output.iterdir()}
 
-    write(folder)
-    first = content()
-    write(folder, overwrite=True)
-    assert content() == first
+    assert content() == content()
 
 
-@pytest.mark.usefixtures("blank")
-def test_a_page_without_labels(folder):
-    (folder / "labels.csv").unlink()
-    kept = ("split", "corpus", "model", "expected", "coverage")
-    (folder / "metrics.json").write_text(
-        json.dumps({"utterances": 0} | {name: METRICS[name] for name in kept})
-    )
-    (folder / "frames.csv").unlink()
-    page = text(write(folder))
-    assert "No utterance has labels: there are no scores" in page
-    assert page.count("Left out: there are no labels.") == 6
-    assert names(folder) == [
-        "agreement.csv",
-        "distributions.csv",
-        "distributions.png",
-        "report.html",
-    ]
-    assert len(rows(folder, "agreement.csv")) == 4
-    counts = [
-        int(row["predictions"]) for row in rows(folder, "distributions.csv")
-    ]
-    assert sum(counts) == 8
+@pytest.fixture
+def tell(drawn, tmp_path):
+    """Makes a results folder, and returns the text of its report."""
+
+    def tell(*data, **fields):
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        place.mkdir()
+        return text(write(make(place / "results", *data, **fields)))
+
+    return tell
 
 
-@pytest.mark.usefixtures("blank")
-def test_a_page_of_one_target_and_without_frames(tmp_path):
-    folder = write_folder(
-        tmp_path / "results",
-        "video,utterance,arousal\nv,u1,0.2\nw,u1,0.4\n",
-        "video,utterance,arousal\nv,u1,0.1\nw,u1,0.5\n",
-        # Variances 4/100 and 1/100, covariance 2/100, one mean.
-        arousal={"ccc": 4 / 5, "pearson": 1.0, "mse": 0.01},
-        mean_ccc=4 / 5,
-    )
-    page = text(write(folder))
-    assert "mean CCC" not in page
-    assert "Left out: it takes both valence and arousal." in page
-    assert "Left out: the results folder holds no frames" in page
-    assert "No timelines: the results folder holds no frames" in page
-    assert "holds the scores of one protocol only" in page
-    assert "None was applied" in page
-    assert "does not describe the network" in page
-    assert not {"plane.png", "regions.png", "lengths.png"} & set(names(folder))
+def test_a_page_without_labels(tell, tmp_path):
+    page = tell(labels=np.full((4, 2), NAN))
+    assert "No utterance has labels: scores, and all else" in page
+    assert "0 utterances with labels." in page
+    titles = "Scores Post-processing Network and training"
+    assert page.count(titles) == 1 and "Videos" not in page
+    assert names(tmp_path / "0/results") == ["report.html", "utterances.csv"]
 
 
-@pytest.mark.usefixtures("blank")
-def test_constant_predictions_and_one_utterance_are_said(tmp_path):
-    def scores(valence_mse, arousal_mse):
-        none = {"ccc": 0.0, "pearson": 0.0}
-        return {
-            "valence": none | {"mse": valence_mse},
-            "arousal": none | {"mse": arousal_mse},
-            "mean_ccc": 0.0,
-        }
-
-    table = "video,utterance,arousal,valence\nv,u1,0.2,0.1\nw,u1,0.2,0.3\n"
-    labels = "video,utterance,arousal,valence\nv,u1,0.1,0.1\nw,u1,0.5,0.1\n"
-    folder = write_folder(
-        tmp_path / "results", table, labels, **scores(0.04 / 2, 0.1 / 2)
-    )
-    page = text(write(folder))
-    assert (
-        "The predictions of arousal are constant (0.200): CCC is 0 by "
-        "definition." in page
-    )
-    assert "The labels of valence are constant (0.100)" in page
-    assert "The predictions of valence" not in page
-    # Two videos: it is not for want of them that there is no interval.
-    assert "No interval" not in page
-    assert page.count("no interval") == 2
-    shutil.rmtree(folder)
-    first = ["".join(x.splitlines(True)[:2]) for x in (table, labels)]
-    folder = write_folder(tmp_path / "results", *first, **scores(0, 0.01))
-    page = text(write(folder, overwrite=True))
-    assert "There is one utterance only" in page
-    assert "labelled utterances are of 1 video by name" in page
-    assert "are constant" not in page
+AROUSAL = {"keys": ["v/u", "w/u"], "targets": ("arousal",)}
 
 
-@pytest.mark.usefixtures("blank")
-def test_a_group_that_does_not_vary_has_no_interval(tmp_path):
-    labels = """\
-video,utterance,arousal,valence
-v,u1,0.1,0.1
-v,u2,0.2,0.2
-w,u1,0.3,0.3
-"""
-    exact = {"ccc": 1.0, "pearson": 1.0, "mse": 0.0}
-    scores = {"valence": exact, "arousal": exact, "mean_ccc": 1.0}
-    folder = write_folder(tmp_path / "results", labels, labels, **scores)
-    said = "or labels or predictions do not vary, CCC is 0 by definition"
-    assert said not in text(write(folder))
-    none = {"ccc": 0.0, "pearson": 0.0, "mse": 0.02 / 3}
-    change(folder, valence=none, mean_ccc=0.5)
-    table = re.sub(r"0\.\d$", "0.2", labels, flags=re.M)
-    (folder / "predictions.csv").write_text(table)
-    assert said in text(write(folder, overwrite=True))
-    region = rows(folder, "regions.csv")[0]
-    assert (region["utterances"], region["videos"]) == ("3", "2")
-    assert region["valence_ccc_low"] == region["valence_ccc_high"] == ""
-    # Drawn alone, a single utterance has 0.
-    assert region["arousal_ccc_low"] == "0"
-    assert region["arousal_ccc_high"] == "1"
-
-
-@pytest.mark.usefixtures("blank")
-def test_anyones_predictions(tmp_path):
-    folder = write_folder(
-        tmp_path / "results",
-        PREDICTIONS.replace("w,u2,0.9,-0.5\n", ""),  # which has no label
-        LABELS,
-        **SCORES,
-    )
-    change(
-        folder,
-        predictions="theirs.csv",
-        annotations="truth.csv",
-        match="key",
-        unmatched={"predictions": ["w/u2"], "annotations": []},
-    )
-    page = text(write(folder))
+def test_a_page_of_one_target_and_without_frames(tell, drawn):
+    page = tell([[0.2], [0.4]], [[0.1], [0.5]], **AROUSAL)
     for words in (
-        "Predictions: theirs.csv Annotations: truth.csv Corpus",
-        "Rows were matched by key; left out without a match: 1 of the "
-        "predictions, 0 of the annotations.",
-        "Not known: these are anyone's predictions.",
+        "utterance, per video 2 0.000 0.0100",
+        "None was applied: these are the network's own values.",
+        "Left out: they need both valence and arousal.",
+        "Left out: the results folder holds no frames",
+        "All videos video utterances",
+        "No timelines: the results folder holds no frames",
+        "does not describe the network",
     ):
         assert words in page, words
-    assert "the network's own values" not in page
+    assert "mean CCC" not in page
+    assert drawn.keys() == {"scatter", "agreement", "protocols"}
+
+
+def test_what_has_no_ccc_is_told(tell):
+    labels = [[0.1, 0.1], [0.1, 0.5]]
+    page = tell([[0.1, 0.2], [0.3, 0.2]], labels, ["v/u", "w/u"])
+    assert "Valence: labels do not vary, so CCC is 0 by definition." in page
+    assert "Arousal: predictions do not vary, so CCC is 0" in page
+    assert "mean CCC 0.000 no interval" in page
+    # Two videos: it is not for want of them that there is no interval.
+    assert "There is no interval" not in page
+    page = tell([[0.1, 0.2], [0.3, 0.3]], labels, ["v/u", "v/w"])
+    assert "There is no interval: it comes from drawing whole" in page
+    page = tell([[0.1, 0.2]], labels[:1], ["v/u"])
+    assert "One row alone: nothing varies, so CCC" in page
+
+
+@pytest.mark.parametrize(
+    ("mean", "said"), [(0.5, False), (1.5, True), (-0.1, True)]
+)
+def test_a_mean_beyond_all_labels_is_told(tell, mean, said):
+    page = tell([[mean - 0.25], [mean + 0.25]], [[0.25], [1]], **AROUSAL)
+    note = f"The predictions of arousal average {mean:.3f}, beyond all labels"
+    assert (f"{note} (0.250 to 1.000)" in page) == said
+
+
+def test_another_headline(folder):
+    assert "further down are by utterance" not in text(write(folder))
+    page = change(folder, level="frame", pooling="per_video")
+    assert (
+        "Scored by frame: CCC, Pearson's r and MSE are those of each video's "
+        "frames with a face and a label, averaged over the videos."
+    ) in page
+    assert "further down are by utterance, pooled" in page
+    (folder / "frames.csv").unlink()
+    with pytest.raises(UserError, match=r"by frame, but holds no frames\.csv"):
+        write(folder)
+
+
+def test_a_headline_without_rows_is_left_out(tell):
+    unseen = frames()
+    for mask in unseen.mask[:3]:  # whose labels are known
+        mask[:] = False
+    how = {"sequence_estimate": "median", "sequence_length": 4}
+    page = tell(frames=unseen, level="frame", **how)
+    assert "Left out: there is nothing to score by frame." in page
+    assert "utterance, pooled 3 -0.553" in page
+    assert "sequence, pooled" not in page
+
+
+def test_anyones_predictions(folder):
+    (folder / "unprocessed.csv").unlink()
+    unmatched = {"predictions": ["w/u3"], "annotations": []}
+    theirs = {"predictions": "theirs.csv", "annotations": "truth.csv"}
+    page = change(folder, match="key", unmatched=unmatched, **theirs)
+    for words in (
+        "Predictions: theirs.csv Annotations: truth.csv Corpus",
+        "3 utterances with labels of the 8 annotated. Rows were matched by "
+        "key; left out without a match: 1 of the predictions, 0 of the "
+        "annotations.",
+        "Unknown: these predictions were made elsewhere.",
+    ):
+        assert words in page, words
     assert "another utterance" not in page
-    wrong = {"row": 2, "predictions": "w/u1", "annotations": "v/u2"}
-    change(folder, match="order", misordered=[wrong, wrong | {"row": 3}])
-    page = text(write(folder, overwrite=True))
-    assert "2 rows of 3 are of another utterance in the predictions" in page
-
-
-@pytest.mark.usefixtures("blank")
-def test_intervals_are_missed_where_they_belong(folder):
-    """One target may lack its interval, and with it the mean."""
-    change(folder, intervals={"level": 0.9, "arousal": [0.5, 0.8]})
-    page = text(write(folder))
-    assert "CCC of valence -0.553 no interval" in page
-    assert "CCC of arousal 0.667 90 % interval 0.500 to 0.800" in page
-    assert "mean CCC 0.057 of the targets" in page
-    assert "mean 0.057 – – – –" in page
-    assert "by about half an interval, 0.150 (arousal) (with" in page
-    assert "No interval" not in page
-    change(folder, intervals={})
-    page = text(write(folder, overwrite=True))
-    assert "No interval: metrics.json holds none." in page
-
-
-@pytest.mark.usefixtures("blank")
-def test_the_validation_split_flatters(folder):
-    warning = "This is the split that it was chosen on"
-    assert warning not in text(write(folder))
-    change(folder, split="validation")
-    assert warning in text(write(folder, overwrite=True))
+    page = change(folder, match="order", misordered=[{"row": 2}, {"row": 3}])
+    assert "2 rows of 3 belong to another utterance in the predictions" in page
 
 
 @pytest.mark.parametrize(
     ("same", "said"),
     [
-        (True, "run/steps.json, and was chosen for this very model file."),
-        (False, "run/steps.json, and was chosen for another model file than"),
-        (None, "run/steps.json; for which model it was chosen can't be told."),
+        (True, "steps.json, and were chosen for this very model file."),
+        (False, "steps.json, and were chosen for another model file than"),
+        (None, "steps.json; for which model they were chosen is unknown."),
     ],
 )
-@pytest.mark.usefixtures("blank")
 def test_where_the_postprocessing_comes_from(folder, same, said):
-    assert "It comes from" not in text(write(folder))
-    source = {"file": "run/steps.json", "same_model": same}
-    change(folder, postprocessing_source=source)
-    page = write(folder, overwrite=True)
-    assert f"It comes from {said}" in text(page)
-    assert ('class="note">It comes from' in page) == (same is False)
+    source = {"file": "steps.json", "same_model": same}
+    page = change(folder, postprocessing_source=source)
+    assert f"The steps come from {said}" in page
+    noted = 'class="note">The steps come from' in write(folder)
+    assert noted == (same is False)
+    in_sample = "This is the split that they were chosen on"
+    assert in_sample not in page
+    assert in_sample in change(folder, split="validation")
 
 
-@pytest.mark.usefixtures("blank")
 def test_a_fusion_shows_its_members(folder):
-    change(
-        folder,
-        members=[
-            {
-                "test": "runs/a",
-                "weights": {"valence": 0.25, "arousal": 1.0},
-                "validation_ccc": {"valence": 0.125, "arousal": 0.5},
-            },
-            {
-                "test": "runs/b",
-                "weights": {"valence": 0.75},
-                "validation_ccc": {"valence": 0.375},
-            },
-        ],
-        network=None,
-        postprocessing=None,  # each member has its own
-    )
-    page = text(write(folder))
-    assert "have been post-processed, each by its own steps" in page
-    assert "with -0.553 -0.750 to -0.250 0.667 0.500 to 0.800 0.057" in page
+    weights = {"valence": 0.25, "arousal": 1.0}, {"valence": 0.75}
+    ccc = {"valence": 0.125, "arousal": 0.5}, {"valence": 0.375}
+    members = [
+        {"test": f"runs/{i}", "weights": weights[i], "validation_ccc": ccc[i]}
+        for i in range(2)
+    ]
+    page = change(folder, members=members, network=None, postprocessing=None)
     assert "Fusion of 2 runs on the test split" in page
-    assert "runs/a 0.250 0.125 1.000 0.500 runs/b 0.750 0.375 – –" in page
-    metrics = json.loads((folder / "metrics.json").read_text())
-    del metrics["unprocessed"]  # the members may be anyone's predictions
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    page = text(write(folder, overwrite=True))
-    assert "post-processed" not in page
-    assert "no member's predictions were processed" not in page
-    assert (
-        "Post-processing Not known: no member's folder holds predictions from "
-        "before post-processing, or without it" in page
-    )
+    assert "were post-processed, each by its own steps" in page
+    assert "0.654 without 1.000" in page
+    assert "runs/0 0.250 0.125 1.000 0.500 runs/1 0.750 0.375 – –" in page
+    (folder / "unprocessed.csv").unlink()  # a member may be anyone's
+    assert "Unknown: no member's folder holds" in text(write(folder))
+
+
+def epoch(number, loss, ccc):
+    scores = {"valence": {"ccc": 0.5}, "arousal": {"ccc": ccc - 0.5}}
+    scores["mean_ccc"] = ccc / 2
+    return {"epoch": number, "loss": loss, "validation": scores}
 
 
 HISTORY = {
     "best_epoch": 2,
     "best_ccc": 0.25,
-    "epochs": [
-        {
-            "epoch": epoch,
-            "loss": loss,
-            "validation": {"arousal": {"ccc": ccc}, "mean_ccc": ccc},
-        }
-        for epoch, loss, ccc in ((1, 0.9, 0.125), (2, 0.5, 0.25), (3, 0.4, 0))
-    ],
+    "epochs": [epoch(1, 0.9, 0.25), epoch(2, 0.5, 0.5), epoch(3, 0.4, 0)],
 }
 
 
-@pytest.mark.usefixtures("blank")
-def test_the_training_is_shown_where_it_is(folder, tmp_path):
-    workdir = tmp_path / "run"
-    workdir.mkdir()
-    change(folder, model=str(workdir))
-    (workdir / "history.json").write_text(json.dumps(HISTORY))
-    (workdir / "flags.cfg").write_text("--units=64\n--taps=a=b\n")
-    page = text(write(folder))
+def test_the_training_is_shown_where_it_is(folder, tmp_path, drawn):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "history.json").write_text(json.dumps(HISTORY))
+    page = change(folder, model=str(tmp_path / "run"))
     assert "Of 3 epochs the best is 2, with a mean CCC of 0.250" in page
-    assert "--units 64 --taps a=b" in page
-    assert rows(folder, "training.csv")[0] == {
-        "epoch": "1",
-        "loss": "0.9",
-        "arousal_ccc": "0.125",
-        "mean_ccc": "0.125",
-    }
-    for broken in ("{", "[]", '{"epochs": [], "best_epoch": 1}'):
-        (workdir / "history.json").write_text(broken)
-        page = text(write(folder, overwrite=True))
-        assert "history.json is not what train.py writes" in page
-        assert "training.png" not in names(folder)  # the old one is gone
+    epochs, losses, cccs, best = drawn["training"]
+    assert (epochs, losses, best) == ([1, 2, 3], [0.9, 0.5, 0.4], 2)
+    assert cccs["valence"] == [0.5] * 3
+    assert cccs["arousal"] == [-0.25, 0, -0.5]
+    assert cccs["mean"] == [0.125, 0.25, 0]
 
 
-@pytest.mark.usefixtures("blank")
-def test_other_files_stay(folder):
-    (folder.parent / "report").mkdir()
-    (folder.parent / "report" / "notes.txt").touch()
-    with pytest.raises(UserError, match="--output=.* is not empty"):
-        write(folder)
-    write(folder, overwrite=True)
-    assert "notes.txt" in names(folder)
-    # A report may lie in the results folder itself.
-    assert not set(run_report.FILES) & set(results.FILES)
-
-
-@pytest.mark.parametrize(
-    ("target", "name", "said", "found"),
-    [
-        ("valence", "ccc", -26 / 47 + 2e-5, "-0.553171, .* give -0.553191"),
-        ("valence", "ccc", float("nan"), "nan, .* give -0.553191"),
-        ("arousal", "mse", 0.04 / 3 - 2e-5, "0.013313, .* give 0.013333"),
-    ],
-)
-@pytest.mark.usefixtures("blank")
-def test_scores_of_other_predictions_are_refused(
-    folder, target, name, said, found
-):
-    """Both the headline and that of the protocols must be of the tables."""
-    wrong = SCORES | {target: SCORES[target] | {name: said}}
-    match = (
-        f"--results=.*results: metrics.json says that {name.upper()} of "
-        f"{target} is {found}; write the folder again with evaluate.py"
-    )
-    change(folder, **wrong)
-    with pytest.raises(UserError, match=match):
-        write(folder)
-    change(folder, level="frame")  # of which the tables tell nothing
-    write(folder)
-    change(folder, protocols={"utterance": {"pooled": wrong}})
-    with pytest.raises(UserError, match=match):
-        write(folder, overwrite=True)
-    # Nor do they pass for those of each video, which are others.
-    change(folder, protocols={"utterance": {"per_video": wrong}})
-    with pytest.raises(UserError, match=r"in protocols\.utterance\.per_video,"):
-        write(folder, overwrite=True)
-    change(folder, protocols={}, level="utterance", pooling="per_video")
-    with pytest.raises(UserError, match="beside it give 0.153846; write"):
-        write(folder, overwrite=True)
-    change(folder, **PER_VIDEO)
-    write(folder, overwrite=True)
-
-
-@pytest.mark.parametrize(
-    ("changes", "found"),
-    [
-        ({"mean_ccc": 8 / 141 + 2e-5}, "0.056758, but predictions.csv"),
-        (
-            {"protocols": {"utterance": {"pooled": SCORES | {"mean_ccc": 0}}}},
-            r"0.000000, in protocols\.utterance\.pooled, but predictions.csv",
-        ),
-        (PER_VIDEO | {"pooling": "per_video", "mean_ccc": 0.5}, "0.500000, .*"),
-    ],
-)
-@pytest.mark.usefixtures("blank")
-def test_a_mean_of_other_predictions_is_refused(folder, changes, found):
-    change(folder, **changes)
-    with pytest.raises(
-        UserError, match=f"metrics.json says that mean CCC is {found}"
-    ):
-        write(folder)
-
-
-@pytest.mark.parametrize("pooling", ["pooled", "per_video"])
-@pytest.mark.usefixtures("blank")
-def test_scores_without_postprocessing_are_those_of_their_table(
-    folder, pooling
-):
-    """Here those of the labels themselves, with an utterance that has none."""
-    (folder / "unprocessed.csv").write_text(LABELS + "w,u2,0.5,0.5\n")
-    headline = {"pooled": SCORES, "per_video": PER_VIDEO}[pooling]
-    # Of two videos one is a single utterance: 0 there.
-    ccc = {"pooled": 1.0, "per_video": 0.5}[pooling]
-    right = {"ccc": ccc, "pearson": ccc, "mse": 0.0}
-    right = {"valence": right, "arousal": right, "mean_ccc": ccc}
-    change(folder, **headline, pooling=pooling, unprocessed=right)
-    write(folder)
-    for wrong in (
-        right | {"valence": {"ccc": 0.9, "pearson": 1.0, "mse": 0.0}},
-        right | {"mean_ccc": 0.9},
-    ):
-        change(folder, unprocessed=wrong)
-        with pytest.raises(
-            UserError,
-            match="is 0.900000, in unprocessed, but unprocessed.csv and "
-            f"labels.csv beside it give {ccc:.6f}",
-        ):
-            write(folder, overwrite=True)
-    change(folder, level="frame")  # of which the table tells nothing
-    write(folder, overwrite=True)
-
-
-@pytest.mark.parametrize(("off", "refused"), [(9e-6, False), (2e-5, True)])
-@pytest.mark.usefixtures("blank")
-def test_large_scores_agree_in_proportion(tmp_path, off, refused):
-    """A network that diverged has errors of which the digits are rounded."""
-    table = "video,utterance,arousal\nv,u1,100000.1\nw,u1,-300000.4\n"
-    labels = "video,utterance,arousal\nv,u1,0.1\nw,u1,0.6\n"
-    mse = (1e5**2 + 300001**2) / 2
-    # Covariance -1/4 * 400000.5, means 100000.5 apart.
-    ccc = -0.5 * 0.5 * 400000.5
-    ccc /= 0.0625 + 400000.5**2 / 4 + 100000.5**2
-    folder = write_folder(
-        tmp_path / "results",
-        table,
-        labels,
-        arousal={"ccc": ccc, "pearson": -1.0, "mse": mse * (1 + off)},
-        mean_ccc=ccc,
-    )
-    if refused:
-        with pytest.raises(UserError, match="says that MSE of arousal is"):
-            write(folder)
-    else:
-        write(folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "broken", "message"),
-    [
-        (
-            "valence",
-            0.5,
-            "has 0.5 for valence{}, where its ccc, pearson, mse belong",
-        ),
-        (
-            "valence",
-            ["x"],
-            "has ['x'] for valence{}, where its ccc, pearson, mse belong",
-        ),
-        (
-            "valence",
-            {"mse": 0.5, "pearson": 1},
-            "has no number for ccc of valence{}",
-        ),
-        (
-            "arousal",
-            {"ccc": 0.5, "mse": 1},
-            "has no number for pearson of arousal{}",
-        ),
-        (
-            "arousal",
-            {"ccc": 0.5, "pearson": 1},
-            "has no number for mse of arousal{}",
-        ),
-        (
-            "valence",
-            {"ccc": "high", "pearson": 1, "mse": 1},
-            "has no number for ccc of valence{}",
-        ),
-        ("mean_ccc", None, "has no number for mean_ccc{}"),
-    ],
-)
-@pytest.mark.usefixtures("blank")
-def test_scores_that_are_not_whole_are_told(folder, name, broken, message):
-    """Also where no table tells what they should be."""
-    wrong = SCORES | {name: broken}
-    for changes, at in (
-        (wrong, ""),
-        (wrong | {"level": "frame"}, ""),
-        ({"unprocessed": wrong}, ", in unprocessed"),
-        (
-            {"protocols": {"frame": {"per_video": wrong}}},
-            ", in protocols.frame.per_video",
-        ),
-    ):
-        change(folder, **METRICS | changes)
-        with pytest.raises(UserError) as error:
-            write(folder)
-        assert str(error.value) == (
-            f"--results={folder}: metrics.json {message.format(at)}; write the "
-            "folder again with evaluate.py --overwrite"
-        )
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"unprocessed": 3}, "has 3 for unprocessed, where scores belong"),
-        ({"protocols": [1]}, r"has \[1\] for protocols, where scores belong"),
-        ({"protocols": {"frame": 1}}, "has 1 for frame, where scores"),
-        ({"protocols": {"frame": {"x": 1}}}, "has 1 for x, where scores"),
-        (
-            {"protocols": {"frame": {"x": {"valence": SCORES["valence"]}}}},
-            r"has None for arousal, in protocols\.frame\.x, where its ccc",
-        ),
-    ],
-)
-@pytest.mark.usefixtures("blank")
-def test_parts_that_are_no_scores_are_told(folder, changes, message):
-    change(folder, **changes)
-    with pytest.raises(UserError, match=message):
-        write(folder)
-
-
-@pytest.mark.usefixtures("blank")
-def test_scores_need_not_agree_beyond_rounding(folder):
-    near = SCORES["valence"] | {"ccc": -26 / 47 - 5e-6, "mse": 0.243338}
-    change(folder, valence=near)
-    write(folder)
-    # A label that was changed by hand.
-    path = folder / "labels.csv"
-    path.write_text(path.read_text().replace("0.6,-0.2", "0.6,-0.3"))
-    with pytest.raises(UserError, match="CCC of valence"):
-        write(folder, overwrite=True)
-
-
-@pytest.mark.usefixtures("blank")
-def test_a_headline_without_rows_is_left_out(folder):
-    metrics = {
-        name: value
-        for name, value in METRICS.items()
-        if name not in (*SCORES, "unprocessed")
-    }
-    nothing = {"intervals": {}, "rows": 0}
-    metrics |= {"utterances": 3, "level": "frame", "unprocessed": nothing}
-    metrics |= nothing
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    page = text(write(folder))
-    assert "Left out: metrics.json holds no scores of this protocol." in page
-    assert "utterance, pooled 3 -0.553" in page
-    assert "Left out: there is no CCC with and without it." in page
-
-
-@pytest.mark.parametrize("worst", [0, -1, 17])
-def test_worst_is_checked(worst):
-    with pytest.raises(UserError, match=f"--worst must be .*, not {worst}$"):
-        run_report.Options(results="x", output="y", worst=worst)
-
-
-@pytest.mark.usefixtures("blank")
 def test_nothing_is_left_by_a_failure(folder, tmp_path):
-    with pytest.raises(UserError, match="--results=.*nowhere is no folder"):
+    # A report may lie in the results folder itself.
+    assert not set(report.FILES) & set(results.FILES)
+    with pytest.raises(UserError, match="--results=.*nowhere"):
         write(tmp_path / "nowhere")
-    (folder / "frames.csv").write_text("video\n")
-    with pytest.raises(UserError, match=r"--results=.*frames\.csv"):
-        write(folder)
     with pytest.raises(UserError, match="--records=.*x holds no manifest"):
-        (folder / "frames.csv").unlink()
         write(folder, records=str(tmp_path / "x"))
     assert not (tmp_path / "report").exists()
 
 
-@pytest.fixture
-def evaluated(small_records, tmp_path):
-    """A results folder of the small records' test split."""
-    table = "video,utterance,arousal,valence\n"
-    table += "eve,utterance_1.mp4,0.5,0.1\neve,utterance_3.mp4,0.4,0.2\n"
-    exact = {"ccc": 1.0, "pearson": 1.0, "mse": 0.0}
-    return write_folder(
-        tmp_path / "results",
-        table,
-        table,
-        valence=exact,
-        arousal=exact,
-        mean_ccc=1.0,
-        split="test",
-    )
-
-
-def test_faces_are_shown(evaluated, small_records):
-    page = text(write(evaluated, records=str(small_records)))
-    assert "evenly spaced frames" in page
-    assert "worst.png" in names(evaluated)
-
-
-@pytest.mark.usefixtures("blank")
-def test_faces_are_looked_for_where_they_must_be(evaluated, small_records):
-    change(evaluated, split="validation")
-    with pytest.raises(
-        UserError,
-        match="--records=.* has no utterance eve/utterance_1.mp4 in valid",
-    ):
-        write(evaluated, records=str(small_records))
+def test_faces_are_those_of_the_records(tmp_path, small_records, drawn):
+    keys = ["eve/utterance_1.mp4", "eve/utterance_3.mp4"]
+    values = [[0.1, 0.5], [0.2, 0.4]]
+    folder = make(tmp_path / "results", values, values, keys)
     # Of anyone's predictions the split is not known: they are looked for.
-    change(evaluated, split=None)
-    page = write(evaluated, records=str(small_records))
-    assert "evenly spaced frames" in text(page)
-
-
-@pytest.mark.usefixtures("blank")
-def test_what_is_far_off_or_not_all_is_said(tmp_path):
-    header = "video,utterance,arousal\n"
-    for mean, told in ((0.5, False), (0.9, False), (1.5, True), (-0.1, True)):
-        folder = write_folder(
-            tmp_path / f"x{mean}",
-            f"{header}v,a,{mean - 0.25}\nw,a,{mean + 0.25}\n",
-            f"{header}v,a,0.25\nw,a,1\n",
-            coverage=0.875,
-            arousal={
-                # Covariance 0.09375, variances 0.140625 and 0.0625.
-                "ccc": 0.1875 / (0.203125 + (mean - 0.625) ** 2),
-                "pearson": 1,
-                "mse": ((mean - 0.5) ** 2 + (mean - 0.75) ** 2) / 2,
-            },
-            mean_ccc=0.1875 / (0.203125 + (mean - 0.625) ** 2),
-        )
-        page = text(write(folder, overwrite=True))
-        note = f"The predictions of arousal average {mean:.3f}, beyond all"
-        assert (f"{note} labels (0.250 to 1.000)" in page) == told
-        assert "Only 87.5 % of the utterances are here" in page
-        assert "further down are by utterance, pooled" not in page
-    change(folder, coverage=1, level="frame")
-    page = text(write(folder, overwrite=True))
-    assert "Only" not in page
-    assert "further down are by utterance, pooled" in page
-
-
-def test_options_are_frozen():
-    options = run_report.Options(results="x", output="y")
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        options.worst = 1
+    assert "evenly spaced" in text(write(folder, records=str(small_records)))
+    ((caption, images, face), (_, others, _)), *_ = drawn["worst"]
+    assert caption == (
+        "eve / utterance_1.mp4\ntrue valence +0.10, predicted +0.10;  true "
+        "arousal +0.50, predicted +0.50"
+    )
+    # Of 8 frames, the fifth has no face.
+    assert face.tolist() == [True] * 4 + [False] + [True] * 3
+    assert images.shape == (8, 96, 96, 3) and len(others) == 3
+    change(folder, split="validation")
+    with pytest.raises(UserError, match="--records=.* has no utterance eve/"):
+        write(folder, records=str(small_records))

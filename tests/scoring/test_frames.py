@@ -1,7 +1,4 @@
-import dataclasses
-
 import numpy as np
-import pytest
 
 from affwild_omg.scoring.frames import Frames, video_of
 
@@ -39,19 +36,8 @@ def test_video_of_a_key():
     assert video_of("v.1/utterance_1.mp4") == "v.1"
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"keys": ["v/a"]}, "one for each utterance, not 1, 2, 2, 2, 2"),
-        ({"fps": [25]}, "one for each utterance, not 2, 2, 2, 2, 1"),
-        (
-            {"mask": [np.zeros(7, bool), np.zeros(4, bool)]},
-            r"\[time, 2\] and mask \[time\], not \(3, 2\), \(3, 2\) and \(4,\)",
-        ),
-        ({"targets": ("valence",)}, r"must be \[time, 1\]"),
-        ({"labels": [np.zeros(7), np.zeros(3)]}, r"not \(7, 2\), \(7,\)"),
-    ],
-)
-def test_shapes_that_do_not_fit_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(FRAMES, **change)
+def test_one_target_alone():
+    arousal = FRAMES.only("arousal")
+    assert arousal.targets == ("arousal",)
+    np.testing.assert_array_equal(arousal.utterance_labels, [[1], [NAN]])
+    assert [x.shape for x in arousal.values] == [(7, 1), (3, 1)]

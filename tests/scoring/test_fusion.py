@@ -38,27 +38,8 @@ def test_a_member_may_lack_a_target():
 
 
 @pytest.mark.parametrize(
-    ("ccc", "message"),
-    [
-        ([[0.6, -0.3], [0.2, 0.0]], "positive"),
-        ([[0.6, NAN], [0.2, NAN]], "positive"),
-        ([0.6, 0.2], "ccc must be"),
-    ],
+    "ccc", [[[0.6, -0.3], [0.2, 0.0]], [[0.6, NAN], [0.2, NAN]]]
 )
-def test_weights_of_nothing_are_refused(ccc, message):
-    with pytest.raises(ValueError, match=message):
+def test_weights_of_nothing_are_refused(ccc):
+    with pytest.raises(ValueError, match="positive"):
         fusion.weights(ccc)
-
-
-@pytest.mark.parametrize(
-    ("predictions", "weights", "message"),
-    [
-        ([[[0.3, NAN]]], [[1.0, 1.0]], "a weight but no estimate"),
-        ([[[0.3, 0.2]]], [[1.0]], "must be"),
-        ([[[0.3, 0.2]]], [[0.5, 0.5], [0.5, 0.5]], "must be"),
-        ([[0.3, 0.2]], [[1.0, 1.0]], "must be"),
-    ],
-)
-def test_estimates_that_do_not_fit_are_refused(predictions, weights, message):
-    with pytest.raises(ValueError, match=message):
-        fusion.fuse(predictions, weights)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.serving.options import ExportOptions
 
 STRANGER = """
 import sys
@@ -50,7 +51,7 @@ def keras_model(small_run):
 @pytest.fixture
 def export(exporting):
     def export(model, output, **settings):
-        options = exporting.Options(model=str(model), output=str(output))
+        options = ExportOptions(model=str(model), output=str(output))
         return exporting.export(options, **settings)
 
     return export

@@ -1,205 +1,224 @@
 import dataclasses
 import json
+import pathlib
 
 import pytest
 
-from affwild_omg.storage import stages
+from affwild_omg.storage.stages import FILE, Stages, command_line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    records: str
-    workdir: str
+    source: str
+    output: str
     epochs: int = 50
     parts: tuple[str, ...] = ()
     landmarks: bool | None = None
-    init_from: str | None = None
     strict: bool = False
 
 
+class Chain:
+    """A source outside, "one" built from it, "two" from "one", "apart"."""
+
+    def __init__(self, folder, source):
+        self.folder, self.source = folder, source
+        self.ran = []
+
+    def arguments(self, name, epochs=50):
+        source = {"two": self.folder / "one", "apart": pathlib.Path("s")}.get(
+            name, self.source
+        )
+        return {
+            "name": name,
+            "options": Options(
+                source=str(source),
+                output=str(self.folder / name),
+                epochs=epochs,
+                parts=("a", "b"),
+            ),
+            "inputs": [] if name == "apart" else [source / "data"],
+        }
+
+    def run(self, *names, epochs=50, **more):
+        """Runs stages; returns which of them were not done."""
+        self.ran = []
+        for name in names:
+            Stages(self.folder / FILE).run(
+                **self.arguments(name, epochs),
+                function=self.write,
+                command="python",
+                outputs=[self.folder / name / "data"],
+                **more,
+            )
+        return self.ran
+
+    def write(self, options, *, overwrite=False):
+        output = pathlib.Path(options.output)
+        self.ran.append(output.name)
+        output.mkdir(exist_ok=True)
+        (output / "data").write_text(f"{options.epochs}, {options.parts}")
+
+    def known(self):
+        return Stages(self.folder / FILE)
+
+
 @pytest.fixture
-def options(tmp_path):
-    return Options(
-        records="r", workdir=str(tmp_path / "w"), epochs=3, parts=("a", "b")
-    )
+def chain(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "data").write_text("source")
+    return Chain(tmp_path / "all", tmp_path / "source")
+
+
+@pytest.fixture
+def names(chain):
+    names = "one", "two", "apart"
+    chain.folder.mkdir()
+    assert chain.run(*names) == [*names]
+    assert chain.run(*names) == []
+    return names
 
 
 def test_the_command_that_does_the_same():
     options = Options(
-        records="my records",
-        workdir="w",
+        source="my records",
+        output="w",
         parts=("a", "b"),
         landmarks=False,
         strict=True,
     )
-    assert stages.command_line("python train.py", options) == (
-        "python train.py '--records=my records' --workdir=w --parts=a,b "
-        "--nolandmarks --strict"
+    assert command_line("python train.py", options) == (
+        "python train.py '--source=my records' --output=w --parts=a,b "
+        "--landmarks=false --strict=true"
     )
 
 
-class Chain:
-    """Three stages, each made of the one before, and one apart."""
-
-    of = {"two": "one", "three": "two"}
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.ran = []
-
-    def run(self, *names, options, source="s"):
-        """Runs some of the stages; returns which had to be."""
-        self.ran = []
-        known = stages.Stages(self.folder / stages.FILE)
-        made = {}
-        for name in names:
-            made[name] = known.run(
-                name,
-                lambda options, overwrite, name=name: self._stage(name),
-                options,
-                "python",
-                whole=stages.files(self.folder, name),
-                of=[made[self.of[name]]] if name in self.of else [source],
-            )
-        return self.ran
-
-    def _stage(self, name):
-        self.ran.append(name)
-        (self.folder / name).touch()
+def test_a_stage_runs_again_if_its_output_is_gone(chain, names):
+    (chain.folder / "two" / "data").unlink()
+    assert chain.run(*names) == ["two"]
+    # The same output again: what was built from it is still right.
+    (chain.folder / "one" / "data").unlink()
+    assert chain.run(*names) == ["one"]
 
 
-def test_a_stage_is_run_again_only_where_it_must_be(options, tmp_path):
-    chain = Chain(tmp_path)
-    names = ("one", "two", "apart")
-    assert chain.run(*names, options=options) == ["one", "two", "apart"]
-    assert chain.run(*names, options=options) == []
-    (tmp_path / "one").unlink()  # made again, with what is made of it
-    assert chain.run(*names, options=options) == ["one", "two"]
-    (tmp_path / "two").unlink()
-    assert chain.run(*names, options=options) == ["two"]
-    other = dataclasses.replace(options, epochs=5)
-    assert chain.run("one", "two", options=other) == ["one", "two"]
-    known = json.loads((tmp_path / "stages.json").read_text())
-    assert known["two"]["options"]["epochs"] == 5
-    assert chain.run("apart", options=options, source="t") == ["apart"]
+def test_other_options_run_a_stage_and_what_is_built_from_it(chain, names):
+    assert chain.run("one", epochs=5) == ["one"]  # and the call ends there
+    assert chain.run(*names) == ["one"]
+    chain.run("one", epochs=5)
+    assert chain.run("two", "apart") == ["two"]
+    known = json.loads((chain.folder / FILE).read_text())
+    assert known["one"]["options"] == {
+        "source": "input 0",
+        "output": "one",
+        "epochs": 5,
+        "parts": ["a", "b"],
+        "landmarks": None,
+        "strict": False,
+    }
 
 
-def test_what_was_made_again_is_known_to_a_later_call(options, tmp_path):
-    # The first stage alone was made again, and the call ended there.
-    chain = Chain(tmp_path)
-    chain.run("one", "two", options=options)
-    (tmp_path / "one").unlink()
-    assert chain.run("one", options=options) == ["one"]
-    assert chain.run("one", "two", options=options) == ["two"]
+def test_inputs_count_by_their_contents_wherever_they_lie(chain, names):
+    chain.source = chain.source.rename(chain.source.with_name("moved"))
+    assert chain.run(*names) == []
+    (chain.source / "data").write_text("new")
+    assert chain.run(*names) == ["one"]
 
 
-def test_what_was_made_of_something_that_is_no_more_is_not_made(
-    options, tmp_path
-):
-    chain = Chain(tmp_path)
-    names = ("one", "two", "three", "apart")
-    chain.run(*names, options=options)
-
-    def made():
-        known = stages.Stages(tmp_path / stages.FILE)
-        return [known.is_made(name) for name in (*names, "unknown")]
-
-    assert made() == [True, True, True, True, False]
-    known = stages.Stages(tmp_path / stages.FILE)
-    assert known.is_made("two", of=[known.made("one")])
-    assert not known.is_made("two", of=["older"])
-    (tmp_path / "one").unlink()
-    chain.run("one", options=options)
-    assert made() == [True, False, False, True, False]
+def test_a_folder_as_input_counts_by_all_of_its_files(chain):
+    whole = {
+        "name": "whole",
+        "options": Options(source="", output="x"),
+        "inputs": [chain.source],
+    }
+    chain.known().run(**whole, function=lambda *_, **__: None, command="")
+    assert chain.known().is_same(**whole)
+    (chain.source / "data").rename(chain.source / "other")
+    assert not chain.known().is_same(**whole)
 
 
-def test_sources_are_known_by_what_they_hold(options, tmp_path):
-    def run(records, digest):
-        ran = []
-        stages.Stages(
-            tmp_path / stages.FILE, {records: digest, "other": "o"}
-        ).run(
-            "train",
-            lambda options, overwrite: ran.append(options),
-            dataclasses.replace(options, records=records),
-            "python",
-            whole=lambda: True,
-        )
-        return len(ran)
-
-    assert run("here", "same") == 1
-    assert run("there", "same") == 0
-    assert run("there", "new") == 1
+def test_everything_may_be_moved(chain, names):
+    chain.folder = chain.folder.rename(chain.folder.with_name("moved"))
+    assert chain.run(*names) == []
 
 
-def test_a_folder_may_be_moved_with_its_stages(options, tmp_path):
-    before = tmp_path / "before"
-    before.mkdir()
-    options = dataclasses.replace(options, workdir=str(before / "w"))
-    assert Chain(before).run("one", options=options) == ["one"]
-    after = before.rename(tmp_path / "after")
-    moved = dataclasses.replace(options, workdir=str(after / "w"))
-    assert Chain(after).run("one", options=moved) == []
-    elsewhere = dataclasses.replace(moved, records=str(tmp_path / "r"))
-    assert Chain(after).run("one", options=elsewhere) == ["one"]
+def test_an_output_that_has_served_may_be_removed(chain, names):
+    (chain.folder / "one" / "data").unlink()
+    arguments = chain.arguments("two")
+    output = chain.folder / "two" / "data"
+    assert chain.known().is_done(**arguments, outputs=[output])
+    assert chain.run("two") == []
+    output.unlink()
+    assert not chain.known().is_done(**arguments, outputs=[output])
+    assert chain.known().is_same(**arguments)
+
+
+def test_a_stage_is_current_while_its_inputs_are_those_it_used(chain, names):
+    def current():
+        return [chain.known().is_current(name) for name in (*names, "unknown")]
+
+    assert current() == [True, True, True, False]
+    (chain.source / "data").unlink()  # outside
+    (chain.folder / "one" / "data").unlink()
+    assert current() == [True, True, True, False]
+    (chain.source / "data").write_text("source")
+    chain.run("one", epochs=5)
+    assert current() == [True, False, True, False]
+    chain.run("two")
+    assert current() == [True, True, True, False]
+
+    def interrupt(options, overwrite):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        chain.write = interrupt
+        chain.run("one")
+    assert current() == [False, False, True, False]
+
+
+def test_a_stage_of_a_sibling_is_looked_up_below_the_root(chain, names):
+    def known():
+        return Stages(chain.folder / "fused" / FILE, root=chain.folder)
+
+    known().run(
+        "fused",
+        lambda *_, **__: None,
+        Options(source=str(chain.folder / "two"), output="o"),
+        command="python",
+        inputs=[chain.folder / "two" / "data"],
+    )
+    assert known().is_current("fused")
+    (chain.folder / "two" / "data").write_text("new")
+    assert not known().is_current("fused")
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({}, ["begun", "resumed"]),
-        ({"options": {"epochs": 9}}, ["begun", "begun"]),
-        ({"of": ["other"]}, ["begun", "begun"]),
-        ({"resume": None}, ["begun", "begun"]),
+        ({}, "resumed"),
+        ({"epochs": 9}, "one"),
+        ({"source": "changed"}, "one"),
+        ({"resume": None}, "one"),
     ],
 )
-def test_what_was_begun_goes_on_if_it_is_the_same(
-    options, tmp_path, change, expected
+def test_what_was_interrupted_is_resumed_if_it_is_the_same(
+    chain, change, expected
 ):
-    calls = []
+    def interrupt(options, overwrite):
+        raise KeyboardInterrupt
 
-    def stage(options, overwrite):
-        calls.append("begun")
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-
-    def run(options, **arguments):
-        stages.Stages(tmp_path / "stages.json").run(
-            "train",
-            stage,
-            options,
-            "python",
-            **{
-                "whole": lambda: True,
-                "of": ["records"],
-                "resume": lambda options: calls.append("resumed"),
-            }
-            | arguments,
-        )
-
+    write, chain.write = chain.write, interrupt
     with pytest.raises(KeyboardInterrupt):
-        run(options)
-    change = dict(change)
-    changed = dataclasses.replace(options, **change.pop("options", {}))
-    run(changed, **change)
-    assert calls == expected
-    run(changed, **change)  # done now
-    assert calls == expected
+        chain.run("one")
+    chain.write = write
+    if "source" in change:
+        (chain.source / "data").write_text(change.pop("source"))
+    change = {"resume": lambda options: chain.ran.append("resumed")} | change
+    assert chain.run("one", **change) == [expected]
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "no json",
-        '{"one": {"epochs": 3}}',
-        '{"one": 1}',
-        '{"one": {"made": "x"}}',
-        '{"one": {"options": {}, "of": null, "made": "x"}}',
-        '{"one": {"options": {}, "of": [], "made": 5}}',
-    ],
+    "text", ["", "[]", "not JSON", '{"one": 1}', '{"one": {"options": {}}}']
 )
-def test_a_file_that_says_nothing_known_is_none(options, tmp_path, text):
-    (tmp_path / "stages.json").write_text(text)
-    assert Chain(tmp_path).run("one", options=options) == ["one"]
+def test_a_damaged_file_says_that_nothing_is_done(chain, text):
+    chain.folder.mkdir()
+    (chain.folder / FILE).write_text(text)
+    assert chain.run("one") == ["one"]

@@ -452,11 +452,14 @@ def test_a_whole_run_works_on_two_replicas(tf, training, small_run, tmp_path):
     [
         ({"batch_size": 1}, "CCC needs two sequences"),
         ({"epochs": 0}, "--epochs must be at least 1"),
-        ({"seed": -1}, r"--seed must be in \[0, 2\^32\), not -1"),
+        ({"seed": -1}, "--seed must be from 0 to 4294967295, not -1"),
         ({"learning_rate": 0.0}, "--learning_rate must be above 0"),
-        ({"loss_level": "video"}, "--loss_level must be sequence or frame"),
-        ({"train": "rnn"}, "--train must be all or head or output"),
-        ({"init_strict": True}, "nothing without --init_from"),
+        (
+            {"loss_level": "video"},
+            "--loss_level must be one of sequ",
+        ),
+        ({"train": "rnn"}, "--train must be one of all, head, output"),
+        ({"init_strict": True}, "requires --init_from"),
         ({"part_learning_rates": ["gru=1"]}, "like cnn=1e-5.*not 'gru=1'"),
         ({"part_learning_rates": ["cnn=fast"]}, "not 'cnn=fast'"),
         ({"part_learning_rates": ["cnn=0"]}, "a rate above 0, not 'cnn=0'"),

@@ -12,6 +12,7 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets.architectures import Architecture
+from affwild_omg.weights.options import ImportOptions
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GRU = "rnn/multi_rnn_cell/cell_{}/gru_cell"
@@ -408,7 +409,7 @@ def test_bad_options_are_refused_and_leave_nothing(
     pathlib.Path("there.keras").write_text("an earlier model")
     good = {"checkpoint": str(shelf / "vgg_cnn"), "output": "new/model.keras"}
     with pytest.raises(UserError, match=words):
-        importer.convert(importer.Options(**(good | changes)))
+        importer.convert(ImportOptions(**(good | changes)))
     assert sorted(os.listdir()) == ["folder.keras", "there.keras"]
     assert pathlib.Path("there.keras").read_text() == "an earlier model"
 
@@ -420,7 +421,7 @@ def test_a_model_file_is_written_and_replaced(
 
     path = tmp_path / "new" / "model.keras"
     for name, length in (("vgg_cnn", 20), ("vgg_gru", 60)):
-        options = importer.Options(
+        options = ImportOptions(
             checkpoint=str(shelf / name),
             output=str(path),
             sequence_length=length,

@@ -1,0 +1,133 @@
+"""Options of evaluation, scoring, fusion and comparison of runs."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from affwild_omg.cli import options
+from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.options import option
+from affwild_omg.storage import files
+
+LEVELS = ("utterance", "sequence", "frame")
+POOLINGS = ("pooled", "per_video")
+
+_RESULTS = "Folder for metrics.json, predictions.csv, labels.csv and pictures."
+_POOLING = "CCC over all of them, or the mean of the videos' own CCCs."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(options.Checked):
+    """Which model is evaluated, on what and how: flags of evaluate.py."""
+
+    model: str = option("Workdir, .keras file or SavedModel.")
+    records: str = option("Folder that affwild_omg.prepare wrote.")
+    output: str = option(_RESULTS)
+    split: str = option(
+        "What to evaluate.", "test", choices=("train", "validation", "test")
+    )
+    level: str = option(
+        "What the headline scores compare; metrics.json has all.",
+        "utterance",
+        choices=LEVELS,
+    )
+    pooling: str = option(_POOLING, "pooled", choices=POOLINGS)
+    estimate: str = option(
+        "How the frames of a sequence become one estimate.",
+        "median",
+        choices=("median", "mean"),
+    )
+    postprocessing: str = option(
+        "File of the steps to apply; empty: the workdir's, if it has chosen "
+        "any; none: no post-processing.",
+        "",
+    )
+    choose_postprocessing: bool = option(
+        "Choose the steps that raise CCC on this split, which must be "
+        "validation, and write them to the workdir.",
+        False,
+    )
+    sequence_length: int = option(
+        "Frames of a window; 0 takes the model's own.", 0, least=0
+    )
+    batch_size: int = option("Windows at a time.", 4, least=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.choose_postprocessing and self.split != "validation":
+            raise UserError(
+                "--choose_postprocessing goes with --split=validation, not "
+                f"{self.split}: steps must not be chosen on what is scored"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SubmissionOptions(options.Checked):
+    """Whose predictions are scored: flags of evaluate.py without a model.
+
+    Both tables have columns arousal, valence or both; to match them by key,
+    video and utterance, too.
+    """
+
+    predictions: str = option(
+        "CSV of predictions to score in the place of a model."
+    )
+    annotations: str = option(
+        "CSV of the truth, such as the organisers' tables."
+    )
+    output: str = option(_RESULTS)
+    match: str = option(
+        "How the rows of the two match: by video and utterance, or by order.",
+        "key",
+        choices=("key", "order"),
+    )
+    pooling: str = option(_POOLING, "pooled", choices=POOLINGS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FusionOptions(options.Checked):
+    """Which runs are fused: the flags of affwild_omg.fuse."""
+
+    validation: Sequence[str] = option(
+        "Folders that evaluate.py wrote of the validation split, two or more, "
+        "separated by commas."
+    )
+    test: Sequence[str] = option(
+        "Folders that evaluate.py wrote of the test split, of the same runs in "
+        "the same order."
+    )
+    output: str = option(_RESULTS)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 2 <= len(self.validation) == len(self.test):
+            raise UserError(
+                "--validation and --test must name the same runs in the same "
+                "order, two or more, separated by commas, not "
+                f"{len(self.validation)} and {len(self.test)} folders"
+            )
+        files.require_apart(
+            [
+                *(("validation", folder) for folder in self.validation),
+                *(("test", folder) for folder in self.test),
+                ("output", self.output),
+            ]
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ComparisonOptions(options.Checked):
+    """Which two runs are compared: the flags of affwild_omg.compare."""
+
+    first: str = option("Folder that evaluate.py or fuse wrote of one run.")
+    second: str = option(
+        "Folder that evaluate.py or fuse wrote of the other run, of the same "
+        "split."
+    )
+    output: str = option("Folder for comparison.json and comparison.csv.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        files.require_apart(
+            (name, getattr(self, name))
+            for name in ("first", "second", "output")
+        )

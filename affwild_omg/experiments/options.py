@@ -1,0 +1,205 @@
+"""Options of reproduction and of tables."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from affwild_omg.cli import options
+from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.options import option
+from affwild_omg.nets import architectures
+from affwild_omg.published import tables
+from affwild_omg.published.tables import Row
+from affwild_omg.training.options import TrainingOptions
+
+# Options of train.py that a row itself settles, or this command.
+SETTLED = (
+    "records",
+    "workdir",
+    "architecture",
+    "members",
+    "backbone",
+    "taps",
+    "recurrence",
+    "landmarks",
+    "targets",
+    "init_from",
+    "init_strict",
+    "shuffle_labels",
+    "seed",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TableOptions(options.Checked):
+    """Which table is laid out: flags of affwild_omg.reporting."""
+
+    table: int = option(
+        "Table of the paper, 3 to 8, to lay beside --runs.",
+        choices=tuple(tables.TABLES),
+    )
+    runs: str = option("Folder that affwild_omg.reproduce wrote, for --table.")
+    output: str = option("Folder for the table or the report.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not pathlib.Path(self.runs).is_dir():
+            raise UserError(
+                f"--runs={self.runs} is no folder; give one that python -m "
+                "affwild_omg.reproduce wrote"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReproductionOptions(options.Checked):
+    """What is reproduced, and of what: the flags of affwild_omg.reproduce."""
+
+    table: int = option(
+        "Table of the paper, 3 to 8.", choices=tuple(tables.TABLES)
+    )
+    records: str = option(
+        "Folder that affwild_omg.prepare wrote of OMG-Emotion."
+    )
+    output: str = option("Folder for the runs, <run>/seed_<n>, and the table.")
+    affwild_records: str | None = option(
+        "Folder that affwild_omg.prepare wrote of Aff-Wild, to pre-train on.",
+        None,
+    )
+    affwild2_records: str | None = option(
+        "Folder that affwild_omg.prepare wrote of Aff-Wild2, to pre-train on; "
+        "most rows are not run without it.",
+        None,
+    )
+    weights: Sequence[str] | None = option(
+        "Weights to start from, by backbone, before any pre-training: "
+        "vgg_face=FILE,resnet50=FILE,densenet121=FILE (default: random).",
+        None,
+    )
+    pretraining: str = option(
+        "Pre-train as the paper did, or train every row on --records alone.",
+        "paper",
+        choices=("paper", "none"),
+    )
+    strategy: str = option(
+        "All layers at a learning rate of 1e-4, or of 1e-5, or the CNN fixed "
+        "at 1e-3.",
+        "end_to_end",
+        choices=tuple(tables.STRATEGIES),
+    )
+    seeds: Sequence[str] | None = option(
+        "Seeds, separated by commas, a run each (default: 0).", None
+    )
+    rows: Sequence[str] | None = option(
+        "Keys of the rows to run, such as pool2_pool5_fc (default: all).", None
+    )
+    options: Sequence[str] | None = option(
+        "Options of train.py in the place of the paper's, such as "
+        "width=0.0625,units=32,epochs=8; values of a list are separated by /.",
+        None,
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.seed_numbers()
+        self.selected()
+        self.initial_weights()
+        self.overrides()
+
+    def seed_numbers(self) -> list[int]:
+        """Returns the seeds.
+
+        Raises:
+            UserError: one is no whole number from 0 on, or stands twice.
+        """
+        seeds = list(self.seeds or ["0"])
+        if not all(str(seed).isdecimal() for seed in seeds):
+            raise UserError(
+                "--seeds must be whole numbers from 0 on, separated by "
+                f"commas, not {', '.join(map(repr, seeds))}"
+            )
+        numbers = [int(seed) for seed in seeds]
+        if len(set(numbers)) < len(numbers):
+            raise UserError(f"--seeds names one of them twice: {seeds}")
+        return numbers
+
+    def selected(self) -> list[Row]:
+        """Returns the rows of the table that are to be run.
+
+        Raises:
+            UserError: the table has no such row, or it is another system.
+        """
+        rows = [
+            row
+            for row in tables.TABLES[self.table].rows
+            if row.folder is not None
+        ]
+        if self.rows is None:
+            return rows
+        keys = {row.key.partition("/")[2]: row for row in rows}
+        keys |= {row.key: row for row in rows}
+        for name in self.rows:
+            if name not in keys:
+                short = [key for key in keys if "/" not in key]
+                raise UserError(
+                    f"--rows must be of table {self.table}'s "
+                    f"{', '.join(short)}, not {name!r}"
+                )
+        return list({keys[name].key: keys[name] for name in self.rows}.values())
+
+    def initial_weights(self) -> dict[str, str]:
+        """Returns {backbone: file}.
+
+        Raises:
+            UserError: a text is no "backbone=file", a backbone is unknown or
+                stands twice, or there is no such file.
+        """
+        files = options.pairs("weights", self.weights)
+        for backbone, file in files.items():
+            if backbone not in architectures.BACKBONES:
+                raise UserError(
+                    "--weights must be like vgg_face=FILE, with a backbone "
+                    f"out of {', '.join(architectures.BACKBONES)}, not "
+                    f"{backbone!r}"
+                )
+            if not pathlib.Path(file).exists():
+                raise UserError(f"--weights={backbone}={file} does not exist")
+        return files
+
+    def overrides(self) -> dict[str, object]:
+        """Returns options of train.py by name, of their types.
+
+        Raises:
+            UserError: a text is no "name=value", a name is unknown, stands
+                twice or is a row's own, or a value is of another type.
+        """
+        fields = {
+            field.name: field
+            for field in dataclasses.fields(TrainingOptions)
+            if field.name not in SETTLED
+        }
+        found = {}
+        for name, text in options.pairs("options", self.options).items():
+            if name not in fields:
+                raise UserError(
+                    f"--options={name} cannot be set here; the options of "
+                    f"train.py that can be are {', '.join(fields)}"
+                )
+            found[name] = _parsed(name, text, options.kind_of(fields[name]))
+        return found
+
+
+def _parsed(name, text, kind):
+    """Returns an option's value, of the type that its field has."""
+    if kind is list:
+        return tuple(text.split("/"))
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind(text)
+    except (KeyError, ValueError) as error:
+        expected = {bool: "true or false", int: "a whole number"}.get(
+            kind, "a number"
+        )
+        raise UserError(
+            f"--options={name} must be {expected}, not {text!r}"
+        ) from error

@@ -1,0 +1,16 @@
+"""Exports a trained model as a SavedModel."""
+
+from affwild_omg.cli import app
+from affwild_omg.serving.options import ExportOptions
+
+
+@app.command(ExportOptions, overwrite="an earlier SavedModel")
+def run(options: ExportOptions, *, overwrite: bool) -> None:
+    from affwild_omg.serving import saved_model
+
+    path = saved_model.export(options, overwrite=overwrite)
+    app.show(f"SavedModel in {path}")
+
+
+if __name__ == "__main__":
+    run()

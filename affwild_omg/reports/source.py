@@ -1,0 +1,142 @@
+"""What a report is about: results, and what follows from them."""
+
+import base64
+import dataclasses
+import functools
+import pathlib
+import struct
+import typing
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from affwild_omg.evaluation.protocol import Scores
+from affwild_omg.evaluation.results import Provenance, Results
+from affwild_omg.paper.task import TARGETS
+from affwild_omg.published import tables
+from affwild_omg.reports.options import ReportOptions
+from affwild_omg.scoring import breakdown
+from affwild_omg.scoring.breakdown import Group
+
+
+class Picture(typing.NamedTuple):
+    """A PNG, which the page holds itself: pixels, and a data: URI."""
+
+    width: int
+    height: int
+    uri: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """What all sections of a report share.
+
+    Attributes:
+        options: what the user asked for.
+        directory: where pictures and tables are written.
+        results: of all utterances, with their frames if there are any.
+        corpus: its name, None if it is not known.
+    """
+
+    options: ReportOptions
+    directory: pathlib.Path
+    results: Results
+    corpus: str | None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What was predicted."""
+        return self.results.targets
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the results come from."""
+        return self.results.provenance
+
+    @functools.cached_property
+    def headline(self) -> Scores:
+        """The scores by the provenance's protocol, with intervals."""
+        return self.results.headline()
+
+    @functools.cached_property
+    def labelled(self) -> Results:
+        """The results of the utterances that have labels."""
+        known = self.results.labelled
+        return dataclasses.replace(
+            self.results,
+            keys=[self.results.keys[i] for i in np.flatnonzero(known)],
+            predictions=self.results.predictions[known],
+            labels=self.results.labels[known],
+        )
+
+    @functools.cached_property
+    def place(self) -> dict[str, int]:
+        """{key: number among the frames}; {} if there are no frames."""
+        frames = self.results.frames
+        return {key: i for i, key in enumerate(frames.keys)} if frames else {}
+
+    @functools.cached_property
+    def utterances(self) -> pd.DataFrame:
+        """All utterances, by key.
+
+        The columns are "video", "utterance", "true_<target>" and
+        "predicted_<target>" of each target, their "distance" in the plane and,
+        if there are frames, "seconds".
+        """
+        found, frames = self.results, self.results.frames
+        names = [key.rpartition("/")[::2] for key in found.keys]
+        table = pd.DataFrame(names, found.keys, ["video", "utterance"])
+        for column, target in enumerate(self.targets):
+            table[f"true_{target}"] = found.labels[:, column]
+            table[f"predicted_{target}"] = found.predictions[:, column]
+        errors = found.predictions - found.labels
+        table["distance"] = np.linalg.norm(errors, axis=1)
+        if frames:
+            seconds = frames.lengths / np.asarray(frames.fps, float)
+            table["seconds"] = pd.Series(seconds, frames.keys)
+        return table
+
+    @functools.cached_property
+    def groups(self) -> dict[str, list[Group]]:
+        """Scores by "region", "length" and "video", as far as is known.
+
+        Regions are those of the paper's table 7; lengths need frames; videos
+        stand in the order of their MSE, the worst first.
+        """
+        found = self.labelled
+        masks = {}
+        if found.keys and self.targets == TARGETS:
+            masks["region"] = {
+                region.heading: region.contains(*found.labels.T)
+                for region in tables.TABLES[7].rows
+            }
+        if found.keys and self.place.keys() >= set(found.keys):
+            seconds = self.utterances.loc[found.keys, "seconds"].to_numpy()
+            masks["length"] = breakdown.by_length(seconds)
+        if found.keys:
+            masks["video"] = breakdown.by_video(found.videos)
+        data = found.labels, found.predictions, found.videos
+        groups = {
+            kind: breakdown.by_group(*data, masks[kind], self.targets)
+            for kind in masks
+        }
+        groups.get("video", []).sort(
+            key=lambda group: -sum(x.mse for x in group.scores.values())
+        )
+        return groups
+
+    def draw(self, name: str, function: Callable, *args, **options) -> Picture:
+        """Draws a picture by a function of `figures`, and reads it.
+
+        Args:
+            name: of the PNG, one of `report.PICTURES`.
+            function: what draws it, by its path and the other arguments.
+        """
+        path = self.directory / f"{name}.png"
+        function(path, *args, **options)
+        content = path.read_bytes()
+        encoded = base64.b64encode(content).decode("ascii")
+        # Room is kept before the picture is decoded.
+        size = struct.unpack(">II", content[16:24])
+        return Picture(*size, f"data:image/png;base64,{encoded}")

@@ -1,0 +1,42 @@
+"""Trains a network on prepared records."""
+
+from absl import flags
+
+from affwild_omg.cli import app
+from affwild_omg.published import tables
+from affwild_omg.training.options import TrainingOptions
+
+flags.DEFINE_bool(
+    "list_architectures", False, "Show the networks there are, and end."
+)
+flags.DEFINE_bool(
+    "resume", False, "Go on with the run of the same flags in the workdir."
+)
+
+
+@app.command(
+    TrainingOptions,
+    overwrite="the run in the workdir",
+    unless=["list_architectures"],
+)
+def run(options: TrainingOptions, *, overwrite: bool) -> None:
+    if flags.FLAGS.list_architectures:
+        app.show(*tables.list_networks())
+        return
+    options.network()  # tells what is wrong before TensorFlow takes its time
+    from affwild_omg.cli import wording
+    from affwild_omg.training import loop
+
+    summary = loop.train(
+        options, overwrite=overwrite, resume=flags.FLAGS.resume
+    )
+    app.show(
+        f"best epoch {summary['best_epoch']} of {len(summary['epochs'])}, "
+        f"validation CCC {wording.number(summary['best_ccc'])}",
+        f"model in {options.workdir}; watch it with "
+        f"tensorboard --logdir={options.workdir}",
+    )
+
+
+if __name__ == "__main__":
+    run()

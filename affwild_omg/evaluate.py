@@ -4,61 +4,27 @@ Or, in the place of a model, scores a table of anyone's predictions as the
 organisers' script does.
 """
 
-import dataclasses
-import functools
-
-from absl import flags
-
-from affwild_omg.cli import app, options
-from affwild_omg.cli.errors import UserError
+from affwild_omg.cli import app
 from affwild_omg.evaluation.options import EvaluationOptions, SubmissionOptions
 
-options.define(
+
+@app.command(
     EvaluationOptions, SubmissionOptions, overwrite="an earlier evaluation"
 )
-options.require("model", "records", unless=["predictions", "annotations"])
+def run(
+    options: EvaluationOptions | SubmissionOptions, *, overwrite: bool
+) -> None:
+    if isinstance(options, SubmissionOptions):
+        from affwild_omg.evaluation import submission
 
-
-def main():
-    if flags.FLAGS.predictions or flags.FLAGS.annotations:
-        lines = _score_submission()
+        found = submission.score(options, overwrite=overwrite)
+        lines = submission.table(found)
     else:
-        lines = _evaluate()
-    app.show(*lines, f"results in {flags.FLAGS.output}")
+        from affwild_omg.evaluation import evaluator
 
-
-def _evaluate():
-    given = _read(EvaluationOptions, other=SubmissionOptions)
-    from affwild_omg.evaluation import evaluator
-
-    found = evaluator.evaluate(given, overwrite=flags.FLAGS.overwrite)
-    return evaluator.table(found)
-
-
-def _score_submission():
-    given = _read(SubmissionOptions, other=EvaluationOptions)
-    if not (given.predictions and given.annotations):
-        raise UserError("--predictions goes with --annotations; give both")
-    from affwild_omg.evaluation import submission
-
-    found = submission.score(given, overwrite=flags.FLAGS.overwrite)
-    return submission.table(found)
-
-
-def _read(kind, *, other):
-    """Reads options of a kind; refuses flags that only the other kind has."""
-    own = [field.name for field in dataclasses.fields(kind)]
-    for field in dataclasses.fields(other):
-        flag = flags.FLAGS[field.name]
-        if field.name not in own and flag.present and flag.value:
-            raise UserError(
-                f"--{field.name} does not go with --{own[0]}; leave one of "
-                "the two out"
-            )
-    return options.read(kind)
-
-
-run = functools.partial(app.run, main)
+        found = evaluator.evaluate(options, overwrite=overwrite)
+        lines = evaluator.table(found)
+    app.show(*lines, f"results in {options.output}")
 
 
 if __name__ == "__main__":

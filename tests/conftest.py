@@ -1,5 +1,6 @@
 """Shared fixtures: one TensorFlow, one set of small records."""
 
+import json
 import os
 import pathlib
 
@@ -65,29 +66,27 @@ def make_clip(video, utterance, frames, seed, **changes):
 
 def write_records_folder(root: pathlib.Path, **changes):
     """Writes the small records, with the same changes to every clip."""
-    import json
-
     from affwild_omg.data import records
 
     splits = {}
     for split, videos in FRAMES.items():
         (root / split).mkdir(parents=True)
-        clips = {}
-        for video, lengths in videos.items():
-            clips[video] = [
-                make_clip(
-                    video,
-                    f"utterance_{2 * index + 1}.mp4",
-                    length,
-                    seed=clip_seed(video, index),
-                    **changes,
-                )
-                for index, length in enumerate(lengths)
-            ]
-            records.write_records(
-                root / split / f"{video}.tfrecord", clips[video]
+        clips = [
+            make_clip(
+                video,
+                f"utterance_{2 * index + 1}.mp4",
+                length,
+                seed=clip_seed(video, index),
+                **changes,
             )
-        clips = sum(clips.values(), [])
+            for video, lengths in videos.items()
+            for index, length in enumerate(lengths)
+        ]
+        for video in videos:
+            records.write_records(
+                root / split / f"{video}.tfrecord",
+                [clip for clip in clips if clip.video == video],
+            )
         splits[split] = {
             "expected": len(clips) + 1,
             "found": len(clips),
@@ -161,7 +160,7 @@ def clip():
         path = folder / name
         if not path.exists():
             pytest.skip(
-                f"the real clip {name} isn't here; AFFWILD_OMG_FACES names "
+                f"the real clip {name} is not here; AFFWILD_OMG_FACES names "
                 "the folder that holds it"
             )
         return path

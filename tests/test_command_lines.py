@@ -48,11 +48,7 @@ def load(monkeypatch):
     defined = flags.FlagValues()
     defined.append_flag_values(own)  # absl's own, such as --verbosity
     monkeypatch.setattr(flags, "FLAGS", defined)
-    for name in (
-        "DEFINE_bool",
-        "DEFINE_string",
-        "register_multi_flags_validator",
-    ):
+    for name in ("DEFINE_bool", "DEFINE_string"):
         function = functools.partial(getattr(flags, name), flag_values=defined)
         monkeypatch.setattr(flags, name, function)
     yield lambda name: runpy.run_path(str(PACKAGE / f"{name}.py"))["run"]
@@ -184,23 +180,10 @@ def test_all_networks_are_listed_with_nothing_else_given(call):
     code, out, err = call("train", "--list_architectures")
     assert (code, err) == (0, "")
     header, *rows = out.splitlines()
-    assert header.split()[:5] == [
-        "name",
-        "backbone",
-        "taps",
-        "recurrence",
-        "parameters",
-    ]
+    assert header.startswith("name ")
     assert [row.split()[0] for row in rows] == list(NETWORKS)
     (row,) = [row for row in rows if row.startswith("cnn_3rnn ")]
-    for cell in (
-        "vgg_face",
-        "pool2, pool5, fc",
-        "3 GRU stacks",
-        "66,249,538",
-        "0.472 0.329 0.401",
-        "tables 3 and 5",
-    ):
+    for cell in ("pool2, pool5, fc", "66,249,538", "0.472 0.329 0.401"):
         assert cell in row
 
 
@@ -221,15 +204,15 @@ def test_all_networks_are_listed_with_nothing_else_given(call):
             "compare --first=a",
             ["--second is missing; --output is missing; see --help"],
         ),
+        ("reporting --output=o", ["error: --table or --results is missing"]),
         (
-            "reporting --output=o",
-            ["error: --table or --results must be given, and not both"],
+            "reporting --output=o --table=5 --runs=r --results=r",
+            ["--table does not go with --results; leave one of the two out"],
         ),
         (
-            "reporting --output=o --table=5 --results=r",
-            ["--table or --results", "not both"],
+            "evaluate --predictions=p --annotations=a --output=o --level=frame",
+            ["--level does not go with --predictions; leave one"],
         ),
-        ("reporting --output=o --table=5", ["error: --runs goes with --table"]),
         ("reporting --output=o --table=9 --runs=r", ["--table=9", "[3, 8]"]),
     ],
 )
@@ -253,14 +236,9 @@ def shelf(small_run, small_records, small_saved_model, tmp_path_factory):
     (shelf / "text.keras").write_text("this is not a model")
     (shelf / "text.mp4").write_text("this is not a video")
     _write_uni_task(workdir / "best.keras", shelf / "uni.keras")
-    for name, file in (
-        ("unfinished", "flags.cfg"),
-        ("full", "file"),
-        ("empty", None),
-    ):
-        (shelf / name).mkdir()
-        if file:
-            (shelf / name / file).touch()
+    (shelf / "empty").mkdir()
+    (shelf / "unfinished").mkdir()
+    (shelf / "unfinished" / "flags.cfg").touch()
     shutil.copytree(small_saved_model, shelf / "broken_saved")
     (shelf / "broken_saved" / "saved_model.pb").write_bytes(b"broken")
     write_records_folder(shelf / "bare", valence=[], arousal=[])
@@ -297,20 +275,6 @@ def _write_uni_task(model, path):
         ("evaluate --model=unfinished", ["has finished an epoch"]),
         ("evaluate --model=broken_saved", ["--model=broken_saved is damaged"]),
         ("evaluate --output=text.mp4/out", ["text.mp4/out", "another place"]),
-        (
-            "evaluate --predictions=text.mp4 --annotations=text.mp4",
-            ["--model does not go with --predictions", "leave one of"],
-        ),
-        (
-            "evaluate --model= --records= --annotations=text.mp4",
-            ["--predictions goes with --annotations"],
-        ),
-        (
-            "evaluate --model= --records= --predictions=text.mp4 "
-            "--annotations=text.mp4 --level=frame",
-            ["--level does not go with --predictions"],
-        ),
-        ("evaluate --match=order", ["--match does not go with --model"]),
         ("export --model=empty", ["holds no best.keras"]),
         ("predict --video=nowhere.mp4", ["nowhere.mp4: no such video"]),
         ("train --records=bare", ["have no labels"]),
@@ -323,10 +287,7 @@ def _write_uni_task(model, path):
         ("train --init_from=nowhere", ["--init_from=nowhere does not exist"]),
         ("import_tf1 --checkpoint=nowhere", ["nowhere: no such checkpoint"]),
         ("import_tf1 --output=text.keras", ["--output=text.keras exists"]),
-        (
-            "fuse --validation=val_a --test=test_a",
-            ["not 1 and 1 folders"],
-        ),
+        ("fuse --validation=val_a --test=test_a", ["not 1 and 1 folders"]),
         ("fuse --test=test_a,test_of_others", ["lacks 2 (t/u1, t/u2)"]),
         ("reporting --runs=nowhere", ["--runs=nowhere is no"]),
         ("reproduce --options=epoch=1", ["--options=epoch cannot be set"]),
@@ -454,46 +415,28 @@ def test_results_are_told_on_standard_output(shelf, call, tmp_path):
     assert out.endswith(f"results in {tmp_path}/out\n")
 
 
-def test_compared_results_are_told_on_standard_output(
-    shelf, call, monkeypatch, tmp_path
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "compare --first=test_a --second=test_b",
+            "arousal: 1.000 against 1.000; the difference",
+        ),
+        (
+            "fuse --validation=val_a,val_b --test=test_a,test_b",
+            "fused 1.000 1.000 1.000",
+        ),
+        ("reporting --table=8 --runs=empty", "Table 8: Other systems"),
+    ],
+)
+def test_tables_are_told_on_standard_output(
+    shelf, call, monkeypatch, tmp_path, line, words
 ):
     monkeypatch.chdir(shelf)
-    code, out, _ = call(
-        "compare", "--first=test_a", "--second=test_b", f"--output={tmp_path}/x"
-    )
+    code, out, _ = call(*line.split(), f"--output={tmp_path}/out")
     assert code == 0
-    assert "arousal: 1.000 against 1.000; the difference" in out
-    assert out.endswith(f"comparison in {tmp_path}/x\n")
-
-
-def test_fused_results_are_told_on_standard_output(
-    shelf, call, monkeypatch, tmp_path
-):
-    monkeypatch.chdir(shelf)
-    code, out, _ = call(
-        "fuse",
-        "--validation=val_a,val_b",
-        "--test=test_a,test_b",
-        f"--output={tmp_path}/x",
-    )
-    assert code == 0
-    assert "fused 1.000 1.000 1.000" in " ".join(out.split())
-    assert out.endswith(f"results in {tmp_path}/x\n")
-
-
-def test_a_table_is_told_on_standard_output(call, tmp_path):
-    (tmp_path / "runs").mkdir()
-    code, out, _ = call(
-        "reporting",
-        "--table=8",
-        f"--runs={tmp_path}/runs",
-        f"--output={tmp_path}/out",
-    )
-    assert code == 0
-    first, *_, last = out.splitlines()
-    assert first.startswith("Table 8: Other systems")
-    assert last == f"table in {tmp_path}/out/table_8.csv, .json, .md and .png"
-    assert "Model-level Fusion + RNN" in out and "not run" in out
+    assert words in " ".join(out.split())
+    assert f"in {tmp_path}/out" in out.splitlines()[-1]
 
 
 def test_fusing_and_comparing_need_no_network():

@@ -6,7 +6,6 @@ A command defines its flags, and imports what is heavy only once it runs.
 import functools
 import logging as standard_logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -21,21 +20,23 @@ flags.disclaim_key_flags()
 
 
 def command(
-    kind: type, *, overwrite: str, unless: Sequence[str] = ()
+    *kinds: type, overwrite: str, unless: Sequence[str] = ()
 ) -> Callable[[Callable], Callable[[], None]]:
     """Makes a function of options and --overwrite the command of its file.
 
     Args:
-        kind: dataclass of the options; its flags are defined at once.
+        kinds: dataclass of the options, or two of which one is meant; their
+            flags are defined at once.
         overwrite: what --overwrite replaces.
-        unless: flags any of which makes the others optional.
+        unless: flags any of which makes all others optional.
     """
-    options.define(kind, overwrite=overwrite, unless=unless)
+    options.define(*kinds, overwrite=overwrite)
 
     def decorate(function):
         @functools.wraps(function)
         def main():
-            function(options.read(kind), overwrite=flags.FLAGS.overwrite)
+            given = options.read(*kinds, unless=unless)
+            function(given, overwrite=flags.FLAGS.overwrite)
 
         return functools.partial(run, main)
 
@@ -75,7 +76,7 @@ def parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        _fail(f"error: {_plain(str(error))}; see --help", 1)
+        _fail_of_flags(error)
     except SystemExit:
         # absl ends help with 1, as if asking were a mistake.
         sys.exit(0)
@@ -94,6 +95,8 @@ def guarded(main: Callable[[], None], argv: list[str]) -> None:
                 f"{argv[1]!r} is not a flag; flags look like --name=value"
             )
         main()
+    except flags.Error as error:
+        _fail_of_flags(error)
     except UserError as error:
         _fail(f"error: {error}", 2)
     except OSError as error:
@@ -108,13 +111,9 @@ def guarded(main: Callable[[], None], argv: list[str]) -> None:
         _fail("interrupted", 130)
 
 
-def _plain(message):
-    """Leaves out of an error of absl what says nothing to users."""
-    message = re.sub(
-        r"flags .*: (--\w+ (?:is missing|goes with|or --))", r"\1", message
-    )
-    message = message.replace(" is missing.", " is missing;")
-    return message.removeprefix("ERROR:: ").rstrip(".;")
+def _fail_of_flags(error):
+    message = str(error).removeprefix("ERROR:: ").rstrip(".")
+    _fail(f"error: {message}; see --help", 1)
 
 
 def _fail(message, code):

@@ -1,10 +1,10 @@
-"""The one exception that users are meant to read, and how it lists names."""
+"""The exception whose message is for users, and how it lists names."""
 
 from collections.abc import Sequence
 
 
 class UserError(ValueError):
-    """Input that can't be used, told to the user in one line.
+    """Input that cannot be used, told to the user in one line.
 
     The message says what is wrong, where, which rule it breaks and what to
     do about it. Command lines print it without a traceback and exit with 2.

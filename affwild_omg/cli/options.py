@@ -21,7 +21,6 @@ from affwild_omg.cli.errors import UserError
 # What is defined here belongs to the command's own flags, shown by --help.
 flags.disclaim_key_flags()
 
-
 _DEFINE = {
     str: flags.DEFINE_string,
     int: flags.DEFINE_integer,
@@ -81,34 +80,22 @@ def kind_of(field: dataclasses.Field) -> type:
     return list if typing.get_origin(kind) else kind
 
 
-def define(
-    *kinds: type, overwrite: str = "", unless: Collection[str] = ()
-) -> None:
+def define(*kinds: type, overwrite: str) -> None:
     """Defines a flag for each field of some options dataclasses.
-
-    A flag is required if its field has no default in any of them.
 
     Args:
         kinds: the dataclasses; of a field that several have, the first counts.
-        overwrite: what the flag --overwrite replaces; "" defines no such flag.
-        unless: flags any of which makes the others optional.
+        overwrite: what the flag --overwrite replaces.
     """
-    found = {}
+    fields = {}
     for kind in kinds:
         for field in dataclasses.fields(kind):
-            found.setdefault(field.name, []).append(field)
-    for name, fields in found.items():
-        _define(fields[0])
-        required = [field.default is dataclasses.MISSING for field in fields]
-        if sum(required) == len(kinds):
-            require(name, unless=unless)
-    if overwrite:
-        _DEFINE[bool](
-            "overwrite",
-            False,
-            f"Replace {overwrite}.",
-            flag_values=flags.FLAGS,
-        )
+            fields.setdefault(field.name, field)
+    for field in fields.values():
+        _define(field)
+    _DEFINE[bool](
+        "overwrite", False, f"Replace {overwrite}.", flag_values=flags.FLAGS
+    )
 
 
 def _define(field):
@@ -120,36 +107,69 @@ def _define(field):
         define, limits = flags.DEFINE_enum, {"enum_values": list(choices)}
     define(
         field.name,
-        default=None if field.default is dataclasses.MISSING else field.default,
+        default=None if _is_required(field) else field.default,
         help=field.metadata["help"],
         flag_values=flags.FLAGS,
         **limits,
     )
 
 
-def require(*names: str, unless: Collection[str] = ()) -> None:
-    """Makes flags required, unless one of some others is given."""
-    for name in names:
-        flags.register_multi_flags_validator(
-            [name, *unless],
-            lambda values: any(values.values()),
-            f"--{name} is missing.",
-            flag_values=flags.FLAGS,
-        )
+def _is_required(field):
+    return field.default is dataclasses.MISSING
 
 
-def read(kind: type):
-    """Returns an options dataclass filled from the flags of its fields.
+def read(*kinds: type, unless: Collection[str] = ()):
+    """Returns the options that the flags give.
+
+    Args:
+        kinds: a dataclass, or two of which one is meant: that whose own flags
+            are given.
+        unless: flags any of which makes all others optional.
 
     Raises:
+        flags.ValidationError: a field without a default is not given, or flags
+            of both dataclasses are.
         UserError: a value is not allowed.
     """
+    given = {
+        name
+        for name in flags.FLAGS
+        if flags.FLAGS[name].present
+        and flags.FLAGS[name].value not in (None, "", [])
+    }
+    kind, missing = _meant(kinds, given)
+    if missing and not any(flags.FLAGS[name].value for name in unless):
+        raise flags.ValidationError(
+            "; ".join(f"--{name} is missing" for name in missing)
+        )
     return kind(
         **{
             field.name: flags.FLAGS[field.name].value
             for field in dataclasses.fields(kind)
         }
     )
+
+
+def _meant(kinds, given):
+    """Returns which dataclass is meant, and which of its flags are missing."""
+    names = [[field.name for field in dataclasses.fields(k)] for k in kinds]
+    shared = set.intersection(*map(set, names))
+    own = [[x for x in of if x in given and x not in shared] for of in names]
+    if all(own):
+        raise flags.ValidationError(
+            f"--{own[0][0]} does not go with --{own[1][0]}; leave one of the "
+            "two out"
+        )
+    kind = kinds[1] if any(own[1:]) else kinds[0]
+    missing = [
+        field.name
+        for field in dataclasses.fields(kind)
+        if _is_required(field) and field.name not in given
+    ]
+    if len(kinds) > 1 and not any(own):
+        either = " or --".join(of[0] for of in names)
+        missing = [either, *(name for name in missing if name in shared)]
+    return kind, missing
 
 
 def to_flags(options, *, defaults: bool = True) -> list[str]:

@@ -1,4 +1,4 @@
-"""One look for every progress bar, and no line that a bar runs through."""
+"""Progress bars, and lines that are written above them."""
 
 import io
 import sys
@@ -9,17 +9,15 @@ import tqdm
 def bar(iterable=None, *, description: str, unit: str, total=None) -> tqdm.tqdm:
     """Wraps an iterable (or counts by `update`) in a bar on standard error.
 
-    Go through it by `for`, or use it as a context manager: both end its line
-    when an error breaks it off, so that the message stands below.
-
-    Where standard error is no terminal, as in a log file, the bar writes a
-    line only every ten seconds.
+    Iterate over it, or use it as a context manager: both end its line after an
+    error, so that the message stands below. In a log file, which is not a
+    terminal, it writes a line every ten seconds.
 
     Args:
-        iterable: what is gone through, or None.
+        iterable: what to iterate over, or None.
         description: what is being done.
         unit: of the count, in the singular.
-        total: how many there are; None where that is unknown.
+        total: how many there are; None if unknown.
     """
     return tqdm.tqdm(
         iterable,

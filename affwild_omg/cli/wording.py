@@ -1,4 +1,4 @@
-"""Numbers as people read them, on consoles, in tables and in pictures."""
+"""Numbers as text, for consoles, tables and pictures."""
 
 import math
 from collections.abc import Sequence

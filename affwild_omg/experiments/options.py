@@ -12,22 +12,10 @@ from affwild_omg.published import tables
 from affwild_omg.published.tables import Row
 from affwild_omg.training.options import TrainingOptions
 
-# Options of train.py that a row itself settles, or this command.
-SETTLED = (
-    "records",
-    "workdir",
-    "architecture",
-    "members",
-    "backbone",
-    "taps",
-    "recurrence",
-    "landmarks",
-    "targets",
-    "init_from",
-    "init_strict",
-    "shuffle_labels",
-    "seed",
-)
+# Options of train.py that this command sets, and those that a row does.
+SETTLED = {"records", "workdir", "init_from", "init_strict", "seed"}
+SETTLED |= {"architecture", "members", "backbone", "taps", "recurrence"}
+SETTLED |= {"landmarks", "targets", "shuffle_labels"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +33,7 @@ class TableOptions(options.Checked):
         super().__post_init__()
         if not pathlib.Path(self.runs).is_dir():
             raise UserError(
-                f"--runs={self.runs} is no folder; give one that python -m "
+                f"--runs={self.runs} is not a folder; give one that python -m "
                 "affwild_omg.reproduce wrote"
             )
 
@@ -57,16 +45,13 @@ class ReproductionOptions(options.Checked):
     table: int = option(
         "Table of the paper, 3 to 8.", choices=tuple(tables.TABLES)
     )
-    records: str = option(
-        "Folder that affwild_omg.prepare wrote of OMG-Emotion."
-    )
+    records: str = option("Folder that prepare wrote of OMG-Emotion.")
     output: str = option("Folder for the runs, <run>/seed_<n>, and the table.")
     affwild_records: str | None = option(
-        "Folder that affwild_omg.prepare wrote of Aff-Wild, to pre-train on.",
-        None,
+        "Folder that prepare wrote of Aff-Wild, to pre-train on.", None
     )
     affwild2_records: str | None = option(
-        "Folder that affwild_omg.prepare wrote of Aff-Wild2, to pre-train on; "
+        "Folder that prepare wrote of Aff-Wild2, to pre-train on; "
         "most rows are not run without it.",
         None,
     )
@@ -109,7 +94,7 @@ class ReproductionOptions(options.Checked):
         """Returns the seeds.
 
         Raises:
-            UserError: one is no whole number from 0 on, or stands twice.
+            UserError: one is not a whole number from 0 on, or is given twice.
         """
         seeds = list(self.seeds or ["0"])
         if not all(str(seed).isdecimal() for seed in seeds):
@@ -117,10 +102,9 @@ class ReproductionOptions(options.Checked):
                 "--seeds must be whole numbers from 0 on, separated by "
                 f"commas, not {', '.join(map(repr, seeds))}"
             )
-        numbers = [int(seed) for seed in seeds]
-        if len(set(numbers)) < len(numbers):
+        if len(set(map(int, seeds))) < len(seeds):
             raise UserError(f"--seeds names one of them twice: {seeds}")
-        return numbers
+        return list(map(int, seeds))
 
     def selected(self) -> list[Row]:
         """Returns the rows of the table that are to be run.
@@ -128,11 +112,7 @@ class ReproductionOptions(options.Checked):
         Raises:
             UserError: the table has no such row, or it is another system.
         """
-        rows = [
-            row
-            for row in tables.TABLES[self.table].rows
-            if row.folder is not None
-        ]
+        rows = [row for row in tables.TABLES[self.table].rows if row.folder]
         if self.rows is None:
             return rows
         keys = {row.key.partition("/")[2]: row for row in rows}
@@ -150,8 +130,8 @@ class ReproductionOptions(options.Checked):
         """Returns {backbone: file}.
 
         Raises:
-            UserError: a text is no "backbone=file", a backbone is unknown or
-                stands twice, or there is no such file.
+            UserError: a text is not like backbone=file, a backbone is unknown
+                or given twice, or the file does not exist.
         """
         files = options.pairs("weights", self.weights)
         for backbone, file in files.items():
@@ -169,8 +149,8 @@ class ReproductionOptions(options.Checked):
         """Returns options of train.py by name, of their types.
 
         Raises:
-            UserError: a text is no "name=value", a name is unknown, stands
-                twice or is a row's own, or a value is of another type.
+            UserError: a text is not like name=value, a name is unknown, given
+                twice or a row's own, or a value is of another type.
         """
         fields = {
             field.name: field
@@ -197,9 +177,8 @@ def _parsed(name, text, kind):
             return {"true": True, "false": False}[text.lower()]
         return kind(text)
     except (KeyError, ValueError) as error:
-        expected = {bool: "true or false", int: "a whole number"}.get(
-            kind, "a number"
-        )
+        expected = {bool: "true or false", int: "a whole number"}
         raise UserError(
-            f"--options={name} must be {expected}, not {text!r}"
+            f"--options={name} must be {expected.get(kind, 'a number')}, not "
+            f"{text!r}"
         ) from error

@@ -37,7 +37,7 @@ class Backbone:
 
     Attributes:
         taps: every place, from the frame to the fully connected layer.
-        last_pool: the tap that the fully connected layer is fed.
+        last_pool: the tap that feeds the fully connected layer.
         scalable: whether `Architecture.width` applies to it.
     """
 
@@ -48,7 +48,7 @@ class Backbone:
 
 # conv1 to conv5 are the stages of He et al. (2016), table 1, and of Huang et
 # al. (2017), table 1, where stages 2 to 5 are the dense blocks; "pool" is the
-# average over all places.
+# average over all positions.
 _STAGES = ("conv1", "pool1", "conv2", "conv3", "conv4", "conv5", "pool", "fc")
 
 BACKBONES: Mapping[str, Backbone] = {
@@ -59,13 +59,12 @@ BACKBONES: Mapping[str, Backbone] = {
     ),
     "resnet50": Backbone(taps=_STAGES, last_pool="pool", scalable=False),
     "densenet121": Backbone(taps=_STAGES, last_pool="pool", scalable=False),
-    # TF-Slim's resnet_v1_50, the one that the authors' checkpoints hold.
+    # TF-Slim's resnet_v1_50, as in the authors' checkpoints.
     "resnet50_slim": Backbone(taps=_STAGES, last_pool="pool"),
 }
 RECURRENCES = ("none", "joint", "per_tap")
 GRUS = ("reset_before", "cudnn")
-# What can be trained, or fixed, on its own; `affwild_omg.nets.parts` says what
-# belongs to each.
+# What can be trained, or fixed, on its own; `parts.part_of` assigns layers.
 PARTS = ("cnn", "fc", "rnn", "output")
 
 
@@ -137,8 +136,8 @@ class Architecture:
             before they join (section 7: 512, 1024 or 2048); 0 for none.
         head_units: units of a fully connected ReLU layer before the output
             (the "1FC" variants); 0 for none.
-        targets: what is predicted, some of `TARGETS`, brought to their order;
-            one alone is a uni-task network.
+        targets: what is predicted, some of `TARGETS`, sorted into their order;
+            one target makes a uni-task network.
         gru: "reset_before" multiplies the state by the reset gate before the
             matrix product (the authors' cell); "cudnn" after it, the kind
             that NVIDIA's kernels compute.
@@ -146,8 +145,8 @@ class Architecture:
         rnn_dropout: rate of the dropout between GRU layers. The paper's "0.8
             probability" is TensorFlow 1's probability to keep.
         width: fraction of the channels of every convolution and of fc_units;
-            1 is the paper's size, and the only one that the networks of
-            keras.applications have.
+            1 is the paper's size, and the only one for the networks of
+            keras.applications.
 
     Raises:
         UserError: a field is outside its vocabulary or range.
@@ -193,7 +192,7 @@ class Architecture:
             )
 
     def uses(self, field: str) -> bool:
-        """Tells whether a field has an effect on this network."""
+        """Returns whether a field has an effect on this network."""
         if field in ("units", "depth", "gru", "rnn_dropout"):
             return self.recurrence != "none"
         if field in ("fc_units", "fc_dropout", "landmark_units"):
@@ -202,7 +201,7 @@ class Architecture:
 
     @property
     def sees_landmarks(self) -> bool:
-        """Whether the landmarks reach the output: by way of fc alone."""
+        """Whether the landmarks reach the output, which they do through fc."""
         return self.landmarks and "fc" in self.taps
 
     def scaled(self, channels: int) -> int:
@@ -214,8 +213,8 @@ class Architecture:
 class Fusion:
     """Networks fused at model level (section 5.4.1).
 
-    The members keep everything below their outputs; what their outputs were
-    fed (of a CNN-RNN, what all its RNNs give) is concatenated.
+    The members keep everything below their output layers; the inputs of those
+    layers (for a CNN-RNN, the outputs of all its RNNs) are concatenated.
 
     Attributes:
         members: two networks or more, of the same targets.
@@ -226,7 +225,7 @@ class Fusion:
 
     Raises:
         UserError: a field is outside its vocabulary or range, or the members
-            can't be fused.
+            cannot be fused.
     """
 
     members: tuple[Architecture, ...]
@@ -261,10 +260,10 @@ class Fusion:
 
 
 def from_dict(fields: Mapping) -> Architecture | Fusion:
-    """Returns the network that `dataclasses.asdict` made these fields of.
+    """Returns the network of fields that `dataclasses.asdict` returned.
 
     Raises:
-        TypeError: it did not make these.
+        TypeError: the fields are not those of a network.
         UserError: a field is out of range.
     """
     if "members" not in fields:

@@ -1,17 +1,13 @@
 """Backbones: from frames to every tensor that can be tapped.
 
-Each builder takes the same arguments,
+All `BUILDERS` take the same arguments,
 
     images        [frames, height, width, 3], normalised to [-1, 1)
     valid         [frames], bool: which frames count
     architecture  gives the width
 
-and returns, by name, every tap of `nets.architectures.BACKBONES` but
-"fc".
+and return, by name, every tap of `nets.architectures.BACKBONES` but "fc".
 """
-
-import functools
-from collections.abc import Callable, Mapping
 
 import keras
 
@@ -22,13 +18,37 @@ from affwild_omg.nets.architectures import (
     Architecture,
 )
 
+APPLICATIONS = {
+    "resnet50": keras.applications.ResNet50,
+    "densenet121": keras.applications.DenseNet121,
+}
+# The layers of keras.applications that end a stage.
+_STAGES = {
+    "resnet50": {
+        "conv1": "conv1_relu",
+        "pool1": "pool1_pool",
+        "conv2": "conv2_block3_out",
+        "conv3": "conv3_block4_out",
+        "conv4": "conv4_block6_out",
+        "conv5": "conv5_block3_out",
+    },
+    "densenet121": {
+        "conv1": "conv1_relu",
+        "pool1": "pool1",
+        "conv2": "conv2_block6_concat",
+        "conv3": "conv3_block12_concat",
+        "conv4": "conv4_block24_concat",
+        "conv5": "relu",
+    },
+}
+
 
 def vgg_face(images, valid, architecture: Architecture) -> dict:
     """Builds VGG-Face's 13 convolutions (after their ReLU) and 5 pools.
 
     At 96x96 and full width pool2 is 24x24x128 and pool5 is 3x3x512.
     """
-    del valid  # nothing here looks from one frame to another
+    del valid  # no layer here mixes frames
     taps = {}
     x = images
     for block, channels in enumerate(VGG_BLOCKS, start=1):
@@ -39,9 +59,8 @@ def vgg_face(images, valid, architecture: Architecture) -> dict:
                 3,
                 padding="same",
                 activation="relu",
-                # Thirteen ReLU layers without normalisation: Glorot's
-                # variance would halve the signal at each when training
-                # from scratch.
+                # Without normalisation, Glorot's variance would halve the
+                # signal at each of the thirteen ReLU layers.
                 kernel_initializer="he_normal",
                 name=name,
             )(x)
@@ -52,24 +71,13 @@ def vgg_face(images, valid, architecture: Architecture) -> dict:
     return taps
 
 
-def _of_applications(
-    make: Callable,
-    stages: Mapping[str, str],
-    images,
-    valid,
-    architecture: Architecture,
-) -> dict:
-    """Builds a network of keras.applications, its layers under their names.
-
-    Args:
-        make: the function in keras.applications.
-        stages: {tap: the layer whose output it is}.
-    """
-    del architecture  # there is one width
-    source = make(include_top=False, weights=None, input_shape=images.shape[1:])
-    # The layers are called again, one by one, for two reasons: they become
-    # layers of the network itself, and batch normalisation learns which
-    # frames count.
+def application(images, valid, architecture: Architecture) -> dict:
+    """Builds a network of keras.applications and keeps its layers' names."""
+    source = APPLICATIONS[architecture.backbone](
+        include_top=False, weights=None, input_shape=images.shape[1:]
+    )
+    # Each layer is built again, for two reasons: the layers become layers of
+    # the network itself, and batch normalisation learns which frames count.
     outputs = {id(source.inputs[0]): images}
     by_layer = {}
     for layer in source.layers:
@@ -86,45 +94,21 @@ def _of_applications(
         else:
             x = layer.from_config(config)(inputs)
         outputs[id(layer.output)] = by_layer[layer.name] = x
-    taps = {tap: by_layer[name] for tap, name in stages.items()}
+    taps = {
+        tap: by_layer[name]
+        for tap, name in _STAGES[architecture.backbone].items()
+    }
     taps["pool"] = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     return taps
-
-
-resnet50 = functools.partial(
-    _of_applications,
-    keras.applications.ResNet50,
-    {
-        "conv1": "conv1_relu",
-        "pool1": "pool1_pool",
-        "conv2": "conv2_block3_out",
-        "conv3": "conv3_block4_out",
-        "conv4": "conv4_block6_out",
-        "conv5": "conv5_block3_out",
-    },
-)
-
-densenet121 = functools.partial(
-    _of_applications,
-    keras.applications.DenseNet121,
-    {
-        "conv1": "conv1_relu",
-        "pool1": "pool1",
-        "conv2": "conv2_block6_concat",
-        "conv3": "conv3_block12_concat",
-        "conv4": "conv4_block24_concat",
-        "conv5": "relu",
-    },
-)
 
 
 def resnet50_slim(images, valid, architecture: Architecture) -> dict:
     """Builds TF-Slim's resnet_v1_50.
 
-    It differs from keras.applications.ResNet50 in that a stage's stride lies
-    in the 3x3 convolution of its last unit and not in the first of its first,
-    in that the fifth stage has none, in where zeros are padded, in that
-    convolutions have no bias, and in the constants of batch normalisation.
+    Unlike keras.applications.ResNet50, a stage has its stride in the 3x3
+    convolution of its last unit, not in the first convolution of its first;
+    the fifth stage has none; zeros are padded elsewhere; convolutions have no
+    bias; and batch normalisation has other constants.
     """
 
     def convolution(x, channels, size, stride, name, activation="relu"):
@@ -176,3 +160,11 @@ def resnet50_slim(images, valid, architecture: Architecture) -> dict:
         taps[f"conv{stage}"] = x
     taps["pool"] = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     return taps
+
+
+BUILDERS = {
+    "vgg_face": vgg_face,
+    "resnet50": application,
+    "densenet121": application,
+    "resnet50_slim": resnet50_slim,
+}

@@ -1,54 +1,17 @@
-"""The layers that Keras does not have, or not this way."""
+"""Layers that Keras lacks, or that behave differently there."""
+
+import math
 
 import keras
 from keras import ops
-
-from affwild_omg.paper.task import CROP_SIZE
-
-
-@keras.saving.register_keras_serializable("affwild_omg")
-class Normalisation(keras.layers.Layer):
-    """Computes (x - centre) / scale.
-
-    Section 4 maps intensities to [-1, 1]; frames take a centre and scale of
-    128, landmarks in crop pixels of 48 (half the crop).
-    """
-
-    def __init__(self, centre, scale, **kwargs):
-        super().__init__(**kwargs)
-        self.centre = centre
-        self.scale = scale
-
-    def call(self, inputs):
-        inputs = ops.cast(inputs, self.compute_dtype)
-        return (inputs - self.centre) / self.scale
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-
-    def get_config(self):
-        return super().get_config() | {
-            "centre": self.centre,
-            "scale": self.scale,
-        }
-
-
-def frame_normalisation(name: str) -> Normalisation:
-    """Returns the layer that maps 0..255 intensities to [-1, 1)."""
-    return Normalisation(128.0, 128.0, name=name)
-
-
-def landmark_normalisation(name: str) -> Normalisation:
-    """Returns the layer that maps crop pixels to [-1, 1]."""
-    return Normalisation(CROP_SIZE / 2, CROP_SIZE / 2, name=name)
 
 
 @keras.saving.register_keras_serializable("affwild_omg")
 class FoldTime(keras.layers.Layer):
     """Reshapes [batch, time, ...] to [batch * time, ...].
 
-    It stands in for `TimeDistributed`, which unrolls in Python when time is
-    static and keeps it static.
+    It replaces `TimeDistributed`, which unrolls the loop in Python when time
+    is static.
     """
 
     def call(self, inputs):
@@ -60,34 +23,31 @@ class FoldTime(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("affwild_omg")
 class UnfoldTime(keras.layers.Layer):
-    """Reshapes [batch * time, ...] to [batch, time, features].
-
-    Call it on the folded tensor and on any tensor that begins with [batch,
-    time], from which it takes the two sizes.
-    """
+    """Reshapes [batch * time, ...] to [batch, time, features]."""
 
     def call(self, inputs, like):
-        shape = ops.shape(like)
-        features = 1
-        for size in inputs.shape[1:]:
-            features *= size
-        return ops.reshape(inputs, (shape[0], shape[1], features))
+        """Returns the inputs, unfolded.
+
+        Args:
+            inputs: [batch * time, ...], what `FoldTime` gave or a layer on it.
+            like: [batch, time, ...], gives the two sizes.
+        """
+        features = math.prod(inputs.shape[1:])
+        return ops.reshape(inputs, (*ops.shape(like)[:2], features))
 
     def compute_output_spec(self, inputs, like):
-        features = 1
-        for size in inputs.shape[1:]:
-            features *= size
+        features = math.prod(inputs.shape[1:])
         return keras.KerasTensor(
-            (like.shape[0], like.shape[1], features), dtype=inputs.dtype
+            (*like.shape[:2], features), dtype=inputs.dtype
         )
 
 
 @keras.saving.register_keras_serializable("affwild_omg")
 class FrameBatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation whose statistics leave out frames that don't count.
+    """Batch normalisation whose statistics ignore frames that do not count.
 
-    The frames that fill up a window, and those without a face, would
-    otherwise shift every other frame of the batch in training.
+    Frames that pad a window, and frames without a face, would otherwise shift
+    every other frame of the batch in training.
     """
 
     def build(self, inputs_shape, valid_shape):
@@ -110,7 +70,7 @@ class FrameBatchNormalization(keras.layers.BatchNormalization):
 
     def _moments(self, inputs, mask):
         mean, variance = super()._moments(inputs, mask)
-        # Of no frames at all there are no statistics: the ones so far stay.
+        # Without any frame there are no statistics: the current ones stay.
         some = ops.any(mask)
         return (
             ops.where(some, mean, ops.cast(self.moving_mean, mean.dtype)),
@@ -124,7 +84,7 @@ class FrameBatchNormalization(keras.layers.BatchNormalization):
 
 
 class _GRUStep(keras.layers.Layer):
-    """One step of `GRU` on x W + b; holds the state's weights."""
+    """One step of `GRU` on x W + b; holds the weights of the state."""
 
     def __init__(self, units, **kwargs):
         super().__init__(**kwargs)
@@ -176,9 +136,10 @@ class GRU(keras.layers.Layer):
         bias              [3 * units]             bz, br, bc
         recurrent_kernel  [units, 3 * units]      Uz, Ur, Uc
 
-    All x W are one product before the loop: a tap of 73,728 features would
-    otherwise read its kernel, and sum its gradient, once a frame. Gate biases
-    start at 1 and the candidate's at 0, as the authors' do.
+    x W is one product for all frames, computed before the loop: a tap of
+    73,728 features would otherwise read its kernel, and sum its gradient, once
+    per frame. As in the authors' cell, gate biases start at 1 and the
+    candidate's bias at 0.
 
     Args:
         units: size of the state.
@@ -215,15 +176,15 @@ class GRU(keras.layers.Layer):
 
         Args:
             inputs: [batch, time, features].
-            valid: [batch, time], bool; other steps leave the state as it is.
+            valid: [batch, time], bool; other steps keep the state.
 
         Returns:
             [batch, time, units], 0 at steps that are not valid.
         """
         inputs = ops.matmul(inputs, self.kernel) + self.bias
         states = self.recurrence(inputs, mask=valid)
-        # Also ends the implicit mask that Keras would hand on to every layer
-        # above: here masks go by argument.
+        # This also ends the implicit mask that Keras would pass to every layer
+        # above; here masks are arguments.
         return ops.where(valid[..., None], states, 0)
 
     def compute_output_spec(self, inputs, valid):

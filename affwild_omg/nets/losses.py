@@ -13,26 +13,26 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
     """Computes the concordance correlation coefficient of each column.
 
     ccc = 2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2) with biased
-    (1/N) moments (equation 2). It is 0 where the denominator is 0 but for
-    rounding (no variance on either side, and equal means) or no row counts,
-    and so is its gradient there.
+    (1/N) moments (equation 2). CCC and its gradient are 0 where no row counts,
+    and where the denominator is 0 up to rounding (no variance on either side
+    and equal means).
 
-    CCC is no sum over examples: with data split over replicas, each replica's
-    own CCC points elsewhere than the whole batch's. `reduce` therefore sums
-    the moments over the replicas; means come first, so that the second
-    moments are taken about them and lose no digits.
+    CCC is not a sum over examples: the gradient of each replica's own CCC
+    points elsewhere than that of the whole batch. `reduce` therefore sums the
+    moments over replicas. Means are reduced first, so that second moments are
+    taken about them and lose no digits.
 
     Args:
         labels: [rows, columns].
         predictions: [rows, columns].
-        weights: [rows]; rows of weight 0 do not count, whatever they hold.
+        weights: [rows]; rows of weight 0 do not count, even if NaN.
         reduce: sums a tensor over all replicas.
 
     Returns:
         [columns], in [-1, 1].
 
     Raises:
-        ValueError: the shapes are not [rows, columns], the same twice.
+        ValueError: the shapes differ or are not [rows, columns].
     """
     if len(labels.shape) != 2 or len(predictions.shape) != 2:
         raise ValueError(
@@ -46,7 +46,7 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
                 f"{tuple(labels.shape)} and {tuple(predictions.shape)}"
             )
     counts = ops.expand_dims(ops.cast(weights, predictions.dtype), -1)
-    # A weight of 0 times NaN is NaN, and rows without weight may hold any.
+    # Rows without weight may hold NaN, and 0 times NaN is NaN.
     labels = ops.where(counts > 0, labels, 0)
     predictions = ops.where(counts > 0, predictions, 0)
 
@@ -64,8 +64,8 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
         + mean(prediction_rest**2, total)
         + (label_mean - prediction_mean) ** 2
     )
-    # Equal values have a variance of rounding, not of 0, and its gradient
-    # would be as large as it is meaningless.
+    # The variance of equal values is a rounding error, and its gradient would
+    # be large and meaningless.
     squares = mean(labels**2, total) + mean(predictions**2, total)
     defined = denominator > 1e-10 * squares
     return ops.where(
@@ -81,7 +81,7 @@ def sequence_means(values, mask):
         mask: [batch, time], bool.
 
     Returns:
-        [batch, columns]; 0 for a sequence without a frame that counts.
+        [batch, columns]; 0 for a sequence in which no frame counts.
     """
     counts = ops.cast(mask, values.dtype)[..., None]
     values = ops.where(counts > 0, values, 0)
@@ -101,16 +101,16 @@ def concordance_loss(
     Args:
         labels: [batch, time, targets].
         predictions: [batch, time, targets].
-        mask: [batch, time], bool; other frames do not count.
-        level: "sequence" takes CCC over the means of the sequences in the
-            batch, as the authors' code does; "frame" over all frames.
+        mask: [batch, time], bool: which frames count.
+        level: "sequence" computes CCC over the means of the batch's
+            sequences, as the authors' code does; "frame" over all frames.
         reduce: sums a tensor over all replicas, see `concordance`.
 
     Returns:
         A scalar in [0, 2], the same on every replica.
 
     Raises:
-        ValueError: there is no such level.
+        ValueError: `level` is something else.
     """
     if level == "sequence":
         labels = sequence_means(labels, mask)

@@ -1,4 +1,4 @@
-"""Models: an `Architecture` or a `Fusion` becomes a functional Keras model."""
+"""Functional Keras models of an `Architecture` or a `Fusion`."""
 
 import keras
 
@@ -14,17 +14,17 @@ def build(
 
     Args:
         architecture: what to build.
-        seed: of the initial weights and the dropout, set for the whole
+        seed: of the initial weights and of dropout, set for the whole
             process; None sets none.
 
     Returns:
         A functional model from {"frames": uint8 [batch, time, 96, 96, 3],
         "landmarks": float32 [batch, time, 68, 2] in crop pixels, "mask": bool
-        [batch, time]} to float32 [batch, time, targets], the targets in the
-        architecture's order. Batch and time are free. A network that does not
-        use the landmarks has no such input. Where mask is False the
-        frame has no effect on any other and its output means nothing. The
-        members of a fusion are models in it, "member1" and so on.
+        [batch, time]} to float32 [batch, time, targets], in the order of
+        `architecture.targets`. Batch and time are free. A network that does
+        not use landmarks has no such input. A frame whose mask is False has
+        no effect on any other frame, and its own output is meaningless. The
+        members of a fusion are models inside it, named "member1" and so on.
     """
     if seed is not None:
         keras.utils.set_random_seed(seed)
@@ -36,8 +36,8 @@ def build(
     else:
         inputs = _inputs(architecture.sees_landmarks)
         x = _features(inputs, architecture)
-    # Linear and unbounded, as arousal is in [-1, 1] in Aff-Wild and in [0, 1]
-    # in OMG; float32 whatever the precision of the layers below.
+    # Linear and unbounded, because arousal is in [-1, 1] in Aff-Wild and in
+    # [0, 1] in OMG; float32 whatever the precision of the layers below.
     output = keras.layers.Dense(
         len(architecture.targets), dtype="float32", name="output"
     )(x)
@@ -52,7 +52,7 @@ def _inputs(landmarks):
         "landmarks": keras.Input((None, LANDMARKS, 2), name="landmarks"),
         "mask": keras.Input((None,), dtype="bool", name="mask"),
     }
-    if not landmarks:  # Keras refuses inputs that lead nowhere
+    if not landmarks:  # Keras refuses inputs that nothing uses
         del inputs["landmarks"]
     return inputs
 
@@ -77,13 +77,16 @@ def _fused(inputs, fusion):
 
 
 def _features(inputs, architecture):
-    """Builds a network up to what its output is fed."""
+    """Builds a network up to the input of its output layer."""
     mask = inputs["mask"]
     images = layers.FoldTime(name="fold_frames")(inputs["frames"])
-    images = layers.frame_normalisation(name="normalise_frames")(images)
+    # 0..255 to [-1, 1), as section 4 of the paper does: (x - 128) / 128.
+    images = keras.layers.Rescaling(
+        1 / 128, offset=-1, name="normalise_frames"
+    )(images)
     valid = layers.FoldTime(name="fold_mask")(mask)
-    backbone = getattr(backbones, architecture.backbone)
-    taps = backbone(images, valid, architecture)
+    build_backbone = backbones.BUILDERS[architecture.backbone]
+    taps = build_backbone(images, valid, architecture)
     last_pool = taps[BACKBONES[architecture.backbone].last_pool]
     taps["fc"] = _fully_connected(
         last_pool,
@@ -119,9 +122,10 @@ def _fully_connected(last_pool, landmarks, architecture):
     x = keras.layers.Flatten(name="last_pool")(last_pool)
     if landmarks is not None:
         points = layers.FoldTime(name="fold_landmarks")(landmarks)
-        points = layers.landmark_normalisation(name="normalise_landmarks")(
-            points
-        )
+        # Pixels of the crop to [-1, 1]: (p - 48) / 48.
+        points = keras.layers.Rescaling(
+            2 / CROP_SIZE, offset=-1, name="normalise_landmarks"
+        )(points)
         points = keras.layers.Flatten(name="flat_landmarks")(points)
         if architecture.landmark_units:
             points = keras.layers.Dense(
@@ -157,8 +161,8 @@ def _gru_stack(x, mask, name, architecture):
 def _gru(x, mask, units, kind, name):
     if kind == "reset_before":
         return layers.GRU(units, name=name)(x, mask)
-    # NVIDIA's kernels themselves take masks without holes only, and a face
-    # may be missing anywhere.
+    # NVIDIA's own kernels only take masks without holes, but a face may be
+    # missing anywhere.
     return keras.layers.GRU(
         units, return_sequences=True, use_cudnn=False, name=name
     )(x, mask=mask)

@@ -1,4 +1,4 @@
-"""The optimizer: Adam, with a learning rate for each part of a network."""
+"""Adam with a learning rate for each part of a network."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,11 @@ from affwild_omg.nets import parts
 class PartAdam(keras.optimizers.Adam):
     """Adam whose learning rate depends on the part that a weight is in.
 
-    Scaling the gradients instead would do nothing: Adam divides by them.
+    Scaling gradients would have no effect, because Adam normalises them.
 
     Args:
-        learning_rate: of every part that `rates` does not name.
-        rates: {part: learning rate}, see `affwild_omg.nets.parts.part_of`.
+        learning_rate: for every part that `rates` does not name.
+        rates: {part: learning rate}, see `parts.part_of`.
     """
 
     def __init__(self, learning_rate=1e-4, rates: Mapping = (), **kwargs):

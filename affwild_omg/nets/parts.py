@@ -1,4 +1,4 @@
-"""Parts: the weights of a model by name, and what each belongs to."""
+"""The weights of a model by name, and the part that each belongs to."""
 
 from collections.abc import Iterator
 
@@ -6,10 +6,10 @@ import keras
 
 
 def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
-    """Returns every weight by a name that the architecture alone decides.
+    """Returns every weight by a name that only depends on the architecture.
 
-    "conv1_1/kernel", or in a fusion "member1/conv1_1/kernel": the same for a
-    fresh model and one that was loaded.
+    "conv1_1/kernel", or in a fusion "member1/conv1_1/kernel"; the same for a
+    fresh model and for a loaded one.
     """
     return {
         f"{prefix}{weight.path}": weight
@@ -19,7 +19,7 @@ def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yields every layer, those of a fusion's members too."""
+    """Yields every layer, including those of a fusion's members."""
     for _, layer in _layers(model):
         yield layer
 
@@ -33,14 +33,11 @@ def _layers(model, prefix=""):
 
 
 def part_of(layer: str) -> str:
-    """Returns which of `nets.architectures.PARTS` a layer belongs to.
+    """Returns which of `architectures.PARTS` a layer belongs to, by its name.
 
     "cnn" is the convolutional network, "fc" the fully connected layer on it
-    and the landmark encoder, "rnn" the GRU stacks, and "output" what is above
-    those: a head, a fusion's own layer and the output layer.
-
-    Args:
-        layer: its name.
+    and the landmark encoder, "rnn" the GRU stacks, and "output" everything
+    above: a head, a fusion's own layer and the output layer.
     """
     if layer in ("head", "fusion_fc", "fusion_gru", "output"):
         return "output"

@@ -155,7 +155,7 @@ class Person:
         )
         nodes = _grid(_WIDTH)
         # Rounded: the last digits of a solved system depend on the machine.
-        coarse = np.round(warp(nodes.reshape(-1, 2)) * 64) / 64
+        coarse = np.round(warp(nodes.reshape(-1, 2)) * 1024) / 1024
         coarse = coarse.reshape(nodes.shape).astype(np.float32)
         x, y = np.meshgrid(*[np.arange(_WIDTH, dtype=np.float32)] * 2)
         y = self._mouth.closed(x, y, gap)

@@ -41,8 +41,8 @@ class TrainingOptions(options.Checked):
         "Network; --list_architectures shows all.", "cnn_3rnn"
     )
     members: Sequence[str] | None = option(
-        "Of a fusion: two networks or more in the place of its own, each a "
-        "name, or a workdir or .keras file that brings its weights.",
+        "Of a fusion: two networks or more in the place of its own, by name or "
+        "by a workdir or .keras file, which brings its weights.",
         None,
     )
     backbone: str | None = option(
@@ -56,22 +56,14 @@ class TrainingOptions(options.Checked):
         None,
         choices=architectures.RECURRENCES,
     )
-    units: int | None = option(
-        "Units of each GRU layer (the paper: 128).", None
-    )
+    units: int | None = option("Units of a GRU layer (the paper: 128).", None)
     depth: int | None = option("GRU layers in a stack (the paper: 2).", None)
     fc_units: int | None = option(
-        "Units of the fully connected layer (the paper: 4096 on VGG-Face, else "
-        "1500).",
-        None,
+        "Units of fc (the paper: 4096 on VGG-Face, else 1500).", None
     )
-    landmarks: bool | None = option(
-        "Whether the 68 landmarks are an input, too.", None
-    )
+    landmarks: bool | None = option("Take 68 landmarks as input, too.", None)
     landmark_units: int | None = option(
-        "Units of a layer that encodes the landmarks (the paper: 512, 1024, "
-        "2048); 0: none.",
-        None,
+        "Units of a layer on landmarks (paper: 512 to 2048); 0: none.", None
     )
     head_units: int | None = option(
         "Units of a layer before the output; 0: none.", None
@@ -83,9 +75,7 @@ class TrainingOptions(options.Checked):
         None,
         choices=architectures.GRUS,
     )
-    fc_dropout: float | None = option(
-        "Dropout rate after the fully connected layer.", None
-    )
+    fc_dropout: float | None = option("Dropout rate after fc.", None)
     rnn_dropout: float | None = option("Dropout rate between GRU layers.", None)
     width: float | None = option(
         "Fraction of the channels of the CNN and of fc, in (0, 1].", None
@@ -111,21 +101,16 @@ class TrainingOptions(options.Checked):
     sequence_length: int = option("Frames of a window.", 80, least=1)
     batch_size: int = option("Windows a step, over all GPUs.", 4, least=1)
     learning_rate: float = option(
-        "Adam's learning rate. The paper: 1e-4 or 1e-5 end to end, 1e-3 with "
-        "the CNN fixed.",
-        1e-4,
+        "Adam's learning rate (paper: 1e-4, 1e-5; fixed CNN: 1e-3).", 1e-4
     )
     part_learning_rates: Sequence[str] | None = option(
         "Learning rates of parts that take another: cnn, fc, rnn or output, "
         "such as cnn=1e-5,rnn=1e-3.",
         None,
     )
-    epochs: int = option(
-        "Passes over the training split, at most.", 50, least=1
-    )
+    epochs: int = option("Passes over the training data, at most.", 50, least=1)
     patience: int = option(
-        "Epochs without a better validation CCC before the run stops; 0: "
-        "never.",
+        "Epochs without a better validation CCC before it stops; 0: never.",
         10,
         least=0,
     )
@@ -135,15 +120,10 @@ class TrainingOptions(options.Checked):
         choices=("sequence", "frame"),
     )
     shuffle_labels: bool = option(
-        "Permute the labels among the utterances: a control with nothing to "
-        "learn.",
-        False,
+        "Permute the labels among the utterances, for a control.", False
     )
     seed: int = option(
-        "Seed of weights, dropout, order and permutation.",
-        0,
-        least=0,
-        most=2**32 - 1,
+        "Seed of weights, dropout and order.", 0, least=0, most=2**32 - 1
     )
 
     def __post_init__(self):
@@ -181,7 +161,7 @@ class TrainingOptions(options.Checked):
         """Returns `part_learning_rates` as {part: rate}.
 
         Raises:
-            UserError: one of them is no "part=rate", or not for this run.
+            UserError: one is not like part=rate, or its part is not trained.
         """
         rates = {}
         given = options.pairs("part_learning_rates", self.part_learning_rates)
@@ -208,7 +188,7 @@ class TrainingOptions(options.Checked):
         """Returns the network that these options name.
 
         Raises:
-            UserError: there is no such network, or a field of it is outside
+            UserError: the network does not exist, or a field of it is outside
                 its vocabulary or range.
         """
         overrides = {
@@ -244,15 +224,13 @@ class TrainingOptions(options.Checked):
             before: {name: value}, as `dataclasses.asdict` returns it, or JSON.
         """
         free = ("epochs", "patience", "workdir", "records")
-        pairs = [
-            (
-                _shown(field.name, before.get(field.name, field.default)),
-                _shown(field.name, getattr(self, field.name)),
-            )
-            for field in dataclasses.fields(self)
-            if field.name not in free
-        ]
-        return [f"{was} became {now}" for was, now in pairs if was != now]
+        changes = []
+        for field in dataclasses.fields(self):
+            was = _shown(field.name, before.get(field.name, field.default))
+            now = _shown(field.name, getattr(self, field.name))
+            if was != now and field.name not in free:
+                changes.append(f"{was} became {now}")
+        return changes
 
 
 def flags_of(network: architectures.Architecture) -> str:
@@ -286,10 +264,10 @@ def _member(name):
         return name
     if not pathlib.Path(name).exists():
         raise UserError(
-            f"--members={name} does not exist: it is no workdir, no .keras "
-            "file and no name that --list_architectures shows"
+            f"--members={name} does not exist: it is not a workdir, a .keras "
+            "file or a name that --list_architectures shows"
         )
-    # Heavy, and seldom needed: other flags are checked in no time.
+    # Imports TensorFlow, which takes long: only where a run is given.
     from affwild_omg.weights import model_file
 
     return model_file.read_card(name, flag="--members").architecture

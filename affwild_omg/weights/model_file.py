@@ -1,11 +1,11 @@
 """Models on disk: saving, recognising and loading them.
 
 A model file is a Keras `.keras` archive with one more member, `card.json`,
-that says which network it is and how it is to be fed. Loading builds the
-network that the card names and reads nothing but its weights: what else a
-file may describe is never looked at, so no code from it can run. A workdir is
-what training writes; it stands for its best model. A SavedModel is what export
-writes; its card lies in `assets.extra`, TensorFlow's place for such files.
+which states the network and the length of its windows. Loading builds the
+network of the card and reads nothing else but its weights, so no code from a
+file can run. A workdir is what training writes; it stands for its best model.
+A SavedModel is what export writes; its card is in `assets.extra`, TensorFlow's
+place for such files.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Card:
-    """What goes with a model wherever it goes.
+    """Accompanies a model wherever it goes.
 
     Attributes:
         architecture: the network.
@@ -49,7 +49,7 @@ class Card:
         """Reads what `to_json` wrote.
 
         Raises:
-            UserError: it did not write this.
+            UserError: the text is something else.
         """
         try:
             content = json.loads(text)
@@ -80,7 +80,7 @@ def save_model(
 ) -> None:
     """Writes a model file, whole or not at all."""
     temporary = path.with_name(f".partial.{path.name}")
-    # Keras heeds include_optimizer for its older formats only.
+    # Keras respects include_optimizer for its older formats only.
     optimizer = getattr(model, "optimizer", None)
     try:
         if not include_optimizer:
@@ -104,7 +104,7 @@ def load_model(
         flag: that named it, for messages.
 
     Raises:
-        UserError: there is no such thing, or it is something else.
+        UserError: it does not exist, or is something else.
     """
     path = _model_file(pathlib.Path(path), flag)
     card = read_card(path, flag=flag)
@@ -119,7 +119,7 @@ def load_weights(
     """Gives a model the weights of a model file.
 
     Args:
-        model: built from the file's card; if it is compiled, the optimizer
+        model: built from the file's card; if it is compiled, its optimizer
             gets its state, too.
         path: `.keras` file.
         flag: that named it, for messages.
@@ -135,7 +135,7 @@ def load_weights(
         TypeError,
         ValueError,
         OSError,
-        RuntimeError,  # what h5py makes of some damage
+        RuntimeError,  # h5py raises it on some damage
     ) as error:
         raise _damaged(path, flag) from error
 
@@ -144,7 +144,7 @@ def read_card(path: os.PathLike | str, *, flag: str = "--model") -> Card:
     """Reads the card of a workdir's best model, or of a model file.
 
     Raises:
-        UserError: there is no such thing, or it is something else.
+        UserError: it does not exist, or is something else.
     """
     path = _model_file(pathlib.Path(path), flag)
     try:
@@ -160,8 +160,8 @@ def _model_file(path, flag):
     """Returns the file that a workdir stands for, or the file itself."""
     if is_saved_model(path):
         raise UserError(
-            f"{flag}={path} is a SavedModel; here a workdir or a .keras file "
-            "is needed, from which a SavedModel is made"
+            f"{flag}={path} is a SavedModel; give the workdir or .keras file "
+            "from which it was exported"
         )
     if path.is_dir():
         if not (path / BEST).is_file():
@@ -184,11 +184,11 @@ def _model_file(path, flag):
 
 def _damaged(path, flag):
     return UserError(
-        f"{flag}={path} is damaged or no model file of this project; give a "
-        "workdir or .keras file that train.py or an importer wrote whole"
+        f"{flag}={path} is damaged or not a model file of this project; give "
+        "a workdir or .keras file that train.py or an importer has finished"
     )
 
 
 def is_saved_model(path: pathlib.Path) -> bool:
-    """Tells whether the path is a SavedModel folder."""
+    """Returns whether the path is a SavedModel folder."""
     return (path / "saved_model.pb").is_file()

@@ -1,8 +1,8 @@
 """Preprocessing of other networks, folded into their first convolution.
 
-A network of this project sees frames as (x - 128) / 128, in RGB. `fold` puts
-what another network was trained on into its first convolution, which makes its
-output exact wherever the kernel lies inside the image. Where it reaches over
+The networks of this project see frames as (x - 128) / 128, in RGB. `fold` puts
+the preprocessing of another network into its first convolution, whose output
+is then exact wherever the kernel lies inside the image. Where it reaches over
 the edge, zero padding stood for the mean colour in training and stands for
 mid-grey (128) here. With K the trained kernel, the output there differs by
 
@@ -16,15 +16,15 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What a network's training did to an RGB image in 0..255.
+    """How an RGB image in 0..255 was preprocessed in training.
 
     Every channel became (x - mean) / scale.
 
     Attributes:
         mean: of R, G, B.
         scale: of R, G, B.
-        bgr: whether the channels were then put into the order B, G, R, which
-            is the order of the kernel's inputs.
+        bgr: whether the channels were then reversed to B, G, R, which is then
+            the order of the kernel's inputs.
     """
 
     mean: tuple[float, float, float]
@@ -39,11 +39,11 @@ def fold(
 
     Inside the image, the convolution of the preprocessed frame with `kernel`
     equals that of (x - 128) / 128 in RGB with the result, plus the shift. The
-    module says what differs at the edge.
+    module's docstring explains what differs at the edge.
 
     Args:
         kernel: [height, width, 3, outputs], for preprocessed input.
-        preprocessing: what it was trained on.
+        preprocessing: that of the training.
 
     Returns:
         Kernel [height, width, 3, outputs] and shift [outputs], in float64.
@@ -54,7 +54,4 @@ def fold(
     # (x - mean) / scale = gain * (x - 128) / 128 + offset
     gain = 128 / np.asarray(preprocessing.scale)
     offset = (128 - np.asarray(preprocessing.mean)) / preprocessing.scale
-    return (
-        kernel * gain[:, None],
-        np.einsum("hwio,i->o", kernel, offset),
-    )
+    return kernel * gain[:, None], np.einsum("hwio,i->o", kernel, offset)

@@ -1,6 +1,6 @@
-"""Transfer: a new network takes the weights that fit from another file.
+"""Transfer: a new network takes the weights of a file where they fit.
 
-It is the chain of section 5: VGG-Face or ImageNet weights, then Aff-Wild or
+It makes the chain of section 5: VGG-Face or ImageNet weights, then Aff-Wild or
 Aff-Wild2, then OMG; and from a CNN to a CNN-RNN to a fusion.
 """
 
@@ -17,7 +17,7 @@ from affwild_omg.nets import parts
 from affwild_omg.nets.architectures import Architecture, Fusion
 from affwild_omg.weights import model_file, weight_files
 
-ABSENT = "absent"  # why a weight was not taken: the other side lacks it
+ABSENT = "absent"  # the reason if the other side lacks a weight
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,7 @@ class Source:
 
     Attributes:
         description: what it is, for the log.
-        architecture: the network that it is, or of a weight file the bare
-            backbone.
+        architecture: its network; the bare backbone for a weight file.
         weights: {name: array}, see `affwild_omg.nets.parts.named_weights`.
     """
 
@@ -42,9 +41,9 @@ class Report:
 
     Attributes:
         source: what was read.
-        taken: names in the new network that have the source's values now.
-        left: {name in the source: why nothing took it}.
-        fresh: {name in the new network: why it stayed as it was}.
+        taken: names in the new network that now have the source's values.
+        left: {name in the source: why it was not taken}.
+        fresh: {name in the new network: why it was not changed}.
     """
 
     source: str
@@ -53,7 +52,7 @@ class Report:
     fresh: dict[str, str]
 
     def lines(self) -> list[str]:
-        """Returns the report for a console, layers in the place of weights."""
+        """Returns the report by layer, for a console."""
         return [
             f"weights from {self.source}",
             f"taken: {layers_of(self.taken)}",
@@ -95,20 +94,20 @@ def take(
     strict: bool = False,
     member: str = "",
 ) -> Report:
-    """Gives the model every weight of the source that fits it.
+    """Copies every weight of the source that fits into the model.
 
-    A weight fits another of the same name and shape. A layer is taken whole
-    or not at all, and only if it is fed, and gives, the same there as here:
+    Weights fit if they have the same name and shape. A layer is taken whole or
+    not at all, and only if its inputs and outputs mean the same there as here:
     features of the same backbone, the same taps in the same order, the same
-    form of landmarks, the same targets. What a single network offers is
+    form of landmarks, the same targets. The layers of a single network are
     offered to every member of a fusion.
 
     Args:
         model: built from the architecture; changed only if nothing is raised.
-        architecture: the model's.
+        architecture: that of the model.
         source: what to take.
-        strict: raise unless each weight of either side found its other.
-        member: offer the source to this member of a fusion alone; "member1".
+        strict: raise unless every weight of both sides fits.
+        member: the only member of a fusion to change, such as "member1".
 
     Raises:
         UserError: nothing fits, or with `strict` not everything.
@@ -121,16 +120,16 @@ def take(
             continue
         origin = layer if layer in offers else plain
         offer = offers.get(origin)
-        if offer is None:
-            reason = ABSENT
-        else:
-            reason = _difference(offer, weights) or _other_meaning(
-                origin, source.architecture, layer, architecture
-            )
+        reason = ABSENT
+        if offer is not None:
+            reason = _difference(offer, weights)
+        if offer is not None and not reason:
+            there = _meaning(origin, source.architecture)
+            here = _meaning(layer, architecture)
+            reason = "" if there == here else f"{there} there, {here} here"
         if reason:
-            fresh |= dict.fromkeys(_names(layer, weights), reason)
-            if offer is not None:
-                left |= dict.fromkeys(_names(origin, offer), reason)
+            fresh |= {layer + rest: reason for rest in weights}
+            left |= {origin + rest: reason for rest in offer or ()}
             continue
         for rest, weight in weights.items():
             assignments.append(
@@ -170,15 +169,11 @@ def _layer(name):
     return place + plain.split("/")[0]
 
 
-def _names(layer, weights):
-    return [layer + rest for rest in weights]
-
-
 def _difference(there, here):
-    """Says which of a layer's weights differ in shape; "" if none does."""
+    """Returns how a layer's weights differ in shape; "" if they do not."""
     for rest in {**here, **there}:
         shapes = [
-            _shape(side[rest].shape) if rest in side else "absent"
+            "x".join(map(str, side[rest].shape)) if rest in side else "absent"
             for side in (there, here)
         ]
         if shapes[0] != shapes[1]:
@@ -186,13 +181,8 @@ def _difference(there, here):
     return ""
 
 
-def _other_meaning(origin, source, layer, architecture):
-    there, here = _meaning(origin, source), _meaning(layer, architecture)
-    return "" if there == here else f"{there} there, {here} here"
-
-
 def _meaning(layer, architecture):
-    """Says what a layer is fed and gives, beyond its name and shapes."""
+    """Describes a layer's inputs and outputs, beyond its name and shapes."""
     place, plain = _split(layer)
     if isinstance(architecture, Fusion):
         if not place:
@@ -201,27 +191,20 @@ def _meaning(layer, architecture):
         index = int(place.removeprefix("member").rstrip("/"))
         architecture = architecture.members[index - 1]
     if plain == "fc":
-        encoded = architecture.landmark_units
-        return f"{architecture.backbone} with " + (
-            "no landmarks"
-            if not architecture.landmarks
-            else "encoded landmarks"
-            if encoded
-            else "landmarks"
-        )
-    if plain == "head":
-        return _features(architecture, head=False)
+        landmarks = "landmarks" if architecture.landmarks else "no landmarks"
+        if architecture.landmark_units:
+            landmarks = "encoded landmarks"
+        return f"{architecture.backbone} with {landmarks}"
     if plain == "output":
-        return (
-            f"{_features(architecture)} to {' and '.join(architecture.targets)}"
-        )
-    if plain.startswith("joint_gru"):
+        targets = " and ".join(architecture.targets)
+        return f"{_features(architecture)} to {targets}"
+    if plain == "head" or plain.startswith("joint_gru"):
         return _features(architecture, head=False)
     return architecture.backbone
 
 
 def _features(architecture, head=True):
-    """Names what the output layer of a network is fed."""
+    """Names the inputs of a network's output layer, or of what is below."""
     above = f"{architecture.recurrence} recurrence"
     if head and architecture.head_units:
         above += " and head"
@@ -234,10 +217,6 @@ def _split(name):
     if first.startswith("member"):
         return f"{first}/", rest
     return "", name
-
-
-def _shape(shape):
-    return "x".join(str(size) for size in shape)
 
 
 def _refusal(report):
@@ -260,7 +239,7 @@ def _refusal(report):
 
 
 def layers_of(weights: Iterable[str]) -> str:
-    """Names the layers of some weights; of many the first and the last."""
+    """Lists the layers of some weights; of many the first and the last."""
     layers = list(dict.fromkeys(map(_layer, weights)))
     if len(layers) > 8:
         return (

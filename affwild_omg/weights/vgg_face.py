@@ -1,4 +1,4 @@
-"""VGG-Face (Parkhi et al., 2015): its convolutions out of the files around.
+"""The convolutions of VGG-Face (Parkhi et al., 2015) from circulating files.
 
 What each file holds, and what its first convolution was trained on:
 
@@ -8,16 +8,17 @@ What each file holds, and what its first convolution was trained on:
     vgg_face_weights.h5 (deepface)        HWIO     BGR      `MEAN`
     .npz of VGG_FACE.caffemodel           OIHW     BGR      `MEAN`
 
-The colours of deepface's file are those that deepface feeds it. Its maker has
+The colours of deepface's file are those that deepface feeds it. Its author has
 also published a conversion of the .mat, which would make it RGB; whoever has
-both files can tell, by comparing what `conv1_1/kernel` is read from each.
+both files can find out by comparing the `conv1_1/kernel` that is read from
+each.
 
-`preprocessing` puts the mean and the colours into the first convolution and
-says what becomes of the image's edge. There 128 - mean is -1.2, 23.2, 34.4 for
-red, green, blue, and of the 3x3 kernel of conv1_1 the outermost ring alone is
-touched, with 3 of 9 taps outside (5 in the corners). Measured on a portrait
-with random kernels, that is a fifth of conv1_1's root mean square there, and
-1 % of pool5's.
+`preprocessing` folds mean and colours into the first convolution and explains
+what changes at the image's edge. There 128 - mean is -1.2, 23.2, 34.4 for red,
+green, blue. Only the outermost ring of conv1_1's output changes, where 3 of 9
+taps of its 3x3 kernel lie outside (5 in the corners). Measured on a portrait
+with random kernels, the change is a fifth of conv1_1's root mean square there,
+and 1 % of pool5's.
 """
 
 import re
@@ -33,24 +34,22 @@ from affwild_omg.weights.preprocessing import Preprocessing, fold
 MEAN = (129.1863, 104.7624, 93.5940)
 _CONV = re.compile(r"conv\d_\d")
 _CONV_IN_KEY = re.compile(r"(?<![a-z\d])conv_?(\d)_(\d)(?!\d)")
-
-
 _BGR = Preprocessing(mean=MEAN, bgr=True)
 
 
-def from_mat(content: Mapping, where: str) -> tuple[str, dict]:
-    """Takes the convolutions from MatConvNet's form of VGG-Face.
+def from_mat(content: Mapping, where: str) -> tuple[str, str, dict]:
+    """Reads the convolutions from MatConvNet's form of VGG-Face.
 
     Args:
-        content: what `scipy.io.loadmat(simplify_cells=True)` returned:
-            Oxford's file holds a struct `net`, MatConvNet's copy that struct's
-            fields. Its `layers` have `weights` {filters, biases}, or both as
-            fields of their own.
+        content: what `scipy.io.loadmat(simplify_cells=True)` returned.
+            Oxford's file holds a struct `net`, MatConvNet's copy the fields of
+            that struct. Its `layers` have `weights` {filters, biases}, or both
+            as fields of their own.
         where: flag and path, for messages.
 
     Returns:
-        A description and {"conv1_1/kernel": float32 [3, 3, 3, outputs],
-        "conv1_1/bias": float32 [outputs], ...}, conv1_1 folded.
+        A description, "vgg_face" and {"conv1_1/kernel": float32 [3, 3, 3,
+        outputs], "conv1_1/bias": float32 [outputs], ...}, conv1_1 folded.
 
     Raises:
         UserError: it holds something else.
@@ -74,67 +73,62 @@ def from_mat(content: Mapping, where: str) -> tuple[str, dict]:
     normalization = net.get("meta", net).get("normalization", {})
     average = np.asarray(normalization.get("averageImage", []), np.float64)
     if average.size:
-        # A colour or a whole image, whose places no other crop shares.
+        # A colour, or a whole image of another size than our crops.
         mean = tuple(average.reshape(-1, 3).mean(axis=0))
-    return (
-        "VGG-Face, MatConvNet .mat (RGB, folded)",
-        _fold_first(convolutions, Preprocessing(mean=mean), where),
-    )
+    weights = _fold_first(convolutions, Preprocessing(mean=mean), where)
+    return "VGG-Face, MatConvNet .mat (RGB, folded)", "vgg_face", weights
 
 
 def from_layers(
     layers: Mapping[str, Sequence], where: str
-) -> tuple[str, dict] | None:
-    """Takes the convolutions from Keras layers.
+) -> tuple[str, str, dict] | None:
+    """Reads the convolutions from Keras layers.
 
     Args:
-        layers: arrays (anything with a shape that numpy can convert) of each
-            layer by its name, in the model's order. keras-vggface's are known
-            by their names; deepface's, which Keras numbered, by order and
-            shapes.
+        layers: {layer: its arrays} in the model's order; arrays are anything
+            with a shape that NumPy can convert. keras-vggface's layers are
+            recognised by name; deepface's, which Keras numbered, by order
+            and shapes.
         where: flag and path, for messages.
 
     Returns:
         As `from_mat`; None if the layers are not those of VGG-Face.
 
     Raises:
-        UserError: they are, but some lack or have another shape.
+        UserError: the layers are, but one is missing or has another shape.
     """
     weighted = {name: arrays for name, arrays in layers.items() if len(arrays)}
+    windows = [tuple(arrays[0].shape[:-2]) for arrays in weighted.values()]
     if any(name in VGG_CONVS for name in weighted):
         description = "VGG-Face, keras-vggface .h5 (BGR, folded)"
-    elif _windows(weighted.values()) == [(3, 3)] * 13 + [
-        (7, 7),
-        (1, 1),
-        (1, 1),
-    ]:
-        # With fully connected layers as convolutions: ImageNet's VGG-16, the
+    elif windows == [(3, 3)] * 13 + [(7, 7), (1, 1), (1, 1)]:
+        # Its fully connected layers are convolutions. ImageNet's VGG-16, the
         # same stack on other colours, has dense ones.
         description = "VGG-Face, deepface .h5 (taken as BGR, folded)"
         weighted = dict(zip(VGG_CONVS, weighted.values(), strict=False))
     else:
         return None
-    return description, _fold_first(weighted, _BGR, where)
+    return description, "vgg_face", _fold_first(weighted, _BGR, where)
 
 
 def from_arrays(
     arrays: Mapping[str, np.ndarray], where: str
-) -> tuple[str, dict] | None:
-    """Takes the convolutions from an .npz made of VGG_FACE.caffemodel.
+) -> tuple[str, str, dict] | None:
+    """Reads the convolutions from an .npz made of VGG_FACE.caffemodel.
 
     Args:
-        arrays: by a key that holds the layer's name ("conv1_1_W",
-            "conv1_1/weights", "conv1_1.weight", "conv1_1_0", ...). Kernel and
-            bias of a layer are told apart by shape, and so are kernels in
-            Caffe's order (OIHW) and in TensorFlow's (HWIO). ImageNet's VGG-16
-            has the same names and shapes and would be taken for VGG-Face.
+        arrays: arrays by keys that contain the layer's name ("conv1_1_W",
+            "conv1_1/weights", "conv1_1.weight", "conv1_1_0", ...). Shapes tell
+            kernel from bias, and Caffe's order (OIHW) from TensorFlow's
+            (HWIO). ImageNet's VGG-16 has the same names and shapes and would
+            be taken for VGG-Face.
         where: flag and path, for messages.
 
     Returns:
         As `from_mat`; None if no key names a convolution.
 
     Raises:
-        UserError: some lack or have another shape.
+        UserError: a convolution is missing or has another shape.
     """
     convolutions = {}
     for key in arrays:
@@ -144,25 +138,23 @@ def from_arrays(
     if not convolutions:
         return None
     for pair in convolutions.values():
-        # A bias has one axis only; old Caffe files pad it to four.
+        # A bias varies along one axis; old Caffe files pad its shape to four.
         pair.sort(key=lambda array: array.size == max(array.shape, default=0))
     order = "HWIO"
     if all(pair[0].shape[2:] == (3, 3) for pair in convolutions.values()):
         order = "OIHW"
         for pair in convolutions.values():
             pair[0] = pair[0].transpose(2, 3, 1, 0)
+    weights = _fold_first(convolutions, _BGR, where)
     return (
         f"VGG-Face, .npz of Caffe ({order}, BGR, folded)",
-        _fold_first(convolutions, _BGR, where),
+        "vgg_face",
+        weights,
     )
 
 
-def _windows(layers):
-    return [tuple(arrays[0].shape[:-2]) for arrays in layers]
-
-
 def _fold_first(convolutions, preprocessing, where):
-    """Checks [kernel, bias] of each name and folds the first of them."""
+    """Checks [kernel, bias] of each convolution and folds the first."""
     found = [name for name in convolutions if _CONV.fullmatch(name)]
     if missing := [name for name in VGG_CONVS if name not in found]:
         raise UserError(
@@ -172,8 +164,8 @@ def _fold_first(convolutions, preprocessing, where):
     # VGG-19 has the same names and more.
     if foreign := [name for name in found if name not in VGG_CONVS]:
         raise UserError(
-            f"{where} has {listed(foreign)}, which VGG-Face has not; it is "
-            "another network"
+            f"{where} has {listed(foreign)}, which VGG-Face does not have; it "
+            "is another network"
         )
     weights, inputs = {}, 3
     for name in VGG_CONVS:

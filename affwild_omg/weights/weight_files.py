@@ -1,9 +1,9 @@
-"""Weight files from elsewhere: told by what is in them, not by their names.
+"""Weight files from elsewhere, recognised by content and not by name.
 
 Nothing here runs code from a file: HDF5, MATLAB 5 and .npz are read as plain
-arrays, and formats that need unpickling are refused. The decoders themselves,
-libhdf5 and scipy's, are trusted: a file with spoilt inner structure, other
-than one that ends too early, may still crash them.
+arrays, and formats that need unpickling are refused. The decoders, libhdf5 and
+SciPy's, are trusted: a file with a corrupt inner structure may crash them,
+though one that ends too early does not.
 """
 
 import dataclasses
@@ -24,23 +24,17 @@ ACCEPTED = (
     "as .npz of the caffemodel's blobs, or ResNet-50 or DenseNet-121 as .h5 "
     "of keras.applications"
 )
-_IMAGENET = {
-    "resnet50": "ImageNet ResNet-50, keras.applications .h5 (BGR, folded)",
-    "densenet121": (
-        "ImageNet DenseNet-121, keras.applications .h5 (RGB, folded)"
-    ),
-}
-# How files begin that are taken for weight files, or sent along with them.
+# First bytes of files that are mistaken for weight files.
 _OTHERS = {
     b"\x80": "a Python pickle",
     b"\x93NUMPY": "a single NumPy array",
     b"\x1f\x8b": "a gzip archive, which may hold the file",
     b"MATLAB 7.3": (
-        "a MATLAB 7.3 file, which MATLAB turns into version 5 by save(..., "
-        "'-v7')"
+        "a MATLAB 7.3 file, which save(..., '-v7') in MATLAB turns into "
+        "version 5"
     ),
-    b"<": "a web page or XML, perhaps in place of a download",
-    b"version https://git-lfs": "a Git LFS pointer in place of the file",
+    b"<": "a web page or XML, perhaps instead of a download",
+    b"version https://git-lfs": "a Git LFS pointer instead of the file",
     # A Torch 7 archive begins with the type of its first object.
     b"\x03\0\0\0": "a Torch 7 file",
     b"\x04\0\0\0": "a Torch 7 file",
@@ -49,15 +43,15 @@ _OTHERS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class WeightFile:
-    """What a weight file gives to a network.
+    """What a weight file contains.
 
     Attributes:
         description: one line that says what was read, and how.
         backbone: a key of `architectures.BACKBONES`.
-        weights: {"<layer>/<variable>": float32 array}, in the names of the
-            backbone's layers; made for frames as (x - 128) / 128 in RGB.
+        weights: {"<layer>/<variable>": float32 array} by the names of the
+            backbone's layers, for frames as (x - 128) / 128 in RGB.
     """
 
     description: str
@@ -73,7 +67,7 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> WeightFile:
         flag: that named it, for messages.
 
     Raises:
-        UserError: it does not exist, can't be read, is damaged, or is
+        UserError: it does not exist, cannot be read, is damaged, or is
             something else.
     """
     path = pathlib.Path(path)
@@ -89,7 +83,7 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> WeightFile:
             f"{ACCEPTED}"
         ) from error
     except OSError as error:
-        raise UserError(f"{where} can't be read: {error.strerror}") from error
+        raise UserError(f"{where} cannot be read: {error.strerror}") from error
     kind, reader = _begins(head, _READERS) or (None, None)
     if reader is None:
         kind = _begins(head, _OTHERS) if head else "empty"
@@ -97,21 +91,21 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> WeightFile:
             where, kind or f"of an unknown kind (it begins with {head[:8]!r})"
         )
     try:
-        weight_file = reader(path, where)
+        weight_file = WeightFile(*reader(path, where))
     except UserError:
         raise
-    # Broken files fail in whatever way the libraries below run into.
+    # The libraries below raise all kinds of errors on broken files.
     except Exception as error:
         raise UserError(
-            f"{where} begins as {kind} but can't be read, so it is damaged or "
+            f"{where} begins as {kind} but cannot be read, so it is damaged or "
             f"incomplete ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:120]}); fetch it again"
+            f"{' '.join(str(error).split())[:120]}); download it again"
         ) from error
     for name, array in weight_file.weights.items():
         if not np.isfinite(array).all():
             raise UserError(
-                f"{where}: {name} has values that are no numbers; the file is "
-                "damaged or of a training that failed, use another"
+                f"{where}: {name} has values that are not finite; the file is "
+                "damaged or its training failed, use another"
             )
     return weight_file
 
@@ -119,34 +113,22 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> WeightFile:
 def _read_hdf5(path, where):
     with h5py.File(path, "r") as file:
         layers = _keras_layers(file)
-        if found := vgg_face.from_layers(layers, where):
-            description, weights = found
-            return WeightFile(
-                description=description, backbone="vgg_face", weights=weights
-            )
-        if found := imagenet.from_layers(layers, where):
-            backbone, weights = found
-            return WeightFile(
-                description=_IMAGENET[backbone],
-                backbone=backbone,
-                weights=weights,
-            )
         if not layers:
-            raise _other(
-                where,
-                "HDF5 without Keras layers by name; it holds "
-                + listed(list(file)),
-            )
+            kind = "HDF5 without named Keras layers; it holds "
+            raise _other(where, kind + listed(list(file)))
+        found = vgg_face.from_layers(layers, where)
+        if found := found or imagenet.from_layers(layers, where):
+            return found
         weighted = [name for name, arrays in layers.items() if arrays]
         raise _other(where, f"HDF5 with the layers {listed(weighted)}")
 
 
 def _keras_layers(file):
-    """Lists the arrays of each layer, in the model's order, unread.
+    """Returns {layer: its arrays, unread} in the model's order.
 
-    Three layouts: weights alone, with `layer_names` at the top (Keras 1 and
-    2); the same below `model_weights`, in a whole model; and `layers` with
-    numbered `vars` that name their layer (Keras 3).
+    There are three layouts: weights alone, with `layer_names` at the top
+    (Keras 1 and 2); the same below `model_weights`, in a whole model; and
+    `layers` with numbered `vars` that name their layer (Keras 3).
     """
     group = file.get("model_weights", file)
     if "layer_names" in group.attrs:
@@ -180,10 +162,7 @@ def _texts(values: Sequence) -> list[str]:
 def _read_matlab(path, where):
     with path.open("rb") as file:
         content = scipy.io.loadmat(file, simplify_cells=True)
-    description, weights = vgg_face.from_mat(content, where)
-    return WeightFile(
-        description=description, backbone="vgg_face", weights=weights
-    )
+    return vgg_face.from_mat(content, where)
 
 
 def _read_zip(path, where):
@@ -194,13 +173,9 @@ def _read_zip(path, where):
     if not any(name.endswith(".npy") for name in names):
         raise _other(where, f"a zip archive with {listed(names)}")
     with np.load(path, allow_pickle=False) as arrays:
-        found = vgg_face.from_arrays(arrays, where)
-        if not found:
-            raise _other(where, f"an .npz of the arrays {listed(arrays.files)}")
-    description, weights = found
-    return WeightFile(
-        description=description, backbone="vgg_face", weights=weights
-    )
+        if found := vgg_face.from_arrays(arrays, where):
+            return found
+        raise _other(where, f"an .npz of the arrays {listed(arrays.files)}")
 
 
 _READERS = {
@@ -211,7 +186,7 @@ _READERS = {
 
 
 def _begins(head, kinds):
-    """Returns what the beginning of a file says that it is, or None."""
+    """Returns the kind that a file's first bytes tell, or None."""
     return next(
         (kind for magic, kind in kinds.items() if head.startswith(magic)), None
     )
@@ -219,6 +194,6 @@ def _begins(head, kinds):
 
 def _other(where, kind):
     return UserError(
-        f"{where} is {kind}; this is no weight file that can be read here: "
+        f"{where} is {kind}; it is not a weight file that can be read here: "
         f"give a model of this project, or {ACCEPTED}"
     )

@@ -30,19 +30,25 @@ class Baking(options.Checked):
     """What is baked."""
 
     cake: str = option("The cake.")
-    dish: str = option("The form.")
+    form: str = option("The form.")
     minutes: int = option("Minutes in the oven.", 60)
+    glaze: bool = option("Whether there is a glaze.", False)
 
 
 @pytest.fixture
 def parse(monkeypatch):
     """Parses a command line by nothing but the flags defined here."""
     monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
-    return lambda *line: flags.FLAGS(["command", *line])
+
+    def parse(*line):
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["command", *line])
+
+    return parse
 
 
 def test_options_are_read_as_they_were_written(parse):
-    options.define(Cooking)
+    options.define(Cooking, overwrite="the meal")
     written = Cooking(
         dish="egg and toast",
         table=8,
@@ -81,38 +87,50 @@ def test_what_is_not_given_keeps_its_default(parse):
     "wrong", ["--heat=warm", "--table=9", "--minutes=few", "--rate=fast"]
 )
 def test_flags_have_the_types_and_choices_of_their_fields(parse, wrong):
-    options.define(Cooking)
+    options.define(Cooking, overwrite="the meal")
     with pytest.raises(flags.IllegalFlagValueError, match=wrong):
         parse("--dish=egg", wrong)
 
 
+@pytest.mark.parametrize("given", [[], ["--dish="], ["--nobill"]])
+def test_a_field_without_a_default_is_required(parse, given):
+    flags.DEFINE_bool("bill", False, "Pay.", flag_values=flags.FLAGS)
+    options.define(Cooking, overwrite="the meal")
+    parse(*given)
+    with pytest.raises(flags.ValidationError, match="^--dish is missing$"):
+        options.read(Cooking, unless=["bill"])
+    parse(*given, "--bill")
+    options.read(Cooking, unless=["bill"])
+
+
+def test_of_two_kinds_that_is_read_whose_flags_are_given(parse):
+    options.define(Cooking, Baking, overwrite="the meal")
+    assert flags.FLAGS["minutes"].help == "Minutes."
+    parse("--cake=plum", "--form=round", "--minutes=9", "--dish=")
+    assert options.read(Cooking, Baking) == Baking(
+        cake="plum", form="round", minutes=9
+    )
+    parse("--dish=egg")
+    assert options.read(Cooking, Baking) == Cooking(dish="egg")
+
+
 @pytest.mark.parametrize(
-    ("given", "missing"),
+    ("given", "message"),
     [
-        (["--dish=egg", "--bill"], None),
-        (["--bill"], None),
-        (["--dish=egg"], None),
-        ([], "--dish is missing"),
-        (["--dish="], "--dish is missing"),
+        (["--minutes=9"], "--dish or --cake is missing"),
+        (["--table=4"], "--dish is missing"),
+        (["--glaze=false"], "--cake is missing; --form is missing"),
+        (
+            ["--dish=egg", "--noglaze"],
+            "--dish does not go with --glaze; leave one of the two out",
+        ),
     ],
 )
-def test_a_field_without_a_default_is_required(parse, given, missing):
-    flags.DEFINE_bool("bill", False, "Pay.", flag_values=flags.FLAGS)
-    options.define(Cooking, unless=["bill"])
-    if missing is None:
-        parse(*given)
-        return
-    with pytest.raises(flags.IllegalFlagValueError, match=missing):
-        parse(*given)
-
-
-def test_of_two_kinds_only_what_both_lack_is_required(parse):
-    options.define(Cooking, Baking)
-    parse("--dish=round")  # without --cake
-    assert flags.FLAGS["minutes"].help == "Minutes."
-    assert flags.FLAGS.minutes == 5
-    with pytest.raises(flags.IllegalFlagValueError, match="--dish is missing"):
-        parse("--cake=plum", "--dish=")
+def test_two_kinds_are_not_mixed(parse, given, message):
+    options.define(Cooking, Baking, overwrite="the meal")
+    parse(*given)
+    with pytest.raises(flags.ValidationError, match=f"^{message}$"):
+        options.read(Cooking, Baking)
 
 
 @pytest.mark.parametrize(

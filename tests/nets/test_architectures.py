@@ -5,7 +5,6 @@ import pytest
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Architecture
-from affwild_omg.published.networks import named
 from affwild_omg.training import options as training_options
 
 
@@ -72,8 +71,3 @@ def test_bad_fields_are_named(field, value, message):
 )
 def test_a_network_is_told_in_flags(network, flags):
     assert training_options.flags_of(network) == flags
-
-
-def test_unknown_network_lists_the_known():
-    with pytest.raises(UserError, match="cnn_3rnn.*not 'cnn_9rnn'"):
-        named("cnn_9rnn")

@@ -5,32 +5,38 @@ import dataclasses
 import numpy as np
 import pytest
 
-from affwild_omg.nets.architectures import BACKBONES, Fusion
-from affwild_omg.published.networks import NETWORKS, named
 from affwild_omg.serving.options import ExportOptions
-from tests.nets.test_models import VARIANTS, inputs
+from tests.nets.networks import inputs, small
+from tests.published.test_networks import COUNTED
 
-NAMES = [*NETWORKS, *VARIANTS]
+# Each of these has something of its own; the others repeat it in other places,
+# or are deep.
+FAST = (
+    "vgg_face",
+    "cnn_1rnn",
+    "cnn_3rnn_1fc",
+    "landmark encoder",
+    "model_fusion_fc",
+    "fusion, cudnn",
+    "averaged pool alone, on TF-Slim's ResNet-50",
+)
+EXPORTED = (
+    "cnn_3rnn_1fc",
+    "fusion, cudnn",
+    "averaged pool alone, on TF-Slim's ResNet-50",
+)
 
 
-def small(name):
-    """Returns a network of few parameters and the same topology."""
-    row, overrides, _ = VARIANTS.get(name, (name, {}, None))
-    network = named(row, **overrides)
-    if isinstance(network, Fusion):
-        sizes = {"width": 0.05, "units": 6, "fc_units": 400, "fusion_units": 5}
-    elif BACKBONES[network.backbone].scalable:
-        sizes = {"width": 0.05, "units": 6, "fc_units": 400}
-    else:
-        sizes = {"units": 6, "fc_units": 24}
-    if not isinstance(network, Fusion):
-        sizes = {k: size for k, size in sizes.items() if network.uses(k)}
-    return named(row, **sizes | overrides)
+def marked(fast):
+    return [
+        name if name in fast else pytest.param(name, marks=pytest.mark.slow)
+        for name in COUNTED
+    ]
 
 
 @dataclasses.dataclass
 class Network:
-    """A built network, its card and what it says of some inputs."""
+    """A built network, its card and its predictions on some inputs."""
 
     model: object
     card: object
@@ -38,19 +44,19 @@ class Network:
     predictions: np.ndarray
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=marked(FAST))
 def network(tf, request):
     from affwild_omg.nets import models
-    from affwild_omg.weights import model_file as model_files
+    from affwild_omg.weights import model_file
 
-    card = model_files.Card(
-        architecture=small(request.param), sequence_length=4
+    row, overrides, _ = COUNTED[request.param]
+    card = model_file.Card(
+        architecture=small(row, overrides), sequence_length=4
     )
     model = models.build(card.architecture, seed=1)
     batch = inputs(2, 4)
     batch["mask"][1, 2:] = False
-    taken = {tensor.name for tensor in model.inputs}
-    batch = {name: x for name, x in batch.items() if name in taken}
+    batch = {tensor.name: batch[tensor.name] for tensor in model.inputs}
     return Network(model, card, batch, model(batch).numpy())
 
 
@@ -85,13 +91,23 @@ def test_masked_frames_have_no_effect_on_others(network):
     )
 
 
+def test_a_model_file_gives_the_network_back(network, tmp_path):
+    from affwild_omg.weights import model_file
+
+    path = tmp_path / "model.keras"
+    model_file.save_model(network.model, network.card, path)
+    model, card = model_file.load_model(path)
+    assert card == network.card
+    np.testing.assert_array_equal(model(network.batch), network.predictions)
+
+
 def test_a_step_changes_every_trainable_weight(tf, network):
     import keras
 
     from affwild_omg.nets import losses
 
-    model = keras.models.clone_model(network.model)
-    model.set_weights(network.model.get_weights())
+    model = network.model
+    weights = model.get_weights()
     before = [weight.numpy() for weight in model.trainable_weights]
     labels = np.random.default_rng(3).uniform(-1, 1, network.predictions.shape)
     with tf.GradientTape() as tape:
@@ -110,35 +126,22 @@ def test_a_step_changes_every_trainable_weight(tf, network):
         for weight, value in zip(model.trainable_weights, before, strict=True)
         if np.array_equal(weight, value)
     ]
+    model.set_weights(weights)
     assert unmoved == []
 
 
-def test_a_model_file_gives_the_network_back(network, tmp_path):
-    from affwild_omg.weights import model_file as model_files
-
-    path = tmp_path / "model.keras"
-    model_files.save_model(network.model, network.card, path)
-    model, card = model_files.load_model(path)
-    assert card == network.card
-    np.testing.assert_array_equal(model(network.batch), network.predictions)
-
-
-@pytest.mark.parametrize(
-    "network",
-    [*NETWORKS, "cudnn", "averaged pool alone, on TF-Slim's ResNet-50"],
-    indirect=True,
-)
+@pytest.mark.parametrize("network", marked(EXPORTED), indirect=True)
 def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
-    from affwild_omg.inference.predictor import load_predictor
-    from affwild_omg.serving import saved_model as exporting
-    from affwild_omg.weights import model_file as model_files
+    from affwild_omg.inference import predictor as predictors
+    from affwild_omg.serving import saved_model
+    from affwild_omg.weights import model_file
 
     path = tmp_path / "model.keras"
-    model_files.save_model(network.model, network.card, path)
-    exporting.export(
+    model_file.save_model(network.model, network.card, path)
+    saved_model.export(
         ExportOptions(model=str(path), output=str(tmp_path / "saved"))
     )
-    predictor = load_predictor(tmp_path / "saved")
+    predictor = predictors.load_predictor(tmp_path / "saved")
     assert predictor.card == network.card
     landmarks = inputs(2, 4)["landmarks"]
     np.testing.assert_allclose(

@@ -213,6 +213,6 @@ def test_overwriting_leaves_nothing_of_the_old(
 def test_nothing_is_left_when_the_model_cannot_be_loaded(
     export, small_saved_model, tmp_path
 ):
-    with pytest.raises(UserError, match="is a SavedModel; here a workdir"):
+    with pytest.raises(UserError, match="is a SavedModel; give the workdir"):
         export(small_saved_model, tmp_path / "new" / "saved")
     assert not list(tmp_path.iterdir())

@@ -76,7 +76,7 @@ def test_a_keras_file_from_elsewhere_is_refused(model_files, tmp_path):
     model, _ = make(model_files)
     path = tmp_path / "plain.keras"
     model.save(path)
-    with pytest.raises(UserError, match="no model file of this project"):
+    with pytest.raises(UserError, match="not a model file of this project"):
         model_files.load_model(path)
 
 
@@ -112,7 +112,7 @@ def test_a_card_of_another_network_is_found_out(model_files, tmp_path):
     model_files.save_model(
         model, dataclasses.replace(card, architecture=wider), path
     )
-    with pytest.raises(UserError, match="--model=.* is damaged or no model"):
+    with pytest.raises(UserError, match="--model=.* is damaged or not a model"):
         model_files.load_model(path)
 
 

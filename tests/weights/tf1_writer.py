@@ -2,13 +2,12 @@
 
     TF_USE_LEGACY_KERAS=1 python tf1_writer.py FOLDER
 
-For each network there come to lie in FOLDER `<name>/model.ckpt-7.*` and, for
-those with GRUs, `<name>_old/model.ckpt-7.*`, the same variables as TensorFlow
-1.1 named them; and `results.npz` with the predictions by name and the "frames"
-that they are of.
+For each network, FOLDER receives `<name>/model.ckpt-7.*`; for one of them also
+`<name>_old/model.ckpt-7.*`, with the names that TensorFlow 1.1 gave; and
+`results.npz`: predictions by name, and the "frames" that they are of.
 
-A process of its own, and nothing of this project in it: graphs are built the
-way of TensorFlow 1, with its own GRUCell, from the published definitions of
+This is a process of its own without any code of this project: graphs are built
+as in TensorFlow 1, with its own GRUCell, from the published definitions of
 VGG-Face and of TF-Slim's resnet_v1_50, and with the variable scopes of the
 authors' code. Weights are random.
 """
@@ -154,7 +153,7 @@ def vgg_cnn(x):
 
 def resnet_gru(x):
     with v1.variable_scope("resnet_v1_50"):
-        x = resnet(x, 64)
+        x = resnet(x, 16)
     with v1.variable_scope("rnn"):
         return affine(grus(x), 2, "weights_output", "biases_output")
 
@@ -230,7 +229,7 @@ def write(name, network, frames, folder):
         ]
         session.run(v1.variables_initializer(extra))
         saves = {name: {x.op.name: x for x in variables + extra}}
-        if "gru" in name:
+        if name == "cnn_gru_3rnn":
             saves[f"{name}_old"] = old_names(variables + extra)
         for target, named in saves.items():
             (folder / target).mkdir()

@@ -114,9 +114,9 @@ def test_a_row_end_to_end_interrupted_and_resumed(
 def quick(reproduction, monkeypatch):
     """Replaces training and evaluation by what writes their files at once."""
     from affwild_omg import figures
+    from affwild_omg.data import records
     from affwild_omg.evaluation import evaluator
     from affwild_omg.training import loop
-    from affwild_omg.training import workdir as workdirs
     from tests.evaluation.test_results import write_folder
 
     for name in ("published_against_measured", "scatter", "plane_histograms"):
@@ -139,7 +139,7 @@ def quick(reproduction, monkeypatch):
             text = json.dumps(
                 {
                     "options": dataclasses.asdict(options),
-                    "records_sha256": workdirs.digest_of(options.records),
+                    "records_sha256": records.digest(options.records),
                 }
             )
             (workdir / "history.json").write_text(text)
@@ -465,7 +465,6 @@ def test_an_overwriting_call_that_is_interrupted_shows_no_old_scores(
         ("epochs=3", 3),
         ("learning_rate=1e-3", 0.001),
         ("width=1", 1.0),
-        ("landmark_units=0", 0),
         ("gru=cudnn", "cudnn"),
         ("part_learning_rates=cnn=1e-5/rnn=1e-3", ("cnn=1e-5", "rnn=1e-3")),
     ],
@@ -483,15 +482,11 @@ def test_options_have_the_types_of_train_py(options, text, expected):
         ({"seeds": ["0", "-1"]}, "--seeds must be whole numbers"),
         ({"seeds": ["1", "1"]}, "--seeds names one of them twice"),
         ({"rows": ["vnet"]}, "--rows must be of table 5's .*, not 'vnet'"),
-        ({"weights": ["vgg_face"]}, "--weights must be like name=value"),
         ({"weights": ["vgg=x"]}, "--weights must be .* not 'vgg'"),
         ({"weights": ["vgg_face=no"]}, "--weights=vgg_face=no does not exist"),
-        ({"options": ["epochs"]}, "--options must be like name=value"),
-        ({"options": ["epochs=1", "epochs=2"]}, "--options gives epochs twice"),
-        ({"options": ["epoch=1"]}, "--options must be .* not 'epoch'"),
+        ({"options": ["epoch=1"]}, "--options=epoch cannot be set here"),
         ({"options": ["epochs=1.5"]}, "epochs must be a whole number"),
         ({"options": ["width=thin"]}, "width must be a number, not 'thin'"),
-        ({"options": ["taps=fc"]}, "taps cannot be set here"),
     ],
 )
 def test_wrong_options_are_told_before_anything(options, change, message):

@@ -251,20 +251,21 @@ def test_a_row_is_pre_trained_where_its_corpus_is(
 
 def test_a_row_that_fails_is_named_and_the_others_go_on(run, quick):
     quick.failing = "conv4_1_pool5_fc"
-    run(rows=None)
-    assert len(quick.trained) == 8
+    three = ["conv3_1_pool5_fc", "conv4_1_pool5_fc", "pool2_pool5_fc"]
+    run(rows=three)
+    assert len(quick.trained) == 3
     assert states(run.outcome)["conv4_1_pool5_fc"] == "failed: out of memory"
-    assert list(states(run.outcome).values()).count("measured") == 7
+    assert list(states(run.outcome).values()).count("measured") == 2
     with pytest.raises(
         UserError, match=r"1 row.*conv4_1_pool5_fc-scratch: out of memory"
     ):
         run.outcome.require_all()
     # Mended, it is the only one that is left to do.
     quick.failing = ""
-    run(rows=None)
+    run(rows=three)
     run.outcome.require_all()
     assert trained_folders(quick) == ["cnn_3rnn_conv4_1_pool5_fc-scratch"]
-    assert set(states(run.outcome).values()) == {"measured"}
+    assert list(states(run.outcome).values()).count("measured") == 3
 
 
 def test_other_options_and_other_records_are_another_training(
@@ -465,7 +466,6 @@ def test_an_overwriting_call_that_is_interrupted_shows_no_old_scores(
         ("epochs=3", 3),
         ("learning_rate=1e-3", 0.001),
         ("width=1", 1.0),
-        ("landmark_units=0", 0),
         ("gru=cudnn", "cudnn"),
         ("part_learning_rates=cnn=1e-5/rnn=1e-3", ("cnn=1e-5", "rnn=1e-3")),
     ],
@@ -483,15 +483,11 @@ def test_options_have_the_types_of_train_py(options, text, expected):
         ({"seeds": ["0", "-1"]}, "--seeds must be whole numbers"),
         ({"seeds": ["1", "1"]}, "--seeds names one of them twice"),
         ({"rows": ["vnet"]}, "--rows must be of table 5's .*, not 'vnet'"),
-        ({"weights": ["vgg_face"]}, "--weights must be like name=value"),
         ({"weights": ["vgg=x"]}, "--weights must be .* not 'vgg'"),
         ({"weights": ["vgg_face=no"]}, "--weights=vgg_face=no does not exist"),
-        ({"options": ["epochs"]}, "--options must be like name=value"),
-        ({"options": ["epochs=1", "epochs=2"]}, "--options gives epochs twice"),
         ({"options": ["epoch=1"]}, "--options=epoch cannot be set here"),
         ({"options": ["epochs=1.5"]}, "epochs must be a whole number"),
         ({"options": ["width=thin"]}, "width must be a number, not 'thin'"),
-        ({"options": ["taps=fc"]}, "taps cannot be set here"),
     ],
 )
 def test_wrong_options_are_told_before_anything(options, change, message):

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import Architecture, Fusion
+from affwild_omg.nets.architectures import (
+    VGG_BLOCKS,
+    VGG_CONVS,
+    Architecture,
+    Fusion,
+)
 from affwild_omg.published.networks import named
 
 SMALL = Architecture(taps=("pool5", "fc"), width=0.03, units=3)
@@ -209,10 +214,14 @@ def test_a_model_file_is_read_with_its_network(transfer, tmp_path):
 
 
 def test_a_weight_file_is_read_with_its_backbone(transfer, tmp_path):
-    from tests.test_command_lines import _write_vgg_face
-
-    path = tmp_path / "vgg.npz"
-    _write_vgg_face(path, lambda size: round(0.03 * size))
+    path, arrays, inputs = tmp_path / "vgg.npz", {}, 3
+    sizes = [size for block in VGG_BLOCKS for size in block]
+    for name, size in zip(VGG_CONVS, sizes, strict=True):
+        outputs = round(0.03 * size)
+        arrays[f"{name}_W"] = np.zeros((3, 3, inputs, outputs), "f")
+        arrays[f"{name}_b"] = np.zeros(outputs, "f")
+        inputs = outputs
+    np.savez(path, **arrays)
     source = transfer.read(path)
     architecture = named("cnn_3rnn", width=0.03, units=3)
     report = transfer.take(build(architecture), architecture, source)

@@ -27,7 +27,9 @@ def make_network(seed=0):
     return network
 
 
-def write_mat(path, network, *, struct, fields, average):
+def write_mat(
+    path, network, *, struct=True, fields="weights", average=MEAN_RGB
+):
     """Writes MatConvNet's layout."""
     layers = []
     for name, (kernel, bias) in network.items():
@@ -116,14 +118,13 @@ def write_npz(path, network, kernel="{}_W", bias="{}_b", order=(3, 2, 0, 1)):
 
 
 partial = functools.partial
-MAT = partial(write_mat, struct=True, fields="weights", average=MEAN_RGB)
 WRITERS = {  # how each file is written, and whether its colours are BGR
-    "oxford mat": (MAT, False),
+    "oxford mat": (write_mat, False),
     "matconvnet mat": (
-        partial(MAT, struct=False, average=MEAN_RGB[None, None]),
+        partial(write_mat, struct=False, average=MEAN_RGB[None, None]),
         False,
     ),
-    "old mat": (partial(MAT, fields="filters", average=None), False),
+    "old mat": (partial(write_mat, fields="filters", average=None), False),
     "keras-vggface": (
         partial(write_keras_vggface, top=("fc6", "fc7", "fc8")),
         True,
@@ -255,7 +256,7 @@ def test_the_mat_s_own_average_counts(tmp_path, image):
     random = np.random.default_rng(2)
     average = random.uniform(80, 140, (9, 8, 3))
     network = make_network()
-    MAT(tmp_path / "x", network, average=average)
+    write_mat(tmp_path / "x", network, average=average)
     weights = weight_files.read(tmp_path / "x").weights
     kernel, bias = network["conv1_1"]
     colour = [average[..., channel].mean() for channel in range(3)]

@@ -16,12 +16,10 @@ class Crops:
     """Some frames of an utterance.
 
     Attributes:
-        frames: which, from 0, [count].
         images: uint8 [count, 96, 96, 3], RGB; black without a face.
         face: bool [count].
     """
 
-    frames: np.ndarray
     images: np.ndarray
     face: np.ndarray
 
@@ -92,7 +90,6 @@ def _pick(record, count):
     last = len(record["face"]) - 1
     frames = np.unique(np.linspace(0, last, count).round().astype(int))
     return Crops(
-        frames=frames,
         images=records.decode(tf.gather(record["image"], frames)).numpy(),
         face=record["face"].numpy()[frames],
     )

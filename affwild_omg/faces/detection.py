@@ -16,15 +16,11 @@ class Detector:
     multitask cascaded convolutional networks" (2016), in the package mtcnn.
     """
 
-    def __init__(self, device: str = "CPU:0"):
-        """Loads the networks, and TensorFlow with them (about ten seconds).
-
-        Args:
-            device: where TensorFlow runs them, such as "CPU:0" or "GPU:0".
-        """
+    def __init__(self):
+        """Loads the networks, and TensorFlow with them (about ten seconds)."""
         from mtcnn import MTCNN
 
-        self._mtcnn = MTCNN(device=device)
+        self._mtcnn = MTCNN(device="CPU:0")
 
     def __call__(self, frames: list[np.ndarray]) -> list[np.ndarray]:
         """Detects the faces of a batch of frames.

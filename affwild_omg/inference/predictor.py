@@ -33,14 +33,8 @@ class Predictor:
     predict: Callable[[dict], np.ndarray]
 
 
-def load_predictor(
-    path: os.PathLike | str, *, flag: str = "--model"
-) -> Predictor:
+def load_predictor(path: os.PathLike | str) -> Predictor:
     """Loads a workdir, a model file or a SavedModel for prediction.
-
-    Args:
-        path: of the model.
-        flag: that named it, for messages.
 
     Raises:
         UserError: it is none of these, or does not have the inputs and
@@ -49,12 +43,12 @@ def load_predictor(
     path = pathlib.Path(path)
     if not path.exists():
         raise UserError(
-            f"{flag}={path} does not exist; give a workdir, a .keras file or "
+            f"--model={path} does not exist; give a workdir, a .keras file or "
             "a SavedModel"
         )
     if model_file.is_saved_model(path):
-        return _load_saved_model(path, flag)
-    model, card = model_file.load_model(path, flag=flag)
+        return _load_saved_model(path)
+    model, card = model_file.load_model(path)
     return keras_predictor(model, card)
 
 
@@ -78,13 +72,13 @@ def keras_predictor(model: keras.Model, card: Card) -> Predictor:
     )
 
 
-def _load_saved_model(path, flag):
+def _load_saved_model(path):
     try:
         saved = tf.saved_model.load(str(path))
         outputs = saved.signatures["masked"].structured_outputs
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise UserError(
-            f"{flag}={path} is damaged, or not a SavedModel of export.py"
+            f"--model={path} is damaged, or not a SavedModel of export.py"
         ) from error
     card_path = path / model_file.SAVED_MODEL_CARD
     card = None
@@ -92,7 +86,7 @@ def _load_saved_model(path, flag):
         try:
             card = Card.from_json(card_path.read_text(encoding="utf-8"))
         except ValueError as error:  # a UserError, or not text
-            raise UserError(f"{flag}={path}: {error}") from error
+            raise UserError(f"--model={path}: {error}") from error
     targets = tuple(target for target in TARGETS if target in outputs)
 
     def predict(inputs):

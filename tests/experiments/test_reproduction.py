@@ -114,9 +114,9 @@ def test_a_row_end_to_end_interrupted_and_resumed(
 def quick(reproduction, monkeypatch):
     """Replaces training and evaluation by what writes their files at once."""
     from affwild_omg import figures
+    from affwild_omg.data import records
     from affwild_omg.evaluation import evaluator
     from affwild_omg.training import loop
-    from affwild_omg.training import workdir as workdirs
     from tests.evaluation.test_results import write_folder
 
     for name in ("published_against_measured", "scatter", "plane_histograms"):
@@ -139,7 +139,7 @@ def quick(reproduction, monkeypatch):
             text = json.dumps(
                 {
                     "options": dataclasses.asdict(options),
-                    "records_sha256": workdirs.digest_of(options.records),
+                    "records_sha256": records.digest(options.records),
                 }
             )
             (workdir / "history.json").write_text(text)
@@ -488,7 +488,7 @@ def test_options_have_the_types_of_train_py(options, text, expected):
         ({"weights": ["vgg_face=no"]}, "--weights=vgg_face=no does not exist"),
         ({"options": ["epochs"]}, "--options must be like name=value"),
         ({"options": ["epochs=1", "epochs=2"]}, "--options gives epochs twice"),
-        ({"options": ["epoch=1"]}, "--options must be .* not 'epoch'"),
+        ({"options": ["epoch=1"]}, "--options=epoch cannot be set here"),
         ({"options": ["epochs=1.5"]}, "epochs must be a whole number"),
         ({"options": ["width=thin"]}, "width must be a number, not 'thin'"),
         ({"options": ["taps=fc"]}, "taps cannot be set here"),

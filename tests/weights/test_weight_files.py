@@ -11,6 +11,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.weights import weight_files
 from tests.weights.test_vgg_face import (
     make_network,
+    write_h5,
     write_keras_vggface,
     write_mat,
     write_npz,
@@ -93,16 +94,8 @@ def test_hdf5_of_something_else(tmp_path):
     with h5py.File(path, "w") as file:
         file["images"] = np.ones(3)
     refusal(path, "is HDF5 without named Keras layers; it holds images;")
-    with h5py.File(path, "w") as file:
-        group = file.create_group("model_weights")
-        names = ["input_1"] + [f"dense_{index}" for index in range(7)]
-        group.attrs["layer_names"] = names
-        for name in names:
-            layer = group.create_group(name)
-            weights = [] if name == "input_1" else ["kernel:0"]
-            layer.attrs["weight_names"] = np.array(weights, "S")
-            for weight in weights:
-                layer[weight] = np.ones((2, 2))
+    dense = {f"dense_{i}": {"kernel:0": np.ones((2, 2))} for i in range(7)}
+    write_h5(path, {"input_1": {}} | dense, below="model_weights")
     refusal(
         path,
         "is HDF5 with the layers dense_0, dense_1, dense_2, dense_3 and 3 more",

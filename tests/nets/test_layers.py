@@ -15,24 +15,16 @@ def sigmoid(x):
 
 def gru_by_hand(x, valid, kernel, bias, recurrent_kernel):
     """The docstring's equations, gate by gate, in float64."""
-    units = len(recurrent_kernel)
-    w = dict(zip("zrc", np.split(kernel.astype(float), 3, axis=1), strict=True))
-    u = dict(
-        zip(
-            "zrc",
-            np.split(recurrent_kernel.astype(float), 3, axis=1),
-            strict=True,
-        )
-    )
-    b = dict(zip("zrc", np.split(bias.astype(float), 3), strict=True))
-    h = np.zeros((len(x), units))
+    wz, wr, wc = np.split(kernel.astype(float), 3, axis=1)
+    uz, ur, uc = np.split(recurrent_kernel.astype(float), 3, axis=1)
+    bz, br, bc = np.split(bias.astype(float), 3)
+    h = np.zeros((len(x), len(uz)))
     states = []
     for t in range(x.shape[1]):
-        z = sigmoid(x[:, t] @ w["z"] + h @ u["z"] + b["z"])
-        r = sigmoid(x[:, t] @ w["r"] + h @ u["r"] + b["r"])
-        c = np.tanh(x[:, t] @ w["c"] + (r * h) @ u["c"] + b["c"])
-        new = z * h + (1 - z) * c
-        h = np.where(valid[:, t, None], new, h)
+        z = sigmoid(x[:, t] @ wz + h @ uz + bz)
+        r = sigmoid(x[:, t] @ wr + h @ ur + br)
+        c = np.tanh(x[:, t] @ wc + (r * h) @ uc + bc)
+        h = np.where(valid[:, t, None], z * h + (1 - z) * c, h)
         states.append(np.where(valid[:, t, None], h, 0))
     return np.stack(states, axis=1)
 
@@ -85,9 +77,7 @@ def test_fold_and_unfold_are_inverse(layers):
     np.testing.assert_array_equal(unfolded, x.reshape(2, 3, 20))
 
 
-def test_statistics_leave_out_frames_that_do_not_count(tf):
-    from affwild_omg.nets import layers
-
+def test_statistics_leave_out_frames_that_do_not_count(layers):
     random = np.random.default_rng(0)
     frames = random.normal(3, 2, (5, 4, 4, 2)).astype("f")
     valid = np.array([True, False, True, True, False])
@@ -108,9 +98,7 @@ def test_statistics_leave_out_frames_that_do_not_count(tf):
     )
 
 
-def test_no_frame_at_all_leaves_the_statistics(tf):
-    from affwild_omg.nets import layers
-
+def test_no_frame_at_all_leaves_the_statistics(layers):
     layer = layers.FrameBatchNormalization(momentum=0.9)
     frames = np.ones((2, 4, 4, 2), "f")
     layer(frames, np.zeros(2, bool), training=True)
@@ -118,9 +106,7 @@ def test_no_frame_at_all_leaves_the_statistics(tf):
     np.testing.assert_allclose(layer.moving_variance, [1, 1], rtol=1e-6)
 
 
-def test_fixed_statistics_stay(tf):
-    from affwild_omg.nets import layers
-
+def test_fixed_statistics_stay(layers):
     layer = layers.FrameBatchNormalization()
     frames = np.random.default_rng(0).normal(3, 2, (2, 4, 4, 2)).astype("f")
     layer(frames, np.ones(2, bool))

@@ -12,10 +12,8 @@ def losses(tf):
 def lin(x, y):
     """CCC from Pearson's r, by another route than the code under test."""
     r = np.corrcoef(x, y)[0, 1]
-    n = len(x)
-    biased = (n - 1) / n
-    vx, vy = np.var(x, ddof=1) * biased, np.var(y, ddof=1) * biased
-    return 2 * r * np.sqrt(vx * vy) / (vx + vy + (np.mean(x) - np.mean(y)) ** 2)
+    shift = np.mean(x) - np.mean(y)
+    return 2 * r * np.std(x) * np.std(y) / (np.var(x) + np.var(y) + shift**2)
 
 
 def column(values):
@@ -35,7 +33,6 @@ def column(values):
         ([2, 2, 2], [2, 2, 2], 0),
         ([0.1, 0.1, 0.1], [0.1, 0.1, 0.1], 0),
         ([0.1, 0.1, 0.1], [0.7, 0.7, 0.7], 0),
-        ([4], [4], 0),
         ([4], [1], 0),
     ],
 )

@@ -62,10 +62,20 @@ def test_same_seed_same_weights(models):
     assert np.abs(kernels[0] - kernels[1]).max() > 0.01
 
 
-@pytest.mark.parametrize("tap", ["conv1_1", "conv3_2", "conv5_3", "pool4"])
-def test_any_tap_can_be_named(models, tap):
-    architecture = Architecture(taps=(tap, "fc"), **SMALL)
-    assert models.build(architecture)(inputs(1, 2)).shape == (1, 2, 2)
+def test_taps_are_concatenated_in_their_order(models):
+    import keras
+
+    taps = ("pool4", "conv1_1", "conv5_3")
+    architecture = Architecture(taps=taps, recurrence="none", width=0.05)
+    model = models.build(architecture)
+    x = {"frames": inputs(1, 2)["frames"], "mask": inputs(1, 2)["mask"]}
+    outputs = [model.get_layer(tap).output for tap in taps]
+    outputs.append(model.get_layer("output").input)
+    *expected, features = keras.Model(model.inputs, outputs)(x)
+    np.testing.assert_array_equal(
+        features[0],
+        np.concatenate([np.reshape(tap, (2, -1)) for tap in expected], axis=1),
+    )
 
 
 def test_a_fusion_joins_what_the_rnns_of_its_members_give(models):

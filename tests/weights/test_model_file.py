@@ -1,90 +1,116 @@
 import dataclasses
+import io
 import json
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import Architecture
+from affwild_omg.nets.architectures import VGG_CONVS, Architecture
 from affwild_omg.published.networks import named
 
 
 @pytest.fixture(scope="module")
-def model_files(tf):
-    from affwild_omg.weights import model_file as model_files
+def model_file(tf):
+    from affwild_omg.weights import model_file
 
-    return model_files
+    return model_file
 
 
-def make(model_files, **fields):
+def make(model_file, **fields):
     from affwild_omg.nets import models
 
-    card = model_files.Card(
+    card = model_file.Card(
         architecture=named("cnn_1rnn", width=0.03, units=3, **fields),
         sequence_length=17,
     )
     return models.build(card.architecture, seed=1), card
 
 
-def inputs():
-    random = np.random.default_rng(0)
-    return {
-        "frames": random.integers(0, 255, (2, 3, 96, 96, 3), np.uint8),
-        "landmarks": random.uniform(0, 96, (2, 3, 68, 2)).astype("f"),
-        "mask": np.array([[True, True, False], [True, True, True]]),
-    }
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [{}, {"targets": ("arousal",), "landmarks": False, "taps": ("conv2_1",)}],
-)
-def test_a_model_file_says_what_it_is(model_files, tmp_path, fields):
-    from affwild_omg.inference.predictor import load_predictor
-
-    model, card = make(model_files, **fields)
-    path = tmp_path / "best.keras"
-    model_files.save_model(model, card, path)
-    for place in (path, tmp_path):  # a folder stands for its best model
-        predictor = load_predictor(place)
-        assert predictor.card == card
-        assert predictor.targets == card.architecture.targets
-        np.testing.assert_allclose(
-            predictor.predict(inputs()),
-            model({t.name: inputs()[t.name] for t in model.inputs}),
-            atol=1e-7,
-        )
-
-
-def test_a_card_of_another_version_is_told(model_files, tmp_path):
-    model, card = make(model_files)
-    path = tmp_path / "m.keras"
-    model_files.save_model(model, card, path)
-    other = tmp_path / "other.keras"
+def rewritten(path, change):
+    """Copies an archive; `change` maps name and content to new content."""
+    other = path.with_name("other.keras")
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w") as new:
         for name in old.namelist():
-            text = old.read(name)
-            if name == model_files.CARD:
-                text = text.replace(b'"taps"', b'"tapes"')
-            new.writestr(name, text)
+            new.writestr(name, change(name, old.read(name)))
+    return other
+
+
+def test_a_file_and_its_folder_give_the_model_back(model_file, tmp_path):
+    model, card = make(model_file, targets=("arousal",), landmarks=False)
+    model_file.save_model(model, card, tmp_path / "best.keras")
+    for place in (tmp_path / "best.keras", tmp_path):
+        loaded, read = model_file.load_model(place)
+        assert read == card == model_file.read_card(place)
+        for one, two in zip(loaded.weights, model.weights, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+# As files of the first versions have them.
+PLACES = {
+    "cnn_2rnn": {
+        **{f"conv2d_{i}": conv for i, conv in enumerate(VGG_CONVS) if i},
+        **{"conv2d": "conv1_1", "dense": "fc", "dense_1": "output"},
+        **{"gru": "pool5_gru1", "gru_1": "fc_gru1"},
+        **{"gru_2": "pool5_gru2", "gru_3": "fc_gru2"},
+    },
+    "affwildnet": {
+        "frame_batch_normalization": "conv1_bn",
+        "frame_batch_normalization_26": "conv4_unit1_shortcut_bn",
+    },
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_files_of_earlier_versions_can_be_loaded(model_file, tmp_path, name):
+    from affwild_omg.nets import models
+
+    backbone = {"affwildnet": "resnet50_slim"}.get(name, "vgg_face")
+    network = named(name, backbone=backbone, width=0.03, units=3)
+    model = models.build(network)
+    for index, weight in enumerate(model.weights):
+        weight.assign(np.full(weight.shape, index))
+    card = model_file.Card(architecture=network, sequence_length=1)
+    model_file.save_model(model, card, tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+    for place, layer in PLACES[name].items():
+        weights = model.get_layer(layer).get_weights()
+        group = file[f"layers/{place}"]
+        if "gru" in place:
+            recurrent = group["recurrence/cell/vars/0"]
+            np.testing.assert_array_equal(recurrent, weights.pop())
+        assert len(group["vars"]) == len(weights)
+        for index, weight in enumerate(weights):
+            np.testing.assert_array_equal(group[f"vars/{index}"], weight)
+
+
+def test_a_card_of_another_version_is_refused(model_file, tmp_path):
+    model, card = make(model_file)
+    path = tmp_path / "m.keras"
+    model_file.save_model(model, card, path)
+    other = rewritten(
+        path, lambda name, content: content.replace(b'"taps"', b'"tapes"')
+    )
     with pytest.raises(UserError, match="--model=.*card.json is of another"):
-        model_files.load_model(other)
+        model_file.load_model(other)
 
 
-def test_a_keras_file_from_elsewhere_is_refused(model_files, tmp_path):
-    model, _ = make(model_files)
+def test_a_keras_file_from_elsewhere_is_refused(model_file, tmp_path):
+    model, _ = make(model_file)
     path = tmp_path / "plain.keras"
     model.save(path)
     with pytest.raises(UserError, match="not a model file of this project"):
-        model_files.load_model(path)
+        model_file.load_model(path)
 
 
-def test_no_code_of_a_file_runs(model_files, tmp_path):
+def test_no_code_of_a_file_runs(model_file, tmp_path):
     """A config that names any function of Python is not even read."""
-    model, card = make(model_files)
+    model, card = make(model_file)
     path = tmp_path / "m.keras"
-    model_files.save_model(model, card, path)
+    model_file.save_model(model, card, path)
     harm = tmp_path / "harm"
     config = {
         "module": "builtins",
@@ -92,32 +118,31 @@ def test_no_code_of_a_file_runs(model_files, tmp_path):
         "config": f"open({str(harm)!r}, 'w')",
         "registered_name": "function",
     }
-    other = tmp_path / "other.keras"
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == "config.json":
-                content = json.dumps(config)
-            new.writestr(name, content)
-    loaded, _ = model_files.load_model(other)
+    other = rewritten(
+        path,
+        lambda name, content: (
+            json.dumps(config) if name == "config.json" else content
+        ),
+    )
+    loaded, _ = model_file.load_model(other)
     for one, two in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(one, two)
     assert not harm.exists()
 
 
-def test_a_card_of_another_network_is_found_out(model_files, tmp_path):
-    model, card = make(model_files)
+def test_a_card_of_another_network_is_found_out(model_file, tmp_path):
+    model, card = make(model_file)
     path = tmp_path / "m.keras"
     wider = dataclasses.replace(card.architecture, units=4)
-    model_files.save_model(
+    model_file.save_model(
         model, dataclasses.replace(card, architecture=wider), path
     )
     with pytest.raises(UserError, match="--model=.* is damaged or not a model"):
-        model_files.load_model(path)
+        model_file.load_model(path)
 
 
-def test_a_card_holds_a_fusion(model_files):
-    card = model_files.Card(
+def test_a_card_holds_a_fusion(model_file):
+    card = model_file.Card(
         architecture=named(
             "model_fusion_fc",
             members=["cnn2_to_1rnn", Architecture(taps=("conv3_1",))],
@@ -126,17 +151,17 @@ def test_a_card_holds_a_fusion(model_files):
         ),
         sequence_length=3,
     )
-    assert model_files.Card.from_json(card.to_json()) == card
+    assert model_file.Card.from_json(card.to_json()) == card
     assert card.architecture.members[0].gru == "cudnn"
 
 
-def test_nothing_is_left_when_saving_fails(model_files, tmp_path, monkeypatch):
-    model, card = make(model_files)
+def test_nothing_is_left_when_saving_fails(model_file, tmp_path, monkeypatch):
+    model, card = make(model_file)
 
     def full(*arguments, **settings):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_files.zipfile.ZipFile, "writestr", full)
+    monkeypatch.setattr(model_file.zipfile.ZipFile, "writestr", full)
     with pytest.raises(OSError, match="No space left"):
-        model_files.save_model(model, card, tmp_path / "m.keras")
+        model_file.save_model(model, card, tmp_path / "m.keras")
     assert list(tmp_path.iterdir()) == []

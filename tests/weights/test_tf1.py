@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -160,12 +161,19 @@ def test_another_order_would_be_seen(
 
 
 def test_the_names_of_tensorflow_1_1_give_the_same_network(
-    importer, imported, shelf
+    importer, imported, changed
 ):
-    new = imported("cnn_gru_3rnn")
-    old = importer.read(shelf / "cnn_gru_3rnn_old")
-    assert old[1] == new[1]
-    assert_same_weights(old[0], new[0])
+    def change(variables):
+        return {
+            re.sub("(gru_cell/.*/)kernel$", r"\1weights", name)
+            if "kernel" in name
+            else re.sub("(gru_cell/.*/bias)$", r"\1es", name): x
+            for name, x in variables.items()
+        }
+
+    old = importer.read(changed("cnn_gru_3rnn", change))
+    assert old[1] == ARCHITECTURES["cnn_gru_3rnn"]
+    assert_same_weights(old[0], imported("cnn_gru_3rnn")[0])
 
 
 def test_a_scope_around_everything_makes_no_difference(
@@ -185,12 +193,10 @@ def test_a_scope_around_everything_makes_no_difference(
     assert caplog.messages[-1] == "not used: linear3_1/weights"
 
 
-@pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
-def test_a_file_stands_for_its_checkpoint(importer, shelf, suffix):
-    _, architecture = importer.read(
-        shelf / "vgg_cnn" / f"model.ckpt-7.{suffix}"
-    )
-    assert architecture == ARCHITECTURES["vgg_cnn"]
+def test_a_file_stands_for_its_checkpoint(importer, shelf):
+    for file in (shelf / "vgg_cnn").glob("model*"):
+        _, architecture = importer.read(file)
+        assert architecture == ARCHITECTURES["vgg_cnn"]
 
 
 def test_the_network_and_unused_variables_are_logged(importer, changed, caplog):
@@ -224,18 +230,15 @@ def test_normalisation_without_gamma_has_ones(importer, changed):
 
 
 def test_landmarks_are_recognised_by_their_rows(importer, changed):
-    rows = {}
-
     def change(variables):
         kernel = variables["linear_1/weights"]
-        rows["fc/kernel"] = np.concatenate([kernel, kernel[:136]])
-        variables["linear_1/weights"] = rows["fc/kernel"]
+        variables["linear_1/weights"] = np.concatenate([kernel, kernel[:136]])
 
     model, architecture = importer.read(changed("vgg_gru", change))
     assert architecture.landmarks
-    np.testing.assert_array_equal(
-        weights_of(model)["fc/kernel"], rows["fc/kernel"]
-    )
+    kernel = weights_of(model)["fc/kernel"]
+    assert kernel.shape == (576 + 136, 24)
+    np.testing.assert_array_equal(kernel[576:], kernel[:136])
 
 
 def test_depth_and_units_are_read_from_the_checkpoint(importer, changed):
@@ -274,7 +277,7 @@ BAD = {
         without("conv_4/biases", CANDIDATE),
         ["AffWildNet of VGG-Face, but lacks", "conv_4/biases", CANDIDATE],
     ),
-    "missing what gives a size": (
+    "without what gives a size": (
         "vgg_cnn",
         without("linear_1/weights", "linear3_1/weights"),
         ["lacks linear_1/weights, linear3_1/weights;"],
@@ -380,9 +383,8 @@ def test_paths_without_one_checkpoint_are_refused(importer, shelf, tmp_path):
         importer.read(tmp_path / "nowhere")
     with pytest.raises(UserError, match="with 0 checkpoints; .*/model.ckpt-0$"):
         importer.read(tmp_path)
-    for name in ("vgg_cnn", "vgg_gru"):
-        for file in (shelf / name).glob("model*"):
-            shutil.copy(file, tmp_path / f"{name}.{file.name}")
+    for name in ("first.index", "second.index"):
+        (tmp_path / name).touch()
     with pytest.raises(UserError, match="with 2 checkpoints; give one, as in"):
         importer.read(tmp_path)
     text = tmp_path / "text.ckpt"
@@ -394,14 +396,12 @@ def test_paths_without_one_checkpoint_are_refused(importer, shelf, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"output": "model.h5"}, "must end in .keras"),
         ({"output": "folder.keras"}, "is a folder"),
         ({"output": "there.keras"}, "--overwrite"),
-        ({"sequence_length": 0}, "at least 1, not 0"),
-        ({"checkpoint": "nowhere", "output": "new/m.keras"}, "no such"),
+        ({"checkpoint": "nowhere"}, "no such"),
     ],
 )
-def test_bad_options_are_refused_and_leave_nothing(
+def test_a_refusal_leaves_nothing(
     importer, shelf, tmp_path, monkeypatch, changes, words
 ):
     monkeypatch.chdir(tmp_path)
@@ -448,16 +448,5 @@ def test_the_command_line_shows_the_flags_of_the_network(shelf, tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first == f"model in {output}"
-    flags = second.partition("train.py ")[2].split()
-    assert sorted(flags) == [
-        "--architecture=vgg_face",
-        "--fc_units=192",
-        f"--init_from={output}",
-        "--landmarks=false",
-        "--records=...",
-        "--recurrence=per_tap",
-        "--units=5",
-        "--width=0.125",
-        "--workdir=...",
-    ]
+    assert f"--init_from={output} --architecture=vgg_face" in second
     assert "is AffWildNet of VGG-Face" in done.stderr

@@ -8,67 +8,31 @@ import pytest
 import scipy.io
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import VGG_CONVS
 from affwild_omg.weights import weight_files
+from tests.weights.test_vgg_face import (
+    make_network,
+    write_h5,
+    write_keras_vggface,
+    write_mat,
+    write_npz,
+)
 
-
-def make_arrays():
-    """Makes [kernel, bias] of each convolution, 3 channels throughout."""
-    random = np.random.default_rng(0)
-    return {
-        name: [random.normal(size=(3, 3, 3, 3)), random.normal(size=3)]
-        for name in VGG_CONVS
-    }
-
-
-def write_h5(path):
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = np.array(VGG_CONVS, "S")
-        for name, arrays in make_arrays().items():
-            weights = [f"{name}/kernel:0", f"{name}/bias:0"]
-            for weight, array in zip(weights, arrays, strict=True):
-                file[f"{name}/{weight}"] = array
-            file[name].attrs["weight_names"] = np.array(weights, "S")
-
-
-def write_mat(path):
-    layers = [
-        {"name": name, "type": "conv", "filters": kernel, "biases": bias}
-        for name, (kernel, bias) in make_arrays().items()
-    ]
-    cell = np.empty((1, len(layers)), object)
-    cell[0] = layers
-    with path.open("wb") as file:
-        scipy.io.savemat(file, {"net": {"layers": cell}}, do_compression=True)
-
-
-def write_npz(path):
-    arrays = {}
-    for name, (kernel, bias) in make_arrays().items():
-        arrays |= {f"{name}_0": kernel.transpose(3, 2, 0, 1), f"{name}_1": bias}
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-WRITERS = {"h5": write_h5, "mat": write_mat, "npz": write_npz}
-DESCRIPTIONS = {
-    "h5": "VGG-Face, keras-vggface .h5 (BGR, folded)",
-    "mat": "VGG-Face, MatConvNet .mat (RGB, folded)",
-    "npz": "VGG-Face, .npz of Caffe (OIHW, BGR, folded)",
+NETWORK = make_network()
+KINDS = {  # how a file is written, and what it is called
+    "h5": (write_keras_vggface, "VGG-Face, keras-vggface .h5 (BGR, folded)"),
+    "mat": (write_mat, "VGG-Face, MatConvNet .mat (RGB, folded)"),
+    "npz": (write_npz, "VGG-Face, .npz of Caffe (OIHW, BGR, folded)"),
 }
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_content_counts_and_not_the_name(kind, tmp_path):
-    WRITERS[kind](tmp_path / "x.t7")
+    write, description = KINDS[kind]
+    write(tmp_path / "x.t7", NETWORK)
     read = weight_files.read(str(tmp_path / "x.t7"))
-    assert (read.description, read.backbone) == (
-        DESCRIPTIONS[kind],
-        "vgg_face",
-    )
-    kernel, _ = make_arrays()["conv4_1"]
-    np.testing.assert_allclose(
-        read.weights["conv4_1/kernel"], kernel, rtol=1e-6
+    assert (read.description, read.backbone) == (description, "vgg_face")
+    np.testing.assert_array_equal(
+        read.weights["conv4_1/kernel"], NETWORK["conv4_1"][0]
     )
 
 
@@ -80,11 +44,11 @@ def refusal(path, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_file(kind, share, tmp_path):
     path = tmp_path / "x"
-    WRITERS[kind](path)
+    KINDS[kind][0](path, NETWORK)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     refusal(path, "damaged or incomplete|lacks conv")
@@ -99,7 +63,7 @@ def test_nothing_there(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_no_permission(tmp_path):
-    write_h5(tmp_path / "x")
+    write_npz(tmp_path / "x", NETWORK)
     (tmp_path / "x").chmod(0)
     refusal(tmp_path / "x", "cannot be read: Permission denied")
 
@@ -130,16 +94,8 @@ def test_hdf5_of_something_else(tmp_path):
     with h5py.File(path, "w") as file:
         file["images"] = np.ones(3)
     refusal(path, "is HDF5 without named Keras layers; it holds images;")
-    with h5py.File(path, "w") as file:
-        group = file.create_group("model_weights")
-        names = ["input_1"] + [f"dense_{index}" for index in range(7)]
-        group.attrs["layer_names"] = names
-        for name in names:
-            layer = group.create_group(name)
-            weights = [] if name == "input_1" else ["kernel:0"]
-            layer.attrs["weight_names"] = np.array(weights, "S")
-            for weight in weights:
-                layer[weight] = np.ones((2, 2))
+    dense = {f"dense_{i}": {"kernel:0": np.ones((2, 2))} for i in range(7)}
+    write_h5(path, {"input_1": {}} | dense, below="model_weights")
     refusal(
         path,
         "is HDF5 with the layers dense_0, dense_1, dense_2, dense_3 and 3 more",

@@ -2,9 +2,8 @@
 
     TF_USE_LEGACY_KERAS=1 python tf1_writer.py FOLDER
 
-For each network, FOLDER receives `<name>/model.ckpt-7.*`; for one of them also
-`<name>_old/model.ckpt-7.*`, with the names that TensorFlow 1.1 gave; and
-`results.npz`: predictions by name, and the "frames" that they are of.
+FOLDER receives `<name>/model.ckpt-7.*` of each network, and `results.npz`:
+predictions by name, and the "frames" that they are of.
 
 This is a process of its own without any code of this project: graphs are built
 as in TensorFlow 1, with its own GRUCell, from the published definitions of
@@ -13,7 +12,6 @@ authors' code. Weights are random.
 """
 
 import pathlib
-import re
 import sys
 import zlib
 
@@ -167,14 +165,14 @@ def resnet_cnn(x):
             return flat(x)
 
 
-NETWORKS = {
-    "cnn_gru_3rnn": cnn_gru_3rnn,
-    "cnn_gru_1rnn": cnn_gru_1rnn,
-    "vgg_gru": vgg_gru,
-    "vgg_cnn": vgg_cnn,
-    "resnet_gru": resnet_gru,
-    "resnet_cnn": resnet_cnn,
-}
+NETWORKS = (
+    cnn_gru_3rnn,
+    cnn_gru_1rnn,
+    vgg_gru,
+    vgg_cnn,
+    resnet_gru,
+    resnet_cnn,
+)
 
 
 def random_values(name, shape):
@@ -198,16 +196,8 @@ def make_frames():
     return frames.astype(np.uint8)
 
 
-def old_names(variables):
-    """The names that TensorFlow 1.1 gave to the variables of a GRUCell."""
-    found = {}
-    for x in variables:
-        name = re.sub("(gru_cell/.*/)kernel$", r"\1weights", x.op.name)
-        found[re.sub("(gru_cell/.*/)bias$", r"\1biases", name)] = x
-    return found
-
-
-def write(name, network, frames, folder):
+def write(network, frames, folder):
+    folder.mkdir()
     with tf.Graph().as_default(), v1.Session() as session:
         images = (tf.constant(frames, tf.float32) - 128) / 128
         output = network(tf.reshape(images, [-1, SIZE, SIZE, 3]))
@@ -228,17 +218,12 @@ def write(name, network, frames, folder):
             v1.get_variable(f"{variables[0].op.name}/Adam_1", [3]),
         ]
         session.run(v1.variables_initializer(extra))
-        saves = {name: {x.op.name: x for x in variables + extra}}
-        if name == "cnn_gru_3rnn":
-            saves[f"{name}_old"] = old_names(variables + extra)
-        for target, named in saves.items():
-            (folder / target).mkdir()
-            v1.train.Saver(named).save(
-                session,
-                str(folder / target / "model.ckpt"),
-                global_step=7,
-                write_meta_graph=False,
-            )
+        v1.train.Saver(variables + extra).save(
+            session,
+            str(folder / "model.ckpt"),
+            global_step=7,
+            write_meta_graph=False,
+        )
         return session.run(output).reshape(BATCH, TIME, 2)
 
 
@@ -247,8 +232,8 @@ def main(folder):
     v1.disable_resource_variables()
     frames = make_frames()
     results = {
-        name: write(name, network, frames, folder)
-        for name, network in NETWORKS.items()
+        network.__name__: write(network, frames, folder / network.__name__)
+        for network in NETWORKS
     }
     np.savez(folder / "results.npz", frames=frames, **results)
 

@@ -189,7 +189,7 @@ def _fused(options, runs, validation, test, ccc):
         unprocessed=_fused_unprocessed(*runs),
     )
     equal = results.as_written(
-        fusion.fuse(test.predictions, fusion.equal_weights(present))
+        fusion.fuse(test.predictions, fusion.weights(present))
     )
     members, scores = [], {}
     for i, folder in enumerate(options.test):
@@ -282,7 +282,7 @@ def table(fused: Fused) -> list[str]:
             rows.append([name, *map(wording.number, cccs)])
         lines += Table(("CCC", *targets, MEAN), rows).lines()
         intervals = ", ".join(
-            f"{name} {wording.interval((interval.low, interval.high))}"
+            f"{name} {wording.interval(interval)}"
             for name, interval in scores.intervals.items()
         )
         if intervals:

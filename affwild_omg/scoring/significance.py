@@ -11,6 +11,7 @@ in all of them.
 """
 
 import dataclasses
+import typing
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,8 +27,7 @@ DECIMALS = 12
 BATCH = 2**17
 
 
-@dataclasses.dataclass(frozen=True)
-class Interval:
+class Interval(typing.NamedTuple):
     """A confidence interval: of CCCs within [-1, 1], of MSEs from 0 on."""
 
     low: float
@@ -40,9 +40,7 @@ def interval(
     videos: Sequence,
     *,
     statistic: str = "concordance",
-    samples: int = SAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
+    **how,
 ) -> Interval | None:
     """Computes a confidence interval of CCC or MSE by drawing whole videos.
 
@@ -62,9 +60,8 @@ def interval(
         predictions: of the same shape.
         videos: the video of each utterance, [utterances].
         statistic: "concordance" or "mean_squared_error".
-        samples: how many are drawn.
-        level: share of such intervals that hold the truth, in (0, 1).
-        seed: the same seed gives the same interval.
+        **how: samples, how many are drawn; level, the share of such intervals
+            that hold the truth, in (0, 1); seed, which fixes the draws.
 
     Returns:
         The interval. None where there are fewer than two videos, and of CCC
@@ -81,13 +78,7 @@ def interval(
         return None
     if statistic == "concordance" and not concordance.vary(labels, predictions):
         return None
-    return _percentiles(
-        getattr(sums, statistic),
-        np.arange(count),
-        samples=samples,
-        level=level,
-        seed=seed,
-    )
+    return _percentiles(getattr(sums, statistic), np.arange(count), **how)
 
 
 def mean_interval(values, **how) -> Interval | None:
@@ -154,7 +145,7 @@ def permutation_test(
     Genet. Mol. Biol. 9, 2010).
 
     Args:
-        labels: as for `paired_interval`, like what follows.
+        labels: as for `paired_interval`, like the next three.
         first: predictions of one run.
         second: predictions of the other.
         videos: the video of each utterance.
@@ -189,7 +180,7 @@ def permutation_test(
             permutation_type="samples",
             vectorized=True,
             n_resamples=samples,
-            batch=_batch(count),
+            batch=max(1, BATCH // count),
             alternative="greater",
             rng=np.random.default_rng(seed),
         ).pvalue
@@ -303,17 +294,12 @@ def _numbered(videos, labels, least=1):
     return index, len(names)
 
 
-def _batch(groups):
-    """Returns how many samples fit into memory together."""
-    return max(1, BATCH // groups)
-
-
 def _percentiles(statistic, data, *, samples=SAMPLES, level=LEVEL, seed=0):
     low, high = stats.bootstrap(
         (data,),
         statistic,
         n_resamples=samples,
-        batch=_batch(len(data)),
+        batch=max(1, BATCH // len(data)),
         vectorized=True,
         confidence_level=level,
         method="percentile",

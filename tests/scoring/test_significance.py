@@ -41,10 +41,6 @@ def simulate(random, videos, noises=1):
     )
 
 
-def ends(interval):
-    return interval.low, interval.high
-
-
 def by_rows(statistic, clusters, samples, level, seed):
     """Lets SciPy draw videos one sample at a time; statistic: of row numbers.
 
@@ -108,7 +104,7 @@ def test_intervals_against_a_loop_over_rows(offset):
         lambda rows: concordance(labels[rows], first[rows]), clusters, **HOW
     )
     interval = significance.interval(labels, first, clusters, **HOW)
-    assert ends(interval) == pytest.approx(expected, abs=exact)
+    assert interval == pytest.approx(expected, abs=exact)
     expected, _ = by_rows(
         lambda rows: (
             concordance(labels[rows], first[rows])
@@ -120,7 +116,7 @@ def test_intervals_against_a_loop_over_rows(offset):
     interval = significance.paired_interval(
         labels, first, second, clusters, **HOW
     )
-    assert ends(interval) == pytest.approx(expected, abs=exact)
+    assert interval == pytest.approx(expected, abs=exact)
 
 
 def test_columns_are_drawn_together_and_averaged():
@@ -137,7 +133,7 @@ def test_columns_are_drawn_together_and_averaged():
         lambda rows: mean_ccc(labels[rows], first[rows]), clusters, **HOW
     )
     interval = significance.interval(labels, first, clusters, **HOW)
-    assert ends(interval) == pytest.approx(expected)
+    assert interval == pytest.approx(expected)
     expected, _ = by_rows(
         lambda rows: (
             mean_ccc(labels[rows], first[rows])
@@ -149,7 +145,7 @@ def test_columns_are_drawn_together_and_averaged():
     interval = significance.paired_interval(
         labels, first, second, clusters, **HOW
     )
-    assert ends(interval) == pytest.approx(expected)
+    assert interval == pytest.approx(expected)
     differences = swapped_differences(labels, first, second, clusters)
     count = np.sum(differences >= differences[0] - 1e-12)
     p_value = significance.permutation_test(labels, first, second, clusters)
@@ -168,7 +164,7 @@ def test_interval_of_the_error_against_a_loop_over_rows():
     interval = significance.interval(
         labels, predictions, clusters, statistic="mean_squared_error", **HOW
     )
-    assert ends(interval) == pytest.approx(expected, rel=1e-12)
+    assert interval == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +188,7 @@ def test_samples_without_variance_count_0_like_the_ccc(labels, predictions):
         )
         assert np.any(values == 0)
         interval = significance.interval(labels, predictions, clusters, **how)
-        assert ends(interval) == pytest.approx(expected, abs=1e-12)
+        assert interval == pytest.approx(expected, abs=1e-12)
 
 
 def test_memory_is_bounded_without_a_trace(monkeypatch):
@@ -202,12 +198,10 @@ def test_memory_is_bounded_without_a_trace(monkeypatch):
 
     def answers():
         return [
-            *ends(significance.interval(labels, first, clusters)),
-            *ends(
-                significance.paired_interval(labels, first, second, clusters)
-            ),
+            *significance.interval(labels, first, clusters),
+            *significance.paired_interval(labels, first, second, clusters),
             significance.permutation_test(labels, first, second, clusters),
-            *ends(significance.mean_interval(labels[:30])),
+            *significance.mean_interval(labels[:30]),
         ]
 
     whole = answers()
@@ -260,7 +254,7 @@ def test_a_run_does_not_differ_from_itself():
     labels, predictions, clusters = simulate(np.random.default_rng(6), 20)
     pair = (predictions, predictions.copy())
     interval = significance.paired_interval(labels, *pair, clusters)
-    assert ends(interval) == (0, 0)
+    assert interval == (0, 0)
     assert significance.permutation_test(labels, *pair, clusters) == 1
 
 
@@ -390,14 +384,14 @@ def test_mean_interval_by_hand():
     # first twice, two have both, one has the second twice.
     for level, expected in ((0.6, (0.2, 0.6)), (0.4, (0.4, 0.4))):
         interval = significance.mean_interval([0.6, 0.2], level=level, seed=3)
-        assert ends(interval) == pytest.approx(expected)
+        assert interval == pytest.approx(expected)
 
 
 def test_mean_interval_against_a_normal_mean():
     values = np.random.default_rng(12).normal(0.3, 0.2, 60)
     interval = significance.mean_interval(values, samples=20_000, level=0.9)
     half = stats.norm.ppf(0.95) * values.std() / 60**0.5
-    assert ends(interval) == pytest.approx(
+    assert interval == pytest.approx(
         (values.mean() - half, values.mean() + half), abs=4e-3
     )
 

@@ -154,30 +154,21 @@ def test_a_better_run_is_said_to_be(tmp_path):
 def test_the_files_say_what_is_returned(tmp_path):
     comparison = compare(tmp_path)
     assert json.loads(written(tmp_path, "comparison.json")) == comparison
-    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [
-        "comparison.csv",
-        "comparison.json",
-    ]
-    rows = pd.read_csv(tmp_path / "output" / "comparison.csv").to_dict(
-        "records"
-    )
-    assert [row["target"] for row in rows] == [*TARGETS, "mean"]
-    for row in rows:
-        found = comparison[row.pop("target")]
-        expected = {
-            "utterances": 3,
-            "videos": 2,
-            "difference": found["difference"],
-            "low": found["interval"][0],
-            "high": found["interval"][1],
-            "permutation_p_value": found["permutation_p_value"],
-        }
-        for run in ("first", "second"):
-            scores = dict(found[run])
-            low, high = scores.pop("interval")
-            for name, value in (scores | {"low": low, "high": high}).items():
-                expected[f"{run}_{name}"] = value
-        told = {name: cell for name, cell in row.items() if pd.notna(cell)}
+    names = {path.name for path in (tmp_path / "output").iterdir()}
+    assert names == {"comparison.csv", "comparison.json"}
+    rows = pd.read_csv(tmp_path / "output" / "comparison.csv", index_col=0)
+    assert list(rows.index) == [*TARGETS, "mean"]
+    for name, row in rows.iterrows():
+        found = comparison[name]
+        expected = {"utterances": 3, "videos": 2}
+        for prefix, part in (
+            ("first_", found.pop("first")),
+            ("second_", found.pop("second")),
+            ("", found),
+        ):
+            part["low"], part["high"] = part.pop("interval")
+            expected |= {prefix + column: x for column, x in part.items()}
+        told = row.dropna().to_dict()
         assert told == pytest.approx(expected, rel=1e-15)
 
 

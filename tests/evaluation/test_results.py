@@ -348,16 +348,11 @@ def test_labels_may_differ_by_their_rounding_alone():
 
 
 def test_utterances_that_one_lacks_are_named_up_to_a_hundred():
-    def align(*all_keys):
-        zeros = ([[0.0]] * len(keys) for keys in all_keys)
-        results.align(
-            {
-                f"--x={i}": run(keys, ("valence",), some, some)
-                for i, (keys, some) in enumerate(
-                    zip(all_keys, zeros, strict=True)
-                )
-            }
+    def align(*runs):
+        runs = (
+            run(keys, ("valence",), *[[[0.0]] * len(keys)] * 2) for keys in runs
         )
+        results.align({f"--x={i}": x for i, x in enumerate(runs)})
 
     message = r"--x=1 lacks 1 \(v/a\) and adds 1 \(v/c\) against the 2 utter"
     with pytest.raises(UserError, match=message):

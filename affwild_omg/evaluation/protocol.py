@@ -331,19 +331,12 @@ def score(
 
 def _score(rows, column, moments, pooling):
     """Scores a column; moments: of all rows, or of each video's."""
-    total = sum(moments, concordance.Moments())
-    varies = {
-        "labels": total.labels_vary,
-        "predictions": total.predictions_vary,
-    }
-    constant = " and ".join(name for name in varies if not varies[name])
-    p_value = None
+    total, p_value = sum(moments, concordance.Moments()), None
+    vary = {"labels": total.labels_vary, "predictions": total.predictions_vary}
+    constant = " and ".join(name for name in vary if not vary[name])
     if pooling == "pooled" and total.count > 2 and not constant:
-        labels, predictions = (
-            rows.labels[:, column],
-            rows.predictions[:, column],
-        )
-        p_value = float(stats.pearsonr(labels, predictions).pvalue)
+        columns = rows.labels[:, column], rows.predictions[:, column]
+        p_value = float(stats.pearsonr(*columns).pvalue)
     return Score(
         ccc=float(np.mean([x.concordance for x in moments])),
         pearson=float(np.mean([x.pearson for x in moments])),

@@ -10,7 +10,6 @@ what is examined is the mean of the columns' CCCs: a sample has the same videos
 in all of them.
 """
 
-import dataclasses
 import typing
 from collections.abc import Sequence
 
@@ -73,7 +72,7 @@ def interval(
             finite, or videos are not theirs.
     """
     index, count = _numbered(videos, labels)
-    sums = _Sums.of(labels, predictions, index, count)
+    sums = _Sums(labels, predictions, index, count)
     if count < 2:
         return None
     if statistic == "concordance" and not concordance.vary(labels, predictions):
@@ -118,7 +117,7 @@ def paired_interval(labels, first, second, videos: Sequence, **how) -> Interval:
         ValueError: as `interval`, or all utterances are of one video.
     """
     index, count = _numbered(videos, labels, least=2)
-    one, other = (_Sums.of(labels, x, index, count) for x in (first, second))
+    one, other = (_Sums(labels, x, index, count) for x in (first, second))
 
     def difference(drawn, axis):
         return one.concordance(drawn, axis) - other.concordance(drawn, axis)
@@ -161,7 +160,7 @@ def permutation_test(
     """
     index, count = _numbered(videos, labels, least=2)
     # Each video counts twice, as the first run and as the second have it.
-    sums = _Sums.of(
+    sums = _Sums(
         np.concatenate([labels, labels]),
         np.concatenate(np.stack([first, second])),  # of one shape
         np.concatenate([index, index + count]),
@@ -212,7 +211,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return np.minimum(corrected, 1).tolist()
 
 
-@dataclasses.dataclass(frozen=True)
 class _Sums:
     """What CCC and MSE need of each group of rows.
 
@@ -222,22 +220,15 @@ class _Sums:
             lose no digits; e is the label less the prediction.
     """
 
-    powers: np.ndarray
-
-    @classmethod
-    def of(cls, labels, predictions, index, groups):
+    def __init__(self, labels, predictions, index, groups):
         """Sums the rows of each group; index: [rows], in [0, groups)."""
         columns = []
         for x, y in _columns(labels, predictions):
             errors = (x - y) ** 2
             x, y = x - x.mean(), y - y.mean()
-            columns.append(
-                [
-                    np.bincount(index, power, groups)
-                    for power in (np.ones_like(x), x, y, x * y, errors)
-                ]
-            )
-        return cls(np.array(columns))
+            powers = np.ones_like(x), x, y, x * y, errors
+            columns.append([np.bincount(index, z, groups) for z in powers])
+        self.powers = np.array(columns)
 
     def _means(self, drawn):
         """Returns the mean of each power but the first, [columns, n] each."""

@@ -232,11 +232,6 @@ def test_the_table_says_what_does_not_vary(options):
         "arousal: labels do not vary, so CCC is 0 by definition",
         equal,
     ]
-    for folder in options.test:
-        write(folder, labels=TEST_LABELS.replace("t,u2,0.1,0.1\n", ""))
-    assert told(options) == [
-        "one row alone: nothing varies, so CCC is 0 by definition"
-    ]
 
 
 def test_no_test_label_reaches_the_weights(options):
@@ -262,20 +257,6 @@ def test_no_test_label_reaches_the_weights(options):
     assert fusing.table(fused) == [
         "no labelled utterances of test, 2 runs fused"
     ]
-
-
-def test_rows_are_matched_by_name(options):
-    for name, text in (
-        ("predictions.csv", TEST_B),
-        ("labels.csv", TEST_LABELS),
-    ):
-        rows = [line.split(",") for line in text.splitlines()]
-        shuffled = [rows[0], *rows[:0:-1]]
-        pathlib.Path(options.test[1], name).write_text(
-            "".join(f"{r[3]},{r[1]},{r[0]},{r[2]}\n" for r in shuffled)
-        )
-    fusing.fuse(options)
-    assert written(options) == FUSED
 
 
 def test_what_metrics_say_does_not_weigh(options):

@@ -36,6 +36,13 @@ def column(text, target):
     return "".join(f"{row[0]},{row[1]},{row[index]}\n" for row in rows)
 
 
+def ccc_by_hand(x, y):
+    """Computes CCC with 1/N moments (equation 2)."""
+    covariance = np.cov(x, y, bias=True)
+    apart = np.mean(x) - np.mean(y)
+    return 2 * covariance[0, 1] / (np.trace(covariance) + apart**2)
+
+
 PREDICTIONS = table(["v", "v.1"], [0.5, 0.25], [0.75, -0.5], form=".6f")
 LABELS = table(["v.1"], [0.338, -1])
 

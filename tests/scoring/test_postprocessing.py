@@ -154,27 +154,6 @@ def noise(seed=4, videos=12, targets=BOTH):
     )
 
 
-@pytest.mark.parametrize("estimate", ["median", "mean"])
-def test_without_steps_nothing_is_done(estimate):
-    frames = noise()
-    frames.mask[3][:] = False
-    by = {"median": np.median, "mean": np.mean}[estimate]
-    expected = []
-    for i in range(len(frames.keys)):
-        values = frames.values[i].astype(float)
-        parts = [
-            by(values[j : j + 30][frames.mask[i][j : j + 30]], axis=0)
-            for j in range(0, len(frames.mask[i]), 30)
-            if frames.mask[i][j : j + 30].any()
-        ]
-        expected.append(np.mean(parts, axis=0) if parts else [NAN, NAN])
-    found = postprocessing.apply(Settings.nothing(BOTH, estimate), frames)
-    seen = np.isfinite(expected).all(axis=1)
-    assert np.flatnonzero(~seen).tolist() == [3]
-    np.testing.assert_allclose(found[seen], np.array(expected)[seen])
-    assert np.isfinite(found).all()
-
-
 def test_apply_by_hand():
     def sequence(valence, arousal, mask):
         return np.stack([valence, arousal], axis=1), np.array(mask, bool)

@@ -305,10 +305,10 @@ def test_other_weights_under_the_same_name_are_another_training(
         (weights / "postprocessing.json").touch()
     assert run(**own) == []
     # Wherever they lie.
-    weights = weights.rename(tmp_path / "moved")
-    own = {"weights": [f"vgg_face={weights}"]}
-    assert run(**own) == []
-    (weights / "best.keras" if kind == "folder" else weights).write_text("two")
+    moved = weights.rename(tmp_path / "moved")
+    assert run(weights=[f"vgg_face={moved}"]) == []
+    moved.rename(weights)
+    file.write_text("two")
     with pytest.raises(UserError, match="holds 1 training.* or weights"):
         run(**own)
     # Interrupted in its first epoch, it does not resume the earlier one.

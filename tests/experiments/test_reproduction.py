@@ -316,7 +316,7 @@ def test_other_weights_under_the_same_name_are_another_training(
     with pytest.raises(KeyboardInterrupt):
         run(overwrite=True, **own)
     quick.interrupted = ""
-    assert run(**own) == ROW
+    assert run(**own) == ["train workdir"]  # which gives the same model here
 
 
 def test_no_training_is_lost_unasked(run, quick, tmp_path):

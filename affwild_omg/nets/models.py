@@ -28,14 +28,10 @@ def build(
     """
     if seed is not None:
         keras.utils.set_random_seed(seed)
-    if isinstance(architecture, Fusion):
-        inputs = _inputs(
-            any(member.sees_landmarks for member in architecture.members)
-        )
-        x = _fused(inputs, architecture)
-    else:
-        inputs = _inputs(architecture.sees_landmarks)
-        x = _features(inputs, architecture)
+    fusion = isinstance(architecture, Fusion)
+    members = architecture.members if fusion else [architecture]
+    inputs = _inputs(any(member.sees_landmarks for member in members))
+    x = (_fused if fusion else _features)(inputs, architecture)
     # Linear and unbounded, because arousal is in [-1, 1] in Aff-Wild and in
     # [0, 1] in OMG; float32 whatever the precision of the layers below.
     output = keras.layers.Dense(

@@ -145,18 +145,15 @@ def _fusion(fusion, members, overrides):
         if field in overrides
     }
     theirs = {k: v for k, v in overrides.items() if k != "fusion_units"}
-    joined, changed = [], []
-    for member in members or fusion.members:
-        if isinstance(member, str):
-            member = named(member, **theirs)
-            changed.append(member)
-        elif not members:
-            member = replace(member, **theirs)
-            changed.append(member)
-        joined.append(member)
-    for field in theirs.keys() - own.keys():
-        if not any(member.uses(field) for member in changed):
+    names = {row.architecture: name for name, row in NETWORKS.items()}
+    members = members or [names[member] for member in fusion.members]
+    if not any(isinstance(member, str) for member in members):
+        for field in theirs.keys() - own.keys():
             raise UserError(
                 f"{field} changes no member of this fusion; leave it out"
             )
-    return replace(fusion, members=joined, **own)
+    members = [
+        named(member, **theirs) if isinstance(member, str) else member
+        for member in members
+    ]
+    return replace(fusion, members=members, **own)

@@ -30,12 +30,7 @@ PREPROCESSING: Mapping[str, Preprocessing] = {
         scale=(255 * 0.229, 255 * 0.224, 255 * 0.225),
     ),
 }
-_DESCRIPTIONS = {
-    "resnet50": "ImageNet ResNet-50, keras.applications .h5 (BGR, folded)",
-    "densenet121": (
-        "ImageNet DenseNet-121, keras.applications .h5 (RGB, folded)"
-    ),
-}
+_TITLES = {"resnet50": "ResNet-50", "densenet121": "DenseNet-121"}
 
 
 @functools.cache
@@ -104,4 +99,6 @@ def from_layers(
         name, shift = "conv1_bn/moving_mean", -shift
     # A new array: the old one may be the caller's.
     weights[name] = weights[name] + shift.astype(np.float32)
-    return _DESCRIPTIONS[backbone], backbone, weights
+    colours = "BGR" if PREPROCESSING[backbone].bgr else "RGB"
+    title = f"ImageNet {_TITLES[backbone]}, keras.applications .h5"
+    return f"{title} ({colours}, folded)", backbone, weights

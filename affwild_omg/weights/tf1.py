@@ -156,9 +156,7 @@ def convert(options: ImportOptions, *, overwrite: bool = False) -> pathlib.Path:
     return path
 
 
-def read(
-    checkpoint: os.PathLike | str, *, flag: str = "--checkpoint"
-) -> tuple[keras.Model, Architecture]:
+def read(checkpoint: os.PathLike | str) -> tuple[keras.Model, Architecture]:
     """Reads one of the authors' networks.
 
     Logs which one it is, and which variables are not used.
@@ -166,7 +164,6 @@ def read(
     Args:
         checkpoint: path of its files without .index or .data-00000-of-00001;
             one of the files, or a folder of one checkpoint, also works.
-        flag: that named it, for messages.
 
     Returns:
         The network with the checkpoint's weights, and its architecture.
@@ -175,7 +172,7 @@ def read(
         UserError: there is no such checkpoint, it is damaged, or its network
             is none of `KINDS` in every name and shape.
     """
-    variables = _Variables(_prefix(checkpoint, flag), flag)
+    variables = _Variables(_prefix(checkpoint))
     kind = _recognise(variables)
     architecture = _architecture(kind, variables)
     model = models.build(architecture)
@@ -204,8 +201,8 @@ def read(
 class _Variables:
     """The variables of a checkpoint, by their names in the authors' code."""
 
-    def __init__(self, prefix, flag):
-        self.where = f"{flag}={prefix}"
+    def __init__(self, prefix):
+        self.where = f"--checkpoint={prefix}"
         try:
             self._reader = tf.train.load_checkpoint(prefix)
             shapes = self._reader.get_variable_to_shape_map()
@@ -293,7 +290,7 @@ class _Variables:
         )
 
 
-def _prefix(checkpoint, flag):
+def _prefix(checkpoint):
     """Returns the common path of a checkpoint's files."""
     path = os.fspath(checkpoint)
     if os.path.isdir(path):
@@ -302,17 +299,17 @@ def _prefix(checkpoint, flag):
             for index in pathlib.Path(path).glob("*.index")
         )
         if len(found) != 1:
+            example = found[-1] if found else os.path.join(path, "model.ckpt-0")
             raise UserError(
-                f"{flag}={path} is a folder with {len(found)} checkpoints; "
-                f"give one, as in {flag}="
-                f"{found[-1] if found else os.path.join(path, 'model.ckpt-0')}"
+                f"--checkpoint={path} is a folder with {len(found)} "
+                f"checkpoints; give one, as in --checkpoint={example}"
             )
         return found[0]
     prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path)
     if not os.path.isfile(f"{prefix}.index") and not os.path.isfile(prefix):
         raise UserError(
-            f"{flag}={path}: no such checkpoint; give the path of its files "
-            "without .index or .data-00000-of-00001"
+            f"--checkpoint={path}: no such checkpoint; give the path of its "
+            "files without .index or .data-00000-of-00001"
         )
     return prefix
 
@@ -333,7 +330,7 @@ def _plain(name):
     name = name.removesuffix(":0")
     # TensorFlow 1.2 renamed the variables of its cells.
     name = re.sub(r"(/gru_cell/\w+/)weights$", r"\1kernel", name)
-    return re.sub(r"(/gru_cell/\w+/)biases$", r"\1bias", name)
+    return re.sub(r"(/gru_cell/\w+/bias)es$", r"\1", name)
 
 
 def _recognise(variables):

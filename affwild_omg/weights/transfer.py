@@ -120,10 +120,9 @@ def take(
             continue
         origin = layer if layer in offers else plain
         offer = offers.get(origin)
-        reason = ABSENT
-        if offer is not None:
-            reason = _difference(offer, weights)
-        if offer is not None and not reason:
+        if offer is None:
+            reason = ABSENT
+        elif not (reason := _difference(offer, weights)):
             there = _meaning(origin, source.architecture)
             here = _meaning(layer, architecture)
             reason = "" if there == here else f"{there} there, {here} here"

@@ -69,5 +69,5 @@ def test_bad_fields_are_named(field, value, message):
         ),
     ],
 )
-def test_a_network_is_told_in_flags(network, flags):
+def test_flags_give_the_network(network, flags):
     assert training_options.flags_of(network) == flags

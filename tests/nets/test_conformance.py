@@ -1,6 +1,6 @@
 """Every network of the paper, and its ablations, keeps the same promises."""
 
-import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -34,18 +34,9 @@ def marked(fast):
     ]
 
 
-@dataclasses.dataclass
-class Network:
-    """A built network, its card and its predictions on some inputs."""
-
-    model: object
-    card: object
-    batch: dict
-    predictions: np.ndarray
-
-
 @pytest.fixture(scope="module", params=marked(FAST))
 def network(tf, request):
+    """A built network, its card and its predictions on some inputs."""
     from affwild_omg.nets import models
     from affwild_omg.weights import model_file
 
@@ -57,7 +48,12 @@ def network(tf, request):
     batch = inputs(2, 4)
     batch["mask"][1, 2:] = False
     batch = {tensor.name: batch[tensor.name] for tensor in model.inputs}
-    return Network(model, card, batch, model(batch).numpy())
+    return types.SimpleNamespace(
+        model=model,
+        card=card,
+        batch=batch,
+        predictions=model(batch).numpy(),
+    )
 
 
 def test_output_for_any_batch_and_time(network):

@@ -307,11 +307,6 @@ BAD = {
         replaced("linear3_1/weights", 11, 1),
         ["linear3_1/weights has 1 columns", "2 outputs, valence and arousal"],
     ),
-    "ImageNet": (
-        "resnet_cnn",
-        replaced("resnet_v1_50/logits/weights", 1, 1, 256, 1000),
-        ["resnet_v1_50/logits/weights has 1000 columns"],
-    ),
     "another network": (
         "vgg_cnn",
         lambda variables: {"a/b": variables["conv_1/weights"]},

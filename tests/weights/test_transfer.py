@@ -46,7 +46,7 @@ def layers(names):
     )
 
 
-def test_only_what_fits_is_taken_and_all_is_told(transfer):
+def test_only_what_fits_is_taken_and_all_is_reported(transfer):
     from affwild_omg.nets import parts
 
     source = offered(transfer, dataclasses.replace(SMALL, units=4))
@@ -164,7 +164,7 @@ def test_strict_changes_nothing_where_it_refuses(transfer):
         np.testing.assert_array_equal(weight, values)
 
 
-def test_nothing_that_fits_is_told_with_both_lists(transfer):
+def test_both_sides_are_listed_if_nothing_fits(transfer):
     other = dataclasses.replace(
         SMALL, width=0.05, targets=("valence",), units=4
     )

@@ -107,7 +107,7 @@ def write_deepface(path, network, kind="conv2d", below="/"):
 
 
 def write_npz(path, network, names="{}_W {}_b", order=(3, 2, 0, 1)):
-    """Writes blobs, Caffe's way (OIHW) unless told another order."""
+    """Writes blobs, Caffe's way (OIHW) unless another order is given."""
     arrays = {"fc6_W": np.ones((9, 7), "f"), "fc6_b": np.ones(9, "f")}
     for name, (k, b) in network.items():
         kernel, bias = names.replace("{}", name).split()

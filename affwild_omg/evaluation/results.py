@@ -307,6 +307,13 @@ def read(
         by_frame = csv_tables.read_frames(
             directory / FRAMES, flag, sequence_length=provenance.sequence_length
         )
+        # Nothing else tells a table that was cut off at the end of a line.
+        if provenance.frames not in (None, by_frame.lengths.sum()):
+            raise UserError(
+                f"{flag}={directory / FRAMES} has {by_frame.lengths.sum()} "
+                f"frames, but {METRICS} beside it says {provenance.frames}; "
+                f"{REMEDY}"
+            )
     return Results(
         keys=predictions.index.tolist(),
         targets=tuple(predictions.columns),

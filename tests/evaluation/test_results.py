@@ -232,6 +232,11 @@ def test_all_of_an_evaluation_survives_the_files(tmp_path, drawn):
     np.testing.assert_array_equal(found.unprocessed, written.unprocessed)
     assert found.to_dict() == metrics
     assert read(tmp_path / "x").frames is None
+    # A table of frames that was cut off at the end of a line.
+    frames = (tmp_path / "x" / "frames.csv").read_text()
+    (tmp_path / "x" / "frames.csv").write_text(frames[: frames.rindex("b,1")])
+    with pytest.raises(UserError, match="frames.csv has 20 frames, .* says 21"):
+        read(tmp_path / "x", frames=True)
     # The headline alone, and what it was before, have intervals.
     assert {"valence", "videos"} < metrics["intervals"].keys()
     assert "intervals" in metrics["unprocessed"]

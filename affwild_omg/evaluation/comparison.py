@@ -16,7 +16,6 @@ from affwild_omg.cli.tables import Table
 from affwild_omg.evaluation import protocol, results
 from affwild_omg.evaluation.options import ComparisonOptions
 from affwild_omg.evaluation.protocol import MEAN, Scores
-from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import significance
 from affwild_omg.scoring.significance import Interval
 from affwild_omg.storage import files
@@ -70,7 +69,7 @@ class Comparison:
                 for run, scores in self.scores.items()
             } | {
                 "difference": difference.value,
-                "interval": _ends(difference.interval),
+                "interval": difference.interval and [*difference.interval],
                 "permutation_p_value": difference.p_value,
             }
         return stated | {
@@ -114,8 +113,8 @@ class Comparison:
             else:
                 more = difference.p_value < SIGNIFICANT
                 told = (
-                    f"({significance.LEVEL:.0%} interval "
-                    f"{wording.interval(_ends(difference.interval))}, "
+                    f"({protocol.LEVEL} "
+                    f"{wording.interval(difference.interval)}, "
                     f"permutation p = {_p_value(difference.p_value)}) is "
                     f"{'more than' if more else 'within'} sampling noise"
                 )
@@ -134,11 +133,8 @@ def _stated(scores, name):
         stated = dataclasses.asdict(scores.targets[name])
         if not stated["constant"]:
             del stated["constant"]
-    return stated | {"interval": _ends(scores.intervals.get(name))}
-
-
-def _ends(interval):
-    return interval and [interval.low, interval.high]
+    interval = scores.intervals.get(name)
+    return stated | {"interval": interval and [*interval]}
 
 
 def _p_value(value):
@@ -153,10 +149,9 @@ def _p_value(value):
 def compare(
     options: ComparisonOptions, *, overwrite: bool = False
 ) -> Comparison:
-    """Compares two runs' estimates of the same utterances.
+    """Compares two runs, and writes `comparison.json` and `comparison.csv`.
 
-    Writes `comparison.json` and `comparison.csv`. The same folders give the
-    same files.
+    The same folders give the same files.
 
     Args:
         options: what and where.
@@ -200,14 +195,9 @@ def _in_common(runs):
             f"{first} is of split {splits[0]}, {second} of {splits[1]}; "
             "evaluate both runs on the same split"
         )
-    targets = [x for x in TARGETS if x in one.targets and x in other.targets]
-    if not targets:
-        raise UserError(
-            f"{first} has {', '.join(one.targets)}, {second} "
-            f"{', '.join(other.targets)}; they must have one of the two in "
-            "common"
-        )
-    return splits[0], targets
+    return splits[0], results.targets_in_common(
+        {name: run.targets for name, run in runs.items()}
+    )
 
 
 def _rows(runs, targets):
@@ -252,28 +242,17 @@ def _differences(rows, scores, targets):
 
 def table(comparison: Comparison) -> list[str]:
     """Returns a comparison as lines for a console."""
-    rows, warnings = [], []
-    for name in comparison.differences:
-        for run, scores in comparison.scores.items():
-            ends = _ends(scores.intervals.get(name))
-            row = [name, run, wording.number(scores.cccs[name])]
-            row.append(wording.interval(ends))
-            if score := scores.targets.get(name):
-                row += [
-                    wording.number(score.pearson),
-                    wording.p_value(score.pearson_p_value),
-                    wording.number(score.mse),
-                ]
-            rows.append(row)
-    for run, scores in comparison.scores.items():
-        warnings += [f"{run} run, {warning}" for warning in scores.warnings()]
-    level = f"{significance.LEVEL:.0%} interval"
-    header = ("", "", "CCC", level, "Pearson", "p of Pearson", "MSE")
+    runs = comparison.scores.items()
+    rows = [
+        [name, run, *scores.cells(name)]
+        for name in comparison.differences
+        for run, scores in runs
+    ]
     split = f" of {comparison.split}" if comparison.split else ""
     first = comparison.scores["first"]
     return [
-        *Table(header, rows, words=2).lines(),
-        *warnings,
+        *Table(("", "", *protocol.HEADER), rows, words=2).lines(),
+        *(f"{run} run, {x}" for run, scores in runs for x in scores.warnings()),
         f"{wording.count(first.rows, 'labelled utterance')} of "
         f"{wording.count(first.videos, 'video')}{split}",
         *comparison.summary(),

@@ -145,22 +145,19 @@ def read_frames(
         )
     keys = table.text["video"] + "/" + table.text["utterance"]
     first = keys.ne(keys.shift())
-    table.refuse(
-        first & keys.where(first).duplicated(),
-        "the frames of an utterance must stand together",
-    )
     frame, fps, face = (table.numbers(x) for x in ("frame", "fps", "face"))
     values, labels = (
         np.stack([table.numbers(x, empty=True) for x in names], axis=1)
         for names in (targets, truth)
     )
     table.refuse(
-        (frame != keys.groupby(first.cumsum()).cumcount())
+        (frame != keys.groupby(keys).cumcount())
+        | (first != (frame == 0))
         | (fps <= 0)
         | ~np.isin(face, (0, 1))
         | (face == 1) & np.isnan(values).any(axis=1),
-        "frames must count from 0, fps be above 0, face 0 or 1, and "
-        "predictions given where it is 1",
+        "frames must count from 0, those of an utterance together, fps be "
+        "above 0, face 0 or 1, and predictions given where it is 1",
     )
     starts = np.flatnonzero(first)
     values, mask, labels = (

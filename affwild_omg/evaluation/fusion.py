@@ -87,7 +87,6 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
         ]
         _check(*runs)
         validation, test = map(results.align, runs)
-        _check_apart(validation, test, options)
         ccc = _concordances(validation)
         _check_learned(ccc, options.validation, validation.targets)
         fused = _fused(options, runs, validation, test, ccc)
@@ -117,6 +116,12 @@ def _check(validation_runs, test_runs):
                     f"{facts[1][name]} in the second; give both lists in the "
                     "same order, and evaluate both splits with the same flags"
                 )
+        if shared := sorted(set(one.keys) & set(other.keys)):
+            raise UserError(
+                f"{validation} and {test} share {len(shared)} utterances "
+                f"({listed(shared)}); weights must not be chosen on what is "
+                "scored: evaluate another split"
+            )
     for name, run in validation_runs.items():
         if run.provenance.split == "test":
             raise UserError(
@@ -128,17 +133,6 @@ def _check(validation_runs, test_runs):
                 f"{name} holds no {results.LABELS}; weights need labels: "
                 "evaluate records of a split that has them"
             )
-
-
-def _check_apart(validation, test, options):
-    shared = set(validation.keys) & set(test.keys)
-    if shared:
-        raise UserError(
-            f"--validation={options.validation[0]} and "
-            f"--test={options.test[0]} share {len(shared)} utterances "
-            f"({listed(sorted(shared))}); weights must not be chosen on what "
-            "is scored: evaluate another split"
-        )
 
 
 def _concordances(split):
@@ -189,7 +183,7 @@ def _fused(options, runs, validation, test, ccc):
         unprocessed=_fused_unprocessed(*runs),
     )
     equal = results.as_written(
-        fusion.fuse(test.predictions, fusion.equal_weights(present))
+        fusion.fuse(test.predictions, fusion.weights(present))
     )
     members, scores = [], {}
     for i, folder in enumerate(options.test):
@@ -282,7 +276,7 @@ def table(fused: Fused) -> list[str]:
             rows.append([name, *map(wording.number, cccs)])
         lines += Table(("CCC", *targets, MEAN), rows).lines()
         intervals = ", ".join(
-            f"{name} {wording.interval((interval.low, interval.high))}"
+            f"{name} {wording.interval(interval)}"
             for name, interval in scores.intervals.items()
         )
         if intervals:

@@ -30,6 +30,8 @@ from affwild_omg.scoring.significance import Interval
 INPUTS = ("frames", "landmarks", "mask")
 MOMENTS = "1/N"
 MEAN = "mean"  # of the targets' CCCs
+LEVEL = f"{significance.LEVEL:.0%} interval"
+HEADER = ("CCC", "Pearson", "MSE", f"{LEVEL} of CCC", "p of Pearson")
 
 
 def predict_frames(
@@ -230,14 +232,14 @@ class Scores:
                 "samples": significance.SAMPLES,
                 "level": significance.LEVEL,
                 "videos": self.videos,
-                **{x: [y.low, y.high] for x, y in self.intervals.items()},
+                **{name: list(ends) for name, ends in self.intervals.items()},
             }
         return found | {"rows": self.rows}
 
     def interval_text(self, name: str) -> str:
         """Returns the interval of a target or `MEAN`, or why it has none."""
         if interval := (self.intervals or {}).get(name):
-            return wording.interval((interval.low, interval.high))
+            return wording.interval(interval)
         few = self.videos < 2
         return f"none ({'needs two videos' if few else 'constant'})"
 
@@ -251,23 +253,20 @@ class Scores:
             if score.constant
         ]
 
+    def cells(self, name: str) -> list[str]:
+        """Returns what stands under `HEADER` of a target or `MEAN`."""
+        own = self.targets.get(name)  # the mean has a CCC alone
+        numbers = [self.cccs[name], own and own.pearson, own and own.mse]
+        return [
+            *(wording.number(number, none="") for number in numbers),
+            self.interval_text(name),
+            wording.p_value(own.pearson_p_value) if own else "",
+        ]
+
     def table(self) -> list[str]:
         """Returns the scores, and what to beware of, as lines for a console."""
-        rows = []
-        for name, ccc in self.cccs.items():
-            own = self.targets.get(name)  # the mean has a CCC alone
-            cells = [ccc, own and own.pearson, own and own.mse]
-            rows.append(
-                [
-                    name,
-                    *(wording.number(cell, none="") for cell in cells),
-                    self.interval_text(name),
-                    wording.p_value(own.pearson_p_value) if own else "",
-                ]
-            )
-        level = f"{significance.LEVEL:.0%} interval of CCC"
-        header = ["", "CCC", "Pearson", "MSE", level, "p of Pearson"]
-        lines = Table(header, rows).lines() if rows else []
+        rows = [[name, *self.cells(name)] for name in self.cccs]
+        lines = Table(("", *HEADER), rows).lines() if rows else []
         return lines + self.warnings()
 
 
@@ -332,19 +331,12 @@ def score(
 
 def _score(rows, column, moments, pooling):
     """Scores a column; moments: of all rows, or of each video's."""
-    total = sum(moments, concordance.Moments())
-    varies = {
-        "labels": total.labels_vary,
-        "predictions": total.predictions_vary,
-    }
-    constant = " and ".join(name for name in varies if not varies[name])
-    p_value = None
+    total, p_value = sum(moments, concordance.Moments()), None
+    vary = {"labels": total.labels_vary, "predictions": total.predictions_vary}
+    constant = " and ".join(name for name in vary if not vary[name])
     if pooling == "pooled" and total.count > 2 and not constant:
-        labels, predictions = (
-            rows.labels[:, column],
-            rows.predictions[:, column],
-        )
-        p_value = float(stats.pearsonr(labels, predictions).pvalue)
+        columns = rows.labels[:, column], rows.predictions[:, column]
+        p_value = float(stats.pearsonr(*columns).pvalue)
     return Score(
         ccc=float(np.mean([x.concordance for x in moments])),
         pearson=float(np.mean([x.pearson for x in moments])),

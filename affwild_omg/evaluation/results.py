@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -307,6 +307,7 @@ def read(
         by_frame = csv_tables.read_frames(
             directory / FRAMES, flag, sequence_length=provenance.sequence_length
         )
+        # Nothing else tells a table that was cut off at the end of a line.
         if provenance.frames not in (None, by_frame.lengths.sum()):
             raise UserError(
                 f"{flag}={directory / FRAMES} has {by_frame.lengths.sum()} "
@@ -361,6 +362,25 @@ def _read_beside(path, flag, predictions, *, whole=False):
             f"in one of them alone; {REMEDY}"
         )
     return table.reindex(predictions.index).to_numpy()
+
+
+def targets_in_common(columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Returns the targets that two tables or runs both have.
+
+    Args:
+        columns: of each, by "--flag=path", for messages.
+
+    Raises:
+        UserError: there is none.
+    """
+    (first, one), (second, other) = columns.items()
+    targets = tuple(name for name in TARGETS if name in one and name in other)
+    if not targets:
+        raise UserError(
+            f"{first} has {', '.join(one)}, {second} {', '.join(other)}; they "
+            "must have one of the two in common"
+        )
+    return targets
 
 
 @dataclasses.dataclass(frozen=True)

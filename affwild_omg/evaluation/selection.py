@@ -114,11 +114,7 @@ def path_to_choose(
 
 
 def choose(options: EvaluationOptions, validation: Frames) -> Chosen:
-    """Chooses the steps that raise CCC on validation (section 6.3).
-
-    Raises:
-        UserError: no utterance has labels.
-    """
+    """Chooses steps, see `postprocessing.choose`."""
     settings, search = postprocessing.choose(
         validation, estimate=options.estimate
     )

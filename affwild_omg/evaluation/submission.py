@@ -48,7 +48,12 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
         predicted, truth = (
             _read(options, name) for name in ("predictions", "annotations")
         )
-        targets = _common_targets(options, predicted, truth)
+        targets = results.targets_in_common(
+            {
+                f"--predictions={options.predictions}": predicted.columns,
+                f"--annotations={options.annotations}": truth.columns,
+            }
+        )
         expected = len(truth)
         match = _by_key if options.match == "key" else _by_order
         keys, predicted, truth, told = match(options, predicted, truth)
@@ -94,17 +99,6 @@ def _read(options, name):
         remedy="correct the table",
         named=options.match == "key",
     )
-
-
-def _common_targets(options, predicted, truth):
-    targets = tuple(x for x in TARGETS if x in predicted and x in truth)
-    if not targets:
-        raise UserError(
-            f"--predictions={options.predictions} has "
-            f"{', '.join(predicted)}, --annotations={options.annotations} "
-            f"{', '.join(truth)}; they must have one of the two in common"
-        )
-    return targets
 
 
 def _by_key(options, predicted, truth):
@@ -154,7 +148,7 @@ def _by_order(options, predicted, truth):
     return named[0], predicted, truth, told
 
 
-_PER_VIDEO = "mean of the videos' CCCs"
+_POOLED = {"pooled": "pooled", "per_video": "mean of the videos' CCCs"}
 
 
 def table(found: Results) -> list[str]:
@@ -166,12 +160,10 @@ def table(found: Results) -> list[str]:
             lines.append(
                 f"{target} is not scored: one of the tables has no such column"
             )
-    pooled = source.pooling == "pooled"
     lines.append(
         f"{len(found.keys)} of {source.expected} annotated utterances matched "
-        f"by {source.match}, "
-        f"{'pooled' if pooled else _PER_VIDEO}; without a "
-        f"match: {len(source.unmatched['predictions'])} predictions, "
+        f"by {source.match}, {_POOLED[source.pooling]}; without a match: "
+        f"{len(source.unmatched['predictions'])} predictions, "
         f"{len(source.unmatched['annotations'])} annotations"
     )
     if source.misordered:

@@ -41,15 +41,14 @@ def differences(
         UserError: a results folder cannot be read.
     """
     found = []
-    for run in row.members:
-        member = tables.find_run(run)
-        common = set(places.find_seeds(runs / run)) & set(seeds)
+    for member in map(tables.find_run, row.members):
+        common = set(places.find_seeds(runs, member)) & set(seeds)
         found += differences(member, runs, sorted(common), read)
     trainings, bare = [], []
     for seed in seeds if row.network else ():
         place = places.place(runs, row.folder, seed)
         provenance = read(place / places.TEST).provenance
-        found += _of_network(provenance.network, _network(row))
+        found += _of_network(provenance.network, row)
         if own := _trainings(place, provenance):
             trainings.append(own[-1])
             for training in own:
@@ -68,12 +67,11 @@ def differences(
         found.append(f"{some} post-processing")
     told = [
         name
-        for name in _DEFAULTS
-        if name not in ("seed", "workdir", "init_from")
-        and len({str(training[name]) for training in trainings}) > 1
+        for name in _DEFAULTS.keys() - {"seed", "workdir", "init_from"}
+        if len({str(training[name]) for training in trainings}) > 1
     ]
     if told:
-        found.append(f"seeds differ in {', '.join(told)}")
+        found.append(f"seeds differ in {', '.join(sorted(told))}")
     return list(dict.fromkeys(found))
 
 
@@ -87,28 +85,25 @@ def _between(found, wanted):
 
 
 def _shown(value):
-    return "+".join(value) if isinstance(value, list) else str(value)
+    return "+".join(value) if isinstance(value, list | tuple) else str(value)
 
 
-def _network(row):
-    """Returns a row's network as JSON has it."""
-    network = networks.named(row.network, **row.overrides)
-    return json.loads(json.dumps(dataclasses.asdict(network)))
-
-
-def _of_network(network, wanted):
+def _of_network(network, row):
+    """Compares a network, as JSON has it, with a row's."""
     if network is None:
         return ["network not recorded"]
-    if network.keys() != wanted.keys():
+    wanted = dataclasses.asdict(networks.named(row.network, **row.overrides))
+    found, wanted = _parts(network), _parts(json.loads(json.dumps(wanted)))
+    if [part.keys() for part in found] != [part.keys() for part in wanted]:
         return ["another kind of network"]
-    members, theirs = network.get("members", ()), wanted.get("members", ())
-    wanted = {k: v for k, v in wanted.items() if k != "members"}
-    found = _between(network, wanted)
-    if len(members) != len(theirs):
-        return [*found, f"{len(members)} members"]
-    for pair in zip(members, theirs, strict=True):
-        found += _of_network(*pair)
-    return found
+    pairs = zip(found, wanted, strict=True)
+    return [text for pair in pairs for text in _between(*pair)]
+
+
+def _parts(network):
+    """Returns a network's own fields, and those of the networks it fuses."""
+    own = {name: x for name, x in network.items() if name != "members"}
+    return [own, *network.get("members", ())]
 
 
 def _trainings(place, provenance):

@@ -28,7 +28,6 @@ MEAN = protocol.MEAN
 COLUMNS = (*TARGETS, MEAN)
 MEASURED = "measured"
 OTHERS = "other system"
-FAILED = places.FAILED
 NO_LABELS = "no labels"
 ONE_TARGET = "one target only"
 CORPUS = "omg"  # the one that the paper's numbers are of
@@ -37,6 +36,18 @@ _NOISE = (
     "Another set of videos would move a CCC by about half its interval (with "
     "OMG's 2,229 test utterances by about 0.03): a smaller difference from a "
     "published one is within sampling noise. Another seed moves it too."
+)
+
+
+_REGIONS = (
+    "Labels decide which utterances a region has; the paper does not say "
+    "whether they or the predictions do."
+)
+_TESTS = (
+    "p, of valence, then of arousal: whether a row differs from the best "
+    "measured one ({}), by permutation tests that swap whole videos, corrected "
+    "for the number of rows by Holm's method. The best one was picked from the "
+    "same data, so p is somewhat too small."
 )
 
 
@@ -124,20 +135,26 @@ class Tabulated:
     Attributes:
         table: as the paper has it.
         rows: in the paper's order.
-        notes: what is to be known when reading it, a sentence each.
     """
 
     table: tables.Table
     rows: Sequence[MeasuredRow]
-    notes: Sequence[str] = ()
+
+    @property
+    def measured(self) -> list[MeasuredRow]:
+        """The rows of which something was measured."""
+        return [row for row in self.rows if row.state == MEASURED]
 
     @property
     def shared_differences(self) -> list[str]:
         """How all measured rows differ alike from the paper's."""
-        lists = [x.differences for x in self.rows if x.state == MEASURED]
-        return (
-            [x for x in lists[0] if all(x in y for y in lists)] if lists else []
-        )
+        first, *others = [row.differences for row in self.measured] or [()]
+        return [x for x in first if all(x in other for other in others)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known when reading it, a sentence each."""
+        return list(_notes(self))
 
 
 def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
@@ -160,8 +177,7 @@ def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
     rows = [_measure(table, row, runs, read) for row in table.rows]
     if table.metric == "ccc":  # the rows of MSE are regions of one run
         rows = _compare(rows, runs, read)
-    tabulated = Tabulated(table=table, rows=rows)
-    return dataclasses.replace(tabulated, notes=list(_notes(tabulated)))
+    return Tabulated(table=table, rows=rows)
 
 
 def _measure(table, row, runs, read):
@@ -180,19 +196,13 @@ def _measure(table, row, runs, read):
     if table.number != 4:  # which has the others as rows of their own
         candidates.append(tables.without_pretraining(row))
     for ran in candidates:
-        seeds = [
-            seed
-            for seed in places.find_seeds(runs / ran.folder)
-            if places.is_finished(runs, ran, seed)
-        ]
-        if seeds:
+        if seeds := places.find_seeds(runs, ran):
             break
     else:
-        return dataclasses.replace(found, state=_state(runs, candidates))
-    of_seeds = [
-        read(places.place(runs, ran.folder, seed) / places.TEST)
-        for seed in seeds
-    ]
+        state = places.read_state(runs, candidates)
+        return dataclasses.replace(found, state=state)
+    folders = [places.place(runs, ran.folder, seed) for seed in seeds]
+    of_seeds = [read(folder / places.TEST) for folder in folders]
     if isinstance(row, Region):
         if any(one.targets != TARGETS for one in of_seeds):
             return dataclasses.replace(found, state=ONE_TARGET)
@@ -202,20 +212,23 @@ def _measure(table, row, runs, read):
     differ = differences(ran, runs, seeds, read)
     if ran.pretraining != row.pretraining:
         differ.insert(0, "not pre-trained")
-    if (state := places.read_state(runs / ran.folder)).startswith(FAILED):
+    if (state := places.read_state(runs, [ran])).startswith(places.FAILED):
         differ.append(state)
     corpus = _once(one.provenance.corpus for one in of_seeds)
-    published = found.published if corpus == [CORPUS] else None
     unprocessed = None
     if any(one.unprocessed is not None for one in of_seeds):
         # What was not post-processed stands for itself.
         bare = [one.without_postprocessing() or one for one in of_seeds]
-        unprocessed = _over_seeds(bare, table.metric, None)
+        unprocessed = _over_seeds(bare, table.metric)
     return dataclasses.replace(
         found,
         folder=ran.folder,
         state=MEASURED,
-        measured=_over_seeds(of_seeds, table.metric, published),
+        measured=_over_seeds(
+            of_seeds,
+            table.metric,
+            found.published if corpus == [CORPUS] else None,
+        ),
         unprocessed=unprocessed,
         warnings=_once(x for one in of_seeds for x in one.scores().warnings()),
         seeds=seeds,
@@ -234,15 +247,6 @@ def _once(values):
     return list(dict.fromkeys(values))
 
 
-def _state(runs, candidates):
-    """Returns why there is nothing of any of some rows."""
-    folders = [runs / row.folder for row in candidates]
-    state = places.read_state(*folders)
-    if any(map(places.find_seeds, folders)) and not state.startswith(FAILED):
-        return places.UNFINISHED
-    return state
-
-
 def _within(region, found):
     """Returns the results of the utterances whose labels lie in a region."""
     inside = found.labelled
@@ -256,7 +260,7 @@ def _within(region, found):
     )
 
 
-def _over_seeds(found: Sequence[Results], metric, published):
+def _over_seeds(found: Sequence[Results], metric, published=None):
     """Returns {target or mean: what was measured} over the seeds."""
     of_seeds = [_values(one, metric) for one in found]
     split = _align(found)
@@ -334,35 +338,29 @@ def _compare(rows, runs, read):
     if not measured:
         return rows
     best = max(measured, key=lambda row: row.measured[MEAN].value)
-    seeds, p_values = {}, {}
+    tested = {}
     for row in measured:
-        common = [seed for seed in best.seeds if seed in row.seeds]
-        split = common and _align(
-            [
-                read(places.place(runs, one.folder, seed) / places.TEST)
-                for one in (best, row)
-                for seed in common
-            ]
-        )
+        seeds = [seed for seed in best.seeds if seed in row.seeds]
+        folders = [
+            places.place(runs, one.folder, seed)
+            for one in (best, row)
+            for seed in seeds
+        ]
+        split = seeds and _align([read(x / places.TEST) for x in folders])
         if row is best or not split or len(set(_columns(split, MEAN)[2])) < 2:
             continue
-        seeds[row.key] = common
-        p_values[row.key] = {name: _test(split, name) for name in COLUMNS}
-    for name in COLUMNS:
-        corrected = significance.holm([x[name] for x in p_values.values()])
-        for own, value in zip(p_values.values(), corrected, strict=True):
-            own[name] = value
-    return [
-        dataclasses.replace(
+        tested[row.key] = dataclasses.replace(
             row,
-            p_value=p_values[row.key],
+            p_value={name: _test(split, name) for name in COLUMNS},
             compared_with=best.key,
-            compared_over=seeds[row.key],
+            compared_over=seeds,
         )
-        if row.key in p_values
-        else row
-        for row in rows
-    ]
+    for name in COLUMNS:
+        p_values = [row.p_value[name] for row in tested.values()]
+        corrected = significance.holm(p_values)
+        for row, p_value in zip(tested.values(), corrected, strict=True):
+            row.p_value[name] = p_value
+    return [tested.get(row.key, row) for row in rows]
 
 
 def _test(split, name):
@@ -375,7 +373,7 @@ def _test(split, name):
 
 def _notes(tabulated):
     """Yields what is to be known when reading a table, a sentence each."""
-    measured = [row for row in tabulated.rows if row.state == MEASURED]
+    measured = tabulated.measured
     for corpus in _once(corpus for row in measured for corpus in row.corpus):
         if corpus != CORPUS:
             yield (
@@ -389,24 +387,13 @@ def _notes(tabulated):
         yield "Not all of the corpus' test split was there: see coverage."
     if shared := tabulated.shared_differences:
         yield f"Every measured row: {'; '.join(shared)}."
-    if not measured:
-        return
-    if tabulated.table.metric == "mse":
-        yield (
-            "Labels decide which utterances a region has; the paper does not "
-            "say whether they or the predictions do."
-        )
-        return
-    tested = [row for row in measured if row.p_value]
-    if tested:
-        best = {row.key: row for row in measured}[tested[0].compared_with]
-        yield (
-            "p, of valence, then of arousal: whether a row differs from the "
-            f"best measured one ({best.name}), by permutation tests that swap "
-            "whole videos, corrected for the number of rows by Holm's method. "
-            "The best one was picked from the same data, so p is somewhat too "
-            "small."
-        )
-    for row in measured:
-        yield from (f"{row.name}: {warning}." for warning in row.warnings)
-    yield _NOISE
+    if measured and tabulated.table.metric == "mse":
+        yield _REGIONS
+    elif measured:
+        best = {row.compared_with for row in measured}
+        for row in measured:
+            if row.key in best:
+                yield _TESTS.format(row.name)
+        for row in measured:
+            yield from (f"{row.name}: {warning}." for warning in row.warnings)
+        yield _NOISE

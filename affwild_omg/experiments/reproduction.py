@@ -58,34 +58,31 @@ class _Job:
 
     Attributes:
         row: the row, with the pre-training that it is to have.
-        place: folder of the row and the seed.
-        pretraining: None without one.
-        training: on the records; None for decision-level fusion.
+        root: folder of all rows.
+        seed: its seed.
+        trainings: {name of the stage: options}: of the pre-training, if there
+            is one, and of the training on the records; empty for
+            decision-level fusion.
     """
 
     row: Row
-    place: pathlib.Path
-    pretraining: TrainingOptions | None = None
-    training: TrainingOptions | None = None
-
-    @property
-    def root(self) -> pathlib.Path:
-        """The folder of all rows."""
-        return self.place.parents[1]
+    root: pathlib.Path
+    seed: int
+    trainings: Mapping[str, TrainingOptions]
 
     @property
     def name(self) -> str:
         """The row and the seed."""
-        return f"{self.row.folder}/{self.place.name}"
+        return str(self.place.relative_to(self.root))
+
+    @property
+    def place(self) -> pathlib.Path:
+        """The folder of the row and the seed."""
+        return runs.place(self.root, self.row.folder, self.seed)
 
     def stages(self) -> Stages:
         """Returns what is done of it."""
         return Stages(self.place / FILE, root=self.root)
-
-    def trainings(self) -> dict[str, TrainingOptions]:
-        """Returns the trainings in order, by the names of their stages."""
-        both = {runs.PRETRAINED: self.pretraining, runs.WORKDIR: self.training}
-        return {name: options for name, options in both.items() if options}
 
 
 def reproduce(
@@ -132,8 +129,13 @@ def reproduce(
                 (output / folder / runs.STATUS).unlink(missing_ok=True)
         # A network is large, and Keras remembers all that it ever built.
         keras.utils.clear_session()
-        if index < len(jobs):
-            _show_so_far(options.table, output)
+        if index == len(jobs):
+            break
+        try:
+            for line in tabulation.lines(_tabulate(options.table, output)):
+                logging.info("%s", line)
+        except UserError as error:  # unreadable results stop no training
+            logging.error("no table yet: %s", error)
     return Outcome(tabulated=_tabulate(options.table, output), failed=failed)
 
 
@@ -158,7 +160,7 @@ def _check_trained(options, jobs):
     lost = [
         f"{job.name}/{name}"
         for job in jobs
-        for name, wanted in job.trainings().items()
+        for name, wanted in job.trainings.items()
         if any(path.exists() for path in _trained(wanted))
         and not job.stages().is_same(name, wanted, _sources(wanted))
     ]
@@ -175,17 +177,6 @@ def _tabulate(number, output):
         TableOptions(table=number, runs=str(output), output=str(output)),
         overwrite=True,
     )
-
-
-def _show_so_far(number, output):
-    """Writes the table and shows it; unreadable results stop no training."""
-    try:
-        tabulated = _tabulate(number, output)
-    except UserError as error:
-        logging.error("no table yet: %s", error)
-        return
-    for line in tabulation.lines(tabulated):
-        logging.info("%s", line)
 
 
 def _plan(options, output):
@@ -210,7 +201,10 @@ def _plan(options, output):
                 absent[one.folder] = state
                 continue
             for seed in options.seed_numbers():
-                job = _job(options, one, settings, seed, output)
+                job = _Job(row=one, root=output, seed=seed, trainings={})
+                if one.network:
+                    trainings = _trainings(options, job, settings)
+                    job = dataclasses.replace(job, trainings=trainings)
                 jobs.setdefault(job.name, job)
     return list(jobs.values()), absent
 
@@ -254,33 +248,28 @@ def _has(network, option):
     return option != "fusion_units" and network.uses(option)
 
 
-def _job(options, row, settings, seed, output):
-    job = _Job(row=row, place=runs.place(output, row.folder, seed))
-    if row.members:
-        return job
+def _trainings(options, job, settings):
+    """Returns the trainings of a job, see `_Job.trainings`."""
+    row, trainings = job.row, {}
     network = networks.named(row.network, **row.overrides)
     if isinstance(network, Fusion):  # its members share a backbone
         network, *_ = network.members
     weights = options.initial_weights().get(network.backbone)
-    weights = weights and _absolute(weights)
-    pretraining = None
+    init_from = weights and _absolute(weights)
+    stages = {runs.WORKDIR: options.records}
     if row.pretraining != "scratch":
-        pretraining = TrainingOptions(
+        corpus = getattr(options, f"{row.pretraining}_records")
+        stages = {runs.PRETRAINED: corpus} | stages
+    for name, folder in stages.items():
+        trainings[name] = TrainingOptions(
             **settings,
-            seed=seed,
-            records=_absolute(getattr(options, f"{row.pretraining}_records")),
-            workdir=str(job.place / runs.PRETRAINED),
-            init_from=weights,
+            seed=job.seed,
+            records=_absolute(folder),
+            workdir=str(job.place / name),
+            init_from=init_from,
         )
-        weights = pretraining.workdir
-    training = TrainingOptions(
-        **settings,
-        seed=seed,
-        records=_absolute(options.records),
-        workdir=str(job.place / runs.WORKDIR),
-        init_from=weights,
-    )
-    return dataclasses.replace(job, pretraining=pretraining, training=training)
+        init_from = trainings[name].workdir
+    return trainings
 
 
 def _absolute(path):
@@ -315,14 +304,13 @@ def _scored(folder):
 
 def _run(job, broken):
     """Runs what is not done of a job; broken: names of the jobs that failed."""
-    known = job.stages()
-    if job.training is None:
-        _fuse(job, known, broken)
+    if not job.trainings:
+        _fuse(job, broken)
         return
-    if job.pretraining and not _has_served(job, known):
-        _train(known, runs.PRETRAINED, job.pretraining)
-    _train(known, runs.WORKDIR, job.training)
-    training = job.training
+    known, training = job.stages(), job.trainings[runs.WORKDIR]
+    if not _is_served(job, known):
+        _train(known, runs.PRETRAINED, job.trainings[runs.PRETRAINED])
+    _train(known, runs.WORKDIR, training)
     best, _ = _trained(training)
     chosen = best.with_name(model_file.POSTPROCESSING)
     sources = [_manifest(training.records), best]
@@ -346,18 +334,20 @@ def _run(job, broken):
         )
 
 
-def _has_served(job, known):
-    """Returns whether what a pre-training is for is done.
+def _is_served(job, known):
+    """Returns whether there is no pre-training, or what it is for is done.
 
     Its workdir, which is as large as the other, may be removed then.
     """
-    return known.is_same(
-        runs.PRETRAINED, job.pretraining, _sources(job.pretraining)
-    ) and known.is_done(
-        runs.WORKDIR,
-        job.training,
-        inputs=_sources(job.training),
-        outputs=_trained(job.training),
+    before, training = map(job.trainings.get, (runs.PRETRAINED, runs.WORKDIR))
+    return before is None or (
+        known.is_same(runs.PRETRAINED, before, _sources(before))
+        and known.is_done(
+            runs.WORKDIR,
+            training,
+            inputs=_sources(training),
+            outputs=_trained(training),
+        )
     )
 
 
@@ -391,25 +381,27 @@ def _train(known, name, options):
     )
 
 
-def _fuse(job, known, broken):
+def _fuse(job, broken):
     """Fuses the results of a row's members, which were run before it."""
-    seed = job.place.name
-    missing = [run for run in job.row.members if f"{run}/{seed}" in broken]
+    places = [runs.place(job.root, x, job.seed) for x in job.row.members]
+    missing = [x for x in places if str(x.relative_to(job.root)) in broken]
     if missing:
-        raise UserError(f"it fuses {listed(missing)}, which failed")
+        names = [place.parent.name for place in missing]
+        raise UserError(f"it fuses {listed(names)}, which failed")
     validation, test = (
-        [job.root / run / seed / split for run in job.row.members]
+        [str(place / split) for place in places]
         for split in (runs.VALIDATION, runs.TEST)
     )
-    known.run(
+    job.stages().run(
         runs.TEST,
         fusion.fuse,
         FusionOptions(
-            validation=list(map(str, validation)),
-            test=list(map(str, test)),
-            output=str(job.place / runs.TEST),
+            validation=validation, test=test, output=str(job.place / runs.TEST)
         ),
         command="python -m affwild_omg.fuse",
-        inputs=[x / results.PREDICTIONS for x in (*validation, *test)],
+        inputs=[
+            pathlib.Path(folder, results.PREDICTIONS)
+            for folder in (*validation, *test)
+        ],
         outputs=_scored(job.place / runs.TEST),
     )

@@ -7,7 +7,6 @@ of a row that it could not run. A table needs nothing else.
 """
 
 import dataclasses
-import json
 import pathlib
 import textwrap
 
@@ -27,7 +26,7 @@ from affwild_omg.experiments.measuring import (
     tabulate,
 )
 from affwild_omg.experiments.options import TableOptions
-from affwild_omg.experiments.runs import NOT_RUN, SEED
+from affwild_omg.experiments.runs import NOT_RUN
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.storage import files
 
@@ -61,35 +60,22 @@ def make(options: TableOptions, *, overwrite: bool = False) -> Tabulated:
         if all(row.state in (NOT_RUN, OTHERS) for row in tabulated.rows):
             logging.warning(
                 "--runs=%s holds no run of table %d; it should hold folders "
-                "like %s/%s",
+                "like %s/seed_0",
                 options.runs,
                 options.table,
                 next(row.folder for row in tabulated.rows if row.folder),
-                SEED.format(0),
             )
-        _write(directory, tabulated)
+        _write(tabulated, *(directory / name for name in owned))
     return tabulated
 
 
-def _write(directory, tabulated):
+def _write(tabulated, csv, json, markdown, picture):
     table = tabulated.table
-    csv_path, json_path, markdown_path, picture = (
-        directory / name for name in names(table.number)
-    )
     rows = [dataclasses.asdict(row) for row in tabulated.rows]
-    flat = pd.json_normalize(list(map(_flat, rows)), sep="_")
-    flat.round(results.DECIMALS).to_csv(csv_path, index=False)
-    content = {
-        "table": table.number,
-        "title": table.title,
-        "source": table.source,
-        "metric": table.metric,
-        "rows": rows,
-        "notes": tabulated.notes,
-    }
-    json_path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    markdown = "\n".join(_markdown(tabulated)) + "\n"
-    markdown_path.write_text(markdown, encoding="utf-8")
+    content = {"table": table.number, "title": table.title}
+    content |= {"source": table.source, "metric": table.metric}
+    files.write_json(json, content | {"rows": rows, "notes": tabulated.notes})
+    markdown.write_text("\n".join(_markdown(tabulated)) + "\n", "utf-8")
     figures.published_against_measured(
         picture,
         rows,
@@ -98,37 +84,32 @@ def _write(directory, tabulated):
         metric=table.metric.upper(),
         note=next((n for n in tabulated.notes if "not comparable" in n), ""),
     )
-
-
-def _flat(row):
-    return {
-        name: "; ".join(map(str, value))
-        if isinstance(value, list | tuple)
-        else value
-        for name, value in row.items()
-    }
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, list | tuple):
+                row[name] = "; ".join(map(str, value))
+    flat = pd.json_normalize(rows, sep="_").round(results.DECIMALS)
+    flat.to_csv(csv, index=False)
 
 
 def lines(tabulated: Tabulated) -> list[str]:
     """Returns a table as lines for a console, of at most 120 columns."""
     table, shared = tabulated.table, tabulated.shared_differences
     header, rows = _cells(tabulated, label_width=30)
-    head = (
-        f"Table {table.number}: {table.title}, {table.metric.upper()} on test"
-    )
-    found = Table(header, rows, caption=head).lines()
+    found = Table(
+        header,
+        rows,
+        caption=f"Table {table.number}: {table.title}, "
+        f"{table.metric.upper()} on test",
+    ).lines()
     if any(cell.endswith("*") for row in rows for cell in row):
         found.append("* the published value lies in the interval")
     found.append("")
-    for note in [
-        *tabulated.notes,
-        *_states(tabulated),
-        *(
-            f"{row.name}: {'; '.join(own)}."
-            for row in tabulated.rows
-            if (own := [x for x in row.differences if x not in shared])
-        ),
-    ]:
+    notes = [*tabulated.notes, *_states(tabulated)]
+    for row in tabulated.rows:
+        if own := [x for x in row.differences if x not in shared]:
+            notes.append(f"{row.name}: {'; '.join(own)}.")
+    for note in notes:
         found += textwrap.wrap(
             f"- {note}", 100, subsequent_indent="  ", break_on_hyphens=False
         )
@@ -192,7 +173,10 @@ def _cells(tabulated, *, details=False, label_width=None):
             continue
         cells += _scores(row.measured, ccc)
         if ccc:
-            cells.append(_pair(row.p_value or {}, TARGETS, wording.p_value))
+            p_values = (row.p_value or {}).get
+            cells.append(
+                " ".join(wording.p_value(p_values(x), none="") for x in TARGETS)
+            )
         if details or not ccc:
             cells.append(_joined(row.utterances))
         if details:
@@ -205,26 +189,19 @@ def _cells(tabulated, *, details=False, label_width=None):
 
 
 def _published(scores, table):
-    return _pair(scores, table.columns, wording.number)
-
-
-def _pair(values, names, form):
-    return " ".join(form(values[name]) for name in names if name in values)
+    return " ".join(wording.number(scores[name]) for name in table.columns)
 
 
 def _scores(measured, ccc):
     """Returns the cells of valence and arousal, and of CCC their mean."""
     cells = []
-    for name in TARGETS:
+    for name in (*TARGETS, MEAN) if ccc else TARGETS:
         score = measured and measured[name]
         cells.append(wording.number(score and score.value))
-        if score and score.low is not None:
+        if score and score.low is not None and name != MEAN:
             ends = (wording.number(x, 2) for x in (score.low, score.high))
             cells[-1] += f" [{', '.join(ends)}]"
             cells[-1] += "*" if score.holds_published else ""
-    if ccc:
-        mean = measured and measured[MEAN]
-        cells.append(wording.number(mean and mean.value))
     return cells
 
 

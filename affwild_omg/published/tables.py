@@ -12,6 +12,8 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
+from affwild_omg.cli import tables as cli_tables
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets.architectures import Fusion
 from affwild_omg.published.networks import NETWORKS
@@ -179,14 +181,10 @@ def to_flags(row: Row, strategy: str = "end_to_end") -> dict[str, object]:
         UserError: there is nothing to train, or no such strategy.
     """
     if row.run is None:
-        raise UserError(
-            f"{row.key} has nothing to train: it "
-            + (
-                f"fuses the predictions of {' and '.join(row.members)}"
-                if row.members
-                else f"is another system, reference [{row.reference}]"
-            )
-        )
+        why = f"is another system, reference [{row.reference}]"
+        if row.members:
+            why = f"fuses the predictions of {' and '.join(row.members)}"
+        raise UserError(f"{row.key} has nothing to train: it {why}")
     if strategy not in STRATEGIES:
         raise UserError(
             f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}"
@@ -212,17 +210,16 @@ def _read_rows():
 def _row(cells):
     """Returns a row of the cells of a line, which are empty where it has none.
 
-    Of "name=value" overrides the paper has but one: landmarks=false.
+    The only override that the paper has is landmarks=false.
     """
 
     def pair(form):
-        names = (form.format(name) for name in ("valence", "arousal"))
-        return Scores(*(float(cells[name]) for name in names))
+        return [float(cells[form.format(x)]) for x in ("valence", "arousal")]
 
     overrides = (text.split("=") for text in cells["overrides"].split())
     fields = {
         "key": f"table{cells['table']}/{cells['key']}",
-        "published": pair("{}"),
+        "published": Scores(*pair("{}")),
         "network": cells["network"] or None,
         "overrides": {name: value == "true" for name, value in overrides},
         "pretraining": cells["pretraining"] or None,
@@ -230,14 +227,11 @@ def _row(cells):
         "reference": int(cells["reference"]) if cells["reference"] else None,
     } | {name: cells[name] for name in ("label", "heading", "modality")}
     if cells["unprocessed_valence"]:
-        fields["unprocessed"] = pair("unprocessed_{}")
+        fields["unprocessed"] = Scores(*pair("unprocessed_{}"))
     if not cells["valence_from"]:
         return Row(**fields)
-    bounds = {
-        name: (float(cells[f"{name}_from"]), float(cells[f"{name}_to"]))
-        for name in ("valence", "arousal")
-    }
-    return Region(**fields, **bounds)
+    valence, arousal = zip(pair("{}_from"), pair("{}_to"), strict=True)
+    return Region(**fields, valence=valence, arousal=arousal)
 
 
 _ROWS = _read_rows()
@@ -304,59 +298,31 @@ def list_networks() -> list[str]:
     With each stands the CCC that the paper gives for it with post-processing,
     pre-trained on Aff-Wild2.
     """
-    rows = [
-        (
-            "name",
-            "backbone",
-            "taps",
-            "recurrence",
-            "parameters",
-            "paper: CCC valence, arousal, mean",
-            "source",
-        )
-    ]
+    header = ["name", "backbone", "taps", "recurrence", "source", "parameters"]
+    header.append("paper: CCC valence, arousal, mean")
+    rows = []
     for name, row in NETWORKS.items():
-        network = row.architecture
-        run = RUNS.get(f"{name}-affwild2")
-        published = (
-            (run.published.valence, run.published.arousal, run.published.mean)
-            if run
-            else ()
-        )
+        scores = "-"
+        if run := RUNS.get(f"{name}-affwild2"):
+            found = run.published
+            values = (found.valence, found.arousal, found.mean)
+            scores = " ".join(map(wording.number, values))
+        described = _described(row.architecture)
         rows.append(
-            (
-                name,
-                *_described(network),
-                f"{row.parameters:,}",
-                " ".join(f"{value:.3f}" for value in published) or "-",
-                row.source,
-            )
+            [name, *described, row.source, f"{row.parameters:,}", scores]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if column == 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(
-                zip(row, widths, strict=True)
-            )
-        ).rstrip()
-        for row in rows
-    ]
+    return cli_tables.Table(header, rows, words=5).lines()
 
 
 def _described(network):
-    """Returns a network's backbone, taps and recurrence for `table`."""
+    """Returns a network's backbone, taps and recurrence."""
     if isinstance(network, Fusion):
         names = {row.architecture: name for name, row in NETWORKS.items()}
         members = " + ".join(names[member] for member in network.members)
         layer = "GRU" if network.by == "rnn" else "fc"
         return "fusion", members, f"{layer} {network.fusion_units}"
-    stacks = {
-        "none": "none",
-        "joint": "1 GRU stack",
-        "per_tap": f"{len(network.taps)} GRU stack"
-        + "s" * (len(network.taps) > 1),
-    }[network.recurrence]
+    stacks = {"none": 0, "joint": 1}.get(network.recurrence, len(network.taps))
+    recurrence = wording.count(stacks, "GRU stack") if stacks else "none"
     if network.head_units:
-        stacks += f", fc {network.head_units}"
-    return network.backbone, ", ".join(network.taps), stacks
+        recurrence += f", fc {network.head_units}"
+    return network.backbone, ", ".join(network.taps), recurrence

@@ -4,6 +4,7 @@ Everything here takes labels and predictions [utterances, targets], finite.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,8 +27,8 @@ class Agreement:
     Attributes:
         label_mean: mean of the labels.
         label_std: their standard deviation (1/N).
-        prediction_mean: mean of the predictions.
-        prediction_std: their standard deviation (1/N).
+        prediction_mean: likewise of the predictions.
+        prediction_std: likewise.
         ccc: 0 where labels or predictions are constant.
         pearson: Pearson's r, likewise.
         mse: mean squared error.
@@ -139,17 +140,18 @@ def by_group(
         own = videos[mask]
         if not len(own):
             continue
-        columns = zip(labels[mask].T, predictions[mask].T, strict=True)
-        scores = [
-            Agreement.of(x, y, significance.interval(x, y, own))
-            for x, y in columns
-        ]
+        scores = {
+            target: Agreement.of(x, y, significance.interval(x, y, own))
+            for target, x, y in zip(
+                targets, labels[mask].T, predictions[mask].T, strict=True
+            )
+        }
         found.append(
             Group(
                 name=name,
                 utterances=len(own),
                 videos=len(np.unique(own)),
-                scores=dict(zip(targets, scores, strict=True)),
+                scores=scores,
             )
         )
     return found
@@ -166,14 +168,8 @@ def by_length(seconds) -> dict[str, np.ndarray]:
         ...}, in this order; 2 s is in the second group. Each utterance is in
         one of them, and some may be empty.
     """
-    names = [
-        f"under {EDGES[0]} s",
-        *(
-            f"{low} to {high} s"
-            for low, high in zip(EDGES[:-1], EDGES[1:], strict=True)
-        ),
-        f"{EDGES[-1]} s and more",
-    ]
+    names = [f"{low} to {high} s" for low, high in itertools.pairwise(EDGES)]
+    names = [f"under {EDGES[0]} s", *names, f"{EDGES[-1]} s and more"]
     group = np.digitize(seconds, EDGES)
     return {name: group == i for i, name in enumerate(names)}
 
@@ -190,31 +186,13 @@ def by_video(videos: Sequence[str]) -> dict[str, np.ndarray]:
 def calibration(
     labels, predictions, targets: Sequence[str]
 ) -> dict[str, Agreement]:
-    """Compares the means and ranges of predictions and labels.
-
-    Args:
-        labels: [utterances, targets].
-        predictions: [utterances, targets].
-        targets: the names of the columns.
-
-    Returns:
-        The agreement in each target, without an interval.
-    """
-    return {
-        target: Agreement.of(*columns)
-        for target, *columns in zip(
-            targets, labels.T, predictions.T, strict=True
-        )
-    }
+    """Returns the agreement in each target, without an interval."""
+    columns = zip(targets, labels.T, predictions.T, strict=True)
+    return {target: Agreement.of(x, y) for target, x, y in columns}
 
 
 def worst(labels, predictions, count: int) -> np.ndarray:
     """Finds the utterances that were predicted worst.
-
-    Args:
-        labels: [utterances, targets].
-        predictions: [utterances, targets].
-        count: how many, if there are as many.
 
     Returns:
         Their numbers, int [count or fewer]: the one whose prediction is

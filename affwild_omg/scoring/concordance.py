@@ -171,15 +171,6 @@ def concordance(labels, predictions) -> float:
     return Moments.of(labels, predictions).concordance
 
 
-def mean_squared_error(labels, predictions) -> float:
-    """Computes the mean of (x - y)^2 over [rows].
-
-    Raises:
-        ValueError: as `concordance`.
-    """
-    return Moments.of(labels, predictions).mean_squared_error
-
-
 def vary(labels, predictions) -> bool:
     """Tells whether nothing is constant, which makes CCC 0 by definition.
 

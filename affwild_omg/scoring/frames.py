@@ -64,16 +64,6 @@ class Frames:
             )
         ]
 
-    def only(self, target: str) -> "Frames":
-        """Returns the same with the values and labels of one target."""
-        column = slice(at := self.targets.index(target), at + 1)
-        return dataclasses.replace(
-            self,
-            targets=(target,),
-            values=[values[:, column] for values in self.values],
-            labels=[labels[:, column] for labels in self.labels],
-        )
-
 
 def video_of(key: str) -> str:
     """Returns the video of "<video>/<utterance>"."""

@@ -15,8 +15,8 @@ def weights(ccc) -> np.ndarray:
     and may divide by nothing. Here a CCC that is not positive weighs 0.
 
     Args:
-        ccc: [members, targets], on validation; NaN where a member lacks the
-            target.
+        ccc: [members, targets], on validation; 0 or NaN where a member lacks
+            the target. Ones give the members equal weights.
 
     Returns:
         [members, targets], not negative, a sum of 1 over the members of each
@@ -31,18 +31,6 @@ def weights(ccc) -> np.ndarray:
     if not (total > 0).all():
         raise ValueError("each target needs a member with a positive CCC")
     return positive / total
-
-
-def equal_weights(present) -> np.ndarray:
-    """Gives the members that have a target the same weight in it.
-
-    Args:
-        present: [members, targets], bool; each target has a member.
-
-    Returns:
-        [members, targets], a sum of 1 over the members of each target.
-    """
-    return weights(np.where(present, 1.0, np.nan))
 
 
 def fuse(predictions, weights) -> np.ndarray:

@@ -191,9 +191,8 @@ def apply(settings: Settings, frames: Frames) -> np.ndarray:
         frames: the split.
 
     Returns:
-        [utterances, targets], in the order of the frames' own; an utterance
-        without a frame that counts starts from its video's others, see
-        `aggregation.utterance_estimates`.
+        [utterances, targets]; an utterance without a frame that counts starts
+        from its video's others, see `aggregation.utterance_estimates`.
 
     Raises:
         UserError: the settings do not have all targets.
@@ -270,26 +269,24 @@ def choose(
             "no utterance of the validation set has labels; choose "
             "post-processing on records of a split that has them"
         )
-    chosen, trace = {}, {}
+    chosen, trace, filtered = {}, {}, {}
+    for window in MEDIAN_WINDOWS:
+        steps = dict.fromkeys(validation.targets, Steps(median_window=window))
+        settings = Settings(estimate=estimate, targets=steps)
+        filtered[window] = apply(settings, validation)
     for column, name in enumerate(validation.targets):
-        own, truth = validation.only(name), labels[known, column]
-        by_window, by_strength, filtered = {}, {}, {}
-        for window in MEDIAN_WINDOWS:
-            steps = {name: Steps(median_window=window)}
-            settings = Settings(estimate=estimate, targets=steps)
-            filtered[window] = apply(settings, own)[:, 0]
-            by_window[window] = concordance.concordance(
-                truth, filtered[window][known]
-            )
+
+        def score(estimates, truth=labels[known, column]):
+            return concordance.concordance(truth, estimates[known])
+
+        by_window = {x: score(y[:, column]) for x, y in filtered.items()}
         # The first of equals: what comes first is to do nothing.
         window = max(by_window, key=by_window.get)
-        for strength in SMOOTHING_STRENGTHS:
-            smoothed = smooth_utterances(
-                filtered[window], own.seen, own.videos, strength
-            )
-            by_strength[strength] = concordance.concordance(
-                truth, smoothed[known]
-            )
+        own = filtered[window][:, column], validation.seen, validation.videos
+        by_strength = {
+            strength: score(smooth_utterances(*own, strength))
+            for strength in SMOOTHING_STRENGTHS
+        }
         strength = max(by_strength, key=by_strength.get)
         chosen[name] = Steps(median_window=window, smoothing_strength=strength)
         trace[name] = {

@@ -10,7 +10,7 @@ what is examined is the mean of the columns' CCCs: a sample has the same videos
 in all of them.
 """
 
-import dataclasses
+import typing
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,8 +26,7 @@ DECIMALS = 12
 BATCH = 2**17
 
 
-@dataclasses.dataclass(frozen=True)
-class Interval:
+class Interval(typing.NamedTuple):
     """A confidence interval: of CCCs within [-1, 1], of MSEs from 0 on."""
 
     low: float
@@ -40,9 +39,7 @@ def interval(
     videos: Sequence,
     *,
     statistic: str = "concordance",
-    samples: int = SAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
+    **how,
 ) -> Interval | None:
     """Computes a confidence interval of CCC or MSE by drawing whole videos.
 
@@ -62,9 +59,8 @@ def interval(
         predictions: of the same shape.
         videos: the video of each utterance, [utterances].
         statistic: "concordance" or "mean_squared_error".
-        samples: how many are drawn.
-        level: share of such intervals that hold the truth, in (0, 1).
-        seed: the same seed gives the same interval.
+        **how: samples, how many are drawn; level, the share of such intervals
+            that hold the truth, in (0, 1); seed, which fixes the draws.
 
     Returns:
         The interval. None where there are fewer than two videos, and of CCC
@@ -76,18 +72,12 @@ def interval(
             finite, or videos are not theirs.
     """
     index, count = _numbered(videos, labels)
-    sums = _Sums.of(labels, predictions, index, count)
+    sums = _Sums(labels, predictions, index, count)
     if count < 2:
         return None
     if statistic == "concordance" and not concordance.vary(labels, predictions):
         return None
-    return _percentiles(
-        getattr(sums, statistic),
-        np.arange(count),
-        samples=samples,
-        level=level,
-        seed=seed,
-    )
+    return _percentiles(getattr(sums, statistic), np.arange(count), **how)
 
 
 def mean_interval(values, **how) -> Interval | None:
@@ -127,7 +117,7 @@ def paired_interval(labels, first, second, videos: Sequence, **how) -> Interval:
         ValueError: as `interval`, or all utterances are of one video.
     """
     index, count = _numbered(videos, labels, least=2)
-    one, other = (_Sums.of(labels, x, index, count) for x in (first, second))
+    one, other = (_Sums(labels, x, index, count) for x in (first, second))
 
     def difference(drawn, axis):
         return one.concordance(drawn, axis) - other.concordance(drawn, axis)
@@ -154,7 +144,7 @@ def permutation_test(
     Genet. Mol. Biol. 9, 2010).
 
     Args:
-        labels: as for `paired_interval`, like what follows.
+        labels: as for `paired_interval`, like the next three.
         first: predictions of one run.
         second: predictions of the other.
         videos: the video of each utterance.
@@ -170,7 +160,7 @@ def permutation_test(
     """
     index, count = _numbered(videos, labels, least=2)
     # Each video counts twice, as the first run and as the second have it.
-    sums = _Sums.of(
+    sums = _Sums(
         np.concatenate([labels, labels]),
         np.concatenate(np.stack([first, second])),  # of one shape
         np.concatenate([index, index + count]),
@@ -189,7 +179,7 @@ def permutation_test(
             permutation_type="samples",
             vectorized=True,
             n_resamples=samples,
-            batch=_batch(count),
+            batch=max(1, BATCH // count),
             alternative="greater",
             rng=np.random.default_rng(seed),
         ).pvalue
@@ -221,7 +211,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return np.minimum(corrected, 1).tolist()
 
 
-@dataclasses.dataclass(frozen=True)
 class _Sums:
     """What CCC and MSE need of each group of rows.
 
@@ -231,22 +220,15 @@ class _Sums:
             lose no digits; e is the label less the prediction.
     """
 
-    powers: np.ndarray
-
-    @classmethod
-    def of(cls, labels, predictions, index, groups):
+    def __init__(self, labels, predictions, index, groups):
         """Sums the rows of each group; index: [rows], in [0, groups)."""
         columns = []
         for x, y in _columns(labels, predictions):
             errors = (x - y) ** 2
             x, y = x - x.mean(), y - y.mean()
-            columns.append(
-                [
-                    np.bincount(index, power, groups)
-                    for power in (np.ones_like(x), x, y, x * y, errors)
-                ]
-            )
-        return cls(np.array(columns))
+            powers = np.ones_like(x), x, y, x * y, errors
+            columns.append([np.bincount(index, z, groups) for z in powers])
+        self.powers = np.array(columns)
 
     def _means(self, drawn):
         """Returns the mean of each power but the first, [columns, n] each."""
@@ -303,17 +285,12 @@ def _numbered(videos, labels, least=1):
     return index, len(names)
 
 
-def _batch(groups):
-    """Returns how many samples fit into memory together."""
-    return max(1, BATCH // groups)
-
-
 def _percentiles(statistic, data, *, samples=SAMPLES, level=LEVEL, seed=0):
     low, high = stats.bootstrap(
         (data,),
         statistic,
         n_resamples=samples,
-        batch=_batch(len(data)),
+        batch=max(1, BATCH // len(data)),
         vectorized=True,
         confidence_level=level,
         method="percentile",

@@ -172,7 +172,7 @@ class Stages:
     def _note(self, name, entry):
         self._known[name] = entry
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(self.path, json.dumps(self._known, indent=2) + "\n")
+        files.write_json(self.path, self._known)
 
     def _portable(self, value, inputs=()):
         """Returns a value as JSON, with paths that survive a move."""

@@ -11,28 +11,18 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import comparison as comparing
 from affwild_omg.evaluation.options import ComparisonOptions
 from affwild_omg.scoring import significance
-from tests.evaluation.test_results import write_folder
+from tests.evaluation.test_results import (
+    ccc_by_hand,
+    column,
+    table,
+    write_folder,
+)
 
-LABELS = """\
-video,utterance,arousal,valence
-a,u1,0.1,0.1
-a,u2,0.2,0.2
-b,u1,0.3,0.3
-"""
+LABELS = table("aab", [0.1, 0.1], [0.2, 0.2], [0.3, 0.3])
 # CCC, as worked out in tests/scoring/test_concordance.py: 1 where the two are
 # equal, 4/7 where all is 0.1 higher, 4/11 where all is doubled.
-FIRST = """\
-video,utterance,arousal,valence
-a,u1,0.2,0.1
-a,u2,0.3,0.2
-b,u1,0.4,0.3
-"""
-SECOND = """\
-video,utterance,arousal,valence
-b,u1,0.3,0.6
-a,u1,0.1,0.2
-a,u2,0.2,0.4
-"""
+FIRST = table("aab", [0.2, 0.1], [0.3, 0.2], [0.4, 0.3])
+SECOND = table("baa", [0.3, 0.6], [0.1, 0.2], [0.2, 0.4])
 TARGETS = ("valence", "arousal")
 
 
@@ -45,20 +35,9 @@ def options(tmp_path, **changes):
 
 def compare(tmp_path, first=FIRST, second=SECOND, labels=(LABELS, LABELS)):
     """Compares two folders that are written by hand."""
-    for name, table, truth in zip(
-        ("first", "second"), (first, second), labels, strict=True
-    ):
-        write_folder(tmp_path / name, table, truth, split="test")
-    return comparing.compare(options(tmp_path)).to_dict()
-
-
-def keep(table, *columns):
-    """Keeps some columns of a table, and rows that are not empty."""
-    rows = list(csv.DictReader(table.splitlines()))
-    return "".join(
-        ",".join(row) + "\n"
-        for row in [columns, *([row[name] for name in columns] for row in rows)]
-    )
+    write_folder(tmp_path / "first", first, labels[0], split="test")
+    write_folder(tmp_path / "second", second, labels[1], split="test")
+    return comparing.compare(options(tmp_path))
 
 
 def written(tmp_path, name):
@@ -66,7 +45,7 @@ def written(tmp_path, name):
 
 
 def test_a_comparison_by_hand(tmp_path):
-    comparison = compare(tmp_path)
+    comparison = compare(tmp_path).to_dict()
     valence, arousal = (comparison.pop(name) for name in TARGETS)
     mean = comparison.pop("mean")
     assert comparison.pop("summary") == [
@@ -119,58 +98,46 @@ def simulated(tmp_path, videos=30, better=0.0):
     """Writes two runs of videos of 5 utterances each; returns the arrays."""
     random = np.random.default_rng(0)
     labels = random.uniform([-1, 0], 1, (5 * videos, 2)).round(3)
-    first, second = (
-        (labels * 0.6 + random.normal(0, 0.3, labels.shape)).round(6)
-        for _ in range(2)
-    )
+    first, second = labels * 0.6 + random.normal(0, 0.3, (2, *labels.shape))
     first[:, 0] += better * (labels - first)[:, 0]
-    first = first.round(6)
     clusters = np.repeat([f"v{i}" for i in range(videos)], 5)
 
-    def text(values):
-        rows = zip(clusters, range(len(values)), values.tolist(), strict=True)
-        return "video,utterance,valence,arousal\n" + "".join(
-            f"{video},u{i},{valence},{arousal}\n"
-            for video, i, (valence, arousal) in rows
-        )
-
+    truth = table(clusters, *labels, targets=TARGETS)
     for name, values in (("first", first), ("second", second)):
-        write_folder(tmp_path / name, text(values), text(labels))
+        text = table(clusters, *values, targets=TARGETS)
+        write_folder(tmp_path / name, text, truth)
     return labels, first, second, clusters
 
 
 def test_scores_against_scipy_and_significance(tmp_path):
     labels, first, second, clusters = simulated(tmp_path)
     comparison = comparing.compare(options(tmp_path)).to_dict()
-    for column, target in enumerate(TARGETS):
+    for i, target in enumerate(TARGETS):
         found = comparison[target]
-        x = labels[:, column]
+        x = labels[:, i]
         for run, values in (("first", first), ("second", second)):
-            y = values[:, column]
+            y = values[:, i]
             r, p_value = stats.pearsonr(x, y)
-            covariance = np.cov(x, y, bias=True)
-            ccc = 2 * covariance[0, 1]
-            ccc /= covariance.trace() + (x.mean() - y.mean()) ** 2
             own = significance.interval(x, y, clusters)
             assert found[run] == {
-                "ccc": pytest.approx(ccc),
+                "ccc": pytest.approx(ccc_by_hand(x, y)),
                 "pearson": pytest.approx(r),
                 "pearson_p_value": pytest.approx(p_value, rel=1e-6),
                 "mse": pytest.approx(np.mean((x - y) ** 2)),
-                "interval": [own.low, own.high],
+                "interval": [*own],
             }
-        runs = (x, first[:, column], second[:, column], clusters)
+        runs = (x, first[:, i], second[:, i], clusters)
         paired = significance.paired_interval(*runs)
         assert found["difference"] == (
             found["first"]["ccc"] - found["second"]["ccc"]
         )
-        assert found["interval"] == [paired.low, paired.high]
+        assert found["interval"] == [*paired]
         assert found["permutation_p_value"] == significance.permutation_test(
             *runs
         )
     for run, values in (("first", first), ("second", second)):
         own = significance.interval(labels, values, clusters)
-        assert comparison["mean"][run]["interval"] == [own.low, own.high]
+        assert comparison["mean"][run]["interval"] == [*own]
     assert comparison["videos"] == 30
     assert comparison["split"] is None
 
@@ -187,32 +154,23 @@ def test_a_better_run_is_said_to_be(tmp_path):
 
 
 def test_the_files_say_what_is_returned(tmp_path):
-    comparison = compare(tmp_path)
+    comparison = compare(tmp_path).to_dict()
     assert json.loads(written(tmp_path, "comparison.json")) == comparison
-    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [
-        "comparison.csv",
-        "comparison.json",
-    ]
-    rows = pd.read_csv(tmp_path / "output" / "comparison.csv").to_dict(
-        "records"
-    )
-    assert [row["target"] for row in rows] == [*TARGETS, "mean"]
-    for row in rows:
-        found = comparison[row.pop("target")]
-        expected = {
-            "utterances": 3,
-            "videos": 2,
-            "difference": found["difference"],
-            "low": found["interval"][0],
-            "high": found["interval"][1],
-            "permutation_p_value": found["permutation_p_value"],
-        }
-        for run in ("first", "second"):
-            scores = dict(found[run])
-            low, high = scores.pop("interval")
-            for name, value in (scores | {"low": low, "high": high}).items():
-                expected[f"{run}_{name}"] = value
-        told = {name: cell for name, cell in row.items() if pd.notna(cell)}
+    names = {path.name for path in (tmp_path / "output").iterdir()}
+    assert names == {"comparison.csv", "comparison.json"}
+    rows = pd.read_csv(tmp_path / "output" / "comparison.csv", index_col=0)
+    assert list(rows.index) == [*TARGETS, "mean"]
+    for name, row in rows.iterrows():
+        found = comparison[name]
+        expected = {"utterances": 3, "videos": 2}
+        for prefix, part in (
+            ("first_", found.pop("first")),
+            ("second_", found.pop("second")),
+            ("", found),
+        ):
+            part["low"], part["high"] = part.pop("interval")
+            expected |= {prefix + column: x for column, x in part.items()}
+        told = row.dropna().to_dict()
         assert told == pytest.approx(expected, rel=1e-15)
 
 
@@ -227,18 +185,16 @@ def test_the_same_folders_give_the_same_files(tmp_path):
 
 
 def test_the_table(tmp_path):
-    compare(tmp_path)
-    comparison = comparing.compare(options(tmp_path), overwrite=True)
+    comparison = compare(tmp_path)
     lines = comparing.table(comparison)
     assert lines[0].split() == (
-        "CCC 95% interval Pearson p of Pearson MSE".split()
+        "CCC Pearson MSE 95% interval of CCC p of Pearson".split()
     )
-    cells = [line.split() for line in lines[1:7]]
-    assert [" ".join(row[:7] + row[8:]) for row in cells] == [
-        "valence first 1.000 0.000 to 1.000 1.000 0.000",
-        "valence second 0.364 0.000 to 0.364 1.000 0.047",
-        "arousal first 0.571 0.000 to 0.571 1.000 0.010",
-        "arousal second 1.000 0.000 to 1.000 1.000 0.000",
+    assert [" ".join(line.split()[:8]) for line in lines[1:7]] == [
+        "valence first 1.000 1.000 0.000 0.000 to 1.000",
+        "valence second 0.364 1.000 0.047 0.000 to 0.364",
+        "arousal first 0.571 1.000 0.010 0.000 to 0.571",
+        "arousal second 1.000 1.000 0.000 0.000 to 1.000",
         "mean first 0.786 0.000 to 0.786",
         "mean second 0.682 0.000 to 0.682",
     ]
@@ -247,10 +203,9 @@ def test_the_table(tmp_path):
 
 
 def test_constant_predictions_are_told(tmp_path):
-    constant = FIRST.replace("0.3,0.2\n", "0.3,0.1\n").replace(
-        "0.4,0.3\n", "0.4,0.1\n"
-    )
-    stated = compare(tmp_path, second=constant)
+    constant = table("aab", [0.2, 0.1], [0.3, 0.1], [0.4, 0.1])
+    comparison = compare(tmp_path, second=constant)
+    stated = comparison.to_dict()
     assert stated["valence"]["second"]["ccc"] == 0
     assert stated["valence"]["second"]["constant"] == "predictions"
     # That of no CCC but 0 would look like certainty. The first run has its own.
@@ -262,22 +217,20 @@ def test_constant_predictions_are_told(tmp_path):
     row = next(csv.DictReader(written(tmp_path, "comparison.csv").splitlines()))
     assert row["second_low"] == row["second_high"] == ""
     assert float(row["first_high"]) == 1
-    lines = comparing.table(
-        comparing.compare(options(tmp_path), overwrite=True)
-    )
+    lines = comparing.table(comparison)
     assert (
         "second run, valence: predictions do not vary, so CCC is 0 by "
         "definition"
     ) in lines
     assert "nan" not in "".join(lines).lower()
-    assert lines[2].split()[:5] == ["valence", "second", "0.000", "-", "0.000"]
+    assert lines[2].split()[-3:] == ["none", "(constant)", "-"]
 
 
 def test_one_video_has_scores_but_no_test(tmp_path):
     one, other, truth = (
         table.replace("b,u1", "a,u3") for table in (FIRST, SECOND, LABELS)
     )
-    comparison = compare(tmp_path, one, other, (truth, truth))
+    comparison = compare(tmp_path, one, other, (truth, truth)).to_dict()
     assert comparison["valence"]["second"]["ccc"] == pytest.approx(4 / 11)
     for name in ("interval", "permutation_p_value"):
         assert comparison["valence"][name] is None
@@ -294,9 +247,9 @@ def test_one_video_has_scores_but_no_test(tmp_path):
 def test_only_targets_that_both_have_are_compared(tmp_path):
     comparison = compare(
         tmp_path,
-        second=keep(SECOND, "video", "utterance", "arousal"),
-        labels=(LABELS, keep(LABELS, "video", "utterance", "arousal")),
-    )
+        second=column(SECOND, "arousal"),
+        labels=(LABELS, column(LABELS, "arousal")),
+    ).to_dict()
     assert "valence" not in comparison
     assert comparison["arousal"]["first"]["ccc"] == pytest.approx(4 / 7)
     assert comparison["arousal"]["second"]["ccc"] == pytest.approx(1)
@@ -304,7 +257,7 @@ def test_only_targets_that_both_have_are_compared(tmp_path):
 
 
 def test_labels_of_one_folder_do_for_both(tmp_path):
-    comparison = compare(tmp_path, labels=(None, LABELS))
+    comparison = compare(tmp_path, labels=(None, LABELS)).to_dict()
     assert comparison["utterances"] == 3
     assert comparison["valence"]["first"]["ccc"] == pytest.approx(1)
 
@@ -315,8 +268,8 @@ def test_labels_of_one_folder_do_for_both(tmp_path):
         ({"labels": (None, None)}, "--first=.* and --second=.* hold no labels"),
         (
             {
-                "first": keep(FIRST, "video", "utterance", "valence"),
-                "second": keep(SECOND, "video", "utterance", "arousal"),
+                "first": column(FIRST, "valence"),
+                "second": column(SECOND, "arousal"),
                 "labels": (None, None),
             },
             "--first=.* has valence, --second=.* arousal; they must have one",

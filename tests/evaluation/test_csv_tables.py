@@ -173,7 +173,8 @@ def test_frames_of_one_target(tmp_path):
         ("25,0,,,1", "25,0,,,1,1", ", line 3 has 11 fields, the header 10"),
         ('"w, x",u.mp4', "v.1,u 1.mp4", ", line 4: frames must count"),
         (FRAMES[FRAMES.index("v.1") :], "", " has no rows"),
-        (",,\n", ",,\nv.1,u 1.mp4,0,0,25,0,,,,\n", ", line 5: the frames of"),
+        (",,\n", ",,\nv.1,u 1.mp4,0,0,25,0,,,,\n", ", line 5: frames"),
+        (",,\n", ",,\nv.1,u 1.mp4,2,0,25,0,,,,\n", ", line 5: frames"),
     ],
 )
 def test_tables_of_frames_that_are_wrong(tmp_path, old, new, message):

@@ -11,15 +11,40 @@ from affwild_omg.scoring.frames import Frames
 
 NAN = float("nan")
 BOTH = ("valence", "arousal")
-PREDICTIONS = """\
-video,utterance,arousal,valence
-v,u1.mp4,0.500000,0.250000
-v.1,u1.mp4,0.750000,-0.500000
-"""
-LABELS = """\
-video,utterance,arousal,valence
-v.1,u1.mp4,0.338,-1
-"""
+
+
+def table(videos, *rows, targets=BOTH[::-1], form=""):
+    """Returns the text of a table of utterances.
+
+    Args:
+        videos: of each row; the utterances of each are u1, u2 and so on.
+        rows: values of the targets.
+        targets: names of the columns.
+        form: format of the values.
+    """
+    lines, videos = [["video", "utterance", *targets]], list(videos)
+    for i, (video, values) in enumerate(zip(videos, rows, strict=True)):
+        number = videos[: i + 1].count(video)
+        lines.append([video, f"u{number}", *(format(x, form) for x in values)])
+    return "".join(",".join(line) + "\n" for line in lines)
+
+
+def column(text, target):
+    """Keeps one target of a table."""
+    rows = [line.split(",") for line in text.splitlines()]
+    index = rows[0].index(target)
+    return "".join(f"{row[0]},{row[1]},{row[index]}\n" for row in rows)
+
+
+def ccc_by_hand(x, y):
+    """Computes CCC with 1/N moments (equation 2)."""
+    covariance = np.cov(x, y, bias=True)
+    apart = np.mean(x) - np.mean(y)
+    return 2 * covariance[0, 1] / (np.trace(covariance) + apart**2)
+
+
+PREDICTIONS = table(["v", "v.1"], [0.5, 0.25], [0.75, -0.5], form=".6f")
+LABELS = table(["v.1"], [0.338, -1])
 
 
 def write_folder(folder, predictions, labels=None, **metrics):
@@ -84,7 +109,7 @@ def test_a_folder_by_hand(tmp_path):
         tmp_path / "x", PREDICTIONS, LABELS, split="test", extra=[1]
     )
     found = read(folder)
-    assert found.keys == ["v/u1.mp4", "v.1/u1.mp4"]
+    assert found.keys == ["v/u1", "v.1/u1"]
     assert found.videos == ["v", "v.1"]
     assert found.targets == BOTH
     np.testing.assert_array_equal(
@@ -99,7 +124,7 @@ def test_a_folder_by_hand(tmp_path):
 
 def test_what_is_written(tmp_path, drawn):
     written = make(
-        ["v/u1.mp4", "v.1/u1.mp4", "w, x/u.mp4"],
+        ["v/u1", "v.1/u1", "w, x/u.mp4"],
         [[0.25, 0.5], [-0.5, 0.75], [1e-7, -0.1]],
         [[NAN, NAN], [-1, 0.338], [0.5, NAN]],
     )
@@ -274,16 +299,16 @@ def without(name):
         ),
         (
             text("labels.csv", LABELS.replace("v.1", "w")),
-            "labels.csv does not fit predictions.csv .* w/u1.mp4 is in one",
+            "labels.csv does not fit predictions.csv .* w/u1 is in one",
         ),
         (
-            text("labels.csv", "video,utterance,valence\nv.1,u1.mp4,0\n"),
+            text("labels.csv", "video,utterance,valence\nv.1,u1,0\n"),
             "labels.csv does not fit predictions.csv .* arousal is in one of",
         ),
         # What stood before post-processing must be there of all utterances.
         (
             text("unprocessed.csv", PREDICTIONS[: PREDICTIONS.index("v.1")]),
-            "unprocessed.csv does not fit predictions.csv .* v.1/u1.mp4 is in",
+            "unprocessed.csv does not fit predictions.csv .* v.1/u1 is in",
         ),
     ],
 )
@@ -335,16 +360,11 @@ def test_labels_may_differ_by_their_rounding_alone():
 
 
 def test_utterances_that_one_lacks_are_named_up_to_a_hundred():
-    def align(*all_keys):
-        zeros = ([[0.0]] * len(keys) for keys in all_keys)
-        results.align(
-            {
-                f"--x={i}": run(keys, ("valence",), some, some)
-                for i, (keys, some) in enumerate(
-                    zip(all_keys, zeros, strict=True)
-                )
-            }
+    def align(*runs):
+        runs = (
+            run(keys, ("valence",), *[[[0.0]] * len(keys)] * 2) for keys in runs
         )
+        results.align({f"--x={i}": x for i, x in enumerate(runs)})
 
     message = r"--x=1 lacks 1 \(v/a\) and adds 1 \(v/c\) against the 2 utter"
     with pytest.raises(UserError, match=message):

@@ -6,6 +6,7 @@ import pytest
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results, submission
 from affwild_omg.evaluation.options import SubmissionOptions
+from tests.evaluation.test_results import ccc_by_hand
 
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
 
@@ -35,13 +36,6 @@ def files(tmp_path):
     return files
 
 
-def by_hand(x, y):
-    """CCC with 1/N moments."""
-    covariance = np.cov(x, y, bias=True)
-    apart = np.mean(x) - np.mean(y)
-    return 2 * covariance[0, 1] / (np.trace(covariance) + apart**2)
-
-
 def random_rows(seed, count=40):
     random = np.random.default_rng(seed)
     return [
@@ -64,12 +58,9 @@ def test_scores_to_twelve_digits(files, tmp_path, match):
     for column, target in ((2, "arousal"), (3, "valence")):
         x, y = ([row[column] for row in table] for table in (truth, rows))
         score = scores.targets[target]
-        assert score.ccc == pytest.approx(by_hand(x, y), abs=1e-12)
-        assert score.pearson == pytest.approx(
-            np.corrcoef(x, y)[0, 1], abs=1e-12
-        )
-        assert score.mse == pytest.approx(
-            np.mean(np.square(np.subtract(x, y))), abs=1e-12
+        r, mse = np.corrcoef(x, y)[0, 1], np.mean(np.subtract(x, y) ** 2)
+        assert (score.ccc, score.pearson, score.mse) == pytest.approx(
+            (ccc_by_hand(x, y), r, mse), abs=1e-12
         )
     assert (scores.rows, scores.videos) == (40, 7)
     assert (tmp_path / "out" / "scatter.png").is_file()
@@ -121,18 +112,8 @@ def test_the_mean_of_the_videos_cccs(files):
     found = submission.score(
         files(annotations(rows), annotations(truth), pooling="per_video")
     )
-    of_videos = [
-        by_hand(
-            *(
-                [valence for video, _, _, valence in table if video == name]
-                for table in (truth, rows)
-            )
-        )
-        for name in sorted({video for video, *_ in truth})
-    ]
-    assert len(of_videos) == 7
-    valence = found.headline().targets["valence"]
-    assert valence.ccc == pytest.approx(np.mean(of_videos))
+    per_video = found.scores(pooling="per_video").cccs
+    assert found.headline().cccs == per_video != found.scores().cccs
     line = submission.table(found)[-1]
     assert "matched by key, mean of the videos' CCCs;" in line
 
@@ -175,21 +156,9 @@ BARE = "arousal,valence\n0.1,0.2\n0.3,0.1\n"
     ("predictions", "truth", "match", "message"),
     [
         (GOOD.replace("0.3", "nan"), TRUTH, "key", "p.csv, line 3: arousal"),
-        (
-            GOOD.replace("video,", "clip,"),
-            TRUTH,
-            "key",
-            "has columns clip, utt",
-        ),
         (GOOD, "video,utterance\na,1\n", "key", "a.csv has columns video, utt"),
         (GOOD.replace("a,", "z,"), TRUTH, "key", "no utterance in common"),
         (GOOD + "a,3,0,0\n", TRUTH, "order", "has 3 rows, .*a.csv 2"),
-        (
-            GOOD.replace("a,2", "a,1"),
-            TRUTH,
-            "order",
-            "line 3: each utterance must",
-        ),
         (BARE, BARE, "order", "neither --predictions=.* video and utterance"),
         (
             GOOD.replace("arousal", "mood"),

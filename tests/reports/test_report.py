@@ -154,7 +154,7 @@ def change(folder, **provenance):
 
 
 def test_the_page_says_what_the_folder_holds(folder):
-    page = change(folder, frames=11)  # the provenance's
+    page = change(folder, frames=18)  # the provenance's
     for words in (
         "run_7 on the test split",
         "Corpus: omg",
@@ -165,7 +165,7 @@ def test_the_page_says_what_the_folder_holds(folder):
         "labelled utterances together, with moments divided by N. 3 "
         "utterances with labels of the 8 of the split, of which 50.0% were "
         "prepared. An utterance's estimate is the mean over its sequences of "
-        "4 frames, a sequence's the median of its frames. 9 of 11 frames have "
+        "4 frames, a sequence's the median of its frames. 9 of 18 frames have "
         "a face. 1 utterance without any face took the mean estimate of the "
         "others in the same video or, where there is none, of all; the "
         "smoothing of arousal comes after. CCC interval",

@@ -34,10 +34,3 @@ def test_each_frame_is_in_one_sequence():
 
 def test_video_of_a_key():
     assert video_of("v.1/utterance_1.mp4") == "v.1"
-
-
-def test_one_target_alone():
-    arousal = FRAMES.only("arousal")
-    assert arousal.targets == ("arousal",)
-    np.testing.assert_array_equal(arousal.utterance_labels, [[1], [NAN]])
-    assert [x.shape for x in arousal.values] == [(7, 1), (3, 1)]

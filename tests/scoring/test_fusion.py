@@ -31,7 +31,7 @@ def test_a_member_may_lack_a_target():
     predictions = [[[0.3, 0.8]], [[NAN, 0.4]]]
     fused = fusion.fuse(predictions, weights)
     np.testing.assert_allclose(fused, [[0.3, 0.5]])
-    equal = fusion.equal_weights(np.isfinite(ccc))
+    equal = fusion.weights(np.isfinite(ccc))
     np.testing.assert_allclose(equal, [[1, 0.5], [0, 0.5]])
     fused = fusion.fuse(predictions, equal)
     np.testing.assert_allclose(fused, [[0.3, 0.6]])

@@ -22,7 +22,7 @@ def test_median_filter_by_hand():
 
 
 @pytest.mark.parametrize("window", [1, 3, 81])
-@pytest.mark.parametrize("length", [12, 79, 200])
+@pytest.mark.parametrize("length", [12, 200])
 def test_median_filter_against_scipy(length, window):
     values = np.random.default_rng(0).normal(size=length)
     filtered = postprocessing.median_filter(values, [True] * length, window)
@@ -36,16 +36,9 @@ def test_median_filter_against_scipy(length, window):
 def test_median_filter_far_longer_than_the_sequence(length, window):
     values = np.random.default_rng(1).normal(size=length)
     there_and_back = [*values, *values[::-1]]
-    half = window // 2
-    expected = [
-        np.median(
-            [
-                there_and_back[place % (2 * length)]
-                for place in range(frame - half, frame + half + 1)
-            ]
-        )
-        for frame in range(length)
-    ]
+    around = np.arange(window) - window // 2
+    places = (np.arange(length)[:, np.newaxis] + around) % (2 * length)
+    expected = np.median(np.take(there_and_back, places), axis=1)
     filtered = postprocessing.median_filter(values, [True] * length, window)
     np.testing.assert_array_equal(filtered, expected)
 
@@ -59,11 +52,8 @@ def test_masked_frames_neither_count_nor_change():
     np.testing.assert_array_equal(values, before)
     nothing = postprocessing.median_filter(values, [False] * 8, 3)
     np.testing.assert_array_equal(nothing, before)
-
-
-def test_a_frame_that_counts_must_be_finite():
     with pytest.raises(ValueError, match="finite"):
-        postprocessing.median_filter([1, NAN], [True] * 2, 1)
+        postprocessing.median_filter(values, [True] * 8, 1)
 
 
 def test_smoothing_by_hand():
@@ -123,32 +113,24 @@ def split(videos, sequences, labels=None, *, length, targets=BOTH):
         length: frames of a sequence.
         targets: columns of the values.
     """
-    if labels is None:
-        labels = np.full((len(videos), len(targets)), NAN)
-    mask = [np.concatenate([mask for _, mask in x]) for x in sequences]
-    return Frames(
+    frames = Frames(
         keys=[f"{video}/{i}" for i, video in enumerate(videos)],
         targets=targets,
         values=[np.concatenate([values for values, _ in x]) for x in sequences],
-        mask=mask,
-        labels=[
-            np.tile(label, (len(x), 1))
-            for label, x in zip(labels, mask, strict=True)
-        ],
+        mask=[np.concatenate([mask for _, mask in x]) for x in sequences],
+        labels=[],
         fps=[25.0] * len(videos),
         sequence_length=length,
     )
+    none = np.full((len(videos), len(targets)), NAN)
+    return labelled(frames, none if labels is None else labels)
 
 
 def labelled(frames, labels):
     """Gives a split other labels."""
-    return dataclasses.replace(
-        frames,
-        labels=[
-            np.tile(label, (len(x), 1))
-            for label, x in zip(labels, frames.mask, strict=True)
-        ],
-    )
+    each = zip(labels, frames.mask, strict=True)
+    truth = [np.tile(label, (len(mask), 1)) for label, mask in each]
+    return dataclasses.replace(frames, labels=truth)
 
 
 def noise(seed=4, videos=12, targets=BOTH):
@@ -170,27 +152,6 @@ def noise(seed=4, videos=12, targets=BOTH):
         length=30,
         targets=targets,
     )
-
-
-@pytest.mark.parametrize("estimate", ["median", "mean"])
-def test_without_steps_nothing_is_done(estimate):
-    frames = noise()
-    frames.mask[3][:] = False
-    by = {"median": np.median, "mean": np.mean}[estimate]
-    expected = []
-    for i in range(len(frames.keys)):
-        values = frames.values[i].astype(float)
-        parts = [
-            by(values[j : j + 30][frames.mask[i][j : j + 30]], axis=0)
-            for j in range(0, len(frames.mask[i]), 30)
-            if frames.mask[i][j : j + 30].any()
-        ]
-        expected.append(np.mean(parts, axis=0) if parts else [NAN, NAN])
-    found = postprocessing.apply(Settings.nothing(BOTH, estimate), frames)
-    seen = np.isfinite(expected).all(axis=1)
-    assert np.flatnonzero(~seen).tolist() == [3]
-    np.testing.assert_allclose(found[seen], np.array(expected)[seen])
-    assert np.isfinite(found).all()
 
 
 def test_apply_by_hand():
@@ -351,13 +312,8 @@ def test_one_target_alone():
     for use in (postprocessing.apply, postprocessing.filter_frames):
         with pytest.raises(UserError, match="for arousal, not for valence"):
             use(settings, noise())
-
-
-def test_a_split_without_labels_is_refused():
-    frames = noise()
-    labels = np.full((len(frames.keys), 2), [NAN, 1])
-    with pytest.raises(ValueError, match="no utterance"):
-        postprocessing.choose(labelled(frames, labels))
+    with pytest.raises(UserError, match="no utterance of the validation set"):
+        postprocessing.choose(labelled(frames, np.full_like(labels, NAN)))
 
 
 def test_settings_survive_json():
@@ -379,7 +335,6 @@ def test_settings_survive_json():
         ({"estimate": "mode"}, "'mode'"),
         ({"estimate": []}, "median, mean"),
         ({"targets": [1]}, "must hold estimate"),
-        ({"targets": {"valence": 3}}, "must hold estimate"),
         ({"targets": {"valence": {"window": 3}}}, "window"),
     ],
 )
@@ -395,14 +350,8 @@ def test_other_contents_are_no_settings(change, message):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("median_window", 4),
-        ("median_window", -3),
-        ("median_window", 3.0),
-        ("median_window", True),
-        ("smoothing_strength", -1),
-        ("smoothing_strength", NAN),
-        ("smoothing_strength", None),
-        ("smoothing_strength", True),
+        *(("median_window", x) for x in (4, -3, 3.0, True)),
+        *(("smoothing_strength", x) for x in (-1, NAN, None, True)),
     ],
 )
 def test_steps_out_of_range_are_refused(name, value):

@@ -20,8 +20,9 @@ TRUE_CCC = (
 HOW = {"samples": 150, "level": 0.9, "seed": 2}
 
 
-def simulate(random, videos, noises=1):
+def simulate(seed, videos, noises=1):
     """Draws labels, `noises` predictions alike, and videos of 4 to 12 rows."""
+    random = np.random.default_rng(seed)  # which may be a generator, too
     clusters = np.repeat(np.arange(videos), random.integers(4, 13, videos))
     rows = len(clusters)
 
@@ -39,10 +40,6 @@ def simulate(random, videos, noises=1):
         *(values + MEANS[1] for values in predictions),
         clusters,
     )
-
-
-def ends(interval):
-    return interval.low, interval.high
 
 
 def by_rows(statistic, clusters, samples, level, seed):
@@ -92,64 +89,50 @@ def swapped_differences(labels, first, second, clusters):
     return np.array(differences)
 
 
-@pytest.mark.parametrize("offset", [0, 1e4])
-def test_intervals_against_a_loop_over_rows(offset):
-    labels, first, second, clusters = simulate(
-        np.random.default_rng(0), 9, noises=2
+def check_intervals(labels, first, second, clusters, **tolerance):
+    """Compares the intervals of CCC and of its difference with `by_rows`."""
+    x, y, z = (
+        values.reshape(len(labels), -1) for values in (labels, first, second)
     )
-    shuffled = np.random.default_rng(1).permutation(len(labels))
-    labels, first, second = (
-        values[shuffled] + offset for values in (labels, first, second)
-    )
-    clusters = [f"video {cluster}" for cluster in clusters[shuffled]]
-    # Doubles near 1e4 know these labels to 1e-12 only.
-    exact = 1e-13 if not offset else 1e-10
-    expected, _ = by_rows(
-        lambda rows: concordance(labels[rows], first[rows]), clusters, **HOW
-    )
-    interval = significance.interval(labels, first, clusters, **HOW)
-    assert ends(interval) == pytest.approx(expected, abs=exact)
-    expected, _ = by_rows(
-        lambda rows: (
-            concordance(labels[rows], first[rows])
-            - concordance(labels[rows], second[rows])
+
+    def ccc(rows):
+        return mean_ccc(x[rows], y[rows])
+
+    def difference(rows):
+        return ccc(rows) - mean_ccc(x[rows], z[rows])
+
+    for statistic, interval in (
+        (ccc, significance.interval(labels, first, clusters, **HOW)),
+        (
+            difference,
+            significance.paired_interval(
+                labels, first, second, clusters, **HOW
+            ),
         ),
-        clusters,
-        **HOW,
-    )
-    interval = significance.paired_interval(
-        labels, first, second, clusters, **HOW
-    )
-    assert ends(interval) == pytest.approx(expected, abs=exact)
+    ):
+        expected, _ = by_rows(statistic, clusters, **HOW)
+        assert interval == pytest.approx(expected, **tolerance)
+
+
+# Doubles near 1e4 know these labels to 1e-12 only.
+@pytest.mark.parametrize(("offset", "exact"), [(0, 1e-13), (1e4, 1e-10)])
+def test_intervals_against_a_loop_over_rows(offset, exact):
+    *values, clusters = simulate(0, 9, 2)
+    shuffled = np.random.default_rng(1).permutation(len(clusters))
+    clusters = [f"video {cluster}" for cluster in clusters[shuffled]]
+    values = (column[shuffled] + offset for column in values)
+    check_intervals(*values, clusters, abs=exact)
 
 
 def test_columns_are_drawn_together_and_averaged():
-    labels, first, second, clusters = simulate(
-        np.random.default_rng(18), 9, noises=2
-    )
+    labels, first, second, clusters = simulate(18, 9, 2)
     # Another target, and a second run of the first one.
     labels = np.stack([labels, -labels / 2, labels], axis=1)
     first, second = (
-        np.stack([x, y, z], axis=1)
-        for x, y, z in ((first, second, first**2), (second, first, first))
+        np.stack(columns, axis=1)
+        for columns in ((first, second, first**2), (second, first, first))
     )
-    expected, _ = by_rows(
-        lambda rows: mean_ccc(labels[rows], first[rows]), clusters, **HOW
-    )
-    interval = significance.interval(labels, first, clusters, **HOW)
-    assert ends(interval) == pytest.approx(expected)
-    expected, _ = by_rows(
-        lambda rows: (
-            mean_ccc(labels[rows], first[rows])
-            - mean_ccc(labels[rows], second[rows])
-        ),
-        clusters,
-        **HOW,
-    )
-    interval = significance.paired_interval(
-        labels, first, second, clusters, **HOW
-    )
-    assert ends(interval) == pytest.approx(expected)
+    check_intervals(labels, first, second, clusters)
     differences = swapped_differences(labels, first, second, clusters)
     count = np.sum(differences >= differences[0] - 1e-12)
     p_value = significance.permutation_test(labels, first, second, clusters)
@@ -158,17 +141,14 @@ def test_columns_are_drawn_together_and_averaged():
 
 
 def test_interval_of_the_error_against_a_loop_over_rows():
-    labels, predictions, clusters = simulate(np.random.default_rng(19), 9)
+    labels, predictions, clusters = simulate(19, 9)
     predictions = predictions + 1e4
-    expected, _ = by_rows(
-        lambda rows: np.mean((labels[rows] - predictions[rows]) ** 2),
-        clusters,
-        **HOW,
-    )
+    errors = (labels - predictions) ** 2
+    expected, _ = by_rows(lambda rows: errors[rows].mean(), clusters, **HOW)
     interval = significance.interval(
         labels, predictions, clusters, statistic="mean_squared_error", **HOW
     )
-    assert ends(interval) == pytest.approx(expected, rel=1e-12)
+    assert interval == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -192,22 +172,18 @@ def test_samples_without_variance_count_0_like_the_ccc(labels, predictions):
         )
         assert np.any(values == 0)
         interval = significance.interval(labels, predictions, clusters, **how)
-        assert ends(interval) == pytest.approx(expected, abs=1e-12)
+        assert interval == pytest.approx(expected, abs=1e-12)
 
 
 def test_memory_is_bounded_without_a_trace(monkeypatch):
-    labels, first, second, clusters = simulate(
-        np.random.default_rng(3), 30, noises=2
-    )
+    labels, first, second, clusters = simulate(3, 30, 2)
 
     def answers():
         return [
-            *ends(significance.interval(labels, first, clusters)),
-            *ends(
-                significance.paired_interval(labels, first, second, clusters)
-            ),
+            *significance.interval(labels, first, clusters),
+            *significance.paired_interval(labels, first, second, clusters),
             significance.permutation_test(labels, first, second, clusters),
-            *ends(significance.mean_interval(labels[:30])),
+            *significance.mean_interval(labels[:30]),
         ]
 
     whole = answers()
@@ -226,9 +202,7 @@ def test_memory_is_bounded_without_a_trace(monkeypatch):
 
 
 def test_draws_follow_the_seed():
-    labels, first, second, clusters = simulate(
-        np.random.default_rng(3), 30, noises=2
-    )
+    labels, first, second, clusters = simulate(3, 30, 2)
     for function, given in (
         (significance.interval, (labels, first, clusters)),
         (significance.paired_interval, (labels, first, second, clusters)),
@@ -257,10 +231,10 @@ def test_coverage_needs_whole_videos():
 
 
 def test_a_run_does_not_differ_from_itself():
-    labels, predictions, clusters = simulate(np.random.default_rng(6), 20)
+    labels, predictions, clusters = simulate(6, 20)
     pair = (predictions, predictions.copy())
     interval = significance.paired_interval(labels, *pair, clusters)
-    assert ends(interval) == (0, 0)
+    assert interval == (0, 0)
     assert significance.permutation_test(labels, *pair, clusters) == 1
 
 
@@ -270,7 +244,7 @@ def test_p_values_are_uniform_where_runs_do_not_differ():
     p_values = np.array(
         [
             significance.permutation_test(
-                *simulate(random, 40, noises=2), samples=200, seed=trial
+                *simulate(random, 40, 2), samples=200, seed=trial
             )
             for trial in range(trials)
         ]
@@ -284,9 +258,7 @@ def test_p_values_are_uniform_where_runs_do_not_differ():
     ("seed", "better", "sixteenths"), [(10, 0.4, 2), (9, 0.4, 10), (13, 0, 16)]
 )
 def test_permutation_of_four_videos_by_hand(seed, better, sixteenths):
-    labels, first, second, clusters = simulate(
-        np.random.default_rng(seed), 4, noises=2
-    )
+    labels, first, second, clusters = simulate(seed, 4, 2)
     second += better * (labels - second)
     differences = swapped_differences(
         *(x[:, np.newaxis] for x in (labels, first, second)), clusters
@@ -302,9 +274,7 @@ def test_permutation_of_four_videos_by_hand(seed, better, sixteenths):
 
 def test_rounding_makes_no_difference_between_equals():
     for seed in range(40):
-        labels, first, second, clusters = simulate(
-            np.random.default_rng(seed), 5, noises=2
-        )
+        labels, first, second, clusters = simulate(seed, 5, 2)
         second = first + 1e-8 * (second - first)
         p_value = significance.permutation_test(labels, first, second, clusters)
         # To swap some videos is to swap all others, and turn the sign.
@@ -312,9 +282,7 @@ def test_rounding_makes_no_difference_between_equals():
 
 
 def test_permutation_by_chance_agrees_with_all():
-    labels, first, second, clusters = simulate(
-        np.random.default_rng(15), 12, noises=2
-    )
+    labels, first, second, clusters = simulate(15, 12, 2)
     second += 0.4 * (labels - second)
     whole, drawn = (
         significance.permutation_test(
@@ -390,17 +358,14 @@ def test_mean_interval_by_hand():
     # first twice, two have both, one has the second twice.
     for level, expected in ((0.6, (0.2, 0.6)), (0.4, (0.4, 0.4))):
         interval = significance.mean_interval([0.6, 0.2], level=level, seed=3)
-        assert ends(interval) == pytest.approx(expected)
+        assert interval == pytest.approx(expected)
+    assert significance.mean_interval([0.5]) is None  # of one video
 
 
 def test_mean_interval_against_a_normal_mean():
     values = np.random.default_rng(12).normal(0.3, 0.2, 60)
     interval = significance.mean_interval(values, samples=20_000, level=0.9)
     half = stats.norm.ppf(0.95) * values.std() / 60**0.5
-    assert ends(interval) == pytest.approx(
+    assert interval == pytest.approx(
         (values.mean() - half, values.mean() + half), abs=4e-3
     )
-
-
-def test_one_video_has_no_mean_interval():
-    assert significance.mean_interval([0.5]) is None

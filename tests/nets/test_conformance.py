@@ -24,17 +24,18 @@ EXPORTED = (
     "cnn_3rnn_1fc",
     "fusion, cudnn",
     "averaged pool alone, on TF-Slim's ResNet-50",
+    pytest.param("affwildnet", marks=pytest.mark.slow),
+    pytest.param("densenet_rnn", marks=pytest.mark.slow),
 )
 
 
-def marked(fast):
-    return [
-        name if name in fast else pytest.param(name, marks=pytest.mark.slow)
+@pytest.fixture(
+    scope="module",
+    params=[
+        name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
         for name in COUNTED
-    ]
-
-
-@pytest.fixture(scope="module", params=marked(FAST))
+    ],
+)
 def network(tf, request):
     """A built network, its card and its predictions on some inputs."""
     from affwild_omg.nets import models
@@ -126,7 +127,7 @@ def test_a_step_changes_every_trainable_weight(tf, network):
     assert unmoved == []
 
 
-@pytest.mark.parametrize("network", marked(EXPORTED), indirect=True)
+@pytest.mark.parametrize("network", EXPORTED, indirect=True)
 def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
     from affwild_omg.inference import predictor as predictors
     from affwild_omg.serving import saved_model

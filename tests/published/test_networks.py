@@ -207,6 +207,12 @@ def test_parameters_of_the_parts_of_cnn_3rnn(tf):
     assert set(PARTS) == {"cnn", "fc", "rnn", "output"}
 
 
+def test_the_stack_of_one_tap_is_named_after_it():
+    """A CNN-3RNN can then start from an AffWildNet."""
+    for name in ("affwildnet", "densenet_rnn"):
+        assert named(name).recurrence == "per_tap"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

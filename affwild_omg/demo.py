@@ -64,6 +64,8 @@ def main():
 
 def list_stages(directory: pathlib.Path) -> list[Stage]:
     """Lists the demo's stages, each after those whose outputs it reads."""
+    from affwild_omg.corpora import omg
+    from affwild_omg.data import records
     from affwild_omg.evaluation import evaluator
     from affwild_omg.inference import video
     from affwild_omg.preparation import engine
@@ -119,7 +121,11 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
             corpus.CorpusOptions(directory=at("corpus")),
             command=None,
             inputs=[],
-            outputs=[at("corpus")],
+            outputs=[
+                at("corpus"),
+                at("corpus", omg.DEMO),
+                *(at("corpus", *clip) for clip in _clips()),
+            ],
         ),
         Stage(
             "records",
@@ -129,7 +135,7 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
             ),
             f"{_PYTHON} -m affwild_omg.prepare",
             inputs=[at("corpus")],
-            outputs=[at("records")],
+            outputs=[at("records"), at("records", records.MANIFEST)],
         ),
         train(training),
         evaluate("validation", "run", outputs=[steps], **choosing),
@@ -166,6 +172,17 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
             inputs=[at("saved_model"), clip],
             outputs=[at("prediction")],
         ),
+    ]
+
+
+def _clips() -> list[tuple[str, str]]:
+    """Lists the corpus' clips, each as its folder and its name."""
+    from affwild_omg.synthetic import plan
+
+    return [
+        (video.video, utterance.utterance)
+        for video in plan.plan_corpus()
+        for utterance in video.utterances
     ]
 
 

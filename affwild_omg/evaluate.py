@@ -1,6 +1,6 @@
 """Evaluates a model on a split of prepared records.
 
-Or, in the place of a model, scores a table of anyone's predictions as the
+Or, instead of a model, scores a table of anyone's predictions as the
 organisers' script does.
 """
 

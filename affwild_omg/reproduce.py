@@ -1,6 +1,6 @@
 """Trains, evaluates and tabulates the rows of a table of the paper.
 
-Run again, it goes on where it stopped. Runs of other options belong into
+Run again, it continues where it stopped. Runs of other options belong in
 another --output.
 """
 

@@ -6,11 +6,11 @@ from affwild_omg.cli import app
 from affwild_omg.published import tables
 from affwild_omg.training.options import TrainingOptions
 
+flags.DEFINE_bool("list_architectures", False, "List all networks and exit.")
 flags.DEFINE_bool(
-    "list_architectures", False, "Show the networks there are, and end."
-)
-flags.DEFINE_bool(
-    "resume", False, "Go on with the run of the same flags in the workdir."
+    "resume",
+    False,
+    "Continue the run in the workdir; its flags must be the same.",
 )
 
 

@@ -86,10 +86,23 @@ def to_example(clip: PreparedClip) -> bytes:
     """Serialises a clip.
 
     Raises:
-        ValueError: there are neither 0 labels, nor 1, nor one a frame.
+        ValueError: the clip's arrays do not have the shapes of `PreparedClip`
+            and at least one frame, or there are neither 0 labels, nor 1, nor
+            one a frame.
     """
+    frames = len(clip.images)
+    for name, shape in {
+        "images": (frames, CROP_SIZE, CROP_SIZE, 3),
+        "landmarks": (frames, LANDMARKS, 2),
+        "face": (frames,),
+    }.items():
+        if not frames or np.shape(getattr(clip, name)) != shape:
+            raise ValueError(
+                f"{name} must be {shape} with at least one frame, not "
+                f"{np.shape(getattr(clip, name))}"
+            )
     for name in ("valence", "arousal"):
-        labels, frames = getattr(clip, name), len(clip.images)
+        labels = getattr(clip, name)
         if len(labels) not in (0, 1, frames):
             raise ValueError(
                 f"{name} must hold 0, 1 or {frames} values, not {len(labels)}"

@@ -94,7 +94,9 @@ def _provenance(options, card, frames, chosen):
     manifest = records.read_manifest(options.records)
     part = manifest["splits"][options.split]
     history = pathlib.Path(options.model, model_file.HISTORY)
-    training = json.loads(history.read_text()) if history.is_file() else {}
+    training = {}
+    if history.is_file():
+        training = json.loads(history.read_text(encoding="utf-8"))
     return Provenance(
         level=options.level,
         pooling=options.pooling,

@@ -21,7 +21,10 @@ from affwild_omg.scoring import concordance, fusion, significance
 from affwild_omg.storage import files
 
 # What tells runs apart: two folders of one run agree in these.
-RUN = ("model", "sequence_estimate", "sequence_length", "postprocessing")
+RUN = (
+    *("model", "model_sha256"),
+    *("sequence_estimate", "sequence_length", "postprocessing"),
+)
 # What evaluations of one split have in common.
 FACTS = (
     "coverage",

@@ -68,9 +68,7 @@ class SubmissionOptions(options.Checked):
     video and utterance, too.
     """
 
-    predictions: str = option(
-        "CSV of predictions to score in the place of a model."
-    )
+    predictions: str = option("CSV of predictions to score instead of a model.")
     annotations: str = option(
         "CSV of the truth, such as the organisers' tables."
     )

@@ -55,6 +55,8 @@ def differences(
                 found += _between(training, _wanted(row, training))
             if not own[0]["init_from"]:
                 found.append("random first weights")
+        elif provenance.model:  # of an earlier version, or a SavedModel
+            found.append("training not recorded")
         for name, value in _EVALUATION.items():
             stated = getattr(provenance, name) or value
             found += _between({name: stated}, {name: value})
@@ -111,7 +113,9 @@ def _trainings(place, provenance):
     stated = []
     path = place / places.PRETRAINED / HISTORY
     if path.is_file():
-        stated.append(json.loads(path.read_text(encoding="utf-8"))["options"])
+        history = json.loads(path.read_text(encoding="utf-8"))
+        # That of an earlier version holds the epochs alone.
+        stated += [history["options"]] if "options" in history else []
     if provenance.training:
         stated.append(provenance.training)
     return [_DEFAULTS | options for options in stated]

@@ -78,7 +78,7 @@ class ReproductionOptions(options.Checked):
         "Keys of the rows to run, such as pool2_pool5_fc (default: all).", None
     )
     options: Sequence[str] | None = option(
-        "Options of train.py in the place of the paper's, such as "
+        "Options of train.py instead of the paper's, such as "
         "width=0.0625,units=32,epochs=8; values of a list are separated by /.",
         None,
     )

@@ -45,8 +45,8 @@ def check_resumable(workdir: pathlib.Path, options: TrainingOptions) -> None:
         # Those of earlier versions hold the epochs alone.
         raise UserError(
             f"--resume: {workdir / HISTORY} does not state the options of its "
-            "run; train in another --workdir, or give --overwrite instead to "
-            "start again"
+            "run, like those of earlier versions; train in another --workdir, "
+            "or give --overwrite instead to start again"
         ) from error
     changed = options.changes_from(before)
     if digest != records.digest(options.records):

@@ -46,10 +46,16 @@ def test_labels_of_a_frame_each_and_of_none(records):
     assert np.isnan(parsed["labels"]).all()
 
 
-def test_labels_of_another_number_of_frames_are_refused(records):
-    clip = make_clip("v", "u", 3, 0, valence=[0.0, 0.1])
-    with pytest.raises(ValueError, match="valence must hold 0, 1 or 3"):
-        records.to_example(clip)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"landmarks": np.zeros((2, 68, 2))}, r"landmarks must be \(3, 68, 2"),
+        ({"valence": [0.0, 0.1]}, "valence must hold 0, 1 or 3"),
+    ],
+)
+def test_clips_that_break_the_schema_are_refused(records, change, message):
+    with pytest.raises(ValueError, match=message):
+        records.to_example(make_clip("v", "u", 3, 0, **change))
 
 
 @pytest.fixture

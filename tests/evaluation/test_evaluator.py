@@ -463,3 +463,57 @@ def test_nothing_is_left_after_an_error(
         with pytest.raises(UserError, match=message):
             evaluation.evaluate(dataclasses.replace(options, **change))
         assert names(tmp_path) == ["blind"]
+
+
+def test_test_labels_cannot_reach_the_choice(
+    tf, evaluation, options, workdir, small_records, tmp_path, monkeypatch
+):
+    from affwild_omg.data import records
+    from affwild_omg.scoring import postprocessing
+
+    folder = shutil.copytree(small_records, tmp_path / "records")
+    shutil.rmtree(folder / "test")  # the choice is made without it
+    evaluation.evaluate(
+        dataclasses.replace(
+            options,
+            model=str(workdir),
+            records=str(folder),
+            split="validation",
+            choose_postprocessing=True,
+            output=str(tmp_path / "validation"),
+        )
+    )
+    chosen = (workdir / "postprocessing.json").read_bytes()
+
+    def choose(*args, **how):
+        raise AssertionError("steps are chosen on test")
+
+    monkeypatch.setattr(postprocessing, "choose", choose)
+    (folder / "test").mkdir()
+    predictions = []
+    for name, labels in (("one", (0.5, 0.9)), ("other", (-0.9, 0.1))):
+        clips = [
+            make_clip(
+                "eve",
+                f"utterance_{2 * i + 1}.mp4",
+                frames,
+                seed=clip_seed("eve", i),
+                valence=[labels[i]],
+                arousal=[labels[i]],
+            )
+            for i, frames in enumerate(FRAMES["test"]["eve"])
+        ]
+        records.write_records(folder / "test" / "eve.tfrecord", clips)
+        test = dataclasses.replace(
+            options,
+            model=str(workdir),
+            records=str(folder),
+            split="test",
+            output=str(tmp_path / name),
+        )
+        evaluation.evaluate(test)
+        predictions.append(
+            pathlib.Path(test.output, "predictions.csv").read_bytes()
+        )
+        assert (workdir / "postprocessing.json").read_bytes() == chosen
+    assert predictions[0] == predictions[1]

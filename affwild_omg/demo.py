@@ -73,13 +73,13 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
     from affwild_omg.serving import saved_model
     from affwild_omg.synthetic import corpus
     from affwild_omg.training import loop
-    from affwild_omg.weights import model_file
+    from affwild_omg.weights import workdir as workdirs
 
     def at(*names):
         return str(directory.joinpath(*names))
 
     def train(options):
-        made = [model_file.BEST, model_file.HISTORY]
+        made = [workdirs.BEST, workdirs.HISTORY]
         return Stage(
             pathlib.Path(options.workdir).name,
             loop.train,
@@ -100,7 +100,7 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
                 **settings,
             ),
             f"{_PYTHON} evaluate.py",
-            inputs=[at("records"), at(workdir, model_file.BEST), *inputs],
+            inputs=[at("records"), at(workdir, workdirs.BEST), *inputs],
             outputs=[at(name), *outputs],
         )
 
@@ -111,7 +111,7 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
     control = dataclasses.replace(
         training, workdir=at("control"), shuffle_labels=True, patience=4
     )
-    steps = at("run", model_file.POSTPROCESSING)
+    steps = at("run", workdirs.POSTPROCESSING)
     choosing = {"split": "validation", "choose_postprocessing": True}
     clip = at("corpus", *_longest_test_clip())
     return [
@@ -159,7 +159,7 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
             saved_model.export,
             ExportOptions(model=at("run"), output=at("saved_model")),
             f"{_PYTHON} export.py",
-            inputs=[at("run", model_file.BEST)],
+            inputs=[at("run", workdirs.BEST)],
             outputs=[at("saved_model")],
         ),
         Stage(

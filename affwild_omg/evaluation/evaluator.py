@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
@@ -14,7 +13,7 @@ from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.scoring import postprocessing, significance
 from affwild_omg.scoring.postprocessing import Settings
 from affwild_omg.storage import files
-from affwild_omg.weights import model_file
+from affwild_omg.weights import workdir as workdirs
 
 
 def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
@@ -50,7 +49,7 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         found = _score(frames, provenance)
         results.write(directory, found)
         if chosen:
-            chosen.write(directory / results.POSTPROCESSING)
+            chosen.write(directory / workdirs.POSTPROCESSING)
         if kept:
             chosen.write(kept)
     return found
@@ -93,10 +92,7 @@ def _predict(options, predictor, length):
 def _provenance(options, card, frames, chosen):
     manifest = records.read_manifest(options.records)
     part = manifest["splits"][options.split]
-    history = pathlib.Path(options.model, model_file.HISTORY)
-    training = {}
-    if history.is_file():
-        training = json.loads(history.read_text(encoding="utf-8"))
+    history = workdirs.read_history(options.model) or {}
     return Provenance(
         level=options.level,
         pooling=options.pooling,
@@ -112,7 +108,7 @@ def _provenance(options, card, frames, chosen):
         model_sha256=selection.digest(options.model),
         # A SavedModel from elsewhere has no card.
         network=json.loads(card.to_json())["architecture"] if card else None,
-        training=training.get("options"),
+        training=history.get("options"),
         options=dataclasses.asdict(options),
         sequence_estimate=options.estimate,
         sequence_length=frames.sequence_length,

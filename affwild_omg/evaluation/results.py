@@ -27,13 +27,13 @@ from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames, video_of
 from affwild_omg.scoring.postprocessing import Settings
 from affwild_omg.storage import files
+from affwild_omg.weights.workdir import POSTPROCESSING
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 LABELS = "labels.csv"
 UNPROCESSED = "unprocessed.csv"
 FRAMES = "frames.csv"
-POSTPROCESSING = "postprocessing.json"
 SCATTER = "scatter.png"
 HISTOGRAMS = "histograms.png"
 FILES = (

@@ -18,6 +18,7 @@ from affwild_omg.scoring.frames import Frames
 from affwild_omg.scoring.postprocessing import Settings
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
+from affwild_omg.weights import workdir as workdirs
 
 NONE = "none"
 _REMEDY = (
@@ -85,7 +86,7 @@ def path(options: EvaluationOptions) -> pathlib.Path | None:
     model = pathlib.Path(options.model)
     if not model.is_dir() or model_file.is_saved_model(model):
         return None
-    return model / model_file.POSTPROCESSING
+    return model / workdirs.POSTPROCESSING
 
 
 def path_to_choose(
@@ -186,7 +187,7 @@ def digest(model: str) -> str:
     place = pathlib.Path(model)
     if model_file.is_saved_model(place):
         return files.digest(*sorted(x for x in place.rglob("*") if x.is_file()))
-    return files.digest(place / model_file.BEST if place.is_dir() else place)
+    return files.digest(place / workdirs.BEST if place.is_dir() else place)
 
 
 def _file_digest(options):

@@ -10,7 +10,7 @@ from affwild_omg.experiments import runs as places
 from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
 from affwild_omg.training.options import OVERRIDES, TrainingOptions
-from affwild_omg.weights.model_file import HISTORY
+from affwild_omg.weights import workdir as workdirs
 
 # How the paper evaluates; the median was the better estimate (section 6.1).
 _EVALUATION = {"split": places.TEST, "sequence_estimate": "median"}
@@ -111,11 +111,9 @@ def _parts(network):
 def _trainings(place, provenance):
     """Returns the options of a run's trainings, pre-training first."""
     stated = []
-    path = place / places.PRETRAINED / HISTORY
-    if path.is_file():
-        history = json.loads(path.read_text(encoding="utf-8"))
-        # That of an earlier version holds the epochs alone.
-        stated += [history["options"]] if "options" in history else []
+    pretraining = workdirs.read_history(place / places.PRETRAINED) or {}
+    if "options" in pretraining:  # that of an earlier version lacks them
+        stated.append(pretraining["options"])
     if provenance.training:
         stated.append(provenance.training)
     return [_DEFAULTS | options for options in stated]

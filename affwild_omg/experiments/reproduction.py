@@ -25,10 +25,9 @@ from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
 from affwild_omg.storage import files
 from affwild_omg.storage.stages import FILE, Stages
-from affwild_omg.training import loop
-from affwild_omg.training import workdir as workdirs
+from affwild_omg.training import loop, resumption
 from affwild_omg.training.options import OVERRIDES, TrainingOptions
-from affwild_omg.weights import model_file
+from affwild_omg.weights import workdir as workdirs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -286,7 +285,7 @@ def _sources(training):
     sources = [_manifest(training.records)]
     if training.init_from:
         path = pathlib.Path(training.init_from)
-        best = path / model_file.BEST  # of a workdir; it may be gone by now
+        best = path / workdirs.BEST  # of a workdir; it may be gone by now
         is_workdir = best.is_file() or path.name == runs.PRETRAINED
         sources.append(best if is_workdir else path)
     return sources
@@ -294,7 +293,7 @@ def _sources(training):
 
 def _trained(training):
     """Returns the files that tell that a training was there."""
-    names = (model_file.BEST, model_file.HISTORY)
+    names = (workdirs.BEST, workdirs.HISTORY)
     return [pathlib.Path(training.workdir, name) for name in names]
 
 
@@ -312,7 +311,7 @@ def _run(job, broken):
         _train(known, runs.PRETRAINED, job.trainings[runs.PRETRAINED])
     _train(known, runs.WORKDIR, training)
     best, _ = _trained(training)
-    chosen = best.with_name(model_file.POSTPROCESSING)
+    chosen = best.with_name(workdirs.POSTPROCESSING)
     sources = [_manifest(training.records), best]
     for split, inputs, outputs in (
         (runs.VALIDATION, sources, [chosen]),
@@ -363,7 +362,7 @@ def _train(known, name, options):
 
     def resume(options):
         try:
-            workdirs.check_resumable(history.parent, options)
+            resumption.check(history.parent, options)
         except UserError:
             anew(options, overwrite=True)
         else:

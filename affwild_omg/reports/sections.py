@@ -4,8 +4,6 @@ Each function gathers the values that the template of its section lays out:
 {name: value}. "left_out" alone says why a section has no content.
 """
 
-import json
-import pathlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,9 +18,9 @@ from affwild_omg.published import tables
 from affwild_omg.reports.source import Source
 from affwild_omg.scoring import aggregation, breakdown
 from affwild_omg.scoring.significance import Interval
+from affwild_omg.weights import workdir as workdirs
 
 CROPS = 8  # of each of the worst utterances
-HISTORY = "history.json"  # as in weights.model_file, which needs TensorFlow
 
 
 def scores(source: Source) -> dict:
@@ -211,11 +209,9 @@ def _course(source, key, estimate):
 
 def network(source: Source) -> dict:
     """Gathers the epochs of the training, if they are here."""
-    workdir = source.provenance.model
-    try:
-        text = pathlib.Path(workdir or "", HISTORY).read_text(encoding="utf-8")
-        history = json.loads(text)
-    except (OSError, ValueError):
+    model = source.provenance.model
+    history = workdirs.read_history(model) if model else None
+    if history is None:
         return {"history": None}
     epochs, best = history["epochs"], history["best_epoch"]
     validation = {epoch["epoch"]: epoch["validation"] for epoch in epochs}

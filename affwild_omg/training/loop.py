@@ -21,9 +21,10 @@ from affwild_omg.nets import architectures, losses, models, optimizers, parts
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
 from affwild_omg.storage import files
-from affwild_omg.training import workdir as workdirs
+from affwild_omg.training import resumption
 from affwild_omg.training.options import TRAINED, TrainingOptions
 from affwild_omg.weights import model_file, transfer
+from affwild_omg.weights import workdir as workdirs
 
 
 def train(
@@ -61,7 +62,7 @@ def train(
         )
     workdir = pathlib.Path(options.workdir)
     if resume:
-        workdirs.check_resumable(workdir, options)
+        resumption.check(workdir, options)
         # The members of a fusion may be gone since.
         card = model_file.read_card(workdir, flag="--workdir")
     else:
@@ -144,7 +145,7 @@ class _Run:
             # Only so that the model file holds the optimizer's state.
             self.model.compile(optimizer=self.optimizer)
             if resume:
-                path = self.workdir / model_file.LAST
+                path = self.workdir / workdirs.LAST
                 model_file.load_weights(self.model, path, flag="--workdir")
         self.predictor = keras_predictor(self.model, card)
         self.train_step = tf.function(self._train_step)
@@ -356,12 +357,12 @@ class _Run:
         summary = self._summary()
         if summary["best_epoch"] == len(self.epochs):
             model_file.save_model(
-                self.model, self.card, self.workdir / model_file.BEST
+                self.model, self.card, self.workdir / workdirs.BEST
             )
         model_file.save_model(
             self.model,
             self.card,
-            self.workdir / model_file.LAST,
+            self.workdir / workdirs.LAST,
             include_optimizer=True,
         )
         flags = "".join(f"{flag}\n" for flag in to_flags(self.options))
@@ -371,7 +372,7 @@ class _Run:
                 self.workdir / workdirs.INITIALISATION,
                 [dataclasses.asdict(report) for report in self.initialisation],
             )
-        files.write_json(self.workdir / model_file.HISTORY, summary)
+        files.write_json(self.workdir / workdirs.HISTORY, summary)
 
     def _report(self, entry):
         cccs = {name: entry["validation"][name]["ccc"] for name in self.targets}

@@ -19,11 +19,8 @@ import keras
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures, models
 from affwild_omg.nets.architectures import Architecture, Fusion
+from affwild_omg.weights.workdir import BEST
 
-BEST = "best.keras"
-LAST = "last.keras"
-POSTPROCESSING = "postprocessing.json"  # chosen for a workdir's best model
-HISTORY = "history.json"  # of a workdir: epochs and options of a training
 CARD = "card.json"
 SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
 

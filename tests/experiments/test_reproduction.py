@@ -140,6 +140,7 @@ def quick(reproduction, monkeypatch):
             workdir.mkdir(parents=True, exist_ok=True)
             text = json.dumps(
                 {
+                    "epochs": [],
                     "options": dataclasses.asdict(options),
                     "records_sha256": records.digest(options.records),
                 }

@@ -356,7 +356,7 @@ def test_differences_from_the_row_are_told(tmp_path):
     metrics.write_text(json.dumps(content))
     (place / "pretrained").mkdir()
     (place / "pretrained" / "history.json").write_text(
-        json.dumps({"options": training(epochs=7)})
+        json.dumps({"epochs": [], "options": training(epochs=7)})
     )
     assert row_of(tmp_path, "cnn_3rnn").differences[2:] == [
         "epochs 7, not 50",

@@ -207,11 +207,11 @@ def test_only_the_same_run_is_resumed(training, small_run, tmp_path):
     workdir = tmp_path / "earlier version"
     workdir.mkdir()
     earlier = dataclasses.replace(options, workdir=str(workdir))
-    with pytest.raises(UserError, match="no run with a finished epoch"):
+    with pytest.raises(UserError, match="no training with a finished epoch"):
         training.train(earlier, resume=True)
     history = {"best_epoch": 3, "epochs": summary["epochs"]}
     (workdir / "history.json").write_text(json.dumps(history))
-    with pytest.raises(UserError, match="does not state the options"):
+    with pytest.raises(UserError, match="does not state the"):
         training.train(earlier, resume=True)
 
 

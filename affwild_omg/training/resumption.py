@@ -1,0 +1,37 @@
+"""Resumption: whether an interrupted training may go on in its workdir."""
+
+import pathlib
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.data import records
+from affwild_omg.training.options import TrainingOptions
+from affwild_omg.weights import workdir as workdirs
+
+
+def check(workdir: pathlib.Path, options: TrainingOptions) -> None:
+    """Checks that a workdir's training has these options and records.
+
+    Raises:
+        UserError: it holds no training, or another.
+    """
+    history = workdirs.read_history(workdir)
+    if history is None:
+        raise UserError(
+            f"--resume: {workdir} holds no training with a finished epoch; "
+            "leave --resume out to start one"
+        )
+    if "options" not in history:  # that of an earlier version
+        raise UserError(
+            f"--resume: {workdir / workdirs.HISTORY} does not state the "
+            "options of its training, like those of earlier versions; train in "
+            "another --workdir, or give --overwrite instead to start again"
+        )
+    changed = options.changes_from(history["options"])
+    if history.get("records_sha256") != records.digest(options.records):
+        changed.append("other records")
+    if changed:
+        raise UserError(
+            f"--resume: {workdir} holds a training with other flags "
+            f"({'; '.join(changed)}); give them as they were, or train in "
+            "another --workdir"
+        )

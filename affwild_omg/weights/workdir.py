@@ -1,0 +1,54 @@
+"""Workdirs: what a training leaves on disk.
+
+A workdir holds `best.keras` and `last.keras` (the second with the optimizer's
+state), `history.json` (the options, the records' digest and all epochs),
+`flags.cfg` (the options as a flagfile that starts the same training again),
+TensorBoard's event files, `postprocessing.json` once an evaluation has chosen
+steps for the best model, and `initialisation.json` where weights were taken
+from elsewhere: which, what was left out there and what was initialised anew.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+
+from affwild_omg.cli.errors import UserError
+
+BEST = "best.keras"
+LAST = "last.keras"
+HISTORY = "history.json"
+POSTPROCESSING = "postprocessing.json"
+EVENTS = "tensorboard"
+FLAGFILE = "flags.cfg"
+INITIALISATION = "initialisation.json"
+
+
+def read_history(workdir: os.PathLike | str) -> dict | None:
+    """Returns what `training.loop.train` wrote; None where there is nothing.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = pathlib.Path(workdir, HISTORY)
+    if not path.is_file():
+        return None
+    try:
+        history = json.loads(path.read_text(encoding="utf-8"))
+        history["epochs"]  # raises unless it is such a file
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error!r}); restore it, or train in another "
+            "--workdir"
+        ) from error
+    return history
+
+
+def clear(workdir: pathlib.Path) -> None:
+    """Removes the files of a training, and leaves alone what else is there."""
+    for name in (BEST, LAST, HISTORY, POSTPROCESSING, FLAGFILE, INITIALISATION):
+        (workdir / name).unlink(missing_ok=True)
+    for file in (workdir / EVENTS).glob("events.out.tfevents.*"):
+        file.unlink()
+    with contextlib.suppress(OSError):  # there is none, or others' files
+        (workdir / EVENTS).rmdir()

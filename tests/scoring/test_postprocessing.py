@@ -283,8 +283,8 @@ def test_no_window_is_longer_than_a_sequence_needs(length, widest, monkeypatch):
         return kept(values, mask, window)
 
     monkeypatch.setattr(postprocessing, "median_filter", keep)
-    frames = labelled(noise(1), np.eye(4, 2)[: len(noise(1).keys)])
-    postprocessing.choose(dataclasses.replace(frames, sequence_length=length))
+    frames = dataclasses.replace(noise(2), sequence_length=length)
+    postprocessing.choose(labelled(frames, np.zeros((len(frames.keys), 2))))
     assert tried == {x for x in postprocessing.MEDIAN_WINDOWS if x <= widest}
 
 

@@ -86,9 +86,8 @@ def to_example(clip: PreparedClip) -> bytes:
     """Serialises a clip.
 
     Raises:
-        ValueError: the clip's arrays do not have the shapes of `PreparedClip`
-            and at least one frame, or there are neither 0 labels, nor 1, nor
-            one a frame.
+        ValueError: a field does not have its shape in `PreparedClip`, or there
+            is no frame.
     """
     frames = len(clip.images)
     for name, shape in {
@@ -138,14 +137,13 @@ def write_records(path: pathlib.Path, clips: Iterable[PreparedClip]) -> None:
     """Writes the clips of one video.
 
     Raises:
-        OSError: the file cannot be written, for lack of space among others.
+        OSError: the file cannot be written, for example to a full disk.
     """
     try:
         with tf.io.TFRecordWriter(str(path)) as writer:
             for clip in clips:
                 writer.write(to_example(clip))
     except tf.errors.OpError as error:
-        # TensorFlow's own name for a full disk, among others.
         raise OSError(errno.EIO, error.message, str(path)) from error
 
 
@@ -252,16 +250,29 @@ def list_files(records: pathlib.Path | str, split: str) -> list[str]:
 
 
 def check_files(records: pathlib.Path | str, split: str) -> None:
-    """Checks that a split's files are there and of this schema.
-
-    Reads the first record of each: once before a run, not once an epoch.
+    """Checks that a split's files are there, by the first record of each.
 
     Raises:
-        UserError: as `list_files`; or a file is missing, unreadable, or its
-            first record has another schema version.
+        UserError: as `list_files`; or a file is missing, damaged, or of
+            another schema version.
     """
     for file in list_files(records, split):
-        _check_file(file)
+        try:
+            first = next(iter(tf.data.TFRecordDataset(file).take(1)), None)
+            if first is None:
+                raise UserError(f"{file} holds no record; {_REMEDY}")
+            feature = tf.train.Example.FromString(
+                first.numpy()
+            ).features.feature
+        except tf.errors.NotFoundError as error:
+            raise UserError(
+                f"{file} is missing although the manifest lists it; {_REMEDY}"
+            ) from error
+        except (tf.errors.DataLossError, message.DecodeError) as error:
+            raise UserError(
+                f"{file} is damaged or not a TFRecord file; {_REMEDY}"
+            ) from error
+        _check_version(file, *feature["schema_version"].int64_list.value)
 
 
 def require_labels(records: pathlib.Path | str, split: str) -> None:
@@ -289,11 +300,11 @@ def digest(records: pathlib.Path | str) -> str:
 
 @contextlib.contextmanager
 def reading(records: pathlib.Path | str, split: str) -> Iterator[None]:
-    """Adds folder and split to errors of the block that reads a split.
+    """Names the folder and the split in errors of the block that reads it.
 
     Raises:
-        UserError: a record in the block is cut off, or not of the schema, or
-            the block itself cannot use what it reads.
+        UserError: a record is cut off or not of the schema, or the block
+            raised one.
     """
     try:
         yield
@@ -304,23 +315,6 @@ def reading(records: pathlib.Path | str, split: str) -> Iterator[None]:
             f"--records={records}: a file of {split} is damaged or cut off "
             f"({error.message.splitlines()[0][:120]}); {_REMEDY}"
         ) from error
-
-
-def _check_file(file):
-    try:
-        first = next(iter(tf.data.TFRecordDataset(file).take(1)), None)
-        if first is None:
-            raise UserError(f"{file} holds no record; {_REMEDY}")
-        feature = tf.train.Example.FromString(first.numpy()).features.feature
-    except tf.errors.NotFoundError as error:
-        raise UserError(
-            f"{file} is missing although the manifest lists it; {_REMEDY}"
-        ) from error
-    except (tf.errors.DataLossError, message.DecodeError) as error:
-        raise UserError(
-            f"{file} is damaged or not a TFRecord file; {_REMEDY}"
-        ) from error
-    _check_version(file, *feature["schema_version"].int64_list.value)
 
 
 def _check_version(path, version=None):

@@ -166,10 +166,7 @@ def _draw_faces(source, rows):
     # The split of anyone's predictions is unknown.
     split = source.provenance.split or crops.find_split(records, keys)
     found = crops.read(records, split, keys, CROPS)
-    sheet = [
-        (_caption(source, row), found[key].images, found[key].face)
-        for key, row in rows.items()
-    ]
+    sheet = [(_caption(source, row), *found[key]) for key, row in rows.items()]
     return source.draw("worst", figures.contact_sheet, sheet, columns=CROPS)
 
 

@@ -38,12 +38,11 @@ def look(monkeypatch, tmp_path):
 
 def check_text(figure):
     """Holds that no text is cut off, or written over another."""
-    boxes = []
-    for text in figure.findobj(lambda x: hasattr(x, "get_text")):
-        # Tick labels outside the axes are there, but not drawn.
-        drawn = text.get_visible() and text.get_text().strip()
-        if drawn and text in shown(figure):
-            boxes.append((text.get_text(), text.get_window_extent()))
+    boxes = [
+        (text.get_text(), text.get_window_extent())
+        for text in shown(figure)
+        if text.get_visible() and text.get_text().strip()
+    ]
     assert boxes
     for name, box in boxes:
         assert box.x0 >= -1 and box.y0 >= -1, f"{name!r} is cut off"
@@ -57,6 +56,7 @@ def check_text(figure):
 
 
 def shown(figure):
+    """Returns all text but tick labels outside the axes, not drawn."""
     texts = {*figure.texts}
     for legend in figure.legends:
         texts.update(legend.get_texts())
@@ -172,7 +172,7 @@ def course(frames, **changes):
     return drawing.Course(**(fields | changes))
 
 
-@pytest.mark.parametrize("count", [1, 12])
+@pytest.mark.parametrize("count", [1, 3])
 def test_timelines_at_any_number(look, count):
     courses = [course(1 + 150 * i) for i in range(count)]
     courses[0] = course(1, title="$" * 200)

@@ -49,8 +49,7 @@ class Agreement:
     def of(cls, labels, predictions, interval=None) -> "Agreement":
         """Computes the scores of [rows] and [rows]."""
         moments = Moments.of(labels, predictions)
-        # The mean of equal values is rounded, so their np.std may not be 0.
-        varies = moments.labels_vary, moments.predictions_vary
+        varies = moments.vary  # whatever rounding leaves of a constant's std
         return cls(
             label_mean=float(moments.mean[0]),
             label_std=float(np.std(labels)) if varies[0] else 0.0,

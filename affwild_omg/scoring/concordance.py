@@ -92,16 +92,11 @@ class Moments:
             errors=self.errors + other.errors,
         )
 
-    # Not by the variances: the mean of equal values is rounded.
     @property
-    def labels_vary(self) -> bool:
-        """Whether there are two labels that differ."""
-        return bool(self.low[0] < self.high[0])
-
-    @property
-    def predictions_vary(self) -> bool:
-        """Whether there are two predictions that differ."""
-        return bool(self.low[1] < self.high[1])
+    def vary(self) -> tuple[bool, bool]:
+        """Whether there are two labels that differ, and two predictions."""
+        # Not by the variances: the mean of equal values is rounded.
+        return tuple((self.low < self.high).tolist())
 
     # The scores raise ValueError where there are no rows.
     @property
@@ -127,8 +122,7 @@ class Moments:
     def _ratio(self, numerator, denominator):
         self._check_rows()
         # Squares of differences below 1e-162 are 0.
-        varies = self.labels_vary and self.predictions_vary and denominator
-        if not varies:
+        if not all(self.vary) or not denominator:
             return 0.0
         return float(np.clip(numerator / denominator, -1, 1))
 

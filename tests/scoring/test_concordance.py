@@ -156,11 +156,10 @@ def test_a_side_stays_constant_by_parts():
             (Moments.of(x[part], y[part]) for part in chunks(1001)), Moments()
         )
         assert total.concordance == total.pearson == 0
-        assert total.labels_vary == (x is rows)
-        assert total.predictions_vary == (y is rows)
+        assert total.vary == (x is rows, y is rows)
     # Two constants that differ are no constant.
     total = Moments.of([0.1, 0.1], [0, 1]) + Moments.of([0.2, 0.2], [0, 1])
-    assert total.labels_vary
+    assert total.vary == (True, True)
 
 
 @pytest.mark.parametrize(

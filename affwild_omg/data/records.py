@@ -57,6 +57,13 @@ _FEATURES = {
 }
 
 
+_LISTS = {
+    tf.int64: ("int64_list", tf.train.Int64List),
+    tf.float32: ("float_list", tf.train.FloatList),
+    tf.string: ("bytes_list", tf.train.BytesList),
+}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PreparedClip:
     """One utterance as it goes into a record.
@@ -106,30 +113,22 @@ def to_example(clip: PreparedClip) -> bytes:
             raise ValueError(
                 f"{name} must hold 0, 1 or {frames} values, not {len(labels)}"
             )
-    train = tf.train
-
-    def integers(values):
-        return train.Feature(int64_list=train.Int64List(value=values))
-
-    def floats(values):
-        return train.Feature(float_list=train.FloatList(value=values))
-
-    def strings(values):
-        return train.Feature(bytes_list=train.BytesList(value=values))
-
-    images = [tf.io.encode_png(image).numpy() for image in clip.images]
-    features = {
-        "schema_version": integers([SCHEMA_VERSION]),
-        "video": strings([clip.video.encode()]),
-        "utterance": strings([clip.utterance.encode()]),
-        "fps": floats([clip.fps]),
-        "image": strings(images),
-        "landmarks": floats(np.ravel(clip.landmarks)),
-        "face": integers(np.asarray(clip.face, np.int64)),
-        "valence": floats(clip.valence),
-        "arousal": floats(clip.arousal),
+    values = {
+        "schema_version": [SCHEMA_VERSION],
+        "video": [clip.video.encode()],
+        "utterance": [clip.utterance.encode()],
+        "fps": [clip.fps],
+        "image": [tf.io.encode_png(image).numpy() for image in clip.images],
+        "landmarks": np.ravel(clip.landmarks),
+        "face": np.asarray(clip.face, np.int64),
+        "valence": clip.valence,
+        "arousal": clip.arousal,
     }
-    example = train.Example(features=train.Features(feature=features))
+    features = {}
+    for name, value in values.items():
+        field, kind = _LISTS[_FEATURES[name].dtype]
+        features[name] = tf.train.Feature(**{field: kind(value=value)})
+    example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString()
 
 
@@ -148,9 +147,7 @@ def write_records(path: pathlib.Path, clips: Iterable[PreparedClip]) -> None:
 
 
 def parse(serialised) -> dict:
-    """Parses a record, eagerly or in a tf.data pipeline.
-
-    Images stay encoded: a window decodes only its own, see `decode`.
+    """Parses a record, eagerly or in tf.data. Images stay encoded.
 
     Args:
         serialised: scalar string.
@@ -183,7 +180,7 @@ def parse(serialised) -> dict:
 def decode(images):
     """Decodes PNG crops: string [T] to uint8 [T, 96, 96, 3].
 
-    An empty string, which pads a window, is decoded to black.
+    An empty string, which pads a window, becomes black.
     """
     shape = (CROP_SIZE, CROP_SIZE, 3)
     return tf.map_fn(

@@ -189,6 +189,7 @@ def test_stretch_without_a_face_is_found_empty_exactly_there():
     # a batch of the stretch reaches beyond it.
     assert len(set(world.detected)) == len(world.detected)
     assert set(range(13, 22)) <= set(world.detected)
+    assert [14, 15, 16] in world.batches
     assert set(world.detected) <= {0, 10, 20, 30, 40} | set(range(13, 25))
 
 

@@ -99,18 +99,18 @@ def test_no_strength_changes_nothing():
     np.testing.assert_array_equal(given[0], estimates)
 
 
-def split(videos, sequences, labels=None, *, length, targets=BOTH):
-    """Makes frames; sequences: of each utterance (values, mask) of each."""
+def split(videos, values, mask=None, labels=None, *, length, targets=BOTH):
+    """Makes frames; values, mask and labels: of each utterance."""
+    none = np.full((len(videos), len(targets)), NAN)
     frames = Frames(
         keys=[f"{video}/{i}" for i, video in enumerate(videos)],
         targets=targets,
-        values=[np.concatenate([values for values, _ in x]) for x in sequences],
-        mask=[np.concatenate([mask for _, mask in x]) for x in sequences],
+        values=values,
+        mask=mask or [np.ones(len(x), bool) for x in values],
         labels=[],
         fps=[25.0] * len(videos),
         sequence_length=length,
     )
-    none = np.full((len(videos), len(targets)), NAN)
     return labelled(frames, none if labels is None else labels)
 
 
@@ -125,41 +125,33 @@ def noise(videos=12, targets=BOTH):
     """Predicts noise: sequences of 30 frames, some of them masked."""
     random = np.random.default_rng(4)
     names = np.repeat(np.arange(videos), random.integers(1, 6, videos))
+    lengths = 30 * random.integers(1, 4, len(names))
     return split(
         [f"video{name}" for name in names],
-        [
-            [
-                (
-                    random.normal(size=(30, len(targets))).astype(np.float32),
-                    random.random(30) < 0.8,
-                )
-                for _ in range(random.integers(1, 4))
-            ]
-            for _ in names
-        ],
+        [random.normal(size=(n, len(targets))) for n in lengths],
+        [random.random(n) < 0.8 for n in lengths],
         length=30,
         targets=targets,
     )
 
 
 def test_apply_by_hand():
-    def sequence(valence, arousal, mask):
-        return np.stack([valence, arousal], axis=1), np.array(mask, bool)
-
+    # In sequences of five the valence is filtered 5 5 2 7 7, so 5.2; masked
+    # frames apart 3, so 3.
+    valence, arousal = (
+        [5, 1, 9, 2, 7, 3, 3, 3, NAN],
+        [0, 0, 9, 0, 1, 2, 0, 4, 8],
+    )
     frames = split(
         ["a", "a", "b"],
         [
-            [
-                # Filtered 5 5 2 7 7, so 5.2; masked frames apart 3, so 3.
-                sequence([5, 1, 9, 2, 7], [0, 0, 9, 0, 1], [1, 1, 1, 1, 1]),
-                sequence([3, 3, 3, NAN], [2, 0, 4, NAN], [1, 1, 1, 0]),
-            ],
-            [sequence([8, 8], [1, 3], [1, 1])],
-            [sequence([NAN], [NAN], [0])],
+            np.stack([valence, arousal], 1),
+            np.array([[8, 1], [8, 3]]),
+            np.array([[NAN, NAN]]),
         ],
+        [np.arange(9) < 8, np.ones(2, bool), np.zeros(1, bool)],
         length=5,
     )
-    np.testing.assert_array_equal(frames.seen, [8, 2, 0])
     settings = Settings(
         estimate="mean",
         targets={
@@ -177,12 +169,7 @@ def test_apply_by_hand():
     filtered = postprocessing.filter_frames(settings, frames)
     np.testing.assert_array_equal(
         filtered.values[0],
-        np.transpose(
-            [
-                [5, 5, 2, 7, 7, 3, 3, 3, NAN],
-                [0, 0, 9, 0, 1, 2, 0, 4, NAN],
-            ]
-        ),
+        np.stack([[5, 5, 2, 7, 7, 3, 3, 3, NAN], arousal], 1),
     )
     assert np.isnan(filtered.values[2]).all()
 
@@ -192,15 +179,15 @@ def test_a_median_window_is_kept_only_where_it_raises_ccc():
     # a few frames only: means of filtered frames tell.
     random = np.random.default_rng(5)
     labels = random.uniform(0, 1, (40, 2))
-    sequences = []
+    utterances = []
     for valence, arousal in labels:
         values = np.zeros((30, 2))
         values[:, 0] = valence
         values[[4, 13, 22], 0] += random.normal(0, 5, 3)
         values[[7, 18, 27], 1] = 10 * arousal
-        sequences.append([(values, np.ones(30, bool))])
+        utterances.append(values)
     videos = [f"video{i}" for i in range(40)]
-    frames = split(videos, sequences, labels, length=30)
+    frames = split(videos, utterances, labels=labels, length=30)
     settings, search = postprocessing.choose(frames, estimate="mean")
     # All windows take the wild frames away: the first of equals.
     assert settings == Settings(
@@ -228,8 +215,8 @@ def test_a_strength_is_kept_only_where_it_raises_ccc():
     seen = labels + random.normal(size=(rows, 1)) * [1, 0]
     frames = split(
         [f"video{video}" for video in videos],
-        [[(row[np.newaxis].repeat(8, 0), [True] * 8)] for row in seen],
-        labels,
+        [row[np.newaxis].repeat(8, 0) for row in seen],
+        labels=labels,
         length=8,
     )
     settings, search = postprocessing.choose(frames)

@@ -232,12 +232,22 @@ def test_a_run_does_not_differ_from_itself():
 
 
 def test_rounding_makes_no_difference_between_equals():
-    for seed in range(40):
-        labels, first, second, clusters = simulate(seed, 5, 2)
-        second = first + 1e-8 * (second - first)
-        p_value = significance.permutation_test(labels, first, second, clusters)
-        # To swap some videos is to swap all others, and turn the sign.
-        assert p_value > 0 and p_value * 2**5 % 2 == 0
+    for seed in range(10):
+        labels, first, clusters = simulate(seed, 5)
+        second = first + 1e-8 * (first - labels)
+        # In a sixth video, the runs are those of the first video, swapped: to
+        # swap both videos changes nothing.
+        own = clusters == 0
+        labels, one, other = (
+            np.concatenate([x, y[own]])
+            for x, y in ((labels, labels), (first, second), (second, first))
+        )
+        given = labels, one, other, np.append(clusters, [5] * own.sum())
+        differences = swapped_differences(
+            *(x[:, np.newaxis] for x in given[:3]), given[3]
+        )
+        count = np.sum(differences >= differences[0] - 1e-12)
+        assert significance.permutation_test(*given) * 2**6 == count
 
 
 def test_permutation_by_chance_agrees_with_all():

@@ -276,7 +276,7 @@ def _write_uni_task(model, path):
         ("evaluate --model=broken_saved", ["--model=broken_saved is damaged"]),
         ("evaluate --output=text.mp4/out", ["text.mp4/out", "another place"]),
         ("export --model=empty", ["holds no best.keras"]),
-        ("predict --video=nowhere.mp4", ["nowhere.mp4: no such video"]),
+        ("predict --video=nowhere.mp4", ["nowhere.mp4: No such file"]),
         ("train --records=bare", ["have no labels"]),
         ("train --resume", ["holds no run"]),
         ("train --architecture=cnn_9rnn", ["cnn_3rnn", "'cnn_9rnn'"]),

@@ -1,6 +1,5 @@
-"""Face crops of single utterances, to look at."""
+"""Face crops of some utterances."""
 
-import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -11,22 +10,9 @@ from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data import records
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Crops:
-    """Some frames of an utterance.
-
-    Attributes:
-        images: uint8 [count, 96, 96, 3], RGB; black without a face.
-        face: bool [count].
-    """
-
-    images: np.ndarray
-    face: np.ndarray
-
-
 def read(
     folder: pathlib.Path | str, split: str, keys: Sequence[str], count: int
-) -> dict[str, Crops]:
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Reads evenly spaced crops of some utterances.
 
     Only the files of their videos are read, and only those crops decoded.
@@ -38,7 +24,8 @@ def read(
         count: frames of each; all of a shorter one.
 
     Returns:
-        {key: Crops} in the order of the keys.
+        {key: (crops, uint8 [count, 96, 96, 3] RGB; whether each has a face,
+        bool [count])} in the order of the keys.
 
     Raises:
         UserError: the records cannot be used, or lack an utterance.
@@ -65,11 +52,7 @@ def read(
 
 
 def find_split(folder: pathlib.Path | str, keys: Sequence[str]) -> str:
-    """Returns the split of the records that holds some utterances.
-
-    Args:
-        folder: of the records.
-        keys: "<video>/<utterance>" each.
+    """Returns the split that holds some utterances, "<video>/<utterance>".
 
     Raises:
         UserError: the records cannot be used, or no split holds them all.
@@ -89,7 +72,5 @@ def find_split(folder: pathlib.Path | str, keys: Sequence[str]) -> str:
 def _pick(record, count):
     last = len(record["face"]) - 1
     frames = np.unique(np.linspace(0, last, count).round().astype(int))
-    return Crops(
-        images=records.decode(tf.gather(record["image"], frames)).numpy(),
-        face=record["face"].numpy()[frames],
-    )
+    images = records.decode(tf.gather(record["image"], frames)).numpy()
+    return images, record["face"].numpy()[frames]

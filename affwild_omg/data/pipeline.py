@@ -9,11 +9,8 @@ import tensorflow as tf
 from affwild_omg.data import records as records_lib
 from affwild_omg.data.windows import cut
 
-# Windows (with their images still encoded) among which training shuffles.
-SHUFFLE_WINDOWS = 256
-# Files that training reads at a time, so that neighbours in a batch come
-# from different videos.
-INTERLEAVED_FILES = 16
+SHUFFLE_WINDOWS = 256  # among which training shuffles, images still encoded
+INTERLEAVED_FILES = 16  # read at a time, to mix the videos of a batch
 
 
 def windows(
@@ -38,8 +35,8 @@ def windows(
         A dataset of {"key": "<video>/<utterance>", "fps": frames a second,
         "start": the window's first frame, "length": its frames that are not
         padding, "frames": uint8 [T, 96, 96, 3], "landmarks": float32 [T, 68,
-        2], "mask": bool [T], "labels": float32 [T, 2]}. mask is True where
-        there is a frame with a face; padding is zero.
+        2], "mask": bool [T], True where there is a face, "labels": float32
+        [T, 2]}; padding is zero.
 
     Raises:
         UserError: the records cannot be used.
@@ -65,8 +62,8 @@ def windows(
     if shuffle_seed is not None:
         dataset = dataset.shuffle(SHUFFLE_WINDOWS, seed=shuffle_seed)
     options = tf.data.Options()
-    # The thread that tunes wakes every ten seconds in a long run, and the end
-    # of an epoch waits for it; cores are a good number without it.
+    # In a long run autotuning wakes every ten seconds, and the end of an epoch
+    # waits for it. Without it there is a thread a core.
     options.autotune.enabled = False
     return dataset.map(
         _decode, num_parallel_calls=tf.data.AUTOTUNE
@@ -82,11 +79,9 @@ def batches(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
 
     def fill(values):
         missing = batch_size - tf.shape(values)[0]
-        nothing = tf.zeros([missing, *values.shape[1:]], values.dtype)
-        return tf.ensure_shape(
-            tf.concat([values, nothing], axis=0),
-            (batch_size, *values.shape[1:]),
-        )
+        paddings = [[0, missing]] + [[0, 0]] * (values.shape.rank - 1)
+        shape = (batch_size, *values.shape[1:])
+        return tf.ensure_shape(tf.pad(values, paddings), shape)
 
     return (
         dataset.batch(batch_size)
@@ -101,7 +96,7 @@ def batches(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
 def count_windows(
     records: pathlib.Path, split: str, sequence_length: int
 ) -> int:
-    """Returns how many windows `windows` yields, from the manifest alone."""
+    """Returns the number of a split's windows, from the manifest."""
     return sum(
         -(-clip["frames"] // sequence_length)
         for clip in records_lib.read_utterances(records, split)
@@ -141,15 +136,8 @@ def _relabelled(dataset, labels):
 
 
 def _cut(clip, sequence_length):
-    windows_of_clip = cut(
-        {
-            "image": clip["image"],
-            "landmarks": clip["landmarks"],
-            "mask": clip["face"],
-            "labels": clip["labels"],
-        },
-        sequence_length,
-    )
+    frames = {name: clip[name] for name in ("image", "landmarks", "labels")}
+    windows_of_clip = cut(frames | {"mask": clip["face"]}, sequence_length)
     return tf.data.Dataset.from_tensor_slices(windows_of_clip).map(
         lambda window: window | {"key": clip["key"], "fps": clip["fps"]}
     )

@@ -57,6 +57,13 @@ _FEATURES = {
 }
 
 
+_LISTS = {
+    tf.int64: ("int64_list", tf.train.Int64List),
+    tf.float32: ("float_list", tf.train.FloatList),
+    tf.string: ("bytes_list", tf.train.BytesList),
+}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PreparedClip:
     """One utterance as it goes into a record.
@@ -86,9 +93,8 @@ def to_example(clip: PreparedClip) -> bytes:
     """Serialises a clip.
 
     Raises:
-        ValueError: the clip's arrays do not have the shapes of `PreparedClip`
-            and at least one frame, or there are neither 0 labels, nor 1, nor
-            one a frame.
+        ValueError: a field does not have its shape in `PreparedClip`, or there
+            is no frame.
     """
     frames = len(clip.images)
     for name, shape in {
@@ -107,30 +113,22 @@ def to_example(clip: PreparedClip) -> bytes:
             raise ValueError(
                 f"{name} must hold 0, 1 or {frames} values, not {len(labels)}"
             )
-    train = tf.train
-
-    def integers(values):
-        return train.Feature(int64_list=train.Int64List(value=values))
-
-    def floats(values):
-        return train.Feature(float_list=train.FloatList(value=values))
-
-    def strings(values):
-        return train.Feature(bytes_list=train.BytesList(value=values))
-
-    images = [tf.io.encode_png(image).numpy() for image in clip.images]
-    features = {
-        "schema_version": integers([SCHEMA_VERSION]),
-        "video": strings([clip.video.encode()]),
-        "utterance": strings([clip.utterance.encode()]),
-        "fps": floats([clip.fps]),
-        "image": strings(images),
-        "landmarks": floats(np.ravel(clip.landmarks)),
-        "face": integers(np.asarray(clip.face, np.int64)),
-        "valence": floats(clip.valence),
-        "arousal": floats(clip.arousal),
+    values = {
+        "schema_version": [SCHEMA_VERSION],
+        "video": [clip.video.encode()],
+        "utterance": [clip.utterance.encode()],
+        "fps": [clip.fps],
+        "image": [tf.io.encode_png(image).numpy() for image in clip.images],
+        "landmarks": np.ravel(clip.landmarks),
+        "face": np.asarray(clip.face, np.int64),
+        "valence": clip.valence,
+        "arousal": clip.arousal,
     }
-    example = train.Example(features=train.Features(feature=features))
+    features = {}
+    for name, value in values.items():
+        field, kind = _LISTS[_FEATURES[name].dtype]
+        features[name] = tf.train.Feature(**{field: kind(value=value)})
+    example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString()
 
 
@@ -138,21 +136,18 @@ def write_records(path: pathlib.Path, clips: Iterable[PreparedClip]) -> None:
     """Writes the clips of one video.
 
     Raises:
-        OSError: the file cannot be written, for lack of space among others.
+        OSError: the file cannot be written, for example to a full disk.
     """
     try:
         with tf.io.TFRecordWriter(str(path)) as writer:
             for clip in clips:
                 writer.write(to_example(clip))
     except tf.errors.OpError as error:
-        # TensorFlow's own name for a full disk, among others.
         raise OSError(errno.EIO, error.message, str(path)) from error
 
 
 def parse(serialised) -> dict:
-    """Parses a record, eagerly or in a tf.data pipeline.
-
-    Images stay encoded: a window decodes only its own, see `decode`.
+    """Parses a record, eagerly or in tf.data. Images stay encoded.
 
     Args:
         serialised: scalar string.
@@ -185,7 +180,7 @@ def parse(serialised) -> dict:
 def decode(images):
     """Decodes PNG crops: string [T] to uint8 [T, 96, 96, 3].
 
-    An empty string, which pads a window, is decoded to black.
+    An empty string, which pads a window, becomes black.
     """
     shape = (CROP_SIZE, CROP_SIZE, 3)
     return tf.map_fn(
@@ -252,16 +247,29 @@ def list_files(records: pathlib.Path | str, split: str) -> list[str]:
 
 
 def check_files(records: pathlib.Path | str, split: str) -> None:
-    """Checks that a split's files are there and of this schema.
-
-    Reads the first record of each: once before a run, not once an epoch.
+    """Checks that a split's files are there, by the first record of each.
 
     Raises:
-        UserError: as `list_files`; or a file is missing, unreadable, or its
-            first record has another schema version.
+        UserError: as `list_files`; or a file is missing, damaged, or of
+            another schema version.
     """
     for file in list_files(records, split):
-        _check_file(file)
+        try:
+            first = next(iter(tf.data.TFRecordDataset(file).take(1)), None)
+            if first is None:
+                raise UserError(f"{file} holds no record; {_REMEDY}")
+            feature = tf.train.Example.FromString(
+                first.numpy()
+            ).features.feature
+        except tf.errors.NotFoundError as error:
+            raise UserError(
+                f"{file} is missing although the manifest lists it; {_REMEDY}"
+            ) from error
+        except (tf.errors.DataLossError, message.DecodeError) as error:
+            raise UserError(
+                f"{file} is damaged or not a TFRecord file; {_REMEDY}"
+            ) from error
+        _check_version(file, *feature["schema_version"].int64_list.value)
 
 
 def require_labels(records: pathlib.Path | str, split: str) -> None:
@@ -289,11 +297,11 @@ def digest(records: pathlib.Path | str) -> str:
 
 @contextlib.contextmanager
 def reading(records: pathlib.Path | str, split: str) -> Iterator[None]:
-    """Adds folder and split to errors of the block that reads a split.
+    """Names the folder and the split in errors of the block that reads it.
 
     Raises:
-        UserError: a record in the block is cut off, or not of the schema, or
-            the block itself cannot use what it reads.
+        UserError: a record is cut off or not of the schema, or the block
+            raised one.
     """
     try:
         yield
@@ -304,23 +312,6 @@ def reading(records: pathlib.Path | str, split: str) -> Iterator[None]:
             f"--records={records}: a file of {split} is damaged or cut off "
             f"({error.message.splitlines()[0][:120]}); {_REMEDY}"
         ) from error
-
-
-def _check_file(file):
-    try:
-        first = next(iter(tf.data.TFRecordDataset(file).take(1)), None)
-        if first is None:
-            raise UserError(f"{file} holds no record; {_REMEDY}")
-        feature = tf.train.Example.FromString(first.numpy()).features.feature
-    except tf.errors.NotFoundError as error:
-        raise UserError(
-            f"{file} is missing although the manifest lists it; {_REMEDY}"
-        ) from error
-    except (tf.errors.DataLossError, message.DecodeError) as error:
-        raise UserError(
-            f"{file} is damaged or not a TFRecord file; {_REMEDY}"
-        ) from error
-    _check_version(file, *feature["schema_version"].int64_list.value)
 
 
 def _check_version(path, version=None):

@@ -1,8 +1,7 @@
-"""Windows: the consecutive frames of one clip that a network sees at a time.
+"""Windows: consecutive frames of one clip, which a network sees at a time.
 
-Training, evaluation and prediction cut their clips here. A window never
-crosses clips, and every frame is in exactly one. The last window of a clip is
-padded; its mask leaves the padding out.
+Every frame is in exactly one window. The last window of a clip is padded; its
+mask leaves the padding out.
 """
 
 from collections.abc import Mapping

@@ -332,8 +332,8 @@ def score(
 def _score(rows, column, moments, pooling):
     """Scores a column; moments: of all rows, or of each video's."""
     total, p_value = sum(moments, concordance.Moments()), None
-    vary = {"labels": total.labels_vary, "predictions": total.predictions_vary}
-    constant = " and ".join(name for name in vary if not vary[name])
+    sides = zip(("labels", "predictions"), total.vary, strict=True)
+    constant = " and ".join(name for name, varies in sides if not varies)
     if pooling == "pooled" and total.count > 2 and not constant:
         columns = rows.labels[:, column], rows.predictions[:, column]
         p_value = float(stats.pearsonr(*columns).pvalue)

@@ -34,7 +34,7 @@ class Chosen:
     Attributes:
         settings: the steps.
         sequence_length: frames of the windows that they were chosen with.
-        search: what was tried, see `postprocessing.choose`.
+        search: the CCCs by step, see `postprocessing.choose`.
         model_sha256: of the model file; "" for a SavedModel.
     """
 

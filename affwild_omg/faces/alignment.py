@@ -1,13 +1,12 @@
 """Aligns faces to a frontal template by Procrustes on five anchors.
 
-The steps are those of section III of Kollias and Zafeiriou (arXiv
-1910.01417): five anchors of the face are mapped to the same five of
-a prototypical frontal face, which removes in-plane rotation, isotropic scale
-and translation, and the face is cropped.
+Section 4: five anchors of the face are mapped to those of a prototypical
+frontal face, which removes in-plane rotation, isotropic scale and translation,
+and the face is cropped.
 
 All coordinates are (x, y) in pixels, x to the right, y down, with whole
-numbers at the centres of pixels: an image of 96 pixels spans -0.5 to 95.5 and
-its centre lies at 47.5. "Left" and "right" are the image's, not the person's.
+numbers at the centres of pixels: an image of 96 pixels spans -0.5 to 95.5.
+"Left" and "right" are the image's, not the person's.
 """
 
 import math
@@ -19,11 +18,9 @@ from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 
 # Left eye centre, right eye centre, nose tip, left and right mouth corner of a
 # frontal face in a crop. The proportions are means over five people with
-# neutral faces toward the camera (mouth over four: one smiles), made
-# symmetric and rounded; in units of the distance between the eyes, which is 28
-# pixels here, from the middle of the eyes: nose tip 0.52 down, mouth 1.07 down
-# and 0.39 to each side. The chin lies 1.61 to 1.92 down, so at 81 to 90, the
-# brows at 22 to 27, and an opened mouth stays inside.
+# neutral faces toward the camera (mouth over four: one smiles), made symmetric
+# and rounded. The chin lies at 81 to 90, the brows at 22 to 27, so that an open
+# mouth stays inside.
 TEMPLATE_ANCHORS = np.array(
     [[33.5, 36.0], [61.5, 36.0], [47.5, 50.5], [36.5, 66.0], [58.5, 66.0]],
     np.float32,
@@ -63,13 +60,9 @@ def anchors(landmarks: np.ndarray) -> np.ndarray:
 def estimate_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Computes the similarity that maps points to others by least squares.
 
-    With points as complex numbers, z = x + iy, and both sets centred, the
-    rotation and scale that minimise sum |c * source - target|^2 are
-
-        c = sum(conj(source) * target) / sum(|source|^2)
-
-    This is the solution of Umeyama (1991) in two dimensions; a product of
-    complex numbers cannot reflect.
+    With points as complex numbers, z = x + iy, and both sets centred, rotation
+    and scale are c = sum(conj(source) * target) / sum(|source|^2). This is the
+    solution of Umeyama (1991) in two dimensions, without reflections.
 
     Args:
         source: [n, 2] points, n >= 2.
@@ -108,13 +101,13 @@ def scale_of(matrix: np.ndarray) -> float:
 
 
 def residual(landmarks_in_crop: np.ndarray) -> float:
-    """Computes how far aligned anchors lie from the template's.
+    """Computes the distance of aligned anchors from the template's.
 
     Args:
         landmarks_in_crop: [68, 2], aligned by `align`.
 
     Returns:
-        The root mean square distance of the five anchors, in crop pixels.
+        The root mean square over the five anchors, in crop pixels.
     """
     distances = anchors(landmarks_in_crop) - TEMPLATE_ANCHORS
     return float(np.sqrt(np.square(distances).sum(axis=-1).mean()))
@@ -128,12 +121,12 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     input pixel apart; elsewhere it is one bilinear sample.
 
     Args:
-        image: uint8 [height, width] or [height, width, 3].
+        image: uint8 [height, width, 3].
         matrix: [2, 3] similarity from pixels of the image to the output's.
         size: the output's side in pixels.
 
     Returns:
-        uint8 [size, size] or [size, size, 3], black outside the image.
+        uint8 [size, size, 3], black outside the image.
     """
     samples = max(1, math.ceil(1 / scale_of(matrix) - 1e-6))
     # Centres of pixels: sample j of output pixel u lies at k * u + j.
@@ -151,8 +144,7 @@ def align(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cuts the aligned face out of a frame.
 
-    The pixels are taken straight from the whole frame, so that what lies
-    around the face is real as far as the frame reaches, and black beyond it.
+    Pixels around the face are the frame's, and black beyond its edges.
 
     Args:
         frame: uint8 [height, width, 3].

@@ -3,9 +3,8 @@
 import cv2
 import numpy as np
 
-# Longest side of the frames that MTCNN sees. Its time grows with the number
-# of pixels; it finds faces from 20 pixels up, so that this loses faces of less
-# than 1/32 of the frame's longest side only.
+# Longest side of the frames that MTCNN sees. It finds faces from 20 pixels on,
+# so that only faces below 1/32 of the frame's longest side are lost.
 MAX_SIDE = 640
 
 
@@ -37,9 +36,15 @@ class Detector:
             ValueError: a frame is not uint8 [height, width, 3], or the sizes
                 differ.
         """
-        _check_frames(frames)
         if not frames:
             return []
+        # mtcnn itself finds no face in floats, silently.
+        kinds = sorted({(x.dtype.name, *x.shape) for x in frames})
+        if len(kinds) > 1 or kinds[0][0] != "uint8" or len(kinds[0]) != 4:
+            raise ValueError(
+                "frames must be uint8 [height, width, 3] of one size, not "
+                f"{kinds}"
+            )
         height, width = frames[0].shape[:2]
         scale = min(1.0, MAX_SIDE / max(height, width))
         if scale < 1:
@@ -52,32 +57,12 @@ class Detector:
         rows = self._mtcnn.detect_faces(
             frames, output_type="numpy", fit_to_image=False
         )
-        return [
-            _boxes(rows[rows[:, 0] == index], scale)
-            for index in range(len(frames))
-        ]
-
-
-def _boxes(rows: np.ndarray, scale: float) -> np.ndarray:
-    # Columns of mtcnn: image, x, y, width, height, confidence, key points.
-    # Another number of threads changes the last digits: rounding keeps runs
-    # on different machines alike (quarters of pixels, parts of 10,000).
-    boxes = rows[:, 1:6].astype(np.float32)
-    boxes[:, :4] = np.round(4 * boxes[:, :4]) / 4 / scale
-    boxes[:, 4] = np.round(boxes[:, 4], 4)
-    return boxes[np.argsort(-boxes[:, 4], kind="stable")]
-
-
-def _check_frames(frames: list[np.ndarray]) -> None:
-    for index, frame in enumerate(frames):
-        # mtcnn itself answers floats in [0, 1] with "no face", silently.
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(
-                f"frames[{index}]: uint8 [height, width, 3] is needed, not "
-                f"{frame.dtype} {list(frame.shape)}"
-            )
-        if frame.shape != frames[0].shape:
-            raise ValueError(
-                f"frames[{index}]: all frames of a batch need one size; it "
-                f"has {list(frame.shape)}, the first {list(frames[0].shape)}"
-            )
+        # Columns of mtcnn: image, x, y, width, height, confidence, key points.
+        # The number of threads changes the last digits: rounding makes runs on
+        # different machines equal.
+        boxes = rows[:, 1:6].astype(np.float32)
+        boxes[:, :4] = np.round(4 * boxes[:, :4]) / 4 / scale
+        boxes[:, 4] = np.round(boxes[:, 4], 4)
+        order = np.argsort(-boxes[:, 4], kind="stable")
+        image = rows[order, 0]
+        return [boxes[order][image == i] for i in range(len(frames))]

@@ -29,11 +29,9 @@ class Landmarker:
         import dlib
         import face_recognition_models
 
-        self._dlib = dlib
         self._predictor = dlib.shape_predictor(
             face_recognition_models.pose_predictor_model_location()
         )
-        self._detector = dlib.get_frontal_face_detector()
         self._rectangle = dlib.rectangle(
             MARGIN, MARGIN, MARGIN + BOX_SIZE - 1, MARGIN + BOX_SIZE - 1
         )
@@ -44,50 +42,22 @@ class Landmarker:
         """Finds the landmarks of the face in a box.
 
         Args:
-            frame: uint8 [height, width, 3] RGB or [height, width] grey.
+            frame: RGB uint8 [height, width, 3].
             box: x, y, width, height in pixels of the frame; it is squared on
-                its height, which suits the boxes of MTCNN and of dlib's own
-                detector alike. It may reach beyond the frame.
+                its height, and may reach beyond the frame.
 
         Returns:
-            float32 [68, 2], pixels of the frame (fractions of them too).
+            float32 [68, 2] in pixels of the frame.
 
         Raises:
             ValueError: the box is not finite or its height is not positive.
         """
         matrix = _patch_matrix(box)
         patch = alignment.warp(frame, matrix, PATCH_SIZE)
-        if patch.ndim == 3:
-            patch = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
+        patch = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
         shape = self._predictor(patch, self._rectangle)
         points = np.array([(p.x, p.y) for p in shape.parts()], np.float64)
         return ((points - matrix[:, 2]) / matrix[0, 0]).astype(np.float32)
-
-    def find(self, frame: np.ndarray) -> np.ndarray | None:
-        """Finds the landmarks of the largest frontal face of a portrait.
-
-        It uses dlib's own detector: good for still portraits of upright faces
-        of 80 pixels and more, and quicker to set up than MTCNN.
-
-        Args:
-            frame: uint8 [height, width, 3] RGB or [height, width] grey.
-
-        Returns:
-            float32 [68, 2] in pixels of the frame, or None without a face.
-        """
-        rectangles = self._detector(frame, 0)
-        if not rectangles:
-            return None
-        largest = max(rectangles, key=lambda rectangle: rectangle.area())
-        return self(
-            frame,
-            (
-                largest.left(),
-                largest.top(),
-                largest.width(),
-                largest.height(),
-            ),
-        )
 
 
 def _patch_matrix(box: tuple[float, float, float, float]) -> np.ndarray:
@@ -99,8 +69,7 @@ def _patch_matrix(box: tuple[float, float, float, float]) -> np.ndarray:
         )
     left = x + (width - height) / 2
     scale = BOX_SIZE / height
-    # The box's left edge, half a pixel before its first pixel's centre, goes
-    # to the same edge of the patch's inner square.
+    # Edges, half a pixel before the first pixel's centre, are mapped to edges.
     offset = MARGIN - 0.5
     return np.array(
         [

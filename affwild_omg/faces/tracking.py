@@ -1,9 +1,8 @@
-"""Follows one face through a video: detection now and then, landmarks always.
+"""Tracks one face through a video.
 
-MTCNN looks at key frames only. From there on the landmarks of each frame say
-where to look for the landmarks of the next, which costs a fiftieth of a
-detection. A track that stops looking like the face it started from is lost,
-and the detector is asked at that very frame.
+MTCNN sees key frames only. In between, the landmarks of each frame give the
+box for those of the next, which costs a fiftieth of a detection. A track that
+no longer looks like its face is lost, and that very frame is detected.
 """
 
 import dataclasses
@@ -19,51 +18,50 @@ from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 
 Box = tuple[float, float, float, float]
 
-# Every how many frames the detector checks a living track: about a second of
-# film. How many key frames it sees at once: more gain little and hold
-# DETECT_EVERY frames each in memory.
+# Frames from one key frame to the next, and key frames in a batch of the
+# detector, for each of which DETECT_EVERY frames are held in memory.
 DETECT_EVERY = 24
 DETECT_BATCH = 3
 
-# The square in which landmarks are sought, centred on the aligned crop, in
-# crop pixels. It lies between the boxes of dlib's detector (side 58 to 73,
-# centre y 48 to 54) and those of MTCNN squared on their height (79 to 82,
-# 43 to 45): tried on real clips, both give the same points to 0.3 pixels.
+# Side of the square in which landmarks are sought, centred on the aligned crop,
+# in crop pixels: between the boxes of dlib's detector (58 to 73) and those of
+# MTCNN squared on their height (79 to 82), which give the same points to 0.3
+# pixels on real clips.
 SEARCH_SIDE = 76.0
 
-# Faces are compared by the detail of their aligned crops: what a Gaussian of
-# FINE pixels leaves and one of COARSE takes away, brows to chin. Light and
-# shade, which any two pictures may share, are gone from it.
+# Faces are compared by the detail of their aligned crops from brows to chin,
+# between Gaussians of FINE and COARSE pixels: without light and shade, which
+# any two pictures may share.
 FINE, COARSE = 1.0, 8.0
 DETAIL_ROWS, DETAIL_COLUMNS = slice(20, 88), slice(18, 78)
 
-# Correlation of that detail with the frame before. On three real clips 99 %
+# Correlation of that detail with the previous frame's. On three real clips 99 %
 # of the steps are above 0.89 and all above 0.78; crops of two people lie at
 # 0.0 to 0.6, a face and a background at -0.4 to 0.44.
 MIN_STEP_CORRELATION = 0.8
 
-# The same with the last frame that the detector confirmed, which catches a
-# track that slides off a face step by step. Over a second, 95 % of the pairs
-# are above 0.53 in the liveliest of the clips; below, a detection decides.
+# The same with the last frame that the detector confirmed, for tracks that
+# slide off a face step by step. Over a second, 95 % of the pairs are above 0.53
+# in the liveliest of the clips.
 MIN_KEY_CORRELATION = 0.5
 
 # Root mean square distance of the five aligned anchors from the template, in
 # crop pixels: real faces reach 3.8, landmarks of backgrounds 6.8.
 MAX_RESIDUAL = 6.0
 
-# Largest change from one frame to the next of the face's place (in sides of
-# its box) and size (as a ratio): beyond it the landmarks have fled.
+# Largest change of a face from one frame to the next: of its place, in sides of
+# its box, and of its size, as a ratio.
 MAX_STEP = 0.4
 MAX_GROWTH = 1.4
 
-# Overlap (intersection over union) from which a detected box, squared on its
-# height, is the tracked face. The same face gives about 0.8.
+# Least overlap (intersection over union) of the tracked face with a detected
+# box, squared on its height. The same face gives about 0.8.
 MIN_OVERLAP = 0.4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Face:
-    """Holds the face of one frame; zeros everywhere where none was found.
+    """The face of a frame; zeros where none was found.
 
     Attributes:
         found: whether a face was found in the frame.
@@ -71,7 +69,7 @@ class Face:
             from the brows to the chin.
         confidence: in [0, 1]: the detector's at the last key frame, times the
             correlation of the aligned crop with the previous frame's where the
-            face was carried from there.
+            face was tracked.
         crop: the aligned face, RGB uint8 [96, 96, 3].
         landmarks: float32 [68, 2] in pixels of the crop.
     """
@@ -102,36 +100,42 @@ def track_faces(
     detect_every: int = DETECT_EVERY,
     batch: int = DETECT_BATCH,
 ) -> Iterator[Face]:
-    """Finds one face in each frame, and stays with it.
+    """Tracks one face through frames.
 
-    Where the frame shows several, the track keeps the one that it was on; at
-    the start and after a loss it takes the largest that the detector is sure
-    of. While there is no face, the detector is asked about every frame.
-
-    At most detect_every * (batch - 1) + 1 frames are held: with a batch of 1
-    the face of a frame is known before the next frame is read.
+    A track starts on the largest face that the detector is sure of, and stays
+    with it. While there is no face, every frame is detected. At most
+    detect_every * (batch - 1) + 1 frames are held.
 
     Args:
         frames: RGB uint8 [height, width, 3].
         detector: finds boxes in a list of frames, as `detection.Detector`.
         landmarker: finds 68 landmarks in a box, as `landmarks.Landmarker`.
-        detect_every: frames from one key frame to the next, >= 1.
-        batch: frames that the detector sees at once, >= 1.
+        detect_every: frames from one key frame to the next, 1 or more.
+        batch: key frames that the detector sees at once, 1 or more.
 
     Yields:
         Exactly one Face for each frame, in order.
-
-    Raises:
-        ValueError: detect_every or batch is below 1.
     """
-    if detect_every < 1 or batch < 1:
-        raise ValueError(
-            "detect_every and batch: whole numbers >= 1 are needed, not "
-            f"{detect_every} and {batch}"
-        )
-    return _track(
-        _Detections(frames, detector, batch), landmarker, detect_every
-    )
+    detections = _Detections(frames, detector, batch)
+    track = None
+    index = 0
+    while (frame := detections.next_frame()) is not None:
+        previous = track
+        if previous is not None:
+            track = _follow(previous, frame, landmarker)
+        if index % detect_every == 0:
+            boxes = detections.boxes(step=detect_every)
+            if track is not None:
+                track = _confirm(track, boxes)
+        if track is None:
+            # Just lost: most likely found again at once, so that frames ahead
+            # need no detection. Lost for longer: they all need one.
+            boxes = detections.boxes(step=None if previous else 1)
+            near = previous.face.box if previous else None
+            track = _acquire(frame, boxes, near, landmarker)
+        detections.forget_frame()
+        index += 1
+        yield Face.missing() if track is None else track.face
 
 
 def faces_of_video(
@@ -158,7 +162,7 @@ def faces_of_video(
 
 
 class _Detections:
-    """Hands out frames one by one, and boxes for those at hand or ahead."""
+    """Frames one by one, and the boxes of those at hand or ahead."""
 
     def __init__(self, frames, detector, batch):
         self._frames = iter(frames)
@@ -183,8 +187,7 @@ class _Detections:
         """
         if self._ahead[0][1] is None:
             frame = self._ahead[0][0]
-            places = range(self._batch) if step else (0,)
-            offsets = [place * (step or 1) for place in places]
+            offsets = range(0, self._batch * step, step) if step else (0,)
             entries = [
                 self._ahead[offset]
                 for offset in offsets
@@ -209,34 +212,12 @@ class _Detections:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Track:
-    """Holds what the next frame needs to know of the face."""
+    """What the next frame needs to know of the face."""
 
     face: Face  # its box is where the next frame is searched
     detail: np.ndarray
     key_detail: np.ndarray
     key_confidence: float
-
-
-def _track(detections, landmarker, detect_every) -> Iterator[Face]:
-    track = None
-    index = 0
-    while (frame := detections.next_frame()) is not None:
-        previous = track
-        if previous is not None:
-            track = _follow(previous, frame, landmarker)
-        if index % detect_every == 0:
-            boxes = detections.boxes(step=detect_every)
-            if track is not None:
-                track = _confirm(track, boxes)
-        if track is None:
-            # Just lost: most likely found again at once, so that frames ahead
-            # need no detection. Lost for longer: they all need one.
-            boxes = detections.boxes(step=None if previous else 1)
-            near = previous.face.box if previous else None
-            track = _acquire(frame, boxes, near, landmarker)
-        detections.forget_frame()
-        index += 1
-        yield Face.missing() if track is None else track.face
 
 
 def _follow(track: _Track, frame: np.ndarray, landmarker) -> _Track | None:
@@ -245,10 +226,10 @@ def _follow(track: _Track, frame: np.ndarray, landmarker) -> _Track | None:
     if seen is None or _fled(track.face.box, seen.box):
         return None
     detail = _detail(seen.crop)
-    correlation = _correlation(detail, track.detail)
+    correlation = float((detail * track.detail).sum())
     if correlation < MIN_STEP_CORRELATION:
         return None
-    if _correlation(detail, track.key_detail) < MIN_KEY_CORRELATION:
+    if (detail * track.key_detail).sum() < MIN_KEY_CORRELATION:
         return None
     confidence = track.key_confidence * min(1.0, correlation)
     return dataclasses.replace(
@@ -296,10 +277,7 @@ def _start(face: Face, detail: np.ndarray, confidence: float) -> _Track:
 
 
 def _look(frame: np.ndarray, box: Box, landmarker) -> Face | None:
-    """Aligns what the landmarks in a box show; None if it is not a face.
-
-    Its box is the square to search in the next frame.
-    """
+    """Aligns the face in a box; None if the landmarks are not a face's."""
     landmarks = landmarker(frame, box)
     try:
         crop, landmarks_in_crop = alignment.align(frame, landmarks)
@@ -317,10 +295,7 @@ def _look(frame: np.ndarray, box: Box, landmarker) -> Face | None:
 
 
 def _search_box(landmarks: np.ndarray) -> Box:
-    """Maps the fixed square of the crop back to the frame, upright.
-
-    Only the anchors move it: an opened mouth or raised brows do not.
-    """
+    """Maps the search square of the crop back to the frame, upright."""
     to_frame = alignment.estimate_similarity(
         alignment.TEMPLATE_ANCHORS, alignment.anchors(landmarks)
     )
@@ -333,6 +308,7 @@ def _search_box(landmarks: np.ndarray) -> Box:
 
 
 def _fled(before: Box, after: Box) -> bool:
+    """Tells whether a face moved or grew more than a face can in a frame."""
     step = np.hypot(
         after[0] + after[2] / 2 - before[0] - before[2] / 2,
         after[1] + after[3] / 2 - before[1] - before[3] / 2,
@@ -350,10 +326,6 @@ def _detail(crop: np.ndarray) -> np.ndarray:
     detail = detail - detail.mean()
     norm = np.linalg.norm(detail)
     return detail / norm if norm > 0 else detail
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a * b).sum())
 
 
 def _overlaps(boxes: np.ndarray, square: Box) -> np.ndarray:

@@ -11,19 +11,18 @@ from absl import logging
 
 from affwild_omg.cli.errors import UserError
 
-# FFmpeg writes to the terminal's error stream by itself when a file is damaged;
-# OpenCV reads this variable once, at the first video that a process opens.
-# A value set by the user stays.
+# FFmpeg itself writes to standard error when a file is damaged. OpenCV reads
+# this variable once, at the first video that a process opens.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
 
 DEFAULT_FPS = 25.0
 
-# Containers that store no frame rate make FFmpeg answer with the ticks of
-# their clock (1000 a second and more) and a frame count worked out from them.
+# For containers without a frame rate FFmpeg gives the ticks of their clock,
+# 1000 a second and more, and a frame count computed from them.
 MAX_CREDIBLE_FPS = 999.0
 
-# Headers are off by a frame or two in sound files, more so where the count is
-# worked out from the duration.
+# The headers of undamaged files are off by a frame or two, by more where the
+# count is computed from the duration.
 TRUNCATION_FRAMES = 2
 TRUNCATION_SHARE = 0.01
 
@@ -33,8 +32,8 @@ _LOG_LEVEL_ERROR = 2  # cv2.utils.logging.LOG_LEVEL_ERROR, not in every build
 class Video(contextlib.AbstractContextManager):
     """Yields the frames of a video file with their presentation times.
 
-    Only one frame is held at a time. Each iteration reads the file from its
-    start. Use it as a context manager, so that the file is closed:
+    It holds one frame at a time, and each iteration reads the file from its
+    start. Use it as a context manager, which closes the file:
 
         with Video("clip.mp4") as video:
             for time_s, rgb in video:
@@ -54,19 +53,26 @@ class Video(contextlib.AbstractContextManager):
             path: a local video file, in any format that FFmpeg decodes.
 
         Raises:
-            UserError: the file is missing, a directory, empty or not a video,
-                or not one frame of it can be decoded.
+            UserError: the file cannot be read, or no frame of it can be
+                decoded.
         """
         self.path = os.fspath(path)
-        _check_file(self.path)
+        try:
+            # OpenCV does not say why it cannot open a file.
+            with open(self.path, "rb") as file:
+                empty = not file.read(1)
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: {error.strerror}; give the path of a video file"
+            ) from error
         self._capture = _open(self.path)
         self._first_frame = _read(self._capture)
         if self._first_frame is None:
             self.close()
+            kind = "an empty file" if empty else "not a video, or damaged"
             raise UserError(
-                f"{self.path}: not a video, or damaged at its start (not one "
-                "frame can be decoded); a video that FFmpeg can decode is "
-                "needed: convert the file or leave it out"
+                f"{self.path}: {kind}; not one frame can be decoded: copy or "
+                "convert the file again, or leave it out"
             )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -78,11 +84,10 @@ class Video(contextlib.AbstractContextManager):
 
     @property
     def truncated(self) -> bool:
-        """Whether clearly fewer frames were decoded than the header announces.
+        """Whether more than two frames and more than 1 % are missing.
 
-        More than two frames and more than 1 % must be missing. It is known
-        only after an iteration to the end; False where the header has no
-        count.
+        Compares the header's count, if there is one, with the frames decoded
+        in an iteration to the end.
         """
         if self.announced_frames is None:
             return False
@@ -118,8 +123,8 @@ class Video(contextlib.AbstractContextManager):
             )
 
     def _time_after(self, previous_s: float) -> float:
-        # After a read, FFmpeg's backend gives the time of the frame just read;
-        # streams without time stamps give 0 (or nonsense) again and again.
+        # The time of the frame just read; streams without time stamps give 0
+        # or nonsense again and again.
         time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if math.isfinite(time_s) and time_s >= 0 and time_s > previous_s:
             return time_s
@@ -131,31 +136,6 @@ class Video(contextlib.AbstractContextManager):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def _check_file(path: str) -> None:
-    if os.path.isdir(path):
-        raise UserError(
-            f"{path}: a directory, where a video file is needed: name one "
-            "file inside it"
-        )
-    try:
-        with open(path, "rb") as file:
-            empty = not file.read(1)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: no such video file; a path to an existing file is "
-            "needed: check its spelling"
-        ) from error
-    except PermissionError as error:
-        raise UserError(
-            f"{path}: not readable for this user; change its permissions"
-        ) from error
-    if empty:
-        raise UserError(
-            f"{path}: an empty file (0 bytes), where a video is needed: "
-            "fetch or copy it again"
-        )
 
 
 def _open(path: str) -> cv2.VideoCapture:

@@ -74,28 +74,24 @@ def plane_histograms(path: pathlib.Path, labels, predictions) -> None:
     ]
     bins = min(MAX_BINS, round(len(labels) ** 0.5) + 1)
     edges = [np.linspace(*ends, bins + 1) for ends in bounds]
-    counts = {
-        name: np.histogram2d(*values.T, bins=edges)[0]
-        for name, values in (("labels", labels), ("predictions", predictions))
-    }
-    top = int(max(count.max() for count in counts.values()))
     figure = canvas.new(3.5)
     axes = figure.subplots(1, 2, sharey=True)
-    for axis, (name, count) in zip(axes, counts.items(), strict=True):
-        picture = axis.imshow(
-            # Empty bins stay white: one utterance is to be told from none.
-            np.ma.masked_equal(count.T, 0),
-            origin="lower",
-            extent=(*bounds[0], *bounds[1]),
-            aspect="auto",
-            vmin=1,
-            vmax=max(top, 2),
-            cmap="viridis_r",
+    pictures = []
+    for axis, name, values in zip(
+        axes, ("label", "prediction"), (labels, predictions), strict=True
+    ):
+        # Empty bins stay white: one utterance is to be told from none.
+        *_, picture = axis.hist2d(
+            *values.T, bins=edges, cmin=1, cmap="viridis_r"
         )
+        pictures.append(picture)
         axis.set_xlabel("valence")
-        axis.set_title(wording.count(len(labels), name[:-1]), fontsize=11)
+        axis.set_title(wording.count(len(labels), name), fontsize=11)
         axis.locator_params(axis="x", nbins=5)
     axes[0].set_ylabel("arousal")
+    top = int(max(picture.get_array().max() for picture in pictures))
+    for picture in pictures:
+        picture.set_clim(1, max(top, 2))
     figure.colorbar(
         picture,
         ax=axes,

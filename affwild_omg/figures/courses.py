@@ -1,10 +1,11 @@
-"""Plots values over a video, over utterances and over a training."""
+"""Plots values over time: of a video, of utterances, of a training."""
 
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib import lines, ticker
 
 from affwild_omg.figures import canvas
@@ -14,26 +15,27 @@ _FEW = 100  # points up to which each has its mark
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Course:
-    """The frames of an utterance.
+    """The frames of an utterance, or of a video.
 
     Attributes:
         title: its name.
         times: [frames], seconds.
         values: predicted, [frames, targets], NaN where there is no face.
-        truth: [frames, targets], NaN where there is no label.
-        edges: where a sequence begins and the last one ends, [sequences + 1],
-            seconds.
-        sequences: the estimate of each sequence, [sequences, targets].
+        edges: starts of the sequences and the last one's end, seconds,
+            [sequences + 1].
+        sequences: estimates of the sequences, [sequences, targets].
+        truth: [frames, targets], NaN where there is no label; None, like what
+            follows, of a video.
         estimate: of the utterance, [targets].
     """
 
     title: str
     times: np.ndarray
     values: np.ndarray
-    truth: np.ndarray
     edges: np.ndarray
     sequences: np.ndarray
-    estimate: np.ndarray
+    truth: np.ndarray | None = None
+    estimate: np.ndarray | None = None
 
 
 def timeline(
@@ -46,65 +48,27 @@ def timeline(
         times: [frames], seconds.
         values: [frames, targets], NaN where there is no face.
         targets: names of the columns.
-        window: frames that the network saw at a time. It starts anew with
-            each, which shows in the frames; their median is its estimate.
+        window: frames that the network saw at a time; their median is shown.
         title: of the picture.
     """
+    step = np.median(np.diff(times)) if len(times) > 1 else 1.0
+    windows = np.arange(len(times)) // window
+    course = Course(
+        title=title,
+        times=times,
+        values=values,
+        edges=np.array([*times[::window], times[-1] + step]),
+        sequences=pd.DataFrame(values).groupby(windows).median().to_numpy(),
+    )
     figure = canvas.new(2.6 * len(targets), width=11)
     axes = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
-    times, values = np.asarray(times), np.asarray(values)
-    step = np.median(np.diff(times)) if len(times) > 1 else 1.0
-    edges = np.array([*times[::window], times[-1] + step])
-    starts = range(0, len(times), window)
-    for axis, target, column in zip(axes, targets, values.T, strict=True):
-        medians = [_median(column[start : start + window]) for start in starts]
-        names = "frame", f"median of {window} frames"
-        _draw(axis, target, times, column, edges, medians, names)
+    for column, target in enumerate(targets):
+        name = f"median of {window} frames"
+        _draw(axes[column], course, column, target, name)
     axes[-1].set_xlabel("time / s")
     axes[0].set_title(title, loc="left", parse_math=False)
     canvas.legend_above(axes[0], 3)
     canvas.save(figure, path)
-
-
-def _median(values):
-    values = values[np.isfinite(values)]
-    return np.median(values) if len(values) else np.nan
-
-
-def _draw(axis, target, times, values, edges, sequences, names=(None, None)):
-    """Draws frames and the estimates of their sequences."""
-    colour = canvas.COLOURS[target]
-    axis.axhline(0, color="0.85", linewidth=0.8, zorder=0)
-    axis.plot(
-        times,
-        values,
-        color=colour,
-        linewidth=0.8,
-        alpha=0.6,
-        # A lone frame between two without a face is no line: mark it as well.
-        marker="." if len(times) < _FEW else None,
-        markersize=4,
-        label=names[0],
-    )
-    style = {"color": colour, "linewidth": 2.2, "label": names[1]}
-    axis.stairs(sequences, edges, baseline=None, **style)
-    missing = np.flatnonzero(np.diff(np.r_[0, np.isnan(values), 0]))
-    after = np.append(times, edges[-1])
-    for start, end in missing.reshape(-1, 2):
-        axis.axvspan(
-            times[start],
-            after[end],
-            color="0.88",
-            linewidth=0,
-            zorder=0,
-            label="no face" if start == missing[0] and names[0] else None,
-        )
-    axis.set(
-        xlim=(edges[0], edges[-1]),
-        ylim=canvas.bounds(values, canvas.RANGES[target], margin=0.05),
-        ylabel=target,
-    )
-    canvas.open_frame(axis)
 
 
 def timelines(
@@ -125,8 +89,8 @@ def timelines(
     figure = canvas.new(0.7 + 1.75 * len(courses))
     axes = figure.subplots(len(courses), len(targets), squeeze=False)
     for row, course in zip(axes, courses, strict=True):
-        for column, (axis, target) in enumerate(zip(row, targets, strict=True)):
-            _draw_course(axis, course, column, target)
+        for column, target in enumerate(targets):
+            _draw(row[column], course, column, target)
         row[0].set_title(
             canvas.shorten(course.title, 60),
             loc="left",
@@ -135,7 +99,7 @@ def timelines(
         )
     for axis in axes[-1]:
         axis.set_xlabel("time / s")
-    # In grey: each target has its own colour, and one legend serves both.
+    # In grey, because each target has a colour.
     legend = {
         "frames": {"color": "0.6", "linewidth": 0.8, "marker": "."},
         f"{estimate} of a sequence": {"color": "0.5", "linewidth": 2.2},
@@ -153,19 +117,47 @@ def timelines(
     canvas.save(figure, path)
 
 
-def _draw_course(axis, course, column, target):
-    values, truth = course.values[:, column], course.truth[:, column]
-    sequences = course.sequences[:, column]
-    estimate = course.estimate[column]
-    _draw(axis, target, course.times, values, course.edges, sequences)
-    axis.axhline(
-        estimate, color=canvas.COLOURS[target], linewidth=1.5, linestyle="--"
+def _draw(axis, course, column, target, sequence=None):
+    """Draws a target: the frames, the estimates and the truth."""
+    colour, values = canvas.COLOURS[target], course.values[:, column]
+    axis.axhline(0, color="0.85", linewidth=0.8, zorder=0)
+    axis.plot(
+        course.times,
+        values,
+        color=colour,
+        linewidth=0.8,
+        alpha=0.6,
+        # A lone frame between two without a face is no line: mark it as well.
+        marker="." if len(values) < _FEW else None,
+        markersize=4,
+        label="frame",
     )
-    # To the edges: a single frame has no length.
-    times = [*course.times, course.edges[-1]]
-    axis.plot(times, [*truth, truth[-1]], color="black", linewidth=1.5)
-    shown = [*values, *truth, estimate]
-    axis.set_ylim(canvas.bounds(shown, canvas.RANGES[target], margin=0.05))
+    style = {"color": colour, "linewidth": 2.2, "label": sequence}
+    sequences = course.sequences[:, column]
+    axis.stairs(sequences, course.edges, baseline=None, **style)
+    missing, edges = np.isnan(values), [*course.times, course.edges[-1]]
+    axis.stairs(
+        missing,
+        edges,
+        transform=axis.get_xaxis_transform(),
+        fill=True,
+        color="0.88",
+        zorder=0,
+        label="no face" if missing.any() else None,
+    )
+    shown = [*values]
+    if course.truth is not None:
+        truth, estimate = course.truth[:, column], course.estimate[column]
+        axis.axhline(estimate, color=colour, linewidth=1.5, linestyle="--")
+        style = {"color": "black", "linewidth": 1.5}
+        axis.stairs(truth, edges, baseline=None, **style)
+        shown += [*truth, estimate]
+    axis.set(
+        xlim=(edges[0], edges[-1]),
+        ylim=canvas.bounds(shown, canvas.RANGES[target], margin=0.05),
+        ylabel=target,
+    )
+    canvas.open_frame(axis)
 
 
 def training(

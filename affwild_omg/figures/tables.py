@@ -29,10 +29,10 @@ def published_against_measured(
 
     Args:
         path: PNG to write.
-        rows: of the table, from the top, each {"label", "heading",
-            "state", "published": {target: value}} and, where it was run,
-            "measured": {target: {"value", "low", "high", "min", "max"} or
-            None}; bounds may be None.
+        rows: of the table, each {"label", "heading", "state", "published":
+            {target: value}} and, where it was run, "measured": {target:
+            {"value", "low", "high", "min", "max"} or None}; bounds may be
+            None.
         targets: what to draw, a panel each.
         title: of the picture.
         metric: what the values are.
@@ -58,14 +58,11 @@ def published_against_measured(
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
         drawn |= dict(zip(labels, handles, strict=True))
-    measured = [f"measured {target}" for target in targets]
-    names = ["published", *measured, "95% interval", "range over seeds"]
-    names = [name for name in names if name in drawn]
     figure.legend(
-        [drawn[name] for name in names],
-        names,
+        drawn.values(),
+        drawn.keys(),
         loc="outside lower center",
-        ncols=len(names),
+        ncols=len(drawn),
         frameon=False,
     )
     figure.suptitle(
@@ -79,31 +76,24 @@ def published_against_measured(
 
 
 def _draw_measured(axis, y, measured, target):
-    colour = canvas.COLOURS[target]
+    style = {"color": canvas.COLOURS[target], "zorder": 2}
     axis.plot(
         measured["value"],
         y,
-        zorder=3,
-        color=colour,
         marker=canvas.MARKERS[target],
         markersize=6,
         linestyle="none",
         label=f"measured {target}",
+        **style | {"zorder": 3},
     )
-    for low, high, width, label in (
-        ("low", "high", 1.4, "95% interval"),
-        ("min", "max", 5, "range over seeds"),
+    for ends, width, alpha, label in (
+        (("low", "high"), 1.4, 1, "95% interval"),
+        (("min", "max"), 5, 0.35, "range over seeds"),
     ):
-        if measured[low] is not None:
-            axis.plot(
-                [measured[low], measured[high]],
-                [y, y],
-                zorder=2,
-                color=colour,
-                linewidth=width,
-                alpha=0.35 if width > 2 else 1,
-                label=label,
-            )
+        x = [measured[end] for end in ends]
+        if x[0] is not None:
+            line = {"linewidth": width, "alpha": alpha, "label": label}
+            axis.plot(x, [y, y], **line, **style)
 
 
 def _name(row):

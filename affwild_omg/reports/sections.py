@@ -85,7 +85,7 @@ def calibration(source: Source) -> dict:
     """Gathers means and ranges of predictions and labels."""
     found = source.labelled
     data = found.labels, found.predictions
-    return {"rows": breakdown.calibration(*data, source.targets)}
+    return {"rows": breakdown.agreements(*data, source.targets)}
 
 
 def regions(source: Source) -> dict:
@@ -140,12 +140,9 @@ def worst(source: Source) -> dict:
     Raises:
         UserError: their faces are asked for, and not in the records.
     """
-    found = source.labelled
-    places = breakdown.worst(
-        found.labels, found.predictions, source.options.worst
-    )
-    keys = [found.keys[i] for i in places]
-    rows = source.utterances.loc[keys].to_dict("records")
+    known = source.utterances.dropna(subset="distance")
+    worst = known.nlargest(source.options.worst, "distance")
+    keys, rows = list(worst.index), worst.to_dict("records")
     faces = timelines = None
     if source.options.records:
         faces = _draw_faces(source, dict(zip(keys, rows, strict=True)))
@@ -169,10 +166,7 @@ def _draw_faces(source, rows):
     # The split of anyone's predictions is unknown.
     split = source.provenance.split or crops.find_split(records, keys)
     found = crops.read(records, split, keys, CROPS)
-    sheet = [
-        (_caption(source, row), found[key].images, found[key].face)
-        for key, row in rows.items()
-    ]
+    sheet = [(_caption(source, row), *found[key]) for key, row in rows.items()]
     return source.draw("worst", figures.contact_sheet, sheet, columns=CROPS)
 
 

@@ -25,15 +25,13 @@ def sequence_estimate(values, mask, by: str = "median"):
 def utterance_estimates(frames: Frames, by: str = "median") -> np.ndarray:
     """Averages the estimates of each utterance's sequences (section 5).
 
-    No utterance may be lost: one in which no face was seen takes the mean of
-    its video's others, else the mean of all.
-
     Args:
         frames: the split.
         by: "median" or "mean" of each sequence.
 
     Returns:
-        [utterances, targets].
+        [utterances, targets]. An utterance in which no frame counts takes the
+        mean of the others in its video, else of all.
 
     Raises:
         ValueError: not one frame counts.

@@ -1,6 +1,6 @@
-"""Where predictions are good and where they are not.
+"""Scores of groups of utterances.
 
-Everything here takes labels and predictions [utterances, targets], finite.
+Labels and predictions are [utterances, targets] and finite.
 """
 
 import dataclasses
@@ -21,20 +21,19 @@ class Agreement:
 
     CCC is Pearson's r times an accuracy C_b = 2 / (v + 1/v + u^2), where v is
     the ratio of the standard deviations and u the distance of the means over
-    the root of their product (Lin, Biometrics 45, 1989): r says how well the
-    two move together, C_b how much of it is lost by a wrong mean or range.
+    the root of their product (Lin, Biometrics 45, 1989): a wrong mean or range
+    lowers C_b alone.
 
     Attributes:
         label_mean: mean of the labels.
         label_std: their standard deviation (1/N).
-        prediction_mean: likewise of the predictions.
-        prediction_std: likewise.
+        prediction_mean: mean of the predictions.
+        prediction_std: their standard deviation.
         ccc: 0 where labels or predictions are constant.
         pearson: Pearson's r, likewise.
         mse: mean squared error.
-        varies: whether neither labels nor predictions are constant.
         interval: of the CCC, see `significance.interval`; None where there is
-            none, or where none was asked for.
+            none, or none was asked for.
     """
 
     label_mean: float
@@ -44,24 +43,28 @@ class Agreement:
     ccc: float
     pearson: float
     mse: float
-    varies: bool
     interval: significance.Interval | None = None
 
     @classmethod
     def of(cls, labels, predictions, interval=None) -> "Agreement":
         """Computes the scores of [rows] and [rows]."""
         moments = Moments.of(labels, predictions)
+        varies = moments.vary  # whatever rounding leaves of a constant's std
         return cls(
             label_mean=float(moments.mean[0]),
-            label_std=moments.deviation(0),
+            label_std=float(np.std(labels)) if varies[0] else 0.0,
             prediction_mean=float(moments.mean[1]),
-            prediction_std=moments.deviation(1),
+            prediction_std=float(np.std(predictions)) if varies[1] else 0.0,
             ccc=moments.concordance,
             pearson=moments.pearson,
             mse=moments.mean_squared_error,
-            varies=moments.labels_vary and moments.predictions_vary,
             interval=interval,
         )
+
+    @property
+    def varies(self) -> bool:
+        """Whether neither labels nor predictions are constant."""
+        return self.label_std > 0 and self.prediction_std > 0
 
     @property
     def bias(self) -> float:
@@ -78,7 +81,6 @@ class Agreement:
         """C_b, 1 at best; None where a side is constant."""
         product = self.label_std * self.prediction_std
         squares = self.label_std**2 + self.prediction_std**2 + self.bias**2
-        # The same without a division by what may be next to nothing.
         return 2 * product / squares if product else None
 
 
@@ -116,6 +118,24 @@ class Group:
         return row
 
 
+def agreements(
+    labels, predictions, targets: Sequence[str], videos=None
+) -> dict[str, Agreement]:
+    """Computes the agreement in each target.
+
+    Args:
+        labels: [utterances, targets].
+        predictions: [utterances, targets].
+        targets: the names of the columns.
+        videos: the video of each utterance, for intervals; None for none.
+    """
+    found = {}
+    for target, x, y in zip(targets, labels.T, predictions.T, strict=True):
+        ends = None if videos is None else significance.interval(x, y, videos)
+        found[target] = Agreement.of(x, y, ends)
+    return found
+
+
 def by_group(
     labels,
     predictions,
@@ -138,35 +158,28 @@ def by_group(
     videos, found = np.asarray(videos), []
     for name, mask in groups.items():
         own = videos[mask]
-        if not len(own):
-            continue
-        scores = {
-            target: Agreement.of(x, y, significance.interval(x, y, own))
-            for target, x, y in zip(
-                targets, labels[mask].T, predictions[mask].T, strict=True
+        if len(own):
+            scores = agreements(labels[mask], predictions[mask], targets, own)
+            found.append(
+                Group(
+                    name=name,
+                    utterances=len(own),
+                    videos=len(np.unique(own)),
+                    scores=scores,
+                )
             )
-        }
-        found.append(
-            Group(
-                name=name,
-                utterances=len(own),
-                videos=len(np.unique(own)),
-                scores=scores,
-            )
-        )
     return found
 
 
 def by_length(seconds) -> dict[str, np.ndarray]:
-    """Groups utterances by how long they last.
+    """Groups utterances by their length.
 
     Args:
         seconds: of each utterance, [utterances].
 
     Returns:
         {"under 2 s": bool [utterances], "2 to 4 s": ..., "32 s and more":
-        ...}, in this order; 2 s is in the second group. Each utterance is in
-        one of them, and some may be empty.
+        ...}; 2 s is in the second group. Some may be empty.
     """
     names = [f"{low} to {high} s" for low, high in itertools.pairwise(EDGES)]
     names = [f"under {EDGES[0]} s", *names, f"{EDGES[-1]} s and more"]
@@ -175,28 +188,10 @@ def by_length(seconds) -> dict[str, np.ndarray]:
 
 
 def by_video(videos: Sequence[str]) -> dict[str, np.ndarray]:
-    """Groups utterances by video: {video: bool [utterances]}.
+    """Groups utterances by video, in the order in which videos appear.
 
-    The videos stand in the order in which they first appear.
+    Returns:
+        {video: bool [utterances]}.
     """
     names = np.asarray(videos)
     return {video: names == video for video in dict.fromkeys(videos)}
-
-
-def calibration(
-    labels, predictions, targets: Sequence[str]
-) -> dict[str, Agreement]:
-    """Returns the agreement in each target, without an interval."""
-    columns = zip(targets, labels.T, predictions.T, strict=True)
-    return {target: Agreement.of(x, y) for target, x, y in columns}
-
-
-def worst(labels, predictions, count: int) -> np.ndarray:
-    """Finds the utterances that were predicted worst.
-
-    Returns:
-        Their numbers, int [count or fewer]: the one whose prediction is
-        farthest from its label in the plane first, of equal ones the earlier.
-    """
-    distance = np.sum((predictions - labels) ** 2, axis=1)
-    return np.argsort(-distance, kind="stable")[:count]

@@ -12,23 +12,22 @@ def _filled(shape, value):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Moments:
-    """What the scores need of some rows, in float64, to be added to others'.
+    """What the scores need to know of some rows, in float64.
 
-    `Moments.of` one part of the rows after the other and `+` give the scores
-    of all of them, where they are too many to be held at a time:
+    Moments of parts add up to those of all rows:
 
         total = sum((Moments.of(x, y) for x, y in clips), Moments())
 
-    Sums of squares are kept about the mean and brought together pairwise
-    (Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for
-    computing sample variances", COMPSTAT 1982): far from zero, E[x^2] - E[x]^2
-    would leave nothing but rounding.
+    Sums of squares are kept about the mean and combined pairwise (Chan, Golub
+    & LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+    variances", COMPSTAT 1982): far from zero, E[x^2] - E[x]^2 would be nothing
+    but rounding errors.
 
     Attributes:
-        count: rows; `Moments()` has none and adds nothing.
-        mean: of the labels and of the predictions, [2], like what follows.
-        low: the least of each.
-        high: the greatest of each.
+        count: rows; `Moments()` has none.
+        mean: of the labels and of the predictions, [2].
+        low: the least of each, [2].
+        high: the greatest of each, [2].
         products: sums of the products of distances from the means, [2, 2].
         errors: sum of (label - prediction)^2.
     """
@@ -42,7 +41,7 @@ class Moments:
 
     @classmethod
     def of(cls, labels, predictions) -> "Moments":
-        """Computes the moments of [rows] and [rows], which may be none.
+        """Computes the moments of [rows] and [rows]; there may be no row.
 
         Raises:
             ValueError: the two are not one-dimensional, of one length, and
@@ -61,8 +60,8 @@ class Moments:
             return cls()
         mean = values.mean(axis=1)
         apart = values - mean[:, np.newaxis]
-        # Means are rounded: what is left of the distances' sums corrects for
-        # it (equation 1.7 there).
+        # The distances' sums, 0 but for rounding, correct for the means'
+        # rounding (equation 1.7 there).
         rest = apart.sum(axis=1)
         # Not a matrix product, which does not add pairwise.
         products = (apart[:, np.newaxis] * apart).sum(axis=2)
@@ -93,18 +92,13 @@ class Moments:
             errors=self.errors + other.errors,
         )
 
-    # Not by the variances: the mean of equal values is rounded.
     @property
-    def labels_vary(self) -> bool:
-        """Whether there are two labels that differ."""
-        return bool(self.low[0] < self.high[0])
+    def vary(self) -> tuple[bool, bool]:
+        """Whether there are two labels that differ, and two predictions."""
+        # Not by the variances: the mean of equal values is rounded.
+        return tuple((self.low < self.high).tolist())
 
-    @property
-    def predictions_vary(self) -> bool:
-        """Whether there are two predictions that differ."""
-        return bool(self.low[1] < self.high[1])
-
-    # What follows raises ValueError where there are no rows.
+    # The scores raise ValueError where there are no rows.
     @property
     def concordance(self) -> float:
         """CCC, see `concordance`."""
@@ -125,22 +119,10 @@ class Moments:
         self._check_rows()
         return self.errors / self.count
 
-    def deviation(self, side: int) -> float:
-        """Computes the standard deviation (1/N) of a side.
-
-        Args:
-            side: 0 for the labels, 1 for the predictions.
-        """
-        self._check_rows()
-        if self.low[side] == self.high[side]:
-            return 0.0
-        return math.sqrt(max(0.0, self.products[side, side]) / self.count)
-
     def _ratio(self, numerator, denominator):
         self._check_rows()
         # Squares of differences below 1e-162 are 0.
-        varies = self.labels_vary and self.predictions_vary and denominator
-        if not varies:
+        if not all(self.vary) or not denominator:
             return 0.0
         return float(np.clip(numerator / denominator, -1, 1))
 
@@ -160,9 +142,8 @@ def concordance(labels, predictions) -> float:
         predictions: [rows].
 
     Returns:
-        In [-1, 1]; 0 where either side is constant, a single row among them,
-        also where the formula is 0/0. Without variance there is nothing to
-        agree on.
+        In [-1, 1]; 0 where either side is constant, as in a single row, even
+        if the formula is 0/0.
 
     Raises:
         ValueError: the two are not one-dimensional, of one length of at least
@@ -175,13 +156,10 @@ def vary(labels, predictions) -> bool:
     """Tells whether nothing is constant, which makes CCC 0 by definition.
 
     Args:
-        labels: [rows] or [rows, columns], of one row at least.
+        labels: [rows] or [rows, columns], with at least one row.
         predictions: likewise.
 
     Returns:
         Whether both have two values that differ, in every column.
     """
-    return all(
-        bool(np.all(np.min(side, axis=0) < np.max(side, axis=0)))
-        for side in (labels, predictions)
-    )
+    return all(np.ptp(side, axis=0).all() for side in (labels, predictions))

@@ -1,9 +1,9 @@
-"""Post-processing: what comes between the frames' values and the scores.
+"""Post-processing (section 6.3).
 
-Section 6.3: (i) median filtering of the values per frame within a sequence,
-(ii) smoothing of the estimates per utterance. A step is kept only if it raises
-CCC on the validation set, and then is applied to the test set as it is. The
-paper gives no formula of (ii): `smooth_utterances` is this project's.
+(i) A median filter over the frames of a sequence, (ii) smoothing of the
+utterances' estimates. A step is kept only if it raises CCC on the validation
+set, and is applied to the test set unchanged. The paper gives no formula for
+(ii): `smooth_utterances` is this project's.
 """
 
 import dataclasses
@@ -11,20 +11,21 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.scoring import aggregation, concordance
 from affwild_omg.scoring.frames import Frames
 
-# What is tried, in frames; the first of each changes nothing. The paper ended
-# at 81 for valence and 3 for arousal, with sequences of 80.
+# What is tried, in frames; the first of each changes nothing. The paper chose
+# 81 for valence and 3 for arousal, with sequences of 80.
 MEDIAN_WINDOWS = (1, 3, 5, 9, 15, 25, 41, 81)
 SMOOTHING_STRENGTHS = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Steps:
-    """What is done to one target.
+    """The steps for one target.
 
     Attributes:
         median_window: frames, odd; 1 filters nothing.
@@ -57,7 +58,7 @@ class Settings:
 
     Attributes:
         estimate: "median" or "mean" of each sequence's frames.
-        targets: what is done to each target.
+        targets: the steps for each target.
 
     Raises:
         UserError: the estimate is neither.
@@ -107,16 +108,15 @@ class Settings:
 def median_filter(values, mask, window: int) -> np.ndarray:
     """Filters a sequence by the median about each frame (section 6.3, i).
 
-    Only frames that count do so, in their order, as if there were no others.
-    Beyond the ends they are mirrored, (d c b a | a b c d | d c b a), as often
-    as the window needs: that is scipy.ndimage's default. scipy's own filter is
-    not taken: where half the window is four times the sequence or more it may
-    read memory beside the array (seen in 1.17.1: a window of 81 over 2 or 10
-    frames), and 1.15.0 to 1.15.2 may crash (scipy/scipy#22250).
+    Frames that do not count are skipped, as if they were not there. Beyond
+    the ends, values are mirrored, (d c b a | a b c d | d c b a), as by
+    default in scipy.ndimage. SciPy's own filter is not used: with a window of
+    eight sequences or more it may read memory beside the array (seen in
+    1.17.1), and 1.15.0 to 1.15.2 may crash (scipy/scipy#22250).
 
     Args:
         values: [time].
-        mask: [time], bool; other frames keep their values, NaN among them.
+        mask: [time], bool; frames that do not count keep their values.
         window: frames, odd; may be longer than the sequence.
 
     Returns:
@@ -146,56 +146,45 @@ def smooth_utterances(
 
     An utterance of n frames becomes (n own + k neighbours) / (n + k), where k
     is the strength and `neighbours` the mean of the utterances before and
-    after it in its video, each weighing as many frames as it has: the fewer
-    frames an utterance has itself, the more it gives way. All are drawn at
-    once, towards what their neighbours were before. An utterance without
-    frames becomes its neighbours' mean; one whose neighbours have no frames,
-    or that has none, stays.
+    after it in its video, weighted by their frames. One whose neighbours have
+    no frames, or that has none, stays.
 
     Args:
         estimates: of one target, [utterances].
         frames: frames that count, [utterances].
-        videos: [utterances]; the order in each video is that of time, others
-            may lie between.
+        videos: [utterances]; those of one video in the order of time, with
+            others between them or not.
         strength: k, in frames, 0 or more; 0 changes nothing.
 
     Returns:
         [utterances], float64.
     """
-    smoothed = np.array(estimates, np.float64)
+    own, weights = (np.array(x, np.float64) for x in (estimates, frames))
     if strength == 0:
-        return smoothed
-    _, video = np.unique(videos, return_inverse=True)
-    order = np.argsort(video, kind="stable")
-    own, weights = smoothed[order], np.asarray(frames, np.float64)[order]
-    adjacent = video[order][1:] == video[order][:-1]
-    before, after = adjacent * weights[:-1], adjacent * weights[1:]
-    beside, neighbours = np.zeros_like(own), np.zeros_like(own)
-    beside[1:] += before
-    beside[:-1] += after
-    neighbours[1:] += before * own[:-1]
-    neighbours[:-1] += after * own[1:]
-    drawn = beside > 0
-    mean = neighbours[drawn] / beside[drawn]
+        return own
+    sums = pd.DataFrame({"frames": weights, "values": weights * own})
+    of_video = sums.groupby(list(videos))
+    beside = of_video.shift(1, fill_value=0) + of_video.shift(-1, fill_value=0)
+    drawn = beside["frames"].to_numpy() > 0
+    mean = (beside["values"] / beside["frames"])[drawn]
     share = strength / (weights[drawn] + strength)
     own[drawn] += share * (mean - own[drawn])
-    smoothed[order] = own
-    return smoothed
+    return own
 
 
 def apply(settings: Settings, frames: Frames) -> np.ndarray:
-    """Computes the utterances' estimates of a split, post-processed.
+    """Computes the post-processed estimates of a split's utterances.
 
     Args:
-        settings: what `choose` returned, of whatever split.
+        settings: what `choose` returned.
         frames: the split.
 
     Returns:
-        [utterances, targets]; an utterance without a frame that counts starts
-        from its video's others, see `aggregation.utterance_estimates`.
+        [utterances, targets]; for an utterance without a frame that counts,
+        see `aggregation.utterance_estimates`.
 
     Raises:
-        UserError: the settings do not have all targets.
+        UserError: the settings lack a target.
         ValueError: not one frame counts, or one that counts is not finite.
     """
     estimates = aggregation.utterance_estimates(
@@ -212,10 +201,10 @@ def apply(settings: Settings, frames: Frames) -> np.ndarray:
 
 
 def filter_frames(settings: Settings, frames: Frames) -> Frames:
-    """Applies the median filters alone: what there is before any estimate.
+    """Applies the median filters alone.
 
     Raises:
-        UserError: the settings do not have all targets.
+        UserError: the settings lack a target.
         ValueError: a frame that counts is not finite.
     """
     missing = [name for name in frames.targets if name not in settings.targets]
@@ -240,12 +229,11 @@ def filter_frames(settings: Settings, frames: Frames) -> Frames:
 def choose(
     validation: Frames, *, estimate: str = "median"
 ) -> tuple[Settings, dict]:
-    """Searches the steps that raise CCC on the validation set (section 6.3).
+    """Chooses the steps that raise CCC on the validation set (section 6.3).
 
-    Each target by itself: first the median window, then, with that, the
-    smoothing's strength. The best is kept if its CCC is above that without
-    the step; of equal ones, the first. Estimates and CCC are made as `apply`
-    and the evaluation make them.
+    For each target first the median window, none longer than the least odd
+    number that covers a sequence, and with it the smoothing's strength. The
+    best of each is kept; of equals, the first, which changes nothing.
 
     Args:
         validation: the validation set; every utterance is smoothed, and
@@ -253,10 +241,9 @@ def choose(
         estimate: "median" or "mean" of each sequence.
 
     Returns:
-        The settings, and for each target what was seen, as JSON knows it:
-        "ccc" without any step, "ccc_filtered" with the window that was
-        chosen, "ccc_smoothed" with both, and [setting, CCC] of all that was
-        tried as "median_windows" and "smoothing_strengths".
+        The settings, and for each target its CCC without any step, "ccc",
+        with the median filter, "ccc_filtered", and with both steps,
+        "ccc_smoothed".
 
     Raises:
         UserError: no utterance is labelled.
@@ -269,18 +256,20 @@ def choose(
             "no utterance of the validation set has labels; choose "
             "post-processing on records of a split that has them"
         )
-    chosen, trace, filtered = {}, {}, {}
-    for window in MEDIAN_WINDOWS:
+    filtered = {}
+    # An even sequence is covered by a window of one frame more.
+    longest = validation.sequence_length | 1
+    for window in (x for x in MEDIAN_WINDOWS if x <= longest):
         steps = dict.fromkeys(validation.targets, Steps(median_window=window))
         settings = Settings(estimate=estimate, targets=steps)
         filtered[window] = apply(settings, validation)
+    chosen, search = {}, {}
     for column, name in enumerate(validation.targets):
 
         def score(estimates, truth=labels[known, column]):
             return concordance.concordance(truth, estimates[known])
 
         by_window = {x: score(y[:, column]) for x, y in filtered.items()}
-        # The first of equals: what comes first is to do nothing.
         window = max(by_window, key=by_window.get)
         own = filtered[window][:, column], validation.seen, validation.videos
         by_strength = {
@@ -289,11 +278,9 @@ def choose(
         }
         strength = max(by_strength, key=by_strength.get)
         chosen[name] = Steps(median_window=window, smoothing_strength=strength)
-        trace[name] = {
-            "ccc": by_window[MEDIAN_WINDOWS[0]],
+        search[name] = {
+            "ccc": by_window[1],
             "ccc_filtered": by_window[window],
             "ccc_smoothed": by_strength[strength],
-            "median_windows": [[x, y] for x, y in by_window.items()],
-            "smoothing_strengths": [[x, y] for x, y in by_strength.items()],
         }
-    return Settings(estimate=estimate, targets=chosen), trace
+    return Settings(estimate=estimate, targets=chosen), search

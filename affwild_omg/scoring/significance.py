@@ -1,13 +1,11 @@
-"""How far a CCC, or the difference of two, can be trusted.
+"""Confidence intervals and tests of CCC.
 
-Utterances of one video share a face, a scene and a light: they are not
-independent. Whole videos are, so they are what is drawn or swapped here
-(Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8;
-Field & Welsh, JRSS B 69, 2007). One video alone says nothing about others.
-
-Where labels and predictions have columns, targets or runs of several seeds,
-what is examined is the mean of the columns' CCCs: a sample has the same videos
-in all of them.
+Utterances of one video share a face, a scene and a light, so they are not
+independent. Here whole videos are drawn or swapped (Davison & Hinkley,
+Bootstrap Methods and their Application, 1997, section 3.8; Field & Welsh,
+JRSS B 69, 2007). Labels and predictions may have several columns, such as
+targets or runs: then the statistic is the mean of the columns' CCCs, with the
+same videos drawn in all columns.
 """
 
 import typing
@@ -20,14 +18,12 @@ from affwild_omg.scoring import concordance
 
 SAMPLES = 2000
 LEVEL = 0.95
-# Rounding alone makes CCCs differ by less than this many decimals.
-DECIMALS = 12
-# Draws of a video that are held at a time, 1 MB.
-BATCH = 2**17
+DECIMALS = 12  # beyond which CCCs differ by rounding alone
+BATCH = 2**17  # videos drawn at a time, 5 MB a column
 
 
 class Interval(typing.NamedTuple):
-    """A confidence interval: of CCCs within [-1, 1], of MSEs from 0 on."""
+    """A confidence interval."""
 
     low: float
     high: float
@@ -44,10 +40,9 @@ def interval(
     """Computes a confidence interval of CCC or MSE by drawing whole videos.
 
     The percentile interval (Efron & Tibshirani, An Introduction to the
-    Bootstrap, 1993, chapter 13): the quantiles (1 - level) / 2 and
-    (1 + level) / 2 of the statistic of samples of as many videos as there are,
-    drawn with replacement. CCC is that of `concordance.concordance`, 0 where
-    a sample has no variance.
+    Bootstrap, 1993, chapter 13): quantiles of the statistic over samples of as
+    many videos as there are, drawn with replacement. A sample without variance
+    has CCC 0.
 
     With few videos it is too narrow. In 1,500 and more simulations each (4 to
     12 utterances a video, 64 to 80 % of the variance between videos),
@@ -59,17 +54,17 @@ def interval(
         predictions: of the same shape.
         videos: the video of each utterance, [utterances].
         statistic: "concordance" or "mean_squared_error".
-        **how: samples, how many are drawn; level, the share of such intervals
-            that hold the truth, in (0, 1); seed, which fixes the draws.
+        **how: samples, the number of draws; level, the confidence level, in
+            (0, 1); seed, of the draws.
 
     Returns:
         The interval. None where there are fewer than two videos, and of CCC
-        where labels or predictions of a column are constant: what is 0 by
-        definition is no estimate, and [0, 0] would look like certainty.
+        where labels or predictions of a column are constant: their CCC, 0 by
+        definition, is no estimate.
 
     Raises:
-        ValueError: labels and predictions are not of one such shape and
-            finite, or videos are not theirs.
+        ValueError: labels and predictions are not finite or not of one such
+            shape, or videos are not theirs.
     """
     index, count = _numbered(videos, labels)
     sums = _Sums(labels, predictions, index, count)
@@ -81,18 +76,16 @@ def interval(
 
 
 def mean_interval(values, **how) -> Interval | None:
-    """Computes a confidence interval of a mean over videos.
+    """Computes a confidence interval of the mean of the videos' own CCCs.
 
-    For the mean of the videos' own CCCs; `interval` is about the CCC of all
-    their utterances together. It draws videos likewise, and is as much too
-    narrow with few of them.
+    It is as much too narrow with few videos as that of `interval`.
 
     Args:
         values: one of each video, [videos], finite.
         **how: samples, level and seed, as for `interval`.
 
     Returns:
-        The interval, None where there are fewer than two videos.
+        The interval; None where there are fewer than two videos.
     """
     values = np.asarray(values, np.float64)
     return _percentiles(np.mean, values, **how) if len(values) > 1 else None
@@ -136,11 +129,10 @@ def permutation_test(
 ) -> float:
     """Tests whether two runs' CCC differ, by swapping them in whole videos.
 
-    If it made no difference which run predicted a video, the runs could be
-    swapped in any set of videos. p is the share of such swaps whose difference
-    of CCC is at least as large, in either direction, as the one that was
-    found: of all 2^videos sets if those are not more than `samples`, else of
-    random ones, as (1 + n) / (samples + 1) (Phipson & Smyth, Stat. Appl.
+    p is the share of sets of videos in which a swap of the two runs leaves a
+    difference of CCC at least as large, in either direction, as the one
+    observed: of all 2^videos sets if those are not more than `samples`, else
+    of random ones, as (1 + n) / (samples + 1) (Phipson & Smyth, Stat. Appl.
     Genet. Mol. Biol. 9, 2010).
 
     Args:
@@ -149,11 +141,10 @@ def permutation_test(
         second: predictions of the other.
         videos: the video of each utterance.
         samples: how many sets of videos are tried.
-        seed: the same seed gives the same p-value.
+        seed: of the random sets.
 
     Returns:
-        The two-sided p-value, in (0, 1]; at least 2 / 2^videos of all sets,
-        1 / (samples + 1) of random ones.
+        The two-sided p-value, in (0, 1].
 
     Raises:
         ValueError: as `paired_interval`.
@@ -189,19 +180,16 @@ def permutation_test(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Corrects the p-values of several tests for their number.
 
-    By the step-down rule of Holm (Scandinavian Journal of Statistics 6, 1979):
-    where nothing differs, one of them is below 0.05 in at most 5 % of cases,
-    however many there are. Nothing corrects for a reference that was itself
-    picked from the same data, such as the best of all runs: whoever compares
-    the others with it must say so.
+    The least is multiplied by the number of tests, the next by one less, and
+    so on (Holm, Scandinavian Journal of Statistics 6, 1979). It does not
+    correct for a reference that was picked from the same data, such as the
+    best of all runs.
 
     Args:
         p_values: of each test, in [0, 1].
 
     Returns:
-        The corrected ones, in their order: the least times the number of
-        tests, the next times one less, and so on, none less than one before
-        it and none above 1.
+        The corrected ones, in the order of the tests.
     """
     p_values = np.asarray(p_values, np.float64)
     order = np.argsort(p_values, kind="stable")
@@ -212,66 +200,57 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 class _Sums:
-    """What CCC and MSE need of each group of rows.
+    """What CCC and MSE need to know of each group of rows.
 
     Attributes:
-        powers: [columns, 5, groups], sums of 1, x, y, xy and e^2. x are labels
-            and y predictions less their means over all rows, so that the sums
-            lose no digits; e is the label less the prediction.
+        powers: [5, columns, groups], sums of 1, x, y, xy and e^2: x are labels
+            and y predictions, less their means over all rows, which keeps the
+            digits; e is their difference.
     """
 
     def __init__(self, labels, predictions, index, groups):
         """Sums the rows of each group; index: [rows], in [0, groups)."""
-        columns = []
-        for x, y in _columns(labels, predictions):
-            errors = (x - y) ** 2
-            x, y = x - x.mean(), y - y.mean()
-            powers = np.ones_like(x), x, y, x * y, errors
-            columns.append([np.bincount(index, z, groups) for z in powers])
-        self.powers = np.array(columns)
+        x, y = (np.asarray(z, np.float64) for z in (labels, predictions))
+        if x.shape != y.shape or x.ndim not in (1, 2) or not x.size:
+            raise ValueError(
+                "labels and predictions must both be [utterances] or "
+                f"[utterances, columns], not {x.shape} and {y.shape}"
+            )
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            raise ValueError("labels and predictions must be finite")
+        x, y = (z.reshape(len(z), -1).T for z in (x, y))
+        errors = (x - y) ** 2
+        x, y = (z - z.mean(axis=1, keepdims=True) for z in (x, y))
+        self.powers = np.array(
+            [
+                [np.bincount(index, column, groups) for column in power]
+                for power in (np.ones_like(x), x, y, x * y, errors)
+            ]
+        )
 
     def _means(self, drawn):
-        """Returns the mean of each power but the first, [columns, n] each."""
-        groups = self.powers.shape[-1]
-        samples = np.arange(len(drawn))[:, np.newaxis]
-        counts = np.bincount(
-            (samples * groups + drawn).ravel(), minlength=len(drawn) * groups
-        ).reshape(-1, groups)
-        rows, *sums = np.moveaxis(counts @ np.swapaxes(self.powers, 1, 2), 2, 0)
+        """Returns the means of x, y, xy and e^2, [columns, n] each."""
+        rows, *sums = self.powers[..., drawn].sum(axis=-1)
         return [total / rows for total in sums]
 
     def concordance(self, drawn, axis=-1):
-        """Computes CCC of the groups that were drawn: [n, groups] to [n].
+        """Computes CCC of drawn groups: [n, groups] to [n].
 
-        2 cov(x, y) over mean(e^2) + 2 cov(x, y), which is equation 2. Where
-        that is nothing but rounding, neither side varies: 0.
+        2 cov(x, y) over mean(e^2) + 2 cov(x, y), which is equation 2; 0 where
+        the latter is rounding alone, so that neither side varies.
         """
-        x, y, xy, errors = self._means(np.atleast_2d(drawn))
+        x, y, xy, errors = self._means(drawn)
         agreement = 2 * (xy - x * y)
         whole = errors + agreement
         varies = whole > 10.0**-DECIMALS * (np.abs(xy) + np.abs(x * y))
-        ccc = np.zeros(whole.shape)
+        ccc = np.zeros_like(whole)
         np.divide(agreement, whole, out=ccc, where=varies)
-        return np.clip(ccc, -1, 1).mean(axis=0).reshape(drawn.shape[:-1])
+        return np.clip(ccc, -1, 1).mean(axis=0)
 
     def mean_squared_error(self, drawn, axis=-1):
-        """Computes MSE of the groups that were drawn: [n, groups] to [n]."""
+        """Computes MSE of drawn groups: [n, groups] to [n]."""
         *_, errors = self._means(drawn)
         return errors.mean(axis=0)
-
-
-def _columns(labels, predictions):
-    """Yields labels and predictions of each column, [rows] float64 each."""
-    x, y = (np.asarray(z, np.float64) for z in (labels, predictions))
-    if x.shape != y.shape or x.ndim not in (1, 2) or not x.size:
-        raise ValueError(
-            "labels and predictions must both be [utterances] or "
-            f"[utterances, columns], not {x.shape} and {y.shape}"
-        )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("labels and predictions must be finite")
-    rows = (len(x), -1)
-    yield from zip(x.reshape(rows).T, y.reshape(rows).T, strict=True)
 
 
 def _numbered(videos, labels, least=1):

@@ -32,20 +32,18 @@ def holds(box, point):
     return x < point[0] < x + width and y < point[1] < y + height
 
 
-def test_detector_finds_the_face_of_a_portrait(detector, portrait):
-    (boxes,) = detector([portrait])
-    assert boxes.shape == (1, 5) and boxes.dtype == np.float32
-    for point in (LEFT_PUPIL, RIGHT_PUPIL, NOSE):
-        assert holds(boxes[0], point)
-    assert 60 < boxes[0, 2] < 130 and 80 < boxes[0, 3] < 160
-    assert 0.9 < boxes[0, 4] <= 1
-
-
-def test_batches_with_and_without_faces(detector, portrait, empty_scene):
+def test_detector_finds_the_face_of_a_portrait_in_a_batch(
+    detector, portrait, empty_scene
+):
     black = np.zeros_like(portrait)
     (alone,) = detector([portrait])
-    mixed = detector([empty_scene, portrait, black, portrait, empty_scene])
-    assert [len(boxes) for boxes in mixed] == [0, 1, 0, 1, 0]
+    assert alone.shape == (1, 5) and alone.dtype == np.float32
+    for point in (LEFT_PUPIL, RIGHT_PUPIL, NOSE):
+        assert holds(alone[0], point)
+    assert 60 < alone[0, 2] < 130 and 80 < alone[0, 3] < 160
+    assert 0.9 < alone[0, 4] <= 1
+    mixed = detector([empty_scene, portrait, black, portrait])
+    assert [boxes.shape for boxes in mixed] == [(0, 5), (1, 5)] * 2
     np.testing.assert_allclose(mixed[1], alone, atol=0.1)
     np.testing.assert_allclose(mixed[3], alone, atol=0.1)
     none = detector([black, empty_scene])
@@ -58,11 +56,16 @@ def test_two_faces_the_surest_first(detector, portrait):
     wide = np.zeros((512, 768, 3), np.uint8)
     wide[:, :512] = portrait
     wide[:256, 512:] = half
-    (boxes,) = detector([wide])
-    assert len(boxes) == 2
-    assert boxes[0, 4] >= boxes[1, 4]
-    places = sorted(boxes[:, 0])
-    assert places[0] < NOSE[0] < 512 < places[1]
+    # Mirrored, the frame's faces have other confidences.
+    for boxes, sign in zip(
+        detector([wide, wide[:, ::-1]]), (1, -1), strict=True
+    ):
+        assert len(boxes) == 2
+        assert boxes[0, 4] >= boxes[1, 4]
+        middles = boxes[:, 0] + boxes[:, 2] / 2
+        places = sorted(middles if sign > 0 else 767 - middles)
+        assert abs(places[0] - NOSE[0]) < 20
+        assert abs(places[1] - 512 - NOSE[0] / 2) < 20
 
 
 def test_large_frames_give_the_same_boxes_larger(detector, portrait):
@@ -75,29 +78,25 @@ def test_large_frames_give_the_same_boxes_larger(detector, portrait):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    "frames",
     [
-        (lambda frame: frame / np.float32(255), "uint8"),
-        (lambda frame: frame[..., 0], "uint8"),
-        (lambda frame: frame[:-1], "one size"),
+        np.zeros((2, 64, 64, 3), np.float32),
+        np.zeros((2, 64, 64), np.uint8),
+        [np.zeros((64, width, 3), np.uint8) for width in (64, 63)],
     ],
-    ids=["floats", "grey", "another size"],
+    ids=["floats", "grey", "two sizes"],
 )
-def test_detector_refuses_other_frames(detector, portrait, spoil, message):
-    with pytest.raises(ValueError, match=rf"frames\[1\].*{message}"):
-        detector([portrait, spoil(portrait)])
+def test_detector_refuses_other_frames(detector, frames):
+    with pytest.raises(ValueError, match="must be uint8 .* of one size"):
+        detector(list(frames))
 
 
 def test_landmarker_finds_the_features_of_a_portrait(landmarker, portrait):
-    points = landmarker.find(portrait)
+    points = landmarker(portrait, (175, 76, 91, 91))
     assert points.shape == (68, 2) and points.dtype == np.float32
     seen = [LEFT_PUPIL, RIGHT_PUPIL, NOSE, LEFT_CORNER, RIGHT_CORNER]
     distances = np.linalg.norm(alignment.anchors(points) - seen, axis=1)
     assert distances.max() < 5
-
-
-def test_no_portrait_no_landmarks(landmarker, empty_scene):
-    assert landmarker.find(empty_scene) is None
 
 
 def test_landmarks_are_dlibs_own_to_its_whole_pixels(landmarker, portrait):
@@ -116,14 +115,6 @@ def test_landmarks_are_dlibs_own_to_its_whole_pixels(landmarker, portrait):
     assert abs((points - expected).mean(axis=0)).max() < 0.5
 
 
-def test_boxes_of_both_detectors_give_one_face(detector, landmarker, portrait):
-    ((*box, _),) = detector([portrait])[0]
-    distances = np.linalg.norm(
-        landmarker(portrait, box) - landmarker.find(portrait), axis=1
-    )
-    assert np.median(distances) < 1.2
-
-
 def test_landmarks_follow_shift_and_scale(landmarker, portrait):
     box = (175, 76, 91, 91)
     points = landmarker(portrait, box)
@@ -136,15 +127,6 @@ def test_landmarks_follow_shift_and_scale(landmarker, portrait):
     # Pixel centres: 3 (x + 1/2) - 1/2.
     distances = np.linalg.norm((large - 1) / 3 - points, axis=1)
     assert np.median(distances) < 0.7
-
-
-def test_grey_and_colour_give_the_same_landmarks(landmarker, portrait):
-    box = (175, 76, 91, 91)
-    grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)
-    distances = np.linalg.norm(
-        landmarker(portrait, box) - landmarker(grey, box), axis=1
-    )
-    assert np.median(distances) < 0.5
 
 
 @pytest.mark.parametrize("box", [(1, 2, 30, 0), (np.nan, 2, 30, 30)])
@@ -188,15 +170,6 @@ def test_real_clips_are_found_in_every_frame(
         assert np.median(distances) < 1.0
         # Upright and whole: brows, jaw and chin inside the crop.
         assert face.landmarks.min() > 2 and face.landmarks.max() < 94
-
-
-def test_two_runs_give_the_same_faces(clip, detector, landmarker):
-    path = clip("cap13_edit2.mp4")
-    runs = [first_faces(path, 30, detector, landmarker) for _ in range(2)]
-    for one, two in zip(*runs, strict=True):
-        assert one.box == two.box and one.confidence == two.confidence
-        np.testing.assert_array_equal(one.crop, two.crop)
-        np.testing.assert_array_equal(one.landmarks, two.landmarks)
 
 
 def test_real_scene_cut_and_gap(detector, landmarker, portrait, empty_scene):

@@ -38,12 +38,11 @@ def look(monkeypatch, tmp_path):
 
 def check_text(figure):
     """Holds that no text is cut off, or written over another."""
-    boxes = []
-    for text in figure.findobj(lambda x: hasattr(x, "get_text")):
-        # Tick labels outside the axes are there, but not drawn.
-        drawn = text.get_visible() and text.get_text().strip()
-        if drawn and text in shown(figure):
-            boxes.append((text.get_text(), text.get_window_extent()))
+    boxes = [
+        (text.get_text(), text.get_window_extent())
+        for text in shown(figure)
+        if text.get_visible() and text.get_text().strip()
+    ]
     assert boxes
     for name, box in boxes:
         assert box.x0 >= -1 and box.y0 >= -1, f"{name!r} is cut off"
@@ -57,6 +56,7 @@ def check_text(figure):
 
 
 def shown(figure):
+    """Returns all text but tick labels outside the axes, not drawn."""
     texts = {*figure.texts}
     for legend in figure.legends:
         texts.update(legend.get_texts())
@@ -116,10 +116,10 @@ def test_counts_of_the_plane(look):
         ([[3, 0, 0], [0, 0, 0], [0, 0, 1]], [[0, 0, 1], [0, 0, 0], [0, 0, 3]]),
         strict=True,
     ):
-        picture = panel.images[0]
-        assert picture.get_array().filled(0).tolist() == counts
-        assert picture.get_array().mask.tolist() == np.equal(counts, 0).tolist()
-        assert picture.get_extent() == [-1, 1.5, 0, 1]
+        found = panel.collections[0].get_array()
+        assert found.filled(0).tolist() == counts
+        assert found.mask.tolist() == np.equal(counts, 0).tolist()
+        assert (*panel.get_xlim(), *panel.get_ylim()) == (-1, 1.5, 0, 1)
 
 
 @pytest.mark.parametrize("count", [1, 7])
@@ -172,7 +172,7 @@ def course(frames, **changes):
     return drawing.Course(**(fields | changes))
 
 
-@pytest.mark.parametrize("count", [1, 12])
+@pytest.mark.parametrize("count", [1, 3])
 def test_timelines_at_any_number(look, count):
     courses = [course(1 + 150 * i) for i in range(count)]
     courses[0] = course(1, title="$" * 200)
@@ -186,17 +186,18 @@ def test_what_a_timeline_shows(look):
         drawing.timelines, [course(50, truth=truth)], TARGETS, estimate="mean"
     )
     axis = figure.axes[1]
-    (drawn,) = (x for x in axis.lines if x.get_color() == "black")
+    black = [x for x in axis.patches if x.get_edgecolor() == (0, 0, 0, 1)]
+    (drawn,) = (x.get_data() for x in black)
     # The last label reaches the edge.
-    np.testing.assert_array_equal(drawn.get_ydata()[:-1], truth[:, 1])
-    assert drawn.get_xdata()[[0, -1]].tolist() == [0, 2]
+    np.testing.assert_array_equal(drawn.values, truth[:, 1])
+    assert drawn.edges[[0, -1]].tolist() == [0, 2]
     (estimate,) = (x for x in axis.lines if x.get_linestyle() == "--")
     assert set(estimate.get_ydata()) == {0.3}
     # Frames 3, 10, ..., 45 have no face.
-    shades = [x for x in axis.patches if x.get_facecolor()[:3] == (0.88,) * 3]
-    assert [(x.get_x(), x.get_width()) for x in shades] == [
-        pytest.approx((i / 25, 1 / 25)) for i in range(3, 50, 7)
-    ]
+    grey = [x for x in axis.patches if x.get_facecolor()[:3] == (0.88,) * 3]
+    (shade,) = (x.get_data() for x in grey)
+    assert np.flatnonzero(shade.values).tolist() == list(range(3, 50, 7))
+    assert shade.edges == pytest.approx(np.arange(51) / 25)
 
 
 def test_the_timeline_of_a_video(look):
@@ -208,7 +209,7 @@ def test_the_timeline_of_a_video(look):
         drawing.timeline, times, found, TARGETS, window=80, title="clip.mp4"
     )
     for axis, column in zip(figure.axes, found.T, strict=True):
-        (medians,) = (x for x in axis.patches if hasattr(x, "get_data"))
+        medians, _ = axis.patches
         parts = column[:40], column[90:160], column[160:240], column[240:]
         assert medians.get_data().values.tolist() == [
             np.median(part) for part in parts

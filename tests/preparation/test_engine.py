@@ -154,7 +154,7 @@ def test_manifest_counts_everything(preparing, records, source, fake):
         "u1.mp4",
         "u2.mp4",
     ]
-    assert "no such video file" in validation["failed"][0]["reason"]
+    assert "No such file" in validation["failed"][0]["reason"]
     assert names(source.parent) == ["corpus", "records"]
     assert names(target) == ["manifest.json", "train", "validation"]
     assert names(target / "train") == ["ann.tfrecord", "bob.tfrecord"]

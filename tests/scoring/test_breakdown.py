@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from scipy import stats
 
 from affwild_omg.scoring import breakdown, significance
 from affwild_omg.scoring.concordance import concordance
@@ -107,19 +106,11 @@ def test_lengths_by_hand():
     ]
 
 
-def test_videos_in_the_order_of_their_first_utterance():
-    groups = breakdown.by_video(["b", "a", "b"])
-    assert [(name, list(mask)) for name, mask in groups.items()] == [
-        ("b", [True, False, True]),
-        ("a", [False, True, False]),
-    ]
-
-
-def test_calibration_by_hand():
+def test_agreement_by_hand():
     # Valence: the label is twice the prediction, less 0.4.
     labels = np.array([[0.0, 0.5], [0.2, 0.5], [0.4, 0.5]])
     predictions = np.array([[0.2, 0.1], [0.3, 0.2], [0.4, 0.6]])
-    found = breakdown.calibration(labels, predictions, TARGETS)
+    found = breakdown.agreements(labels, predictions, TARGETS)
     valence, arousal = found["valence"], found["arousal"]
     assert (valence.label_mean, valence.prediction_mean) == pytest.approx(
         (0.2, 0.3)
@@ -139,31 +130,10 @@ def test_calibration_by_hand():
     assert arousal.range_ratio is arousal.accuracy is None
 
 
-def test_calibration_against_scipy(utterances):
-    labels, predictions, *_ = utterances
-    found = breakdown.calibration(labels, predictions, TARGETS)
-    for column, score in enumerate(found.values()):
-        x, y = labels[:, column], predictions[:, column]
-        assert score.pearson == pytest.approx(stats.pearsonr(x, y).statistic)
-        assert score.accuracy * score.pearson == pytest.approx(score.ccc)
-        assert score.ccc == pytest.approx(concordance(x, y))
-        assert score.label_std == pytest.approx(x.std())
-        assert score.prediction_std == pytest.approx(y.std())
-
-
-def test_calibration_of_constant_predictions():
+def test_agreement_of_constant_predictions():
     labels = np.linspace(0, 1, 7)[:, None]
     constant = np.full((7, 1), 0.1)  # whose mean is rounded
-    score = breakdown.calibration(labels, constant, ["arousal"])["arousal"]
+    score = breakdown.agreements(labels, constant, ["arousal"])["arousal"]
     assert score.prediction_std == score.range_ratio == 0
     assert score.accuracy is None
     assert score.bias == pytest.approx(0.1 - 0.5)
-
-
-def test_worst_by_hand():
-    labels = np.zeros((5, 2))
-    predictions = np.array([[3, 4], [0, 1], [-6, 0], [5, 0], [0, 0]])
-    # Distances 5, 1, 6, 5 and 0.
-    assert list(breakdown.worst(labels, predictions, 3)) == [2, 0, 3]
-    assert list(breakdown.worst(labels, predictions, 9)) == [2, 0, 3, 1, 4]
-    assert list(breakdown.worst(labels, predictions, 0)) == []

@@ -3,7 +3,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from affwild_omg.scoring import concordance
 from affwild_omg.scoring.concordance import Moments
@@ -29,19 +28,6 @@ SCORES = ("concordance", "pearson", "mean_squared_error")
 def test_ccc_hand_worked_cases(labels, predictions, expected):
     value = concordance.concordance(labels, predictions)
     assert value == pytest.approx(expected, abs=1e-15)
-
-
-def test_pearson_against_scipy():
-    random = np.random.default_rng(1)
-    x, y = random.normal(size=(2, 50))
-    expected = stats.pearsonr(x, y).statistic
-    assert Moments.of(x, y).pearson == pytest.approx(expected, abs=1e-12)
-    assert Moments.of(x, np.ones(50)).pearson == 0
-
-
-def test_mse_by_hand():
-    moments = Moments.of([1, 2, 4], [1, 4, 1])
-    assert moments.mean_squared_error == pytest.approx((0 + 4 + 9) / 3)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +69,8 @@ def exact(labels, predictions):
     ("mean", "deviation"),
     [(0, 0.3), (0.4, 0.3), (1e6, 0.3), (-1e8, 0.3), (1e8, 1e-7)],
 )
-@pytest.mark.parametrize("seed", range(2))
-def test_scores_have_12_digits_of_exact_arithmetic(mean, deviation, seed):
-    x, y = draw(seed, 200, mean, deviation)
+def test_scores_have_12_digits_of_exact_arithmetic(mean, deviation):
+    x, y = draw(0, 200, mean, deviation)
     ccc, r_squared, mse = exact(x, y)
     expected = ccc, math.copysign(float(r_squared) ** 0.5, ccc), mse
     found = [getattr(Moments.of(x, y), name) for name in SCORES]
@@ -114,10 +99,9 @@ def chunks(rows):
             start += size
 
 
-@pytest.mark.parametrize("seed", [0, 2])
-def test_a_million_rows_far_from_zero_by_parts(seed):
+def test_a_million_rows_far_from_zero_by_parts():
     rows, mean = 1_000_000, 1e6
-    x, y = draw(seed, rows, mean)
+    x, y = draw(2, rows, mean)
     # Both less 10^6 are exact in float64, and fsum rounds its sum but once.
     dx, dy = x - mean, y - mean
     mean_x, mean_y = math.fsum(dx) / rows, math.fsum(dy) / rows
@@ -152,8 +136,6 @@ def test_parts_by_hand():
     assert total.concordance == pytest.approx(24 / (26 + 6 + 3))
     assert total.pearson == pytest.approx(12 / (26 * 6) ** 0.5)
     assert total.mean_squared_error == pytest.approx(11 / 3)
-    assert total.deviation(0) == pytest.approx((26 / 3) ** 0.5)
-    assert total.deviation(1) == pytest.approx(2**0.5)
 
 
 def test_no_rows_are_neutral_but_have_no_score():
@@ -174,27 +156,23 @@ def test_a_side_stays_constant_by_parts():
             (Moments.of(x[part], y[part]) for part in chunks(1001)), Moments()
         )
         assert total.concordance == total.pearson == 0
-        assert total.labels_vary == (x is rows)
-        assert total.predictions_vary == (y is rows)
-        assert (total.deviation(0) == 0) == (x is constant)
+        assert total.vary == (x is rows, y is rows)
     # Two constants that differ are no constant.
     total = Moments.of([0.1, 0.1], [0, 1]) + Moments.of([0.2, 0.2], [0, 1])
-    assert total.labels_vary
+    assert total.vary == (True, True)
 
 
 @pytest.mark.parametrize(
-    "labels, predictions, expected",
+    ("labels", "predictions", "expected"),
     [
         ([0, 1], [5, 5.5], True),
-        ([1, 1], [5, 6], False),
-        ([0.1, 0.1, 0.1], [0.1, 0.1, 0.1], False),
         ([3], [4], False),
         # A mean of these is rounded, and their variance above 0.
         ([0.1] * 10, list(range(10)), False),
         ([[0, 1], [1, 2]], [[0, 0], [1, -1e-300]], True),
         ([[0, 1], [1, 2]], [[0, 7], [1, 7]], False),
-        ([[0, 7], [1, 7]], [[0, 1], [1, 2]], False),
     ],
 )
 def test_what_varies_does_so_in_every_column(labels, predictions, expected):
     assert concordance.vary(labels, predictions) is expected
+    assert concordance.vary(predictions, labels) is expected

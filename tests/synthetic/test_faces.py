@@ -3,6 +3,7 @@
 import dataclasses
 
 import cv2
+import dlib
 import numpy as np
 import pytest
 
@@ -20,7 +21,15 @@ def portraits():
 
 @pytest.fixture(scope="module")
 def find():
-    return Landmarker().find
+    """Returns a function: landmarks [68, 2] of a picture's largest face."""
+    detector, landmarker = dlib.get_frontal_face_detector(), Landmarker()
+
+    def find(picture):
+        box = max(detector(picture), key=lambda box: box.area())
+        place = box.left(), box.top(), box.width(), box.height()
+        return landmarker(picture, place)
+
+    return find
 
 
 @pytest.fixture(scope="module")

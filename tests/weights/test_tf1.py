@@ -176,23 +176,6 @@ def test_the_names_of_tensorflow_1_1_give_the_same_network(
     assert_same_weights(old[0], imported("cnn_gru_3rnn")[0])
 
 
-def test_a_scope_around_everything_makes_no_difference(
-    importer, imported, changed, caplog
-):
-    def change(variables):
-        outside = np.zeros((11, 2), np.float32)
-        return {"linear3_1/weights": outside} | {
-            f"tower_0/{name}:0": x for name, x in variables.items()
-        }
-
-    prefix = changed("vgg_cnn", change)
-    with caplog.at_level("INFO", logger="absl"):
-        model, architecture = importer.read(prefix)
-    assert architecture == ARCHITECTURES["vgg_cnn"]
-    assert_same_weights(model, imported("vgg_cnn")[0])
-    assert caplog.messages[-1] == "not used: linear3_1/weights"
-
-
 def test_a_file_stands_for_its_checkpoint(importer, shelf):
     for file in (shelf / "vgg_cnn").glob("model*"):
         _, architecture = importer.read(file)
@@ -209,9 +192,8 @@ def test_the_network_and_unused_variables_are_logged(importer, changed, caplog):
         model, _ = importer.read(prefix)
     parameters = sum(x.size for x in weights_of(model).values())
     assert caplog.messages == [
-        f"--checkpoint={prefix} is AffWildNet of VGG-Face: backbone "
-        "vgg_face at width 0.125, taps fc, 2 GRU layers of 5 units; "
-        f"{parameters:,} parameters",
+        f"--checkpoint={prefix} is AffWildNet of VGG-Face; {parameters:,} "
+        "parameters",
         "not used: auxiliary/weights, linear2_1/weights",
     ]
 
@@ -295,17 +277,7 @@ BAD = {
     "wide": (
         "vgg_cnn",
         replaced("conv_1/weights", 3, 3, 3, 96),
-        ["conv_1/weights has 96 channels", "64 at most"],
-    ),
-    "large crops": (
-        "vgg_cnn",
-        replaced("linear_1/weights", 4 * 4 * 64, 24),
-        ["has 1024 rows", "96x96 give 576, or 712 with landmarks"],
-    ),
-    "one target": (
-        "vgg_cnn",
-        replaced("linear3_1/weights", 11, 1),
-        ["linear3_1/weights has 1 columns", "2 outputs, valence and arousal"],
+        ["looks like VGG-Face CNN, but width must be in (0, 1], not 1.5"],
     ),
     "another network": (
         "vgg_cnn",
@@ -338,12 +310,6 @@ def test_other_networks_are_refused(importer, changed, case):
     assert "\n" not in message
     for word in words:
         assert word in message
-
-
-def test_a_checkpoint_of_tensorflow_2_is_refused(tf, importer, tmp_path):
-    path = tf.train.Checkpoint(x=tf.Variable(1.0)).save(str(tmp_path / "ckpt"))
-    with pytest.raises(UserError, match="checkpoint of TensorFlow 2"):
-        importer.read(path)
 
 
 def truncate(path):

@@ -7,32 +7,17 @@ Aff-Wild2, then OMG; and from a CNN to a CNN-RNN to a fusion.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import keras
-import numpy as np
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import parts
 from affwild_omg.nets.architectures import Architecture, Fusion
 from affwild_omg.weights import model_file, weight_files
+from affwild_omg.weights.foreign import Source
 
 ABSENT = "absent"  # the reason if the other side lacks a weight
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Source:
-    """Weights to take, wherever they come from.
-
-    Attributes:
-        description: what it is, for the log.
-        architecture: its network; the bare backbone for a weight file.
-        weights: {name: array}, see `affwild_omg.nets.parts.named_weights`.
-    """
-
-    description: str
-    architecture: Architecture | Fusion
-    weights: Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,12 +63,7 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> Source:
                 for name, weight in parts.named_weights(model).items()
             },
         )
-    file = weight_files.read(path, flag=flag)
-    return Source(
-        description=f"{path} ({file.description})",
-        architecture=Architecture(backbone=file.backbone, taps=("fc",)),
-        weights=file.weights,
-    )
+    return weight_files.read(path, flag=flag)
 
 
 def take(

@@ -29,8 +29,9 @@ def build(architecture, seed=0):
 def offered(transfer, architecture):
     """Returns the network's weights, all 7, as a source."""
     from affwild_omg.nets import parts
+    from affwild_omg.weights import foreign
 
-    return transfer.Source(
+    return foreign.Source(
         description="there",
         architecture=architecture,
         weights={
@@ -205,10 +206,9 @@ def test_a_model_file_is_read_with_its_network(transfer, tmp_path):
 
 def test_a_weight_file_is_read_with_its_backbone(transfer, tmp_path):
     path = tmp_path / "vgg.npz"
-    channels = [2, 2, 4, 4, 8, 8, 8, *[15] * 6]  # at width 0.03
-    write_npz(path, make_network(channels))
+    write_npz(path, make_network())
     source = transfer.read(path)
-    architecture = named("cnn_3rnn", width=0.03, units=3)
+    architecture = named("cnn_3rnn", width=4 / 64, units=3)
     report = transfer.take(build(architecture), architecture, source)
     assert len(report.taken) == 26
     assert report.left == {}

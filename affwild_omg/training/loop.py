@@ -26,6 +26,8 @@ from affwild_omg.training.options import TRAINED, TrainingOptions
 from affwild_omg.weights import model_file, transfer
 from affwild_omg.weights import workdir as workdirs
 
+_SCALARS = ("loss", "learning_rate", "frames_per_second")  # of an epoch
+
 
 def train(
     options: TrainingOptions,
@@ -109,14 +111,11 @@ class _Run:
         self.workdir = pathlib.Path(options.workdir)
         self.targets = card.architecture.targets
         self.columns = [TARGETS.index(target) for target in self.targets]
-        self.labels = {"train": None, "validation": None}
+        self.labels = dict.fromkeys(("train", "validation"))
         if options.shuffle_labels:
-            self.labels = {
-                split: _permuted(
-                    pipeline.read_labels(options.records, split), options.seed
-                )
-                for split in self.labels
-            }
+            for split in self.labels:
+                labels = pipeline.read_labels(options.records, split)
+                self.labels[split] = _permuted(labels, options.seed)
         self.provenance = {
             "options": {
                 name: value
@@ -189,18 +188,20 @@ class _Run:
 
     def _fix_parts(self):
         """Fixes what `TrainingOptions.train` does not train."""
-        there = set()
+        trained = set()
         for layer in parts.layers(self.model):
             if layer.weights:
                 part = parts.part_of(layer.name)
-                there.add(part)
                 layer.trainable = part in TRAINED[self.options.train]
+                trained |= {part} if layer.trainable else set()
         for part in self.options.rates():
-            if part not in there:
+            if part not in trained:
+                known = sorted(trained, key=architectures.PARTS.index)
                 raise UserError(
                     f"--part_learning_rates gives a rate to {part}, which "
-                    f"{self.options.architecture} does not have; it has "
-                    f"{', '.join(x for x in architectures.PARTS if x in there)}"
+                    f"{self.options.architecture} does not have or --train="
+                    f"{self.options.train} leaves fixed; trained are "
+                    f"{', '.join(known)}"
                 )
 
     def fit(self):
@@ -208,10 +209,16 @@ class _Run:
             trained = self.model.trainable_variables
             logging.info(
                 "%s: %s parameters, %s of them trained, %d replica(s)",
-                self.options.described(),
+                self.options.architecture,
                 f"{self.model.count_params():,}",
                 f"{sum(math.prod(variable.shape) for variable in trained):,}",
                 self.strategy.num_replicas_in_sync,
+            )
+        elif self._done():
+            logging.info(
+                "nothing is left to train: it ended after epoch %d; more "
+                "--epochs, or another --patience, let it go on",
+                len(self.epochs),
             )
         while not self._done():
             epoch = len(self.epochs) + 1
@@ -376,14 +383,9 @@ class _Run:
 
     def _report(self, entry):
         cccs = {name: entry["validation"][name]["ccc"] for name in self.targets}
-        scalars = {
-            "loss": entry["loss"],
-            "learning_rate": entry["learning_rate"],
-            "frames_per_second": entry["frames_per_second"],
-            "validation/mean_ccc": _mean_ccc(entry),
-        }
-        for name, ccc in cccs.items():
-            scalars[f"validation/ccc_{name}"] = ccc
+        scalars = {name: x for name, x in entry.items() if name in _SCALARS}
+        scalars["validation/mean_ccc"] = _mean_ccc(entry)
+        scalars |= {f"validation/ccc_{name}": x for name, x in cccs.items()}
         if self.events is None:
             path = self.workdir / workdirs.EVENTS
             self.events = tf.summary.create_file_writer(str(path))

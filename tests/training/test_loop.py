@@ -213,6 +213,20 @@ def test_only_the_same_run_is_resumed(training, small_run, tmp_path):
     (workdir / "history.json").write_text(json.dumps(history))
     with pytest.raises(UserError, match="does not state the"):
         training.train(earlier, resume=True)
+    (workdir / "history.json").write_text("{")
+    with pytest.raises(UserError, match="history.json is damaged .* another"):
+        training.train(earlier, resume=True)
+
+
+def test_resuming_a_finished_run_says_that_nothing_is_left(
+    training, tiny_run, caplog
+):
+    with caplog.at_level("INFO", logger="absl"):
+        assert training.train(tiny_run[0], resume=True) == tiny_run[1]
+    assert caplog.messages == [
+        "nothing is left to train: it ended after epoch 1; more --epochs, or "
+        "another --patience, let it go on"
+    ]
 
 
 def test_weights_come_from_an_earlier_run(training, tiny, tmp_path):
@@ -415,7 +429,11 @@ def test_nothing_is_left_of_a_run_without_an_epoch(
                 **dict.fromkeys(["taps", "depth", "units"]),
                 "part_learning_rates": ["rnn=1e-3"],
             },
-            "to rnn, which vgg_face does not have; it has cnn, fc, output",
+            "to rnn, which vgg_face does not .* trained are cnn, fc, output",
+        ),
+        (
+            {"train": "head", "part_learning_rates": ["cnn=1e-5"]},
+            "to cnn, which .* --train=head leaves fixed; trained are fc, rnn",
         ),
     ):
         with pytest.raises(UserError, match=message):

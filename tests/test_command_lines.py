@@ -366,12 +366,16 @@ def test_a_fault_of_the_program_keeps_its_traceback(load):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_being_told_to_stop_is_one_line(number):
+    """Also where a library makes an error of its own of it, as if tracing."""
     program = (
         "import time\n"
         "from affwild_omg.cli import app\n"
         "def main():\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    try:\n"
+        "        time.sleep(60)\n"
+        "    except BaseException:\n"
+        "        raise TypeError('in user code') from None\n"
         "app.run(main)\n"
     )
     process = subprocess.Popen(

@@ -285,7 +285,7 @@ def _write_uni_task(model, path):
             ["--members must have the same targets", "against valence"],
         ),
         ("train --init_from=nowhere", ["--init_from=nowhere does not exist"]),
-        ("import_tf1 --checkpoint=nowhere", ["nowhere: no such checkpoint"]),
+        ("import_tf1 --checkpoint=nowhere", ["nowhere is no checkpoint"]),
         ("import_tf1 --output=text.keras", ["--output=text.keras exists"]),
         ("fuse --validation=val_a --test=test_a", ["not 1 and 1 folders"]),
         ("fuse --test=test_a,test_of_others", ["lacks 2 (t/u1, t/u2)"]),

@@ -48,7 +48,7 @@ def train(
     Returns:
         {"best_epoch", "best_ccc" (mean of the targets), "options" (those that
         are not None), "records_sha256" (of their manifest), "epochs": one
-        entry an epoch with its loss, validation CCCs and speed}.
+        entry per epoch with its loss, validation CCCs and speed}.
 
     Raises:
         UserError: the options or the records cannot be used, or the workdir
@@ -160,12 +160,9 @@ class _Run:
             sources.append(("--init_from", path, {"strict": strict}))
         for flag, path, how in sources:
             source = transfer.read(path, flag=flag)
-            try:
-                report = transfer.take(
-                    self.model, self.card.architecture, source, **how
-                )
-            except UserError as error:
-                raise UserError(f"{flag}: {error}") from error
+            report = transfer.take(
+                self.model, self.card.architecture, source, **how
+            )
             self.initialisation.append(report)
             for line in report.lines():
                 logging.info("%s", line)

@@ -126,16 +126,14 @@ def fold(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Folds preprocessing into a network's first convolution.
 
-    Inside the image, the convolution of the preprocessed frame with `kernel`
-    equals that of (x - 128) / 128 in RGB with the result, plus the shift. The
-    module's docstring explains what differs at the edge.
-
     Args:
         kernel: [height, width, 3, outputs], for preprocessed input.
         preprocessing: that of the training.
 
     Returns:
-        Kernel [height, width, 3, outputs] and shift [outputs], in float64.
+        Kernel [height, width, 3, outputs] and shift [outputs], in float64: the
+        convolution of (x - 128) / 128 in RGB with this kernel, plus the shift,
+        equals that of the preprocessed frame with the given one.
     """
     kernel = np.asarray(kernel, np.float64)
     if preprocessing.bgr:

@@ -1,9 +1,8 @@
 """ImageNet's ResNet-50 and DenseNet-121, as keras.applications stores them.
 
 Both begin with a 7x7 convolution of stride 2 on an image padded with three
-zeros on every side. Folding is exact inside the image; the first two and the
-last of its 48 rows and columns (at 96x96) reach over the edge, where it differs
-as `foreign` explains.
+zeros on every side: of its 48 rows and columns (at 96x96) the first two and the
+last reach over the edge, where folding changes what `foreign` explains.
 
 ResNet-50 was trained on BGR minus a mean colour ("caffe"), DenseNet-121 on RGB
 scaled to [0, 1], minus a mean, divided by a deviation ("torch").

@@ -159,12 +159,11 @@ def read(checkpoint: os.PathLike | str) -> tuple[keras.Model, Architecture]:
         The network with the checkpoint's weights, and its architecture.
 
     Raises:
-        UserError: there is no such checkpoint, it is damaged, or its network
+        UserError: the checkpoint does not exist or is damaged, or its network
             is none of `KINDS` in every name and shape.
     """
-    prefix = _prefix(checkpoint)
-    where = f"--checkpoint={prefix}"
-    arrays = _load(prefix, where)
+    where = f"--checkpoint={checkpoint}"
+    arrays = _load(checkpoint, where)
     kind = _recognise(arrays, where)
     try:
         architecture = _architecture(kind, arrays)
@@ -191,42 +190,29 @@ def read(checkpoint: os.PathLike | str) -> tuple[keras.Model, Architecture]:
     return model, architecture
 
 
-def _prefix(checkpoint):
-    """Returns the common path of a checkpoint's files."""
-    path = os.fspath(checkpoint)
-    if os.path.isdir(path):
-        found = sorted(map(str, pathlib.Path(path).glob("*.index")))
-        if len(found) != 1:
-            example = (found or [os.path.join(path, "model.ckpt-0.index")])[-1]
-            raise UserError(
-                f"--checkpoint={path} is a folder with {len(found)} "
-                "checkpoints; give one, as in --checkpoint="
-                f"{example.removesuffix('.index')}"
-            )
-        (path,) = found
-    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path)
-    if not os.path.isfile(f"{prefix}.index") and not os.path.isfile(prefix):
-        raise UserError(
-            f"--checkpoint={path}: no such checkpoint; give the path of its "
-            "files without .index or .data-00000-of-00001"
-        )
-    return prefix
-
-
-def _load(prefix, where):
+def _load(checkpoint, where):
     """Returns {name: array} of all variables but bookkeeping."""
+    # A folder's own record of its checkpoint may name a path elsewhere.
+    found = sorted(pathlib.Path(checkpoint).glob("*.index")) or [checkpoint]
+    if len(found) > 1:
+        raise UserError(
+            f"{where} holds {len(found)} checkpoints; give one, as in "
+            f"--checkpoint={found[-1].with_suffix('')}"
+        )
+    suffix = r"\.(index|meta|data-\d+-of-\d+)$"
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.train.load_checkpoint(re.sub(suffix, "", str(found[0])))
         return {
             _renamed(name): reader.get_tensor(name)
             for name in reader.get_variable_to_shape_map()
             if not _BOOKKEEPING.search(name)
         }
     # What TensorFlow raises on files that are damaged or something else.
-    except (tf.errors.OpError, IndexError, ValueError) as error:
+    except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"{where} is damaged, incomplete or not a checkpoint of "
-            "TensorFlow; copy all its files and give the path without suffix"
+            f"{where} is no checkpoint of TensorFlow, or is damaged or "
+            "incomplete; copy all its files and give their path without "
+            ".index or .data-00000-of-00001"
         ) from error
 
 

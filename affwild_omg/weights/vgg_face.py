@@ -13,12 +13,8 @@ also published a conversion of the .mat, which would make it RGB; whoever has
 both files can find out by comparing the `conv1_1/kernel` that is read from
 each.
 
-Folding mean and colours into the first convolution changes its output at the
-image's edge, as `foreign` explains. There 128 - mean is -1.2, 23.2, 34.4 for
-red, green, blue. Only the outermost ring of conv1_1's output changes, where 3
-of 9 taps of its 3x3 kernel lie outside (5 in the corners). Measured on a
-portrait with random kernels, the change is a fifth of conv1_1's root mean
-square there, and 1 % of pool5's.
+At the image's edge, where `foreign` explains what folding changes, 128 - mean
+is -1.2, 23.2, 34.4 for red, green, blue: docs/weights.md has a measurement.
 """
 
 import re

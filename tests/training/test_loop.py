@@ -211,7 +211,7 @@ def test_only_the_same_run_is_resumed(training, small_run, tmp_path):
         training.train(earlier, resume=True)
     history = {"best_epoch": 3, "epochs": summary["epochs"]}
     (workdir / "history.json").write_text(json.dumps(history))
-    with pytest.raises(UserError, match="does not state the"):
+    with pytest.raises(UserError, match="other flags .*; other records"):
         training.train(earlier, resume=True)
     (workdir / "history.json").write_text("{")
     with pytest.raises(UserError, match="history.json is damaged .* another"):
@@ -427,7 +427,7 @@ def test_nothing_is_left_of_a_run_without_an_epoch(
             {
                 "architecture": "vgg_face",
                 **dict.fromkeys(["taps", "depth", "units"]),
-                "part_learning_rates": ["rnn=1e-3"],
+                "part_learning_rates": ["rnn=1e-3", "fc=1"],
             },
             "to rnn, which vgg_face does not .* trained are cnn, fc, output",
         ),

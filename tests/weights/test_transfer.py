@@ -178,21 +178,6 @@ def test_both_sides_are_listed_if_nothing_fits(transfer):
     assert "choose --architecture" in message
 
 
-def test_a_model_file_is_read_with_its_network(transfer, tmp_path):
-    from affwild_omg.nets import parts
-    from affwild_omg.weights import model_file
-
-    model = build(SMALL, seed=4)
-    card = model_file.Card(architecture=SMALL, sequence_length=5)
-    model_file.save_model(model, card, tmp_path / "best.keras")
-    source = transfer.read(tmp_path)
-    assert source.architecture == SMALL
-    assert source.weights.keys() == parts.named_weights(model).keys()
-    np.testing.assert_array_equal(
-        source.weights["fc/kernel"], model.get_layer("fc").kernel
-    )
-
-
 def test_a_weight_file_is_read_with_its_backbone(transfer, tmp_path):
     path = tmp_path / "vgg.npz"
     write_npz(path, make_network())

@@ -7,7 +7,7 @@ import scipy.io
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets.architectures import VGG_CONVS
-from affwild_omg.weights import foreign, weight_files
+from affwild_omg.weights import weight_files
 
 CHANNELS = (4, 4, 8, 8, *[16] * 3, *[32] * 6)  # of the 13 convolutions
 # As Oxford's demo and keras-vggface give it.
@@ -225,26 +225,6 @@ def test_every_file_gives_the_trained_output(kind, tmp_path, image):
         kernel, bias = network[name]
         np.testing.assert_array_equal(read.weights[f"{name}/kernel"], kernel)
         np.testing.assert_array_equal(read.weights[f"{name}/bias"], bias)
-
-
-def test_wrong_preprocessing_would_be_seen(image):
-    network = make_network()
-    right = {"mean": tuple(MEAN_RGB), "bgr": True}
-    expected = trained(image, network, bgr=True)[1:-1, 1:-1]
-    for wrong in (
-        {},
-        {"bgr": False},
-        {"mean": tuple(MEAN_RGB[::-1])},
-        {"scale": (1.01, 1.01, 1.01)},
-    ):
-        kernel, shift = foreign.fold(
-            network["conv1_1"][0],
-            foreign.Preprocessing(**(right | wrong)),
-        )
-        bias = network["conv1_1"][1] + shift
-        weights = {"conv1_1/kernel": kernel, "conv1_1/bias": bias}
-        result = folded(image, weights)[1:-1, 1:-1]
-        assert close(result, expected) == (not wrong)
 
 
 def test_the_mat_s_own_average_counts(tmp_path, image):

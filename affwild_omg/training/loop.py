@@ -26,8 +26,6 @@ from affwild_omg.training.options import TRAINED, TrainingOptions
 from affwild_omg.weights import model_file, transfer
 from affwild_omg.weights import workdir as workdirs
 
-_SCALARS = ("loss", "learning_rate", "frames_per_second")  # of an epoch
-
 
 def train(
     options: TrainingOptions,
@@ -230,10 +228,13 @@ class _Run:
         return self._summary()
 
     def _done(self):
-        epochs, patience = len(self.epochs), self.options.patience
-        if not epochs or epochs >= self.options.epochs:
-            return bool(epochs)
-        return 0 < patience <= epochs - self._summary()["best_epoch"]
+        if not self.epochs:
+            return False
+        since = len(self.epochs) - self._summary()["best_epoch"]
+        return (
+            len(self.epochs) >= self.options.epochs
+            or 0 < self.options.patience <= since
+        )
 
     def _summary(self):
         best = max(self.epochs, key=_mean_ccc)
@@ -286,11 +287,7 @@ class _Run:
         seconds = time.perf_counter() - start
         loss = float(loss_sum) / total
         self._require_finite(loss, f"the loss of epoch {epoch}")
-        return {
-            "loss": loss,
-            "learning_rate": float(self.optimizer.learning_rate.numpy()),
-            "frames_per_second": float(frames) / seconds,
-        }
+        return {"loss": loss, "frames_per_second": float(frames) / seconds}
 
     def _seed_dropout(self, seed):
         for index, layer in enumerate(parts.layers(self.model)):
@@ -380,9 +377,12 @@ class _Run:
 
     def _report(self, entry):
         cccs = {name: entry["validation"][name]["ccc"] for name in self.targets}
-        scalars = {name: x for name, x in entry.items() if name in _SCALARS}
-        scalars["validation/mean_ccc"] = _mean_ccc(entry)
-        scalars |= {f"validation/ccc_{name}": x for name, x in cccs.items()}
+        scalars = {
+            "loss": entry["loss"],
+            "frames_per_second": entry["frames_per_second"],
+            "validation/mean_ccc": _mean_ccc(entry),
+            **{f"validation/ccc_{name}": ccc for name, ccc in cccs.items()},
+        }
         if self.events is None:
             path = self.workdir / workdirs.EVENTS
             self.events = tf.summary.create_file_writer(str(path))

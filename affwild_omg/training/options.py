@@ -222,28 +222,16 @@ class TrainingOptions(options.Checked):
 
 
 def flags_of(network: architectures.Architecture) -> str:
-    """Returns the flags by which train.py names this network.
-
-    They start from the row of `networks.NETWORKS` that differs in the
-    fewest fields.
-    """
-
-    def changes(row):
-        return {
-            field.name: getattr(network, field.name)
-            for field in dataclasses.fields(network)
-            if network.uses(field.name)
-            and getattr(network, field.name) != getattr(row, field.name)
-        }
-
-    rows = {
-        name: changes(row.architecture)
-        for name, row in networks.NETWORKS.items()
-        if isinstance(row.architecture, architectures.Architecture)
+    """Returns the flags by which train.py names this network."""
+    row = networks.NETWORKS["cnn_3rnn"].architecture
+    changes = {
+        field.name: getattr(network, field.name)
+        for field in dataclasses.fields(network)
+        if network.uses(field.name)
+        and getattr(network, field.name) != getattr(row, field.name)
     }
-    name = min(rows, key=lambda name: len(rows[name]))
-    given = {"architecture": name} | rows[name]
-    return " ".join(options.to_flag(*flag) for flag in given.items())
+    flags = {"architecture": "cnn_3rnn"} | changes
+    return " ".join(options.to_flag(*flag) for flag in flags.items())
 
 
 def _member(name):

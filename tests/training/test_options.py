@@ -6,7 +6,7 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets.architectures import Architecture
-from affwild_omg.training.options import TrainingOptions
+from affwild_omg.training.options import TrainingOptions, flags_of
 
 OPTIONS = TrainingOptions(records="r", workdir="w", width=0.03, units=4)
 
@@ -107,3 +107,26 @@ def test_what_differs_from_another_run():
     # JSON holds lists, and a history leaves out what is None.
     found = {name: x for name, x in dataclasses.asdict(after).items() if x}
     assert after.changes_from(found | {"taps": ["fc"], "seed": 1}) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "flags"),
+    [
+        (
+            Architecture(taps=("fc", "pool5"), recurrence="joint", units=64),
+            "--taps=fc,pool5 --recurrence=joint --units=64",
+        ),
+        (
+            Architecture(
+                taps=("fc",),
+                recurrence="none",
+                head_units=2000,
+                units=7,  # of GRUs that it has not
+                landmarks=False,
+            ),
+            "--taps=fc --recurrence=none --landmarks=false --head_units=2000",
+        ),
+    ],
+)
+def test_flags_give_the_network(network, flags):
+    assert flags_of(network) == f"--architecture=cnn_3rnn {flags}"

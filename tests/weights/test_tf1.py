@@ -366,5 +366,5 @@ def test_the_command_line_shows_the_flags_of_the_network(shelf, tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first == f"model in {output}"
-    assert f"--init_from={output} --architecture=vgg_face" in second
+    assert f"--init_from={output} --architecture=cnn_3rnn --taps=fc" in second
     assert "is AffWildNet of VGG-Face" in done.stderr

@@ -278,7 +278,7 @@ def _write_uni_task(model, path):
         ("export --model=empty", ["holds no best.keras"]),
         ("predict --video=nowhere.mp4", ["nowhere.mp4: no such video"]),
         ("train --records=bare", ["have no labels"]),
-        ("train --resume", ["holds no run"]),
+        ("train --resume", ["holds no training"]),
         ("train --architecture=cnn_9rnn", ["cnn_3rnn", "'cnn_9rnn'"]),
         (
             "train --architecture=model_fusion_fc --members=workdir,uni.keras",

@@ -278,14 +278,14 @@ def _write_uni_task(model, path):
         ("export --model=empty", ["holds no best.keras"]),
         ("predict --video=nowhere.mp4", ["nowhere.mp4: No such file"]),
         ("train --records=bare", ["have no labels"]),
-        ("train --resume", ["holds no run"]),
+        ("train --resume", ["holds no training"]),
         ("train --architecture=cnn_9rnn", ["cnn_3rnn", "'cnn_9rnn'"]),
         (
             "train --architecture=model_fusion_fc --members=workdir,uni.keras",
             ["--members must have the same targets", "against valence"],
         ),
         ("train --init_from=nowhere", ["--init_from=nowhere does not exist"]),
-        ("import_tf1 --checkpoint=nowhere", ["nowhere: no such checkpoint"]),
+        ("import_tf1 --checkpoint=nowhere", ["nowhere is no checkpoint"]),
         ("import_tf1 --output=text.keras", ["--output=text.keras exists"]),
         ("fuse --validation=val_a --test=test_a", ["not 1 and 1 folders"]),
         ("fuse --test=test_a,test_of_others", ["lacks 2 (t/u1, t/u2)"]),
@@ -366,12 +366,16 @@ def test_a_fault_of_the_program_keeps_its_traceback(load):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_being_told_to_stop_is_one_line(number):
+    """Also where a library makes an error of its own of it, as if tracing."""
     program = (
         "import time\n"
         "from affwild_omg.cli import app\n"
         "def main():\n"
-        "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    try:\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(60)\n"
+        "    except BaseException:\n"
+        "        raise TypeError('in user code') from None\n"
         "app.run(main)\n"
     )
     process = subprocess.Popen(

@@ -18,6 +18,8 @@ from affwild_omg.cli.errors import UserError
 # What is defined here belongs to the command's own flags, shown by --help.
 flags.disclaim_key_flags()
 
+_interrupts = []  # signals that told this process to stop
+
 
 def command(
     *kinds: type, overwrite: str, unless: Sequence[str] = ()
@@ -59,8 +61,13 @@ def run(main: Callable[[], None]) -> None:
     _adopt(main.__module__)
     # Both signals interrupt; a shell script's background jobs ignore the first.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _interrupt)
     app.run(lambda argv: guarded(main, argv), flags_parser=parse)
+
+
+def _interrupt(number, frame):
+    _interrupts.append(number)
+    raise KeyboardInterrupt
 
 
 def _adopt(command):
@@ -94,7 +101,14 @@ def guarded(main: Callable[[], None], argv: list[str]) -> None:
             raise UserError(
                 f"{argv[1]!r} is not a flag; flags look like --name=value"
             )
-        main()
+        try:
+            main()
+        except Exception as error:
+            # A library may make an error of its own of an interruption, as
+            # TensorFlow does while it traces.
+            if _interrupts:
+                raise KeyboardInterrupt from error
+            raise
     except flags.Error as error:
         _fail_of_flags(error)
     except UserError as error:

@@ -13,7 +13,7 @@ class PredictionOptions(options.Checked):
     model: str = option("SavedModel, workdir or .keras file.")
     video: str = option("Video file.")
     output: str = option(
-        "Folder for <stem>.csv, a row a frame, and <stem>.png."
+        "Folder for <stem>.csv, one row per frame, and <stem>.png."
     )
     sequence_length: int = option(
         "Frames of a window; 0 takes the model's own.", 0, least=0

@@ -41,11 +41,6 @@ def load_predictor(path: os.PathLike | str) -> Predictor:
             outputs of this project.
     """
     path = pathlib.Path(path)
-    if not path.exists():
-        raise UserError(
-            f"--model={path} does not exist; give a workdir, a .keras file or "
-            "a SavedModel"
-        )
     if model_file.is_saved_model(path):
         return _load_saved_model(path)
     model, card = model_file.load_model(path)

@@ -27,7 +27,7 @@ FORMATS = {  # of the table's columns; the targets have six decimals
 def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
     """Predicts a video, frame by frame.
 
-    Writes `<stem>.csv` with one row a frame (frame, time_s, face, x, y,
+    Writes `<stem>.csv` with one row per frame (frame, time_s, face, x, y,
     width, height, confidence, and valence and arousal as the model has them;
     empty where there is no face; boxes in pixels of the video) and
     `<stem>.png`, the course of the targets.
@@ -80,7 +80,7 @@ def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
 
 
 def _predict_video(video, predictor, length, detect_every):
-    """Returns a row a frame; NaN where there is no face.
+    """Returns one row per frame; NaN where there is no face.
 
     The pixels of a window at a time are held, so that a video of any length
     fits into memory.

@@ -7,6 +7,7 @@ Sections and tables are those of Kollias & Zafeiriou (2020).
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from affwild_omg.cli.errors import UserError
@@ -68,33 +69,23 @@ GRUS = ("reset_before", "cudnn")
 PARTS = ("cnn", "fc", "rnn", "output")
 
 
-def _field(default, *, choices=(), least=None, below=None):
-    """Returns a field whose value `_check` checks."""
-    rules = {"choices": choices, "least": least, "below": below}
+def _field(default, **rules):
+    """Returns a field with `choices`, or `least` and perhaps `below`."""
     return dataclasses.field(default=default, metadata=rules)
 
 
 def _check(network):
-    """Checks types and rules of all fields, which may come from a file."""
+    """Checks the fields' rules."""
     for field in dataclasses.fields(network):
-        name, value = field.name, getattr(network, field.name)
-        kinds = {int: int, float: int | float, bool: bool}.get(field.type)
-        if kinds and (
-            not isinstance(value, kinds)
-            or (isinstance(value, bool) and field.type is not bool)
-        ):
-            raise UserError(
-                f"{name} must be of type {field.type.__name__}, not {value!r}"
-            )
-        if choices := field.metadata.get("choices"):
-            _one_of(name, value, choices)
-        least, below = map(field.metadata.get, ("least", "below"))
-        if below is not None and not least <= value < below:
-            raise UserError(
-                f"{name} must be in [{least}, {below}), not {value}"
-            )
-        if least is not None and value < least:
-            raise UserError(f"{name} must be {least} or more, not {value}")
+        value, rules = getattr(network, field.name), field.metadata
+        if "choices" in rules:
+            _one_of(field.name, value, rules["choices"])
+        least, below = rules.get("least"), rules.get("below", math.inf)
+        if least is not None and not least <= value < below:
+            limit = f"in [{least}, {below})"
+            if below == math.inf:
+                limit = f"{least} or more"
+            raise UserError(f"{field.name} must be {limit}, not {value}")
 
 
 def _one_of(name, value, choices, where=""):

@@ -34,17 +34,15 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
     Raises:
         ValueError: the shapes differ or are not [rows, columns].
     """
-    if len(labels.shape) != 2 or len(predictions.shape) != 2:
+    sizes = [tuple(labels.shape), tuple(predictions.shape)]
+    if [len(x) for x in sizes] != [2, 2] or any(
+        None not in pair and pair[0] != pair[1]
+        for pair in zip(*sizes, strict=True)
+    ):
         raise ValueError(
-            "labels and predictions must both be [rows, columns], not "
-            f"{tuple(labels.shape)} and {tuple(predictions.shape)}"
+            "labels and predictions must both be [rows, columns], of the same "
+            f"shape, not {sizes[0]} and {sizes[1]}"
         )
-    for ours, theirs in zip(labels.shape, predictions.shape, strict=True):
-        if None not in (ours, theirs) and ours != theirs:
-            raise ValueError(
-                "labels and predictions must have the same shape, not "
-                f"{tuple(labels.shape)} and {tuple(predictions.shape)}"
-            )
     counts = ops.expand_dims(ops.cast(weights, predictions.dtype), -1)
     # Rows without weight may hold NaN, and 0 times NaN is NaN.
     labels = ops.where(counts > 0, labels, 0)

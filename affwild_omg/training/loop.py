@@ -46,7 +46,7 @@ def train(
     Returns:
         {"best_epoch", "best_ccc" (mean of the targets), "options" (those that
         are not None), "records_sha256" (of their manifest), "epochs": one
-        entry an epoch with its loss, validation CCCs and speed}.
+        entry per epoch with its loss, validation CCCs and speed}.
 
     Raises:
         UserError: the options or the records cannot be used, or the workdir
@@ -109,14 +109,11 @@ class _Run:
         self.workdir = pathlib.Path(options.workdir)
         self.targets = card.architecture.targets
         self.columns = [TARGETS.index(target) for target in self.targets]
-        self.labels = {"train": None, "validation": None}
+        self.labels = dict.fromkeys(("train", "validation"))
         if options.shuffle_labels:
-            self.labels = {
-                split: _permuted(
-                    pipeline.read_labels(options.records, split), options.seed
-                )
-                for split in self.labels
-            }
+            for split in self.labels:
+                labels = pipeline.read_labels(options.records, split)
+                self.labels[split] = _permuted(labels, options.seed)
         self.provenance = {
             "options": {
                 name: value
@@ -161,12 +158,9 @@ class _Run:
             sources.append(("--init_from", path, {"strict": strict}))
         for flag, path, how in sources:
             source = transfer.read(path, flag=flag)
-            try:
-                report = transfer.take(
-                    self.model, self.card.architecture, source, **how
-                )
-            except UserError as error:
-                raise UserError(f"{flag}: {error}") from error
+            report = transfer.take(
+                self.model, self.card.architecture, source, **how
+            )
             self.initialisation.append(report)
             for line in report.lines():
                 logging.info("%s", line)
@@ -189,18 +183,20 @@ class _Run:
 
     def _fix_parts(self):
         """Fixes what `TrainingOptions.train` does not train."""
-        there = set()
+        trained = set()
         for layer in parts.layers(self.model):
             if layer.weights:
                 part = parts.part_of(layer.name)
-                there.add(part)
                 layer.trainable = part in TRAINED[self.options.train]
+                trained |= {part} if layer.trainable else set()
         for part in self.options.rates():
-            if part not in there:
+            if part not in trained:
+                known = sorted(trained, key=architectures.PARTS.index)
                 raise UserError(
                     f"--part_learning_rates gives a rate to {part}, which "
-                    f"{self.options.architecture} does not have; it has "
-                    f"{', '.join(x for x in architectures.PARTS if x in there)}"
+                    f"{self.options.architecture} does not have or --train="
+                    f"{self.options.train} leaves fixed; trained are "
+                    f"{', '.join(known)}"
                 )
 
     def fit(self):
@@ -208,10 +204,16 @@ class _Run:
             trained = self.model.trainable_variables
             logging.info(
                 "%s: %s parameters, %s of them trained, %d replica(s)",
-                self.options.described(),
+                self.options.architecture,
                 f"{self.model.count_params():,}",
                 f"{sum(math.prod(variable.shape) for variable in trained):,}",
                 self.strategy.num_replicas_in_sync,
+            )
+        elif self._done():
+            logging.info(
+                "nothing is left to train: it ended after epoch %d; more "
+                "--epochs, or another --patience, let it go on",
+                len(self.epochs),
             )
         while not self._done():
             epoch = len(self.epochs) + 1
@@ -226,10 +228,13 @@ class _Run:
         return self._summary()
 
     def _done(self):
-        epochs, patience = len(self.epochs), self.options.patience
-        if not epochs or epochs >= self.options.epochs:
-            return bool(epochs)
-        return 0 < patience <= epochs - self._summary()["best_epoch"]
+        if not self.epochs:
+            return False
+        since = len(self.epochs) - self._summary()["best_epoch"]
+        return (
+            len(self.epochs) >= self.options.epochs
+            or 0 < self.options.patience <= since
+        )
 
     def _summary(self):
         best = max(self.epochs, key=_mean_ccc)
@@ -282,11 +287,7 @@ class _Run:
         seconds = time.perf_counter() - start
         loss = float(loss_sum) / total
         self._require_finite(loss, f"the loss of epoch {epoch}")
-        return {
-            "loss": loss,
-            "learning_rate": float(self.optimizer.learning_rate.numpy()),
-            "frames_per_second": float(frames) / seconds,
-        }
+        return {"loss": loss, "frames_per_second": float(frames) / seconds}
 
     def _seed_dropout(self, seed):
         for index, layer in enumerate(parts.layers(self.model)):
@@ -378,12 +379,10 @@ class _Run:
         cccs = {name: entry["validation"][name]["ccc"] for name in self.targets}
         scalars = {
             "loss": entry["loss"],
-            "learning_rate": entry["learning_rate"],
             "frames_per_second": entry["frames_per_second"],
             "validation/mean_ccc": _mean_ccc(entry),
+            **{f"validation/ccc_{name}": ccc for name, ccc in cccs.items()},
         }
-        for name, ccc in cccs.items():
-            scalars[f"validation/ccc_{name}"] = ccc
         if self.events is None:
             path = self.workdir / workdirs.EVENTS
             self.events = tf.summary.create_file_writer(str(path))

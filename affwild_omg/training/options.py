@@ -1,5 +1,6 @@
 """What a training run is made of: train.py's flags, checked."""
 
+import contextlib
 import dataclasses
 import math
 import pathlib
@@ -99,7 +100,7 @@ class TrainingOptions(options.Checked):
         choices=tuple(TRAINED),
     )
     sequence_length: int = option("Frames of a window.", 80, least=1)
-    batch_size: int = option("Windows a step, over all GPUs.", 4, least=1)
+    batch_size: int = option("Windows per step, over all GPUs.", 4, least=1)
     learning_rate: float = option(
         "Adam's learning rate (paper: 1e-4, 1e-5; fixed CNN: 1e-3).", 1e-4
     )
@@ -139,8 +140,6 @@ class TrainingOptions(options.Checked):
             )
         if self.init_strict and not self.init_from:
             raise UserError("--init_strict requires --init_from")
-        if self.members is not None and not self.members:
-            raise UserError("--members is empty; name two networks, or runs")
         if self.init_from and self.member_runs():
             raise UserError(
                 "--init_from and --members="
@@ -161,26 +160,17 @@ class TrainingOptions(options.Checked):
         """Returns `part_learning_rates` as {part: rate}.
 
         Raises:
-            UserError: one is not like part=rate, or its part is not trained.
+            UserError: one is not like part=rate.
         """
         rates = {}
         given = options.pairs("part_learning_rates", self.part_learning_rates)
         for part, text in given.items():
-            try:
+            with contextlib.suppress(ValueError):
                 rates[part] = float(text)
-            except ValueError:
-                rates[part] = math.nan
-            if part not in PARTS or not 0 < rates[part] < math.inf:
+            if not 0 < rates.get(part, 0) < math.inf:
                 raise UserError(
-                    "--part_learning_rates must be like cnn=1e-5, with a part "
-                    f"out of {', '.join(PARTS)} and a rate above 0, not "
-                    f"'{part}={text}'"
-                )
-            if part not in TRAINED[self.train]:
-                raise UserError(
-                    f"--part_learning_rates gives a rate to {part}, which "
-                    f"--train={self.train} leaves fixed; leave it out or give "
-                    "--train=all"
+                    "--part_learning_rates must be like cnn=1e-5, with rates "
+                    f"above 0, not '{part}={text}'"
                 )
         return rates
 
@@ -205,15 +195,6 @@ class TrainingOptions(options.Checked):
             # Its messages begin with a field, which here is a flag.
             raise UserError(f"--{error}") from error
 
-    def described(self) -> str:
-        """Returns the network's name, and what differs from it, as flags."""
-        given = [
-            options.to_flag(name, getattr(self, name))
-            for name in ("members", *OVERRIDES)
-            if getattr(self, name) is not None
-        ]
-        return " ".join([self.architecture, *given])
-
     def changes_from(self, before: Mapping[str, object]) -> list[str]:
         """Returns in what these options differ from those of another run.
 
@@ -223,39 +204,34 @@ class TrainingOptions(options.Checked):
         Args:
             before: {name: value}, as `dataclasses.asdict` returns it, or JSON.
         """
-        free = ("epochs", "patience", "workdir", "records")
+
+        def shown(name, value):
+            if value is None:
+                return f"no --{name}"
+            return options.to_flag(name, value)
+
         changes = []
         for field in dataclasses.fields(self):
-            was = _shown(field.name, before.get(field.name, field.default))
-            now = _shown(field.name, getattr(self, field.name))
-            if was != now and field.name not in free:
+            name = field.name
+            was = shown(name, before.get(name, field.default))
+            now = shown(name, getattr(self, name))
+            free = ("epochs", "patience", "workdir", "records")
+            if was != now and name not in free:
                 changes.append(f"{was} became {now}")
         return changes
 
 
 def flags_of(network: architectures.Architecture) -> str:
-    """Returns the flags by which train.py names this network.
-
-    They start from the row of `networks.NETWORKS` that differs in the
-    fewest fields.
-    """
-
-    def changes(row):
-        return {
-            field.name: getattr(network, field.name)
-            for field in dataclasses.fields(network)
-            if network.uses(field.name)
-            and getattr(network, field.name) != getattr(row, field.name)
-        }
-
-    rows = {
-        name: changes(row.architecture)
-        for name, row in networks.NETWORKS.items()
-        if isinstance(row.architecture, architectures.Architecture)
+    """Returns the flags by which train.py names this network."""
+    row = networks.NETWORKS["cnn_3rnn"].architecture
+    changes = {
+        field.name: getattr(network, field.name)
+        for field in dataclasses.fields(network)
+        if network.uses(field.name)
+        and getattr(network, field.name) != getattr(row, field.name)
     }
-    name = min(rows, key=lambda name: len(rows[name]))
-    given = {"architecture": name} | rows[name]
-    return " ".join(options.to_flag(*flag) for flag in given.items())
+    flags = {"architecture": "cnn_3rnn"} | changes
+    return " ".join(options.to_flag(*flag) for flag in flags.items())
 
 
 def _member(name):
@@ -271,7 +247,3 @@ def _member(name):
     from affwild_omg.weights import model_file
 
     return model_file.read_card(name, flag="--members").architecture
-
-
-def _shown(name, value):
-    return f"no --{name}" if value is None else options.to_flag(name, value)

@@ -20,13 +20,8 @@ def check(workdir: pathlib.Path, options: TrainingOptions) -> None:
             f"--resume: {workdir} holds no training with a finished epoch; "
             "leave --resume out to start one"
         )
-    if "options" not in history:  # that of an earlier version
-        raise UserError(
-            f"--resume: {workdir / workdirs.HISTORY} does not state the "
-            "options of its training, like those of earlier versions; train in "
-            "another --workdir, or give --overwrite instead to start again"
-        )
-    changed = options.changes_from(history["options"])
+    # Earlier versions did not state options and records.
+    changed = options.changes_from(history.get("options", {}))
     if history.get("records_sha256") != records.digest(options.records):
         changed.append("other records")
     if changed:

@@ -57,15 +57,9 @@ class Card:
                 architecture=architectures.from_dict(content["architecture"]),
                 sequence_length=length,
             )
-        except (
-            KeyError,
-            TypeError,
-            json.JSONDecodeError,
-            RecursionError,
-        ) as error:
-            raise UserError(f"its {CARD} is of another version: {error}") from (
-                error
-            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            message = f"its {CARD} is of another version: {error}"
+            raise UserError(message) from error
 
 
 def save_model(
@@ -96,10 +90,6 @@ def load_model(
 ) -> tuple[keras.Model, Card]:
     """Loads a workdir's best model, or a model file.
 
-    Args:
-        path: workdir or `.keras` file.
-        flag: that named it, for messages.
-
     Raises:
         UserError: it does not exist, or is something else.
     """
@@ -119,7 +109,7 @@ def load_weights(
         model: built from the file's card; if it is compiled, its optimizer
             gets its state, too.
         path: `.keras` file.
-        flag: that named it, for messages.
+        flag: that named it, for messages, as in all functions here.
 
     Raises:
         UserError: the file is damaged or of another network.
@@ -170,11 +160,6 @@ def _model_file(path, flag):
     if not path.exists():
         raise UserError(
             f"{flag}={path} does not exist; give a workdir or a .keras file"
-        )
-    if path.suffix != ".keras":
-        raise UserError(
-            f"{flag}={path} does not end in .keras, as model files do; give "
-            "one that does, or a workdir"
         )
     return path
 

@@ -20,10 +20,18 @@ from absl import logging
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.nets import layers, models
 from affwild_omg.nets.architectures import VGG_CONVS, Architecture
-from affwild_omg.paper.task import CROP_SIZE, LANDMARKS, TARGETS
+from affwild_omg.paper.task import LANDMARKS
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 from affwild_omg.weights.options import ImportOptions
+
+FIRST_CONVOLUTION = {
+    "vgg_face": "conv_1/weights",
+    "resnet50_slim": "resnet_v1_50/conv1/weights",
+}
+FIRST_CHANNELS = 64  # of either, at full width
+FC = "linear_1/{}"
+ROLES = {"kernel": "weights", "bias": "biases"}  # here: there
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,94 +40,77 @@ class Kind:
 
     Attributes:
         title: what the authors call it, for messages.
-        backbone, taps: see `Architecture`. The taps are in the order in which
-            the authors concatenate.
-        output: names of the output layer's variables, with "{}" for weights
-            or biases. Their scope identifies the kind.
-        grus: {stack of GRU layers here: its scope there}. With one tap,
-            "per_tap" and "joint" are the same network; such a stack is named
-            after the tap, as in CNN-3RNN, which can then start from it.
-        head: scope of the fully connected layer before the output; "" if
-            there is none.
+        architecture: at full size. The taps are in the order in which the
+            authors concatenate. With one tap, "per_tap" and "joint" are the
+            same network; such a stack is named after the tap, as in CNN-3RNN,
+            which can then start from it.
+        names: {layer here that is above the backbone: its variables there,
+            with "{}" for weights or biases; GRU stack: its scope}. The scope
+            of the output layer identifies the kind.
     """
 
     title: str
-    backbone: str = "vgg_face"
-    taps: tuple[str, ...]
-    output: str
-    grus: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    head: str = ""
-
-    @property
-    def recurrence(self) -> str:
-        """See `Architecture`."""
-        if not self.grus:
-            return "none"
-        return "joint" if "joint" in self.grus else "per_tap"
+    architecture: Architecture
+    names: Mapping[str, str]
 
 
+_VGG_FACE = Architecture(taps=("fc",), landmarks=False)
+_RESNET = dataclasses.replace(
+    _VGG_FACE, backbone="resnet50_slim", taps=("pool",)
+)
 KINDS = (
     Kind(
         title="CNN_GRU_3RNN",
-        taps=("conv5_3", "pool5", "fc"),
-        grus={
-            "conv5_3": "rnn_last_conv_1",
-            "pool5": "rnn_max_pool_1",
-            "fc": "rnn_fc_1",
+        architecture=dataclasses.replace(
+            _VGG_FACE, taps=("conv5_3", "pool5", "fc")
+        ),
+        names={
+            "fc": FC,
+            "conv5_3_gru": "rnn_last_conv_1",
+            "pool5_gru": "rnn_max_pool_1",
+            "fc_gru": "rnn_fc_1",
+            "output": "rnn_max_pool_1/{}",
         },
-        output="rnn_max_pool_1/{}",
     ),
     Kind(
         title="CNN_GRU_1RNN",
-        taps=("fc", "pool5"),
-        grus={"joint": "rnn_out_fc_max_pool_1"},
-        output="rnn_out_fc_max_pool_1/{}",
+        architecture=dataclasses.replace(
+            _VGG_FACE, taps=("fc", "pool5"), recurrence="joint"
+        ),
+        names={
+            "fc": FC,
+            "joint_gru": "rnn_out_fc_max_pool_1",
+            "output": "rnn_out_fc_max_pool_1/{}",
+        },
     ),
     Kind(
         title="AffWildNet of VGG-Face",
-        taps=("fc",),
-        grus={"fc": "rnn_1"},
-        output="rnn_1/{}_rnn",
+        architecture=_VGG_FACE,
+        names={"fc": FC, "fc_gru": "rnn_1", "output": "rnn_1/{}_rnn"},
     ),
     Kind(
         title="VGG-Face CNN",
-        taps=("fc",),
-        head="linear2_1",
-        output="linear3_1/{}",
+        architecture=dataclasses.replace(_VGG_FACE, recurrence="none"),
+        names={"fc": FC, "head": "linear2_1/{}", "output": "linear3_1/{}"},
     ),
     Kind(
         title="AffWildNet of ResNet-50",
-        backbone="resnet50_slim",
-        taps=("pool",),
-        grus={"pool": "rnn"},
-        output="rnn/{}_output",
+        architecture=_RESNET,
+        names={"pool_gru": "rnn", "output": "rnn/{}_output"},
     ),
     Kind(
         title="ResNet-50 CNN",
-        backbone="resnet50_slim",
-        taps=("pool",),
-        output="resnet_v1_50/logits/{}",
+        architecture=dataclasses.replace(_RESNET, recurrence="none"),
+        names={"output": "resnet_v1_50/logits/{}"},
     ),
 )
-
-FIRST_CONVOLUTION = {
-    "vgg_face": "conv_1/weights",
-    "resnet50_slim": "resnet_v1_50/conv1/weights",
-}
-FIRST_CHANNELS = 64  # of either, at full width
-FC = "linear_1/weights"
-ROLES = {"kernel": "weights", "bias": "biases"}  # here: there
-POOL5 = 3 * 3 * 512  # values of VGG-Face's last pool, at full width
 
 # What training keeps beside the weights: counters, and optimizers' slots and
 # running means, which are named after the variable that they belong to.
 _BOOKKEEPING = re.compile(
     r"(^|/)(global_step|local_step|biased|beta[12]_power|Adam|Momentum|RMSProp"
-    r"|Adagrad|Adadelta|Ftrl|ExponentialMovingAverage)(_\d+)?(:0)?$"
+    r"|Adagrad|Adadelta|Ftrl|ExponentialMovingAverage)(_\d+)?$"
 )
-
-# What TensorFlow raises on files that are damaged or something else.
-_UNREADABLE = (tf.errors.OpError, IndexError, ValueError)
 
 
 def convert(options: ImportOptions, *, overwrite: bool = False) -> pathlib.Path:
@@ -133,8 +124,7 @@ def convert(options: ImportOptions, *, overwrite: bool = False) -> pathlib.Path:
         The model file.
 
     Raises:
-        UserError: the checkpoint does not exist, is damaged or is none of
-            `KINDS`, or the output cannot be used.
+        UserError: as `read`, or the output cannot be used.
     """
     path = pathlib.Path(options.output)
     if path.is_dir():
@@ -169,311 +159,192 @@ def read(checkpoint: os.PathLike | str) -> tuple[keras.Model, Architecture]:
         The network with the checkpoint's weights, and its architecture.
 
     Raises:
-        UserError: there is no such checkpoint, it is damaged, or its network
+        UserError: the checkpoint does not exist or is damaged, or its network
             is none of `KINDS` in every name and shape.
     """
-    variables = _Variables(_prefix(checkpoint))
-    kind = _recognise(variables)
-    architecture = _architecture(kind, variables)
-    model = models.build(architecture)
-    for layer in model.layers:
-        if layer.weights:
-            layer.set_weights(_weights(layer, kind, variables))
-    variables.check(kind)
-    logging.info(
-        "%s is %s: backbone %s at width %g, taps %s%s%s; %s parameters",
-        variables.where,
-        kind.title,
-        kind.backbone,
-        architecture.width,
-        ", ".join(kind.taps),
-        f", {architecture.depth} GRU layers of {architecture.units} units"
-        if kind.grus
-        else "",
-        ", landmarks after the pool" if architecture.landmarks else "",
-        f"{model.count_params():,}",
-    )
-    if unused := variables.unused():
+    where = f"--checkpoint={checkpoint}"
+    arrays = _load(checkpoint, where)
+    kind = _recognise(arrays, where)
+    try:
+        architecture = _architecture(kind, arrays)
+        model = models.build(architecture)
+        variables = {
+            layer: _variables(layer, kind)
+            for layer in model.layers
+            if layer.weights
+        }
+        needed = {k: v for of in variables.values() for k, v in of.items()}
+        found = _checked(arrays, needed)
+    except UserError as error:
+        raise UserError(f"{where} looks like {kind.title}, but {error}") from (
+            error
+        )
+    for layer, names in variables.items():
+        weights = [found[name] for name in names]
+        is_gru = isinstance(layer, layers.GRU)
+        layer.set_weights(_gru(*weights) if is_gru else weights)
+    parameters = f"{model.count_params():,}"
+    logging.info("%s is %s; %s parameters", where, kind.title, parameters)
+    if unused := sorted(arrays.keys() - found.keys()):
         logging.info("not used: %s", ", ".join(unused))
     return model, architecture
 
 
-class _Variables:
-    """The variables of a checkpoint, by their names in the authors' code."""
-
-    def __init__(self, prefix):
-        self.where = f"--checkpoint={prefix}"
-        try:
-            self._reader = tf.train.load_checkpoint(prefix)
-            shapes = self._reader.get_variable_to_shape_map()
-        except _UNREADABLE as error:
-            raise self._damaged() from error
-        if "_CHECKPOINTABLE_OBJECT_GRAPH" in shapes:
-            raise UserError(
-                f"{self.where} is a checkpoint of TensorFlow 2, which holds "
-                "objects; give one that TensorFlow 1's Saver wrote"
-            )
-        stored = [name for name in shapes if not _BOOKKEEPING.search(name)]
-        scope = _common_scope(stored)
-        self._all = set(stored)
-        self._stored = {
-            _plain(name.removeprefix(scope)): name
-            for name in stored
-            if name.startswith(scope)
-        }
-        self.shapes = {
-            name: tuple(shapes[stored]) for name, stored in self._stored.items()
-        }
-        self._used = set()
-        self._missing = []
-        self._misfits = []
-
-    def columns(self, name):
-        """Returns the last size of a variable; 1 if it is missing."""
-        return (self.shapes.get(name) or (1,))[-1]
-
-    def take(self, name, shape, default=None):
-        """Returns a variable or, if it is missing, the default everywhere.
-
-        `check` reports variables that are missing without a default, or that
-        have another shape; until then, zeros replace them.
-        """
-        self._used.add(name)
-        # Slim writes a fully connected layer as a convolution.
-        if self.shapes.get(name) in (shape, (1, 1, *shape)):
-            return self._values(name).reshape(shape)
-        if name in self.shapes:
-            self._misfits.append((name, shape))
-        elif default is None:
-            self._missing.append(name)
-        return np.full(shape, default or 0, np.float32)
-
-    def _values(self, name):
-        try:
-            values = self._reader.get_tensor(self._stored[name])
-        except _UNREADABLE as error:
-            raise self._damaged() from error
-        if not np.isfinite(values).all():
-            raise UserError(
-                f"{self.where}: {self._stored[name]} holds values that are not "
-                "finite, as when training has diverged; give an earlier "
-                "checkpoint"
-            )
-        return values.astype(np.float32)
-
-    def check(self, kind):
-        """Raises a UserError unless everything that was taken was there."""
-        if self._missing:
-            raise UserError(
-                f"{self.where} looks like {kind.title}, but lacks "
-                f"{listed(self._missing)}; give a checkpoint of the whole "
-                "network"
-            )
-        if self._misfits:
-            name, shape = self._misfits[0]
-            raise UserError(
-                f"{self.where} looks like {kind.title}, but {name} is "
-                f"{_times(self.shapes[name])} where its other variables "
-                f"require {_times(shape)}; only the authors' layers can be "
-                "imported"
-            )
-
-    def unused(self):
-        """Returns the names of what was not taken, as they are stored."""
-        used = {self._stored.get(name) for name in self._used}
-        return sorted(self._all - used)
-
-    def _damaged(self):
-        return UserError(
-            f"{self.where} is damaged, incomplete or not a checkpoint of "
-            "TensorFlow; copy all its files and give the path without suffix"
-        )
-
-
-def _prefix(checkpoint):
-    """Returns the common path of a checkpoint's files."""
-    path = os.fspath(checkpoint)
-    if os.path.isdir(path):
-        found = sorted(
-            str(index.with_suffix(""))
-            for index in pathlib.Path(path).glob("*.index")
-        )
-        if len(found) != 1:
-            example = found[-1] if found else os.path.join(path, "model.ckpt-0")
-            raise UserError(
-                f"--checkpoint={path} is a folder with {len(found)} "
-                f"checkpoints; give one, as in --checkpoint={example}"
-            )
-        return found[0]
-    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path)
-    if not os.path.isfile(f"{prefix}.index") and not os.path.isfile(prefix):
+def _load(checkpoint, where):
+    """Returns {name: array} of all variables but bookkeeping."""
+    # A folder's own record of its checkpoint may name a path elsewhere.
+    found = sorted(pathlib.Path(checkpoint).glob("*.index")) or [checkpoint]
+    if len(found) > 1:
         raise UserError(
-            f"--checkpoint={path}: no such checkpoint; give the path of its "
-            "files without .index or .data-00000-of-00001"
+            f"{where} holds {len(found)} checkpoints; give one, as in "
+            f"--checkpoint={found[-1].with_suffix('')}"
         )
-    return prefix
+    suffix = r"\.(index|meta|data-\d+-of-\d+)$"
+    try:
+        reader = tf.train.load_checkpoint(re.sub(suffix, "", str(found[0])))
+        return {
+            _renamed(name): reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()
+            if not _BOOKKEEPING.search(name)
+        }
+    # What TensorFlow raises on files that are damaged or something else.
+    except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{where} is no checkpoint of TensorFlow, or is damaged or "
+            "incomplete; copy all its files and give their path without "
+            ".index or .data-00000-of-00001"
+        ) from error
 
 
-def _common_scope(names):
-    """Returns the scope, if any, in which the network was built."""
-    scopes = [
-        name.removesuffix(":0").removesuffix(first)
-        for name in names
-        for first in FIRST_CONVOLUTION.values()
-        if f"/{name}".removesuffix(":0").endswith(f"/{first}")
-    ]
-    return min(scopes, key=len, default="")
-
-
-def _plain(name):
-    """Returns a name as the authors' code has it in TensorFlow 1.8."""
-    name = name.removesuffix(":0")
-    # TensorFlow 1.2 renamed the variables of its cells.
+def _renamed(name):
+    """Renames the variables of cells as TensorFlow 1.2 did."""
     name = re.sub(r"(/gru_cell/\w+/)weights$", r"\1kernel", name)
     return re.sub(r"(/gru_cell/\w+/bias)es$", r"\1", name)
 
 
-def _recognise(variables):
-    names = variables.shapes
+def _recognise(arrays, where):
     for kind in KINDS:
-        scope = kind.output.rpartition("/")[0]
-        if FIRST_CONVOLUTION[kind.backbone] in names and any(
-            name.startswith(f"{scope}/") for name in names
+        scope = kind.names["output"].rpartition("/")[0]
+        if FIRST_CONVOLUTION[kind.architecture.backbone] in arrays and any(
+            name.startswith(f"{scope}/") for name in arrays
         ):
             return kind
     raise UserError(
-        f"{variables.where} holds {listed(sorted(names))}, which "
-        "is none of the networks that can be imported: "
+        f"{where} holds {listed(sorted(arrays))}, which is none of the "
+        "networks that can be imported: "
         f"{', '.join(kind.title for kind in KINDS)}; give a checkpoint of one "
         "of these"
     )
 
 
-def _architecture(kind, variables):
+def _architecture(kind, arrays):
     """Derives the sizes of a network from its variables."""
-    first = FIRST_CONVOLUTION[kind.backbone]
-    channels = variables.columns(first)
-    if channels > FIRST_CHANNELS:
-        raise UserError(
-            f"{variables.where} looks like {kind.title}, but {first} has "
-            f"{channels} channels; {FIRST_CHANNELS} at most can be imported"
-        )
-    output = kind.output.format("weights")
-    values = variables.columns(output)
-    if output in variables.shapes and values != len(TARGETS):
-        raise UserError(
-            f"{variables.where}: {output} has {values} columns; only networks "
-            f"with {len(TARGETS)} outputs, {' and '.join(TARGETS)}, can be "
-            "imported"
-        )
-    width = channels / FIRST_CHANNELS
-    sizes = {"width": width, "landmarks": False}
-    if kind.backbone == "vgg_face":
-        sizes["landmarks"] = _sees_landmarks(variables, width)
-        sizes["fc_units"] = round(variables.columns(FC) / width)
-    if kind.grus:
-        scopes = list(kind.grus.values())
-        sizes["depth"] = max(_depth(scope, variables) for scope in scopes)
-        sizes["units"] = variables.columns(
-            f"{_cell(scopes[0], 0)}/candidate/kernel"
-        )
-    if kind.head:
-        sizes["head_units"] = variables.columns(f"{kind.head}/weights")
-    return Architecture(
-        backbone=kind.backbone,
-        taps=kind.taps,
-        recurrence=kind.recurrence,
-        targets=TARGETS,
-        **sizes,
-    )
+
+    def sizes_of(name):
+        return np.shape(arrays.get(name, [[1]]))  # ones if it is missing
+
+    first = FIRST_CONVOLUTION[kind.architecture.backbone]
+    width = sizes_of(first)[-1] / FIRST_CHANNELS
+    sizes = {"width": width}
+    if "fc" in kind.names:
+        rows, *_, columns = sizes_of(FC.format("weights"))
+        sizes["fc_units"] = round(columns / width)
+        # The authors' published code has no rows for landmarks. If there are
+        # some, they are taken to follow the pool's, for landmarks in the order
+        # and scale of this project.
+        pool = 3 * 3 * sizes_of("conv_13/weights")[-1]
+        sizes["landmarks"] = rows == pool + 2 * LANDMARKS
+    if "head" in kind.names:
+        head = kind.names["head"].format("weights")
+        sizes["head_units"] = sizes_of(head)[-1]
+    if stacks := [x for name, x in kind.names.items() if "_gru" in name]:
+        candidate = f"{_cell(stacks[0], 1)}/candidate/kernel"
+        sizes["units"] = sizes_of(candidate)[-1]
+        cells = re.compile(rf"({'|'.join(stacks)})/.*/cell_(\d+)/")
+        found = filter(None, map(cells.match, arrays))
+        sizes["depth"] = 1 + max((int(x[2]) for x in found), default=0)
+    return dataclasses.replace(kind.architecture, **sizes)
 
 
-def _sees_landmarks(variables, width):
-    """Returns whether the fully connected layer has rows for landmarks.
-
-    The authors' published code has none. If a checkpoint has, they are taken
-    to follow the pool's, for landmarks in the order and scale of this project.
-    """
-    pool = round(POOL5 * width)
-    both = pool + 2 * LANDMARKS
-    rows = variables.shapes.get(FC, (pool,))[0]
-    if rows not in (pool, both):
-        raise UserError(
-            f"{variables.where}: {FC} has {rows} rows, but crops of "
-            f"{CROP_SIZE}x{CROP_SIZE} give {pool}, or {both} with landmarks; "
-            "give a checkpoint that was trained on such crops"
-        )
-    return rows == both
+def _cell(scope, number):
+    return f"{scope}/rnn/multi_rnn_cell/cell_{number - 1}/gru_cell"
 
 
-def _cell(scope, index):
-    return f"{scope}/rnn/multi_rnn_cell/cell_{index}/gru_cell"
-
-
-def _depth(scope, variables):
-    depth = 1
-    while any(x.startswith(_cell(scope, depth)) for x in variables.shapes):
-        depth += 1
-    return depth
-
-
-def _weights(layer, kind, variables):
-    """Returns the weights of a layer, in its order."""
+def _variables(layer, kind):
+    """Returns {name there: shape} of what a layer's weights are made of."""
     if isinstance(layer, layers.GRU):
-        return _gru(layer, kind, variables)
-    names = _names(layer.name, kind)
-    return [
-        variables.take(
-            names.format(ROLES.get(weight.name, weight.name)),
-            tuple(weight.shape),
-            # Slim has no gamma where its `scale` is off.
-            default=1 if weight.name == "gamma" else None,
-        )
+        stack, number = re.fullmatch(r"(.*_gru)(\d+)", layer.name).groups()
+        cell = _cell(kind.names[stack], int(number))
+        rows = layer.kernel.shape[0] + layer.units
+        return {
+            f"{cell}/gates/kernel": (rows, 2 * layer.units),
+            f"{cell}/gates/bias": (2 * layer.units,),
+            f"{cell}/candidate/kernel": (rows, layer.units),
+            f"{cell}/candidate/bias": (layer.units,),
+        }
+    names = kind.names.get(layer.name) or _names(layer.name)
+    return {
+        names.format(ROLES.get(weight.name, weight.name)): tuple(weight.shape)
         for weight in layer.weights
-    ]
+    }
 
 
-def _names(layer, kind):
-    """Returns the names of a layer's variables, with "{}" for the role."""
+def _names(layer):
+    """Returns the names of a backbone's variables, with "{}" for the role."""
     if layer in VGG_CONVS:
         return f"conv_{VGG_CONVS.index(layer) + 1}/{{}}"
-    if layer == "fc":
-        return "linear_1/{}"
-    if layer == "head":
-        return f"{kind.head}/{{}}"
-    if layer == "output":
-        return kind.output
-    # A layer of ResNet: conv1_conv, conv2_unit1_3_bn, conv2_unit1_shortcut_bn.
-    layer, _, role = layer.rpartition("_")
-    stage, *unit = layer.split("_")
-    scope = f"resnet_v1_50/{stage}"
+    # Of ResNet-50: conv1_conv, conv2_unit1_3_bn, conv2_unit1_shortcut_bn.
+    stage, *unit, role = layer.split("_")
+    scope = stage
     if unit:
-        number, part = unit
-        scope = (
-            f"resnet_v1_50/block{int(stage[-1]) - 1}/unit_{number[-1]}"
-            f"/bottleneck_v1/{'conv' * part.isdigit()}{part}"
+        scope = f"block{int(stage[-1]) - 1}/unit_{unit[0][-1]}/bottleneck_v1/"
+        scope += unit[1] if unit[1] == "shortcut" else f"conv{unit[1]}"
+    return f"resnet_v1_50/{scope}/{'BatchNorm/' * (role == 'bn')}{{}}"
+
+
+def _checked(arrays, shapes):
+    """Returns the arrays of these names; raises unless their shapes fit."""
+    # Slim has no gamma where its `scale` is off.
+    ones = {x: np.ones(shapes[x]) for x in shapes if x.endswith("/gamma")}
+    arrays = ones | arrays
+    if missing := [name for name in shapes if name not in arrays]:
+        raise UserError(
+            f"lacks {listed(missing)}; give a checkpoint of the whole network"
         )
-    return f"{scope}/BatchNorm/{{}}" if role == "bn" else f"{scope}/{{}}"
+    found = {}
+    for name, shape in shapes.items():
+        # Slim writes a fully connected layer as a convolution.
+        if arrays[name].shape not in (shape, (1, 1, *shape)):
+            raise UserError(
+                f"{name} is {_times(arrays[name].shape)} where its other "
+                f"variables require {_times(shape)}; only the authors' layers "
+                "can be imported"
+            )
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(
+                f"{name} holds values that are not finite, as when training "
+                "has diverged; give an earlier checkpoint"
+            )
+        found[name] = arrays[name].reshape(shape).astype(np.float32)
+    return found
 
 
-def _gru(layer, kind, variables):
+def _gru(gates_kernel, gates_bias, candidate_kernel, candidate_bias):
     """Returns the weights of a GRUCell, in the order of `layers.GRU`.
 
     There, the rows of a kernel are the inputs and then the state, and the
     columns of the gates are reset and then update. Here, inputs and state each
     have a kernel, whose columns are update, reset and candidate.
     """
-    stack, index = layer.name.rsplit("_gru", 1)
-    cell = _cell(kind.grus[stack], int(index) - 1)
-    inputs, units = layer.kernel.shape[0], layer.units
-    both = []
-    for name, shape in (("kernel", (inputs + units,)), ("bias", ())):
-        gates = variables.take(f"{cell}/gates/{name}", (*shape, 2 * units))
+
+    def joined(gates, candidate):
         reset, update = np.split(gates, 2, axis=-1)
-        candidate = variables.take(f"{cell}/candidate/{name}", (*shape, units))
-        both.append(np.concatenate([update, reset, candidate], axis=-1))
-    kernel, recurrent_kernel = np.split(both[0], [inputs])
-    return [kernel, both[1], recurrent_kernel]
+        return np.concatenate([update, reset, candidate], axis=-1)
+
+    kernel = joined(gates_kernel, candidate_kernel)
+    inputs = len(kernel) - len(candidate_bias)
+    bias = joined(gates_bias, candidate_bias)
+    return [kernel[:inputs], bias, kernel[inputs:]]
 
 
 def _times(shape):

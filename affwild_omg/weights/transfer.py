@@ -7,32 +7,16 @@ Aff-Wild2, then OMG; and from a CNN to a CNN-RNN to a fusion.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
 
 import keras
-import numpy as np
 
-from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.nets import parts
 from affwild_omg.nets.architectures import Architecture, Fusion
 from affwild_omg.weights import model_file, weight_files
+from affwild_omg.weights.foreign import Source
 
 ABSENT = "absent"  # the reason if the other side lacks a weight
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Source:
-    """Weights to take, wherever they come from.
-
-    Attributes:
-        description: what it is, for the log.
-        architecture: its network; the bare backbone for a weight file.
-        weights: {name: array}, see `affwild_omg.nets.parts.named_weights`.
-    """
-
-    description: str
-    architecture: Architecture | Fusion
-    weights: Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +27,7 @@ class Report:
         source: what was read.
         taken: names in the new network that now have the source's values.
         left: {name in the source: why it was not taken}.
-        fresh: {name in the new network: why it was not changed}.
+        fresh: {name in the new network: why it keeps its initial values}.
     """
 
     source: str
@@ -55,9 +39,9 @@ class Report:
         """Returns the report by layer, for a console."""
         return [
             f"weights from {self.source}",
-            f"taken: {layers_of(self.taken)}",
-            f"left there: {layers_of(self.left)}",
-            f"stayed fresh: {layers_of(self.fresh)}",
+            f"taken: {_layers(self.taken)}",
+            f"not taken: {_layers(self.left)}",
+            f"initialised anew: {_layers(self.fresh)}",
         ]
 
 
@@ -78,12 +62,7 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> Source:
                 for name, weight in parts.named_weights(model).items()
             },
         )
-    file = weight_files.read(path, flag=flag)
-    return Source(
-        description=f"{path} ({file.description})",
-        architecture=Architecture(backbone=file.backbone, taps=("fc",)),
-        weights=file.weights,
-    )
+    return weight_files.read(path, flag=flag)
 
 
 def take(
@@ -112,45 +91,41 @@ def take(
     Raises:
         UserError: nothing fits, or with `strict` not everything.
     """
-    assignments, fresh, left = [], {}, {}
+    taken, left, fresh = {}, {}, {}
     offers = _by_layer(source.weights)
     for layer, weights in _by_layer(parts.named_weights(model)).items():
         place, plain = _split(layer)
         if member and place != f"{member}/":
             continue
         origin = layer if layer in offers else plain
-        offer = offers.get(origin)
-        if offer is None:
-            reason = ABSENT
-        elif not (reason := _difference(offer, weights)):
+        offer = offers.get(origin, {})
+        reason = _difference(offer, weights) if offer else ABSENT
+        if not reason:
             there = _meaning(origin, source.architecture)
             here = _meaning(layer, architecture)
             reason = "" if there == here else f"{there} there, {here} here"
         if reason:
             fresh |= {layer + rest: reason for rest in weights}
-            left |= {origin + rest: reason for rest in offer or ()}
-            continue
-        for rest, weight in weights.items():
-            assignments.append(
-                (layer + rest, origin + rest, weight, offer[rest])
-            )
-    used = {origin for _, origin, _, _ in assignments}
+            left |= {origin + rest: reason for rest in offer}
+        else:
+            taken |= {layer + rest: origin + rest for rest in weights}
     report = Report(
         source=source.description,
-        taken=[name for name, _, _, _ in assignments],
+        taken=list(taken),
         left={
             name: left.get(name, ABSENT)
             for name in source.weights
-            if name not in used
+            if name not in taken.values()
         },
         fresh=fresh,
     )
-    if not report.taken:
+    if not taken:
         raise UserError(f"no weight of {_refusal(report)}")
     if strict and (report.left or report.fresh):
         raise UserError(f"not every weight of {_refusal(report)}")
-    for _, _, weight, values in assignments:
-        weight.assign(values)
+    for name, weight in parts.named_weights(model).items():
+        if name in taken:
+            weight.assign(source.weights[taken[name]])
     return report
 
 
@@ -220,29 +195,22 @@ def _split(name):
 
 def _refusal(report):
     different = {
-        _layer(name): reason
+        _layer(name): f"{_layer(name)}: {reason}"
         for name, reason in report.fresh.items()
         if reason != ABSENT
     }
-    lists = [f"{name}: {different[name]}" for name in list(different)[:2]]
-    if len(different) > 2:
-        lists[-1] += f", and {len(different) - 2} more layers differ"
-    for where, weights in (("there", report.left), ("here", report.fresh)):
-        alone = [name for name, reason in weights.items() if reason == ABSENT]
-        lists.append(f"only {where}: {layers_of(alone)}")
+    only_there, only_here = (
+        _layers(name for name, reason in weights.items() if reason == ABSENT)
+        for weights in (report.left, report.fresh)
+    )
     return (
-        f"{report.source} fits this network; {'; '.join(lists)}; choose "
-        "--architecture, --width and --units as they are there, or another "
-        "file"
+        f"{report.source} fits this network; different: "
+        f"{listed(list(different.values()), 2)}; only there: {only_there}; "
+        f"only here: {only_here}; choose --architecture, --width and --units "
+        "as they are there, or another file"
     )
 
 
-def layers_of(weights: Iterable[str]) -> str:
-    """Lists the layers of some weights; of many the first and the last."""
-    layers = list(dict.fromkeys(map(_layer, weights)))
-    if len(layers) > 8:
-        return (
-            f"{', '.join(layers[:3])} ... {', '.join(layers[-3:])} "
-            f"({len(layers)} layers)"
-        )
-    return ", ".join(layers) or "nothing"
+def _layers(weights):
+    """Names the layers of some weights, the first of many."""
+    return listed(list(dict.fromkeys(map(_layer, weights))), 8)

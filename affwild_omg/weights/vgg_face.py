@@ -13,12 +13,8 @@ also published a conversion of the .mat, which would make it RGB; whoever has
 both files can find out by comparing the `conv1_1/kernel` that is read from
 each.
 
-`preprocessing` folds mean and colours into the first convolution and explains
-what changes at the image's edge. There 128 - mean is -1.2, 23.2, 34.4 for red,
-green, blue. Only the outermost ring of conv1_1's output changes, where 3 of 9
-taps of its 3x3 kernel lie outside (5 in the corners). Measured on a portrait
-with random kernels, the change is a fifth of conv1_1's root mean square there,
-and 1 % of pool5's.
+At the image's edge, where `foreign` explains what folding changes, 128 - mean
+is -1.2, 23.2, 34.4 for red, green, blue: docs/weights.md has a measurement.
 """
 
 import re
@@ -27,8 +23,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.nets.architectures import VGG_CONVS
-from affwild_omg.weights.preprocessing import Preprocessing, fold
+from affwild_omg.nets.architectures import VGG_BLOCKS, VGG_CONVS
+from affwild_omg.weights import foreign
+from affwild_omg.weights.foreign import Preprocessing, Source
 
 # Mean colour of the training faces in R, G, B, from the authors' demo.
 MEAN = (129.1863, 104.7624, 93.5940)
@@ -37,7 +34,7 @@ _CONV_IN_KEY = re.compile(r"(?<![a-z\d])conv_?(\d)_(\d)(?!\d)")
 _BGR = Preprocessing(mean=MEAN, bgr=True)
 
 
-def from_mat(content: Mapping, where: str) -> tuple[str, str, dict]:
+def from_mat(content: Mapping, where: str) -> Source:
     """Reads the convolutions from MatConvNet's form of VGG-Face.
 
     Args:
@@ -47,12 +44,8 @@ def from_mat(content: Mapping, where: str) -> tuple[str, str, dict]:
             as fields of their own.
         where: flag and path, for messages.
 
-    Returns:
-        A description, "vgg_face" and {"conv1_1/kernel": float32 [3, 3, 3,
-        outputs], "conv1_1/bias": float32 [outputs], ...}, conv1_1 folded.
-
     Raises:
-        UserError: it holds something else.
+        UserError: it has no layers, or as `foreign.source`.
     """
     net = content.get("net", content)
     layers = net.get("layers") if isinstance(net, Mapping) else None
@@ -65,55 +58,51 @@ def from_mat(content: Mapping, where: str) -> tuple[str, str, dict]:
     convolutions = {}
     for layer in layers:
         if isinstance(layer, Mapping) and layer.get("type") == "conv":
-            arrays = layer.get("weights")
-            if arrays is None:
-                arrays = [layer.get("filters"), layer.get("biases")]
-            convolutions[str(layer.get("name"))] = arrays
+            pair = layer.get("weights")
+            if pair is None:
+                pair = layer.get("filters"), layer.get("biases")
+            convolutions[str(layer.get("name"))] = pair
     mean = MEAN
     normalization = net.get("meta", net).get("normalization", {})
     average = np.asarray(normalization.get("averageImage", []), np.float64)
     if average.size:
         # A colour, or a whole image of another size than our crops.
         mean = tuple(average.reshape(-1, 3).mean(axis=0))
-    weights = _fold_first(convolutions, Preprocessing(mean=mean), where)
-    return "VGG-Face, MatConvNet .mat (RGB, folded)", "vgg_face", weights
+    return _source(
+        convolutions,
+        "MatConvNet .mat (RGB, folded)",
+        where,
+        Preprocessing(mean=mean),
+    )
 
 
-def from_layers(
-    layers: Mapping[str, Sequence], where: str
-) -> tuple[str, str, dict] | None:
+def from_layers(layers: Mapping[str, Sequence], where: str) -> Source | None:
     """Reads the convolutions from Keras layers.
 
     Args:
-        layers: {layer: its arrays} in the model's order; arrays are anything
-            with a shape that NumPy can convert. keras-vggface's layers are
-            recognised by name; deepface's, which Keras numbered, by order
-            and shapes.
+        layers: {layer: its arrays} in the model's order. keras-vggface's
+            layers are recognised by name; deepface's, which Keras numbered, by
+            order and shapes.
         where: flag and path, for messages.
 
     Returns:
         As `from_mat`; None if the layers are not those of VGG-Face.
-
-    Raises:
-        UserError: the layers are, but one is missing or has another shape.
     """
     weighted = {name: arrays for name, arrays in layers.items() if len(arrays)}
     windows = [tuple(arrays[0].shape[:-2]) for arrays in weighted.values()]
     if any(name in VGG_CONVS for name in weighted):
-        description = "VGG-Face, keras-vggface .h5 (BGR, folded)"
-    elif windows == [(3, 3)] * 13 + [(7, 7), (1, 1), (1, 1)]:
+        kind = "keras-vggface .h5 (BGR, folded)"
+        return _source(weighted, kind, where)
+    if windows == [(3, 3)] * 13 + [(7, 7), (1, 1), (1, 1)]:
         # Its fully connected layers are convolutions. ImageNet's VGG-16, the
         # same stack on other colours, has dense ones.
-        description = "VGG-Face, deepface .h5 (taken as BGR, folded)"
-        weighted = dict(zip(VGG_CONVS, weighted.values(), strict=False))
-    else:
-        return None
-    return description, "vgg_face", _fold_first(weighted, _BGR, where)
+        named = dict(zip(VGG_CONVS, weighted.values(), strict=False))
+        kind = "deepface .h5 (taken as BGR, folded)"
+        return _source(named, kind, where)
+    return None
 
 
-def from_arrays(
-    arrays: Mapping[str, np.ndarray], where: str
-) -> tuple[str, str, dict] | None:
+def from_arrays(arrays: Mapping[str, np.ndarray], where: str) -> Source | None:
     """Reads the convolutions from an .npz made of VGG_FACE.caffemodel.
 
     Args:
@@ -126,9 +115,6 @@ def from_arrays(
 
     Returns:
         As `from_mat`; None if no key names a convolution.
-
-    Raises:
-        UserError: a convolution is missing or has another shape.
     """
     convolutions = {}
     for key in arrays:
@@ -145,48 +131,32 @@ def from_arrays(
         order = "OIHW"
         for pair in convolutions.values():
             pair[0] = pair[0].transpose(2, 3, 1, 0)
-    weights = _fold_first(convolutions, _BGR, where)
-    return (
-        f"VGG-Face, .npz of Caffe ({order}, BGR, folded)",
-        "vgg_face",
-        weights,
+    kind = f".npz of Caffe ({order}, BGR, folded)"
+    return _source(convolutions, kind, where)
+
+
+def _source(layers, kind, where, preprocessing=_BGR):
+    """Takes the convolutions; the first gives the width of all."""
+    convolutions = {
+        # A bias may have any number of axes.
+        name: [*pair[:1], *map(np.ravel, pair[1:])]
+        for name, pair in layers.items()
+        if _CONV.fullmatch(name)
+    }
+    first = [np.shape(x) for x in convolutions.get("conv1_1", ())]
+    width = first[0][-1] / VGG_BLOCKS[0][0] if first and first[0] else 1
+    channels = [round(x * width) for block in VGG_BLOCKS for x in block]
+    shapes = {
+        name: {"kernel": (3, 3, inputs, outputs), "bias": (outputs,)}
+        for name, inputs, outputs in zip(
+            VGG_CONVS, [3, *channels[:-1]], channels, strict=True
+        )
+    }
+    return foreign.source(
+        convolutions,
+        shapes,
+        preprocessing,
+        backbone="vgg_face",
+        description=f"VGG-Face, {kind}",
+        where=where,
     )
-
-
-def _fold_first(convolutions, preprocessing, where):
-    """Checks [kernel, bias] of each convolution and folds the first."""
-    found = [name for name in convolutions if _CONV.fullmatch(name)]
-    if missing := [name for name in VGG_CONVS if name not in found]:
-        raise UserError(
-            f"{where} lacks {listed(missing)}; VGG-Face has the convolutions "
-            f"{VGG_CONVS[0]} to {VGG_CONVS[-1]}, this has {listed(found)}"
-        )
-    # VGG-19 has the same names and more.
-    if foreign := [name for name in found if name not in VGG_CONVS]:
-        raise UserError(
-            f"{where} has {listed(foreign)}, which VGG-Face does not have; it "
-            "is another network"
-        )
-    weights, inputs = {}, 3
-    for name in VGG_CONVS:
-        shapes = [np.shape(array) for array in convolutions[name]]
-        outputs = shapes[0][-1] if shapes and shapes[0] else 0
-        if (
-            not outputs
-            or shapes[0] != (3, 3, inputs, outputs)
-            or [np.prod(shape) for shape in shapes[1:]] != [outputs]
-        ):
-            raise UserError(
-                f"{where}: {name} has the shapes "
-                f"{', '.join(map(str, shapes)) or 'of nothing'}; a kernel (3, "
-                f"3, {inputs}, outputs) and a bias (outputs) are needed"
-            )
-        kernel, bias = (np.asarray(a, np.float64) for a in convolutions[name])
-        bias = bias.reshape(-1)
-        if name == VGG_CONVS[0]:
-            kernel, shift = fold(kernel, preprocessing)
-            bias = bias + shift
-        weights[f"{name}/kernel"] = kernel.astype(np.float32)
-        weights[f"{name}/bias"] = bias.astype(np.float32)
-        inputs = outputs
-    return weights

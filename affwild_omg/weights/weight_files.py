@@ -18,48 +18,16 @@ import scipy.io
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.weights import imagenet, vgg_face
+from affwild_omg.weights.foreign import Source
 
 ACCEPTED = (
     "VGG-Face as Oxford's vgg_face.mat, as .h5 of keras-vggface or deepface or "
     "as .npz of the caffemodel's blobs, or ResNet-50 or DenseNet-121 as .h5 "
     "of keras.applications"
 )
-# First bytes of files that are mistaken for weight files.
-_OTHERS = {
-    b"\x80": "a Python pickle",
-    b"\x93NUMPY": "a single NumPy array",
-    b"\x1f\x8b": "a gzip archive, which may hold the file",
-    b"MATLAB 7.3": (
-        "a MATLAB 7.3 file, which save(..., '-v7') in MATLAB turns into "
-        "version 5"
-    ),
-    b"<": "a web page or XML, perhaps instead of a download",
-    b"version https://git-lfs": "a Git LFS pointer instead of the file",
-    # A Torch 7 archive begins with the type of its first object.
-    b"\x03\0\0\0": "a Torch 7 file",
-    b"\x04\0\0\0": "a Torch 7 file",
-    # A protocol buffer whose first field is a string: a caffemodel's name.
-    b"\n": "a caffemodel or another protocol buffer",
-}
 
 
-@dataclasses.dataclass(frozen=True)
-class WeightFile:
-    """What a weight file contains.
-
-    Attributes:
-        description: one line that says what was read, and how.
-        backbone: a key of `architectures.BACKBONES`.
-        weights: {"<layer>/<variable>": float32 array} by the names of the
-            backbone's layers, for frames as (x - 128) / 128 in RGB.
-    """
-
-    description: str
-    backbone: str
-    weights: dict[str, np.ndarray]
-
-
-def read(path: os.PathLike | str, *, flag: str = "--init_from") -> WeightFile:
+def read(path: os.PathLike | str, *, flag: str = "--init_from") -> Source:
     """Reads a weight file.
 
     Args:
@@ -67,13 +35,10 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> WeightFile:
         flag: that named it, for messages.
 
     Raises:
-        UserError: it does not exist, cannot be read, is damaged, or is
-            something else.
+        UserError: it does not exist, is damaged, or is something else.
     """
     path = pathlib.Path(path)
     where = f"{flag}={path}"
-    if path.is_dir():
-        raise UserError(f"{where} is a folder; give a weight file: {ACCEPTED}")
     try:
         with path.open("rb") as file:
             head = file.read(128)
@@ -82,16 +47,15 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> WeightFile:
             f"{where} does not exist; give a model of this project, or "
             f"{ACCEPTED}"
         ) from error
-    except OSError as error:
-        raise UserError(f"{where} cannot be read: {error.strerror}") from error
-    kind, reader = _begins(head, _READERS) or (None, None)
+    unknown = f"of an unknown kind (it begins with {head[:8]!r})"
+    kind, reader = next(
+        (x for magic, x in _KINDS.items() if head.startswith(magic)),
+        (unknown if head else "empty", None),
+    )
     if reader is None:
-        kind = _begins(head, _OTHERS) if head else "empty"
-        raise _other(
-            where, kind or f"of an unknown kind (it begins with {head[:8]!r})"
-        )
+        raise _other(where, kind)
     try:
-        weight_file = WeightFile(*reader(path, where))
+        source = reader(path, where)
     except UserError:
         raise
     # The libraries below raise all kinds of errors on broken files.
@@ -101,13 +65,9 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> WeightFile:
             f"incomplete ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:120]}); download it again"
         ) from error
-    for name, array in weight_file.weights.items():
-        if not np.isfinite(array).all():
-            raise UserError(
-                f"{where}: {name} has values that are not finite; the file is "
-                "damaged or its training failed, use another"
-            )
-    return weight_file
+    return dataclasses.replace(
+        source, description=f"{path} ({source.description})"
+    )
 
 
 def _read_hdf5(path, where):
@@ -116,9 +76,9 @@ def _read_hdf5(path, where):
         if not layers:
             kind = "HDF5 without named Keras layers; it holds "
             raise _other(where, kind + listed(list(file)))
-        found = vgg_face.from_layers(layers, where)
-        if found := found or imagenet.from_layers(layers, where):
-            return found
+        for room in (vgg_face, imagenet):
+            if found := room.from_layers(layers, where):
+                return found
         weighted = [name for name, arrays in layers.items() if arrays]
         raise _other(where, f"HDF5 with the layers {listed(weighted)}")
 
@@ -178,18 +138,27 @@ def _read_zip(path, where):
         raise _other(where, f"an .npz of the arrays {listed(arrays.files)}")
 
 
-_READERS = {
+# First bytes of files: what they are, and the reader of what can be used.
+_KINDS = {
     b"\x89HDF\r\n\x1a\n": ("HDF5", _read_hdf5),
     b"MATLAB 5.0": ("a MATLAB 5 file", _read_matlab),
     b"PK\x03\x04": ("a zip archive", _read_zip),
+    b"\x80": ("a Python pickle", None),
+    b"\x93NUMPY": ("a single NumPy array", None),
+    b"\x1f\x8b": ("a gzip archive, which may hold the file", None),
+    b"MATLAB 7.3": (
+        "a MATLAB 7.3 file, which save(..., '-v7') in MATLAB turns into "
+        "version 5",
+        None,
+    ),
+    b"<": ("a web page or XML, perhaps instead of a download", None),
+    b"version https://git-lfs": ("a Git LFS pointer instead of the file", None),
+    # A Torch 7 archive begins with the type of its first object.
+    b"\x03\0\0\0": ("a Torch 7 file", None),
+    b"\x04\0\0\0": ("a Torch 7 file", None),
+    # A protocol buffer whose first field is a string: a caffemodel's name.
+    b"\n": ("a caffemodel or another protocol buffer", None),
 }
-
-
-def _begins(head, kinds):
-    """Returns the kind that a file's first bytes tell, or None."""
-    return next(
-        (kind for magic, kind in kinds.items() if head.startswith(magic)), None
-    )
 
 
 def _other(where, kind):

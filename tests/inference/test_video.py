@@ -294,19 +294,6 @@ def test_results_of_other_videos_may_lie_beside(
     assert {path.name for path in output.iterdir()} == names
 
 
-def test_nothing_is_left_after_an_interruption(
-    predicting, options, monkeypatch, tmp_path
-):
-    def stop(video, **settings):
-        raise KeyboardInterrupt
-
-    fake_faces(predicting, monkeypatch, 3)
-    monkeypatch.setattr(predicting.tracking, "faces_of_video", stop)
-    with pytest.raises(KeyboardInterrupt):
-        predicting.predict(options)
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize(
     ("name", "frames"),
     [

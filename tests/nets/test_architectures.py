@@ -5,7 +5,6 @@ import pytest
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Architecture
-from affwild_omg.training import options as training_options
 
 
 def test_vgg_vocabulary_counts_as_the_paper_does():
@@ -24,10 +23,6 @@ def test_vgg_vocabulary_counts_as_the_paper_does():
         ("taps", ("pool6",), "taps must be one of .*not 'pool6'"),
         ("backbone", "resnet50", "pool.*with backbone resnet50, not 'pool2'"),
         ("landmark_units", -1, "landmark_units must be 0 or more"),
-        ("units", 2.5, "units must be of type int, not 2.5"),
-        ("depth", True, "depth must be of type int, not True"),
-        ("landmarks", "no", "landmarks must be of type bool, not 'no'"),
-        ("depth", 0, "depth must be 1 or more"),
         ("taps", ("fc", "fc"), "twice"),
         ("targets", ("joy",), "targets must be one of valence, arousal"),
         ("recurrence", "lstm", "recurrence must be one of"),
@@ -40,34 +35,3 @@ def test_vgg_vocabulary_counts_as_the_paper_does():
 def test_bad_fields_are_named(field, value, message):
     with pytest.raises(UserError, match=message):
         dataclasses.replace(Architecture(), **{field: value})
-
-
-@pytest.mark.parametrize(
-    ("network", "flags"),
-    [
-        (Architecture(), "--architecture=cnn_3rnn"),
-        (
-            Architecture(taps=("fc", "pool5"), recurrence="joint", units=64),
-            "--architecture=cnn_1rnn --taps=fc,pool5 --units=64",
-        ),
-        (
-            Architecture(
-                backbone="resnet50_slim", taps=("pool",), landmarks=False
-            ),
-            "--architecture=affwildnet --backbone=resnet50_slim --taps=pool "
-            "--landmarks=false",
-        ),
-        (
-            Architecture(
-                taps=("fc",),
-                recurrence="none",
-                head_units=2000,
-                units=7,  # of GRUs that it has not
-                landmarks=False,
-            ),
-            "--architecture=vgg_face --landmarks=false --head_units=2000",
-        ),
-    ],
-)
-def test_flags_give_the_network(network, flags):
-    assert training_options.flags_of(network) == flags

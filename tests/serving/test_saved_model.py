@@ -139,19 +139,6 @@ def test_it_runs_where_there_is_tensorflow_alone(
             )
 
 
-def test_batch_and_time_are_free(tf, small_saved_model, keras_model):
-    saved = tf.saved_model.load(str(small_saved_model))
-    for batch, time in ((1, 1), (2, 4), (1, 13)):
-        inputs = make_inputs(batch, time, seed=time)
-        inputs["mask"][:] = True
-        found = saved.signatures["masked"](
-            **{name: tf.constant(x) for name, x in inputs.items()}
-        )
-        values = keras_model(inputs, training=False).numpy()
-        np.testing.assert_allclose(found["valence"], values[..., 0], atol=1e-5)
-        np.testing.assert_allclose(found["arousal"], values[..., 1], atol=1e-5)
-
-
 def test_one_target_gives_its_outputs_only(tf, export, small_run, tmp_path):
     from affwild_omg.inference.predictor import load_predictor
     from affwild_omg.nets import models

@@ -136,30 +136,6 @@ def test_a_network_predicts_what_tensorflow_1_did(
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "weight", "shift", "axis"),
-    [
-        ("vgg_gru", "fc_gru1/kernel", 5, 1),  # gates
-        ("vgg_gru", "fc_gru2/recurrence/step/recurrent_kernel", 5, 1),
-        ("cnn_gru_3rnn", "output/kernel", 5, 0),  # stacks
-        ("cnn_gru_1rnn", "joint_gru1/kernel", 24, 0),  # taps
-        ("resnet_cnn", "conv5_unit3_3_bn/moving_mean", 1, 0),
-    ],
-)
-def test_another_order_would_be_seen(
-    imported, results, name, weight, shift, axis
-):
-    from affwild_omg.nets import parts
-
-    model, _ = imported(name)
-    weight = parts.named_weights(model)[weight]
-    right = weight.numpy()
-    weight.assign(np.roll(right, shift, axis))
-    wrong = predict(model, results)
-    weight.assign(right)
-    assert np.abs(wrong - results[name]).max() > 1e-3
-
-
 def test_the_names_of_tensorflow_1_1_give_the_same_network(
     importer, imported, changed
 ):
@@ -174,23 +150,6 @@ def test_the_names_of_tensorflow_1_1_give_the_same_network(
     old = importer.read(changed("cnn_gru_3rnn", change))
     assert old[1] == ARCHITECTURES["cnn_gru_3rnn"]
     assert_same_weights(old[0], imported("cnn_gru_3rnn")[0])
-
-
-def test_a_scope_around_everything_makes_no_difference(
-    importer, imported, changed, caplog
-):
-    def change(variables):
-        outside = np.zeros((11, 2), np.float32)
-        return {"linear3_1/weights": outside} | {
-            f"tower_0/{name}:0": x for name, x in variables.items()
-        }
-
-    prefix = changed("vgg_cnn", change)
-    with caplog.at_level("INFO", logger="absl"):
-        model, architecture = importer.read(prefix)
-    assert architecture == ARCHITECTURES["vgg_cnn"]
-    assert_same_weights(model, imported("vgg_cnn")[0])
-    assert caplog.messages[-1] == "not used: linear3_1/weights"
 
 
 def test_a_file_stands_for_its_checkpoint(importer, shelf):
@@ -209,9 +168,8 @@ def test_the_network_and_unused_variables_are_logged(importer, changed, caplog):
         model, _ = importer.read(prefix)
     parameters = sum(x.size for x in weights_of(model).values())
     assert caplog.messages == [
-        f"--checkpoint={prefix} is AffWildNet of VGG-Face: backbone "
-        "vgg_face at width 0.125, taps fc, 2 GRU layers of 5 units; "
-        f"{parameters:,} parameters",
+        f"--checkpoint={prefix} is AffWildNet of VGG-Face; {parameters:,} "
+        "parameters",
         "not used: auxiliary/weights, linear2_1/weights",
     ]
 
@@ -287,37 +245,17 @@ BAD = {
         replaced("conv_3/weights", 3, 3, 8, 17),
         ["conv_3/weights is 3x3x8x17", "require 3x3x8x16"],
     ),
-    "misfit of a GRU": (
-        "cnn_gru_3rnn",
-        replaced(f"rnn_fc_1/{GRU.format(0)}/gates/kernel", 24 + 6, 12),
-        ["rnn_fc_1/", "gates/kernel is 30x12", "require 29x10"],
-    ),
     "wide": (
         "vgg_cnn",
         replaced("conv_1/weights", 3, 3, 3, 96),
-        ["conv_1/weights has 96 channels", "64 at most"],
-    ),
-    "large crops": (
-        "vgg_cnn",
-        replaced("linear_1/weights", 4 * 4 * 64, 24),
-        ["has 1024 rows", "96x96 give 576, or 712 with landmarks"],
-    ),
-    "one target": (
-        "vgg_cnn",
-        replaced("linear3_1/weights", 11, 1),
-        ["linear3_1/weights has 1 columns", "2 outputs, valence and arousal"],
-    ),
-    "another network": (
-        "vgg_cnn",
-        lambda variables: {"a/b": variables["conv_1/weights"]},
-        ["holds a/b, which is none of", "CNN_GRU_3RNN, CNN_GRU_1RNN"],
+        ["looks like VGG-Face CNN, but width must be in (0, 1], not 1.5"],
     ),
     "backbone alone": (
         "vgg_cnn",
         lambda variables: {
             name: x for name, x in variables.items() if "conv" in name
         },
-        ["holds conv_1/biases, conv_1/weights", " and 22 more, which is none"],
+        [" and 22 more, which is none of", ": CNN_GRU_3RNN, CNN_GRU_1RNN"],
     ),
     "NaN": (
         "vgg_gru",
@@ -340,16 +278,6 @@ def test_other_networks_are_refused(importer, changed, case):
         assert word in message
 
 
-def test_a_checkpoint_of_tensorflow_2_is_refused(tf, importer, tmp_path):
-    path = tf.train.Checkpoint(x=tf.Variable(1.0)).save(str(tmp_path / "ckpt"))
-    with pytest.raises(UserError, match="checkpoint of TensorFlow 2"):
-        importer.read(path)
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
 def corrupt(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
@@ -359,33 +287,28 @@ def corrupt(path):
 @pytest.mark.parametrize(
     ("suffix", "fault"),
     [
-        ("data-00000-of-00001", truncate),
         ("data-00000-of-00001", corrupt),
         ("data-00000-of-00001", pathlib.Path.unlink),
-        ("index", truncate),
         ("index", corrupt),
     ],
 )
 def test_damaged_files_are_refused(importer, shelf, tmp_path, suffix, fault):
     shutil.copytree(shelf / "vgg_cnn", tmp_path / "copy")
     fault(tmp_path / "copy" / f"model.ckpt-7.{suffix}")
-    with pytest.raises(UserError, match="copy/model.ckpt-7 is damaged, incom"):
+    with pytest.raises(UserError, match="copy is no .* damaged or incomplete"):
         importer.read(tmp_path / "copy")
 
 
-def test_paths_without_one_checkpoint_are_refused(importer, shelf, tmp_path):
-    with pytest.raises(UserError, match="nowhere: no such checkpoint; give "):
-        importer.read(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="with 0 checkpoints; .*/model.ckpt-0$"):
-        importer.read(tmp_path)
-    for name in ("first.index", "second.index"):
-        (tmp_path / name).touch()
-    with pytest.raises(UserError, match="with 2 checkpoints; give one, as in"):
-        importer.read(tmp_path)
+def test_what_is_no_checkpoint_is_refused(importer, tmp_path):
     text = tmp_path / "text.ckpt"
     text.write_text("this is not a checkpoint")
-    with pytest.raises(UserError, match="not a checkpoint of TensorFlow"):
-        importer.read(text)
+    for path in (text, tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=f"{path} is no checkpoint of"):
+            importer.read(path)
+    for name in ("first.index", "second.index"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="2 checkpoints; .*=.*/second$"):
+        importer.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -393,7 +316,7 @@ def test_paths_without_one_checkpoint_are_refused(importer, shelf, tmp_path):
     [
         ({"output": "folder.keras"}, "is a folder"),
         ({"output": "there.keras"}, "--overwrite"),
-        ({"checkpoint": "nowhere"}, "no such"),
+        ({"checkpoint": "nowhere"}, "is no checkpoint"),
     ],
 )
 def test_a_refusal_leaves_nothing(
@@ -443,5 +366,5 @@ def test_the_command_line_shows_the_flags_of_the_network(shelf, tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first == f"model in {output}"
-    assert f"--init_from={output} --architecture=vgg_face" in second
+    assert f"--init_from={output} --architecture=cnn_3rnn --taps=fc" in second
     assert "is AffWildNet of VGG-Face" in done.stderr

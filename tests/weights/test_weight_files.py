@@ -1,4 +1,3 @@
-import os
 import pickle
 import zipfile
 
@@ -18,22 +17,6 @@ from tests.weights.test_vgg_face import (
 )
 
 NETWORK = make_network()
-KINDS = {  # how a file is written, and what it is called
-    "h5": (write_keras_vggface, "VGG-Face, keras-vggface .h5 (BGR, folded)"),
-    "mat": (write_mat, "VGG-Face, MatConvNet .mat (RGB, folded)"),
-    "npz": (write_npz, "VGG-Face, .npz of Caffe (OIHW, BGR, folded)"),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_content_counts_and_not_the_name(kind, tmp_path):
-    write, description = KINDS[kind]
-    write(tmp_path / "x.t7", NETWORK)
-    read = weight_files.read(str(tmp_path / "x.t7"))
-    assert (read.description, read.backbone) == (description, "vgg_face")
-    np.testing.assert_array_equal(
-        read.weights["conv4_1/kernel"], NETWORK["conv4_1"][0]
-    )
 
 
 def refusal(path, message):
@@ -44,28 +27,20 @@ def refusal(path, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_file(kind, share, tmp_path):
+@pytest.mark.parametrize("write", [write_keras_vggface, write_mat, write_npz])
+def test_a_truncated_file(write, tmp_path):
     path = tmp_path / "x"
-    KINDS[kind][0](path, NETWORK)
+    write(path, NETWORK)
     content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    refusal(path, "damaged or incomplete|lacks conv")
+    for share in (0.999, 0.5, 0.1):
+        path.write_bytes(content[: int(share * len(content))])
+        refusal(path, "damaged or incomplete|lacks conv")
 
 
 def test_nothing_there(tmp_path):
     refusal(
         tmp_path / "x", "does not exist; give a model of this project, or VGG"
     )
-    refusal(tmp_path, "is a folder; give a weight file")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_permission(tmp_path):
-    write_npz(tmp_path / "x", NETWORK)
-    (tmp_path / "x").chmod(0)
-    refusal(tmp_path / "x", "cannot be read: Permission denied")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +48,6 @@ def test_no_permission(tmp_path):
     [
         (b"", "is empty; it is not a weight file .* or VGG-Face as Oxford's"),
         (pickle.dumps({"conv1_1": [1.0]}), "is a Python pickle"),
-        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "is a Python pickle"),
         (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "is a Torch 7 file"),
         (b"\n\x12VGG_FACE_16_layers", "is a caffemodel"),
         (b"\x1f\x8b\x08\0", "is a gzip archive, which may hold the file"),

@@ -22,9 +22,6 @@ from affwild_omg.scoring.frames import Frames
 KEY = ("video", "utterance")
 FRAME = (*KEY, "frame", "time_s", "fps", "face")
 TRUE = "true_"
-DECIMALS = 6  # of predictions
-PREDICTION_FORM = f".{DECIMALS}f"
-LABEL_FORM = ".8g"  # all that float32 knows, without the digits of rounding
 REMEDY = "write the folder again with evaluate.py --overwrite"
 
 
@@ -33,22 +30,20 @@ def write_utterances(
     targets: Sequence[str],
     keys: Sequence[str],
     values: np.ndarray,
-    form: str,
 ) -> None:
-    """Writes a table of utterances.
+    """Writes a table of utterances, each number with all of its digits.
 
     Args:
         path: CSV to write.
         targets: names of the columns.
         keys: "<video>/<utterance>", [utterances].
         values: [utterances, targets].
-        form: format of the numbers; "" keeps every digit.
     """
-    numbers = {
-        name: _texts(values[:, targets.index(name)], form)
-        for name in _ordered(targets)
-    }
-    _write(path, keys, numbers)
+    _write(
+        path,
+        keys,
+        {name: values[:, targets.index(name)] for name in _ordered(targets)},
+    )
 
 
 def write_frames(path: pathlib.Path, frames: Frames) -> None:
@@ -58,27 +53,22 @@ def write_frames(path: pathlib.Path, frames: Frames) -> None:
     )
     values = np.where(mask[:, np.newaxis], values, np.nan)
     number = np.concatenate([np.arange(x) for x in frames.lengths])
-    fps = np.repeat(frames.fps, frames.lengths)
+    # Records hold float32: more digits would be those of rounding.
+    fps = np.repeat(np.float32(frames.fps), frames.lengths)
     columns = {x: frames.targets.index(x) for x in _ordered(frames.targets)}
     numbers = {
         "frame": number,
-        "time_s": _texts(number / fps, ".3f"),
-        "fps": _texts(fps, LABEL_FORM),
+        "time_s": np.round(number / fps, 3),
+        "fps": fps,
         "face": mask.astype(int),
+        **{name: values[:, i] for name, i in columns.items()},
+        **{TRUE + x: np.float32(labels[:, i]) for x, i in columns.items()},
     }
-    for name, i in columns.items():
-        numbers[name] = _texts(values[:, i], PREDICTION_FORM)
-    for name, i in columns.items():
-        numbers[TRUE + name] = _texts(labels[:, i], LABEL_FORM)
     _write(path, np.repeat(frames.keys, frames.lengths), numbers)
 
 
 def _ordered(targets):
     return [name for name in reversed(TARGETS) if name in targets]
-
-
-def _texts(values, form):
-    return ["" if math.isnan(x) else format(x, form) for x in values.tolist()]
 
 
 def _write(path, keys, numbers):

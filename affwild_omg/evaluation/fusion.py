@@ -15,26 +15,19 @@ from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.cli.tables import Table
 from affwild_omg.evaluation import results
 from affwild_omg.evaluation.options import FusionOptions
-from affwild_omg.evaluation.protocol import MEAN, Scores
+from affwild_omg.evaluation.protocol import INTERVAL_NAME, MEAN, Scores
 from affwild_omg.evaluation.results import Provenance, Results
-from affwild_omg.scoring import concordance, fusion, significance
-from affwild_omg.storage import files
+from affwild_omg.scoring import concordance, fusion
 
-# What tells runs apart: two folders of one run agree in these.
+# In these, two folders of one run agree.
 RUN = (
-    *("model", "model_sha256"),
+    *("targets", "model", "model_sha256"),
     *("sequence_estimate", "sequence_length", "postprocessing"),
 )
-# What evaluations of one split have in common.
+# In these, evaluations of one split agree.
 FACTS = (
-    "coverage",
-    "expected",
-    "utterances_without_face",
-    "frames",
-    "frames_with_face",
-    "corpus",
-    "split",
-    "records_sha256",
+    *("corpus", "split", "expected", "coverage", "utterances_without_face"),
+    *("frames", "frames_with_face", "records_sha256"),
 )
 
 
@@ -75,12 +68,7 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
         UserError: the folders cannot be used, do not belong together, or have
             in one dimension no positive CCC on validation.
     """
-    with files.atomic_directory(
-        options.output,
-        flag="--output",
-        overwrite=overwrite,
-        owned=results.FILES,
-    ) as directory:
+    with results.folder(options.output, overwrite=overwrite) as directory:
         runs = [
             {
                 f"--{split}={folder}": results.read(folder, flag=f"--{split}")
@@ -92,7 +80,7 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
         validation, test = map(results.align, runs)
         ccc = _concordances(validation)
         _check_learned(ccc, options.validation, validation.targets)
-        fused = _fused(options, runs, validation, test, ccc)
+        fused = _fused(options, runs, test, ccc)
         others = {"equal_weights": fused.equal_weights.to_dict()}
         if best := fused.best_single:
             scores = fused.members[best].to_dict()
@@ -106,18 +94,17 @@ def _check(validation_runs, test_runs):
     for (validation, one), (test, other) in zip(
         validation_runs.items(), test_runs.items(), strict=True
     ):
-        facts = [
-            {"targets": ", ".join(run.targets)}
-            | {name: getattr(run.provenance, name) for name in RUN}
-            for run in (one, other)
-        ]
-        for name, value in facts[0].items():
-            if value != facts[1][name]:
+        for name in RUN:
+            first, second = (
+                getattr(run if name == "targets" else run.provenance, name)
+                for run in (one, other)
+            )
+            if first != second:
                 raise UserError(
-                    f"{validation} and {test} stand in the same place, but are "
-                    f"not of one run: {name} is {value} in the first, "
-                    f"{facts[1][name]} in the second; give both lists in the "
-                    "same order, and evaluate both splits with the same flags"
+                    f"{validation} and {test} must be of the same run, but "
+                    f"differ in {name}: {first} and {second}; name the runs in "
+                    "the same order, and evaluate both splits with the same "
+                    "flags"
                 )
         if shared := sorted(set(one.keys) & set(other.keys)):
             raise UserError(
@@ -125,29 +112,27 @@ def _check(validation_runs, test_runs):
                 f"({listed(shared)}); weights must not be chosen on what is "
                 "scored: evaluate another split"
             )
-    for name, run in validation_runs.items():
-        if run.provenance.split == "test":
+        if one.provenance.split == "test":
             raise UserError(
-                f"{name} is of split test; weights must not be chosen on it: "
-                "evaluate with --split=validation"
+                f"{validation} is of split test; weights must not be chosen on "
+                "it: evaluate with --split=validation"
             )
-        if not np.isfinite(run.labels).any():
+        if not np.isfinite(one.labels).any():
             raise UserError(
-                f"{name} holds no {results.LABELS}; weights need labels: "
+                f"{validation} holds no {results.LABELS}; weights need labels: "
                 "evaluate records of a split that has them"
             )
 
 
 def _concordances(split):
     """Returns each run's CCC, [runs, targets], NaN where it lacks one."""
-    ccc = np.full((len(split.predictions), len(split.targets)), np.nan)
-    for column, labels in enumerate(split.labels.T):
-        known = np.isfinite(labels)
-        for i, predictions in enumerate(split.predictions[:, :, column]):
-            if np.isfinite(predictions).all():
-                ccc[i, column] = concordance.concordance(
-                    labels[known], predictions[known]
-                )
+    present = np.isfinite(split.predictions).all(axis=1)
+    ccc = np.full(present.shape, np.nan)
+    for run, column in np.argwhere(present):
+        known = np.isfinite(split.labels[:, column])
+        ccc[run, column] = concordance.concordance(
+            split.labels[known, column], split.predictions[run, known, column]
+        )
     return ccc
 
 
@@ -161,8 +146,8 @@ def _check_learned(ccc, folders, targets):
         if not (own > 0).any():
             raise UserError(
                 f"--validation: no run has a positive CCC in {target}: "
-                f"{left_out}; there is nothing to weigh by: fuse runs of which "
-                "one at least has learned it"
+                f"{left_out}; there is nothing to weigh by: fuse runs at least "
+                "one of which has learned it"
             )
         if left_out:
             logging.warning(
@@ -172,17 +157,26 @@ def _check_learned(ccc, folders, targets):
             )
 
 
-def _fused(options, runs, validation, test, ccc):
+def _fused(options, runs, test, ccc):
     """Fuses and scores the test split by the CCCs on validation."""
     weights, present = fusion.weights(ccc), np.isfinite(ccc)
-    # Whoever lacks a target is scored on the same utterances as the others.
+    # All are scored on the same utterances, whatever targets a run has.
     labelled = np.isfinite(test.labels).all(axis=1, keepdims=True)
+    first, *others = (run.provenance for run in runs[1].values())
+    facts = {name: getattr(first, name) for name in FACTS}
     fused = Results(
         keys=test.keys,
         targets=test.targets,
         predictions=results.as_written(fusion.fuse(test.predictions, weights)),
         labels=np.where(labelled, test.labels, np.nan),
-        provenance=_common_provenance(options, runs[1].values()),
+        provenance=Provenance(
+            options=dataclasses.asdict(options),
+            **{
+                name: value
+                for name, value in facts.items()
+                if all(getattr(other, name) == value for other in others)
+            },
+        ),
         unprocessed=_fused_unprocessed(*runs),
     )
     equal = results.as_written(
@@ -190,25 +184,21 @@ def _fused(options, runs, validation, test, ccc):
     )
     members, scores = [], {}
     for i, folder in enumerate(options.test):
-        own = [x for x, y in zip(test.targets, present[i], strict=True) if y]
+        columns = {x: test.targets[x] for x in np.flatnonzero(present[i])}
+        own = list(columns)
         alone = dataclasses.replace(
             fused,
-            targets=own,
-            predictions=test.predictions[i][:, present[i]],
-            labels=fused.labels[:, present[i]],
+            targets=tuple(columns.values()),
+            predictions=test.predictions[i][:, own],
+            labels=fused.labels[:, own],
         )
         scores[folder] = alone.scores()
-        weight, on_validation = (
-            dict(zip(own, values[i, present[i]].tolist(), strict=True))
-            for values in (weights, ccc)
-        )
         members.append(
             {
                 "validation": options.validation[i],
                 "test": folder,
-                "weights": weight,
-                "validation_ccc": on_validation,
-                "without_weight": [x for x, y in weight.items() if not y],
+                "weights": {y: weights[i, x] for x, y in columns.items()},
+                "validation_ccc": {y: ccc[i, x] for x, y in columns.items()},
                 "scores": scores[folder].to_dict(),
             }
         )
@@ -225,33 +215,18 @@ def _fused(options, runs, validation, test, ccc):
     )
 
 
-def _common_provenance(options, runs):
-    """Returns what all runs say alike of the split."""
-    first, *others = (run.provenance for run in runs)
-    facts = {name: getattr(first, name) for name in FACTS}
-    alike = {
-        name: value
-        for name, value in facts.items()
-        if all(getattr(other, name) == value for other in others)
-    }
-    return Provenance(options=dataclasses.asdict(options), **alike)
-
-
-def _fused_unprocessed(validation_runs, test_runs):
+def _fused_unprocessed(*of_splits):
     """Fuses what the runs were before post-processing; None if none had any.
 
     The weights are those of the CCCs without it, as in table 3.
     """
-    if all(run.unprocessed is None for run in test_runs.values()):
+    if all(run.unprocessed is None for run in of_splits[1].values()):
         return None
     validation, test = (
         results.align(
-            {
-                name: run.without_postprocessing() or run
-                for name, run in runs.items()
-            }
+            {x: run.without_postprocessing() or run for x, run in runs.items()}
         )
-        for runs in (validation_runs, test_runs)
+        for runs in of_splits
     )
     ccc = _concordances(validation)
     if not (ccc > 0).any(axis=0).all():
@@ -277,23 +252,10 @@ def table(fused: Fused) -> list[str]:
             # The mean of fewer targets is not to be compared.
             cccs.append(None if None in cccs else own.mean_ccc)
             rows.append([name, *map(wording.number, cccs)])
-        lines += Table(("CCC", *targets, MEAN), rows).lines()
-        intervals = ", ".join(
-            f"{name} {wording.interval(interval)}"
-            for name, interval in scores.intervals.items()
-        )
-        if intervals:
-            level = f"{significance.LEVEL:.0%}"
-            lines.append(f"{level} interval of fused: {intervals}")
-        # What is the labels' fault is said once.
-        told = scores.warnings()
-        others = {"equal weights": fused.equal_weights, **fused.members}
-        lines += told + [
-            f"{name}, {warning}"
-            for name, own in others.items()
-            for warning in own.warnings()
-            if warning not in told
-        ]
+        lines = Table(("CCC", *targets, MEAN), rows).lines()
+        intervals = (f"{x} {scores.interval_text(x)}" for x in scores.cccs)
+        lines.append(f"{INTERVAL_NAME} of fused: {', '.join(intervals)}")
+        lines += scores.warnings()
     split = fused.results.provenance.split or "test"
     return [
         *lines,

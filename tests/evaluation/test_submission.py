@@ -100,7 +100,7 @@ def test_order_tells_of_rows_that_are_not_the_same(files):
         {"row": 3, "predictions": "a/2", "annotations": "b/1"},
     ]
     assert submission.table(found)[-1] == (
-        "2 row(s) are of other utterances in one table than in the other: see "
+        "rows that are of different utterances in the two tables: 2, see "
         "misordered in metrics.json"
     )
     # Videos are drawn as the truth has them.
@@ -115,7 +115,7 @@ def test_the_mean_of_the_videos_cccs(files):
     per_video = found.scores(pooling="per_video").cccs
     assert found.headline().cccs == per_video != found.scores().cccs
     line = submission.table(found)[-1]
-    assert "matched by key, mean of the videos' CCCs;" in line
+    assert "matched by key, scored per video;" in line
 
 
 def test_rows_without_a_match_are_listed(files):
@@ -131,8 +131,8 @@ def test_rows_without_a_match_are_listed(files):
         "annotations": ["b/1"],
     }
     assert submission.table(found)[-1] == (
-        "2 of 3 annotated utterances matched by key, pooled; without a match: "
-        "1 predictions, 1 annotations"
+        "2 of 3 annotated utterances matched by key, scored pooled; without a "
+        "match: 1 predictions, 1 annotations"
     )
     assert found.provenance.coverage == pytest.approx(2 / 3)
 

@@ -15,7 +15,6 @@ from affwild_omg.evaluation import protocol, results
 from affwild_omg.evaluation.options import ComparisonOptions
 from affwild_omg.evaluation.protocol import Scores
 from affwild_omg.scoring import significance
-from affwild_omg.scoring.frames import video_of
 from affwild_omg.scoring.significance import Interval
 from affwild_omg.storage import files
 
@@ -109,12 +108,20 @@ def compare(
             f"--{name}={folder}": results.read(folder, flag=f"--{name}")
             for name, folder in folders.items()
         }
-        split, targets = _in_common(runs)
+        one, other = splits = [x.provenance.split for x in runs.values()]
+        if None not in splits and one != other:
+            raise UserError(
+                f"{' and '.join(runs)} are of splits {one} and {other}; "
+                "evaluate both runs on the same split"
+            )
+        targets = results.targets_in_common(
+            {name: run.targets for name, run in runs.items()}
+        )
         rows = _rows(runs, targets)
         scores = [protocol.score(x, targets, intervals=True) for x in rows]
         comparison = Comparison(
             folders=folders,
-            split=split,
+            split=one,
             scores=dict(zip(RUNS, scores, strict=True)),
             differences=_differences(rows, scores, targets),
         )
@@ -122,35 +129,21 @@ def compare(
     return comparison
 
 
-def _in_common(runs):
-    """Returns the split and the targets of both runs."""
-    (first, one), (second, other) = runs.items()
-    splits = one.provenance.split, other.provenance.split
-    if None not in splits and splits[0] != splits[1]:
-        raise UserError(
-            f"{first} is of split {splits[0]}, {second} of {splits[1]}; "
-            "evaluate both runs on the same split"
-        )
-    return splits[0], results.targets_in_common(
-        {name: run.targets for name, run in runs.items()}
-    )
-
-
 def _rows(runs, targets):
     """Returns each run's labelled utterances, the same for both."""
     split = results.align(runs)
-    videos = [video_of(key) for key in split.keys]
     columns = [split.targets.index(name) for name in targets]
-    first, second = (
+    videos = next(iter(runs.values())).videos
+    rows = [
         protocol.labelled(videos, values[:, columns], split.labels[:, columns])
         for values in split.predictions
-    )
-    if not len(first.labels):
+    ]
+    if not len(rows[0].labels):
         raise UserError(
             f"{' and '.join(runs)} hold no {results.LABELS}; a comparison "
             "needs labels: evaluate records of a split that has them"
         )
-    return first, second
+    return rows
 
 
 def _differences(rows, scores, targets):

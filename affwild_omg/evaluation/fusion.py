@@ -33,22 +33,20 @@ FACTS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fused:
-    """What comes of a fusion; all scores are of the same utterances.
+    """What comes of a fusion.
 
     Attributes:
         results: the fused predictions of the test split; their provenance
             holds the members, with their weights.
-        scores: of them, with intervals.
-        equal_weights: what the members' plain average would score.
-        members: {results folder of the test split: the run's own scores}.
+        scores: of "fused", with intervals, of "equal weights", the plain
+            average, and of each member by its results folder of the test
+            split; all are of the same utterances.
         best_single: the member with the best mean CCC on validation among
             those that have all targets; None if none has.
     """
 
     results: Results
-    scores: Scores
-    equal_weights: Scores
-    members: Mapping[str, Scores]
+    scores: Mapping[str, Scores]
     best_single: str | None
 
 
@@ -56,9 +54,9 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
     """Fuses runs and scores what comes of it.
 
     Writes a results folder, see `evaluation.results`; metrics.json also holds
-    the members, and the scores of "equal_weights" and "best_single". The CCCs
-    on validation are computed anew from the tables there: they decide, and so
-    must be those of the very predictions and labels.
+    the members, the scores of "equal_weights", and which member is the
+    "best_single". The CCCs on validation are computed anew from the tables
+    there: they decide, and so must be those of the very predictions and labels.
 
     Args:
         options: what and where.
@@ -77,14 +75,11 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
             for split in ("validation", "test")
         ]
         _check(*runs)
-        validation, test = map(results.align, runs)
-        ccc = _concordances(validation)
-        _check_learned(ccc, options.validation, validation.targets)
-        fused = _fused(options, runs, test, ccc)
-        others = {"equal_weights": fused.equal_weights.to_dict()}
-        if best := fused.best_single:
-            scores = fused.members[best].to_dict()
-            others["best_single"] = {"test": best, **scores}
+        fused = _fuse(options, runs)
+        others = {
+            "equal_weights": fused.scores["equal weights"].to_dict(),
+            "best_single": fused.best_single,
+        }
         results.write(directory, fused.results, others=others)
     return fused
 
@@ -136,61 +131,51 @@ def _concordances(split):
     return ccc
 
 
-def _check_learned(ccc, folders, targets):
-    for own, target in zip(ccc.T, targets, strict=True):
-        left_out = ", ".join(
-            f"{folder} ({value:.3g})"
-            for folder, value in zip(folders, own, strict=True)
-            if value <= 0
-        )
-        if not (own > 0).any():
-            raise UserError(
-                f"--validation: no run has a positive CCC in {target}: "
-                f"{left_out}; there is nothing to weigh by: fuse runs at least "
-                "one of which has learned it"
-            )
-        if left_out:
-            logging.warning(
-                "no weight in %s, where CCC on validation is not positive: %s",
-                target,
-                left_out,
-            )
-
-
-def _fused(options, runs, test, ccc):
+def _fuse(options, runs):
     """Fuses and scores the test split by the CCCs on validation."""
+    validation, test = map(results.align, runs)
+    ccc = _concordances(validation)
+    for run, column in np.argwhere(ccc <= 0):
+        logging.warning(
+            "%s has no weight in %s: its CCC on validation is %.3g",
+            options.validation[run],
+            test.targets[column],
+            ccc[run, column],
+        )
+    for target, learned in zip(
+        test.targets, (ccc > 0).any(axis=0), strict=True
+    ):
+        if not learned:
+            raise UserError(
+                f"--validation: no run has a positive CCC in {target}; there "
+                "is nothing to weigh by: fuse runs at least one of which has "
+                "learned it"
+            )
     weights, present = fusion.weights(ccc), np.isfinite(ccc)
     # All are scored on the same utterances, whatever targets a run has.
     labelled = np.isfinite(test.labels).all(axis=1, keepdims=True)
-    first, *others = (run.provenance for run in runs[1].values())
-    facts = {name: getattr(first, name) for name in FACTS}
     fused = Results(
         keys=test.keys,
         targets=test.targets,
         predictions=results.as_written(fusion.fuse(test.predictions, weights)),
         labels=np.where(labelled, test.labels, np.nan),
-        provenance=Provenance(
-            options=dataclasses.asdict(options),
-            **{
-                name: value
-                for name, value in facts.items()
-                if all(getattr(other, name) == value for other in others)
-            },
-        ),
-        unprocessed=_fused_unprocessed(*runs),
+        provenance=Provenance(options=dataclasses.asdict(options)),
     )
     equal = results.as_written(
         fusion.fuse(test.predictions, fusion.weights(present))
     )
-    members, scores = [], {}
+    scores = {
+        "fused": fused.headline(),
+        "equal weights": dataclasses.replace(fused, predictions=equal).scores(),
+    }
+    members = []
     for i, folder in enumerate(options.test):
         columns = {x: test.targets[x] for x in np.flatnonzero(present[i])}
-        own = list(columns)
         alone = dataclasses.replace(
             fused,
             targets=tuple(columns.values()),
-            predictions=test.predictions[i][:, own],
-            labels=fused.labels[:, own],
+            predictions=test.predictions[i][:, list(columns)],
+            labels=fused.labels[:, list(columns)],
         )
         scores[folder] = alone.scores()
         members.append(
@@ -205,17 +190,26 @@ def _fused(options, runs, test, ccc):
     # A run that lacks a target has NaN for its mean, and is no candidate.
     means = ccc.mean(axis=1)
     any_whole = np.isfinite(means).any()
-    provenance = dataclasses.replace(fused.provenance, members=members)
+    first, *others = (run.provenance for run in runs[1].values())
+    alike = {
+        name: getattr(first, name)
+        for name in FACTS
+        if all(getattr(x, name) == getattr(first, name) for x in others)
+    }
     return Fused(
-        results=dataclasses.replace(fused, provenance=provenance),
-        scores=fused.headline(),
-        equal_weights=dataclasses.replace(fused, predictions=equal).scores(),
-        members=scores,
+        results=dataclasses.replace(
+            fused,
+            provenance=dataclasses.replace(
+                fused.provenance, members=members, **alike
+            ),
+            unprocessed=_fuse_unprocessed(*runs),
+        ),
+        scores=scores,
         best_single=options.test[np.nanargmax(means)] if any_whole else None,
     )
 
 
-def _fused_unprocessed(*of_splits):
+def _fuse_unprocessed(*of_splits):
     """Fuses what the runs were before post-processing; None if none had any.
 
     The weights are those of the CCCs without it, as in table 3.
@@ -238,27 +232,25 @@ def _fused_unprocessed(*of_splits):
 
 def table(fused: Fused) -> list[str]:
     """Returns the scores of a fusion as lines for a console."""
-    targets, scores, lines = fused.results.targets, fused.scores, []
+    scores, targets = fused.scores["fused"], fused.results.targets
+    lines, members = [], fused.results.provenance.members
     if scores.rows:
-        best = fused.best_single
         rows = []
-        for name, own in (
-            ("fused", scores),
-            ("equal weights", fused.equal_weights),
-            *([(f"best single: {best}", fused.members[best])] if best else []),
-            *fused.members.items(),
-        ):
+        for name, own in fused.scores.items():
             cccs = [own.cccs.get(target) for target in targets]
             # The mean of fewer targets is not to be compared.
             cccs.append(None if None in cccs else own.mean_ccc)
             rows.append([name, *map(wording.number, cccs)])
-        lines = Table(("CCC", *targets, MEAN), rows).lines()
         intervals = (f"{x} {scores.interval_text(x)}" for x in scores.cccs)
-        lines.append(f"{INTERVAL_NAME} of fused: {', '.join(intervals)}")
-        lines += scores.warnings()
+        lines = [
+            *Table(("CCC", *targets, MEAN), rows).lines(),
+            f"{INTERVAL_NAME} of fused: {', '.join(intervals)}",
+            *scores.warnings(),
+            f"best single on validation: {fused.best_single or 'none'}",
+        ]
     split = fused.results.provenance.split or "test"
     return [
         *lines,
         f"{scores.rows or 'no'} labelled utterances of {split}, "
-        f"{len(fused.members)} runs fused",
+        f"{len(members)} runs fused",
     ]

@@ -94,10 +94,8 @@ class Provenance:
 
     def to_dict(self) -> dict:
         """Returns what is known, as JSON knows it, for `from_dict`."""
-        known = {k: v for k, v in vars(self).items() if v is not None}
-        if self.postprocessing:
-            known["postprocessing"] = self.postprocessing.to_dict()
-        return known
+        known = dataclasses.asdict(self).items()
+        return {name: value for name, value in known if value is not None}
 
     @classmethod
     def from_dict(cls, stated: Mapping) -> "Provenance":
@@ -170,17 +168,6 @@ class Results:
             self.provenance.level, self.provenance.pooling, intervals=True
         )
 
-    def protocols(self) -> dict[str, dict[str, Scores]]:
-        """Returns {level: {pooling: scores}}; {} if there are no frames."""
-        if self.frames is None:
-            return {}
-        return {
-            level: {
-                pooling: self.scores(level, pooling) for pooling in POOLINGS
-            }
-            for level in LEVELS
-        }
-
     def without_postprocessing(self) -> "Results | None":
         """Returns the same before post-processing; None if there was none."""
         if self.unprocessed is None:
@@ -200,10 +187,10 @@ class Results:
             "moments": protocol.MOMENTS,
             **self.provenance.to_dict(),
         }
-        if protocols := self.protocols():
+        if self.frames is not None:
             metrics["protocols"] = {
-                level: {name: found.to_dict() for name, found in by.items()}
-                for level, by in protocols.items()
+                level: {x: self.scores(level, x).to_dict() for x in POOLINGS}
+                for level in LEVELS
             }
         if bare := self.without_postprocessing():
             metrics["unprocessed"] = bare.headline().to_dict()

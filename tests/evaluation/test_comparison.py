@@ -214,7 +214,7 @@ def test_splits_that_differ_are_told(tmp_path):
         write_folder(tmp_path / name, FIRST, LABELS, split=split)
     with pytest.raises(
         UserError,
-        match="--first=.* is of split test, --second=.* of validation",
+        match="--first=.* and --second=.* of splits test and validation;",
     ):
         comparing.compare(options(tmp_path))
 

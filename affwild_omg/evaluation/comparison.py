@@ -8,6 +8,8 @@ are drawn and swapped, see `affwild_omg.scoring.significance`.
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
+
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.tables import Table
@@ -114,10 +116,7 @@ def compare(
                 f"{' and '.join(runs)} are of splits {one} and {other}; "
                 "evaluate both runs on the same split"
             )
-        targets = results.targets_in_common(
-            {name: run.targets for name, run in runs.items()}
-        )
-        rows = _rows(runs, targets)
+        rows, targets = _rows(runs)
         scores = [protocol.score(x, targets, intervals=True) for x in rows]
         comparison = Comparison(
             folders=folders,
@@ -129,21 +128,21 @@ def compare(
     return comparison
 
 
-def _rows(runs, targets):
-    """Returns each run's labelled utterances, the same for both."""
+def _rows(runs):
+    """Returns the labelled utterances of each run, and the common targets."""
     split = results.align(runs)
-    columns = [split.targets.index(name) for name in targets]
+    both = np.isfinite(split.predictions).all(axis=(0, 1))
     videos = next(iter(runs.values())).videos
     rows = [
-        protocol.labelled(videos, values[:, columns], split.labels[:, columns])
+        protocol.labelled(videos, values[:, both], split.labels[:, both])
         for values in split.predictions
     ]
-    if not len(rows[0].labels):
+    if not both.any() or not len(rows[0].labels):
         raise UserError(
-            f"{' and '.join(runs)} hold no {results.LABELS}; a comparison "
-            "needs labels: evaluate records of a split that has them"
+            f"{' and '.join(runs)} hold no {results.LABELS} of a target that "
+            "both predict; evaluate both on a split that has labels"
         )
-    return rows
+    return rows, [x for x, y in zip(split.targets, both, strict=True) if y]
 
 
 def _differences(rows, scores, targets):

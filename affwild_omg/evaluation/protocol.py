@@ -29,7 +29,6 @@ from affwild_omg.scoring.frames import Frames
 from affwild_omg.scoring.significance import Interval
 
 INPUTS = ("frames", "landmarks", "mask")
-MOMENTS = "1/N"
 MEAN = "mean"  # of the targets' CCCs
 INTERVAL_NAME = f"{significance.LEVEL:.0%} interval"
 HEADER = ("CCC", "Pearson", "MSE", f"{INTERVAL_NAME} of CCC", "p of Pearson")

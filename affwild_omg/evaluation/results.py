@@ -13,7 +13,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -184,7 +184,7 @@ class Results:
         """Returns what metrics.json states of the results."""
         metrics = self.headline().to_dict() | {
             "utterances": int(self.labelled.sum()),
-            "moments": protocol.MOMENTS,
+            "moments": "1/N",
             **self.provenance.to_dict(),
         }
         if self.frames is not None:
@@ -282,36 +282,29 @@ def read(
     if not (directory / PREDICTIONS).is_file():
         raise UserError(f"{flag}={directory} holds no {PREDICTIONS}; {_ORIGIN}")
     predictions = csv_tables.read_utterances(directory / PREDICTIONS, flag)
-    labels = _read_beside(directory / LABELS, flag, predictions)
-    if labels is None:
-        labels = np.full(predictions.shape, np.nan)
-    count = int(np.isfinite(labels).all(axis=1).sum())
-    if count != scored:
-        raise UserError(
-            f"{flag}={directory / LABELS} has {count or 'no'} utterances, but "
-            f"{METRICS} beside it scores {scored}; {REMEDY}"
+    labels = _read_beside(directory / LABELS, flag, predictions, scored)
+    unprocessed = by_frame = None
+    if (directory / UNPROCESSED).is_file():
+        unprocessed = _read_beside(
+            directory / UNPROCESSED, flag, predictions, len(predictions)
         )
-    by_frame = None
     if frames:
         by_frame = csv_tables.read_frames(
             directory / FRAMES, flag, sequence_length=provenance.sequence_length
         )
-        # Nothing else tells a table that was cut off at the end of a line.
-        if provenance.frames not in (None, by_frame.lengths.sum()):
-            raise UserError(
-                f"{flag}={directory / FRAMES} has {by_frame.lengths.sum()} "
-                f"frames, but {METRICS} beside it says {provenance.frames}; "
-                f"{REMEDY}"
-            )
+        _check_count(
+            f"{flag}={directory / FRAMES}",
+            "frames",
+            by_frame.lengths.sum(),
+            provenance.frames,
+        )
     return Results(
         keys=predictions.index.tolist(),
         targets=tuple(predictions.columns),
         predictions=predictions.to_numpy(),
         labels=labels,
         provenance=provenance,
-        unprocessed=_read_beside(
-            directory / UNPROCESSED, flag, predictions, whole=True
-        ),
+        unprocessed=unprocessed,
         frames=by_frame,
     )
 
@@ -333,47 +326,35 @@ def _read_metrics(path, flag, frames):
         ) from error
 
 
-def _read_beside(path, flag, predictions, *, whole=False):
-    """Reads a table of the same utterances, or if not whole of some of them.
+def _read_beside(path, flag, predictions, count):
+    """Reads a table of so many of the same utterances.
 
     Returns:
         [utterances, targets] in the order of the predictions, NaN where it
-        lacks one; None without such a file.
+        lacks one.
     """
-    if not path.exists():
-        return None
-    table = csv_tables.read_utterances(path, flag)
-    odd = [
+    table = predictions[:0]
+    if path.is_file():
+        table = csv_tables.read_utterances(path, flag)
+    if odd := [
         *table.columns.symmetric_difference(predictions.columns),
         *table.index.difference(predictions.index, sort=False),
-    ]
-    if whole:
-        odd += predictions.index.difference(table.index, sort=False).tolist()
-    if odd:
+    ]:
         raise UserError(
             f"{flag}={path} does not fit {PREDICTIONS} beside it: {odd[0]} is "
             f"in one of them alone; {REMEDY}"
         )
+    _check_count(f"{flag}={path}", "utterances", len(table), count)
     return table.reindex(predictions.index).to_numpy()
 
 
-def targets_in_common(columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Returns the targets that two tables or runs both have.
-
-    Args:
-        columns: of each, by "--flag=path", for messages.
-
-    Raises:
-        UserError: there is none.
-    """
-    (first, one), (second, other) = columns.items()
-    targets = tuple(name for name in TARGETS if name in one and name in other)
-    if not targets:
+def _check_count(name, unit, count, stated):
+    """Tells a table that was cut off at the end of a line."""
+    if stated not in (None, count):
         raise UserError(
-            f"{first} has {', '.join(one)}, {second} {', '.join(other)}; they "
-            "must have one of the two in common"
+            f"{name} has {count} {unit}, but the files beside it have "
+            f"{stated}; {REMEDY}"
         )
-    return targets
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,12 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
             f"--{name}={getattr(options, name)}": _read(options, name)
             for name in ("predictions", "annotations")
         }
-        targets = list(results.targets_in_common(tables))
+        targets = [x for x in TARGETS if all(x in y for y in tables.values())]
+        if not targets:
+            raise UserError(
+                f"{' and '.join(tables)} have no column in common: neither "
+                "valence nor arousal is in both"
+            )
         match = _by_key if options.match == "key" else _by_order
         predicted, truth, told = match(tables)
         expected = len(tables[f"--annotations={options.annotations}"])

@@ -297,15 +297,6 @@ def test_runs_of_one_target_each(options):
     assert fusing.table(fused)[-2] == "best single on validation: none"
 
 
-def test_a_dimension_that_no_run_has_is_absent(options, tmp_path):
-    keep(options, 0, "arousal")
-    keep(options, 1, "arousal")
-    fused = fusing.fuse(options)
-    assert written(options) == column(FUSED, "arousal")
-    assert "histograms.png" not in names(tmp_path / "out")
-    assert fusing.table(fused)[0].split() == ["CCC", "arousal", "mean"]
-
-
 def test_all_are_scored_on_the_same_utterances(options):
     # B's records have no label for the second utterance, A's have.
     write(options.test[1], labels="\n".join(TEST_LABELS.splitlines()[:2]))

@@ -231,7 +231,7 @@ def test_all_of_an_evaluation_survives_the_files(tmp_path, drawn):
     # A table of frames that was cut off at the end of a line.
     frames = (tmp_path / "x" / "frames.csv").read_text()
     (tmp_path / "x" / "frames.csv").write_text(frames[: frames.rindex("b,1")])
-    with pytest.raises(UserError, match="frames.csv has 20 frames, .* says 21"):
+    with pytest.raises(UserError, match="frames.csv has 20 frames, .* have 21"):
         read(tmp_path / "x", frames=True)
     # The headline alone, and what it was before, have intervals.
     assert {"valence", "videos"} < metrics["intervals"].keys()
@@ -281,7 +281,7 @@ def without(name):
     [
         (without("metrics.json"), "x holds no metrics.json; give a folder"),
         (without("predictions.csv"), "x holds no predictions.csv; give a"),
-        (without("labels.csv"), "labels.csv has no utterances, but .* 1; wri"),
+        (without("labels.csv"), "labels.csv has 0 utterances, but .* 1; writ"),
         (text("metrics.json", "{"), "metrics.json is not what evaluate.py"),
         (text("metrics.json", "[1]"), "metrics.json is not what evaluate.py"),
         (text("metrics.json", "{}"), "metrics.json is not what .*utterances"),
@@ -291,7 +291,7 @@ def without(name):
         ),
         (
             text("metrics.json", '{"utterances": 2}'),
-            "labels.csv has 1 utterances, but metrics.json .* scores 2; write",
+            "labels.csv has 1 utterances, but the files .* have 2; write",
         ),
         (
             text("labels.csv", LABELS.replace("0.338", "inf")),
@@ -308,7 +308,7 @@ def without(name):
         # What stood before post-processing must be there of all utterances.
         (
             text("unprocessed.csv", PREDICTIONS[: PREDICTIONS.index("v.1")]),
-            "unprocessed.csv does not fit predictions.csv .* v.1/u1 is in",
+            "unprocessed.csv has 1 utterances, but the files .* have 2; write",
         ),
     ],
 )

@@ -164,7 +164,7 @@ BARE = "arousal,valence\n0.1,0.2\n0.3,0.1\n"
             GOOD.replace("arousal", "mood"),
             TRUTH.replace("valence", "mood"),
             "key",
-            "p.csv has valence, .*a.csv arousal; they must",
+            "--predictions=.*p.csv and --.*a.csv have no column in common",
         ),
     ],
 )

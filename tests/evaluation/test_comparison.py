@@ -1,5 +1,4 @@
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -215,15 +214,3 @@ def test_splits_that_differ_are_told(tmp_path):
         match="--first=.* and --second=.* of splits test and validation;",
     ):
         comparing.compare(options(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"second": "a/../first"}, "--second=a/../first is the same folder as"),
-        ({"output": "first"}, "--output=first is the same folder as --first"),
-    ],
-)
-def test_bad_options_are_named(changes, message):
-    with pytest.raises(UserError, match=message):
-        options(pathlib.Path(), **changes)

@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results
@@ -126,16 +125,12 @@ def test_predictions_and_scores_by_another_way(
         pathlib.Path(options.output, "metrics.json").read_text()
     )
     assert metrics == found.to_dict()
-    x, y = (np.array(list(z.values())) for z in (labels, expected))
-    for target, *columns in zip(("valence", "arousal"), x.T, y.T, strict=True):
-        correlation = stats.pearsonr(*columns)
-        ccc, mse = ccc_by_hand(*columns), np.mean(np.subtract(*columns) ** 2)
-        assert metrics[target] == {
-            "ccc": pytest.approx(ccc, abs=1e-5),
-            "pearson": pytest.approx(correlation.statistic, abs=1e-4),
-            "pearson_p_value": pytest.approx(correlation.pvalue, abs=1e-4),
-            "mse": pytest.approx(mse, abs=1e-5),
-        }
+    for i, target in enumerate(("valence", "arousal")):
+        columns = (
+            [value[i] for value in z.values()] for z in (labels, expected)
+        )
+        ccc = pytest.approx(ccc_by_hand(*columns), abs=1e-5)
+        assert metrics[target]["ccc"] == ccc
     assert metrics["sequence_length"] == length
     assert "postprocessing" not in metrics
 

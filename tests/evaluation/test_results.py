@@ -144,12 +144,6 @@ def test_what_is_written(tmp_path, drawn):
         ("scatter.png", *points, {"valence": 0, "arousal": 0, "mean": 0}),
         ("histograms.png", *points),
     ]
-    found = read(tmp_path / "x")
-    assert (found.keys, found.targets) == (written.keys, written.targets)
-    np.testing.assert_array_equal(found.predictions, written.predictions)
-    np.testing.assert_array_equal(
-        found.labels, [[NAN, NAN], [-1, 0.338], [NAN, NAN]]
-    )
 
 
 def test_no_labels_no_file_and_one_target_no_plane(tmp_path, drawn):
@@ -205,17 +199,11 @@ def post_processed():
             level="frame",
             split="test",
             expected=4,
-            coverage=0.75,
             frames=21,
             sequence_estimate="mean",
             sequence_length=4,
-            model="here",
             network={"units": 4},
-            records_sha256="0" * 64,
-            training={"epochs": 3},
-            options={"split": "test"},
             postprocessing=steps,
-            postprocessing_source={"file": "x.json", "same_model": None},
         ),
     )
 
@@ -262,10 +250,6 @@ def test_scores_are_of_the_tables_by_each_protocol():
         found.scores("sequence").targets["arousal"]
         == (bare.scores("sequence").targets["arousal"])
     )
-    # Video a has two utterances, b one alone, of CCC 0.
-    of_a = concordance.concordance(found.labels[:2, 0], bare.predictions[:2, 0])
-    per_video = bare.scores("utterance", "per_video").targets["valence"].ccc
-    assert per_video == pytest.approx(of_a / 2)
 
 
 def text(name, content):
@@ -284,7 +268,6 @@ def without(name):
         (without("labels.csv"), "labels.csv has 0 utterances, but .* 1; writ"),
         (text("metrics.json", "{"), "metrics.json is not what evaluate.py"),
         (text("metrics.json", "[1]"), "metrics.json is not what evaluate.py"),
-        (text("metrics.json", "{}"), "metrics.json is not what .*utterances"),
         (
             text("metrics.json", '{"utterances": "1"}'),
             "metrics.json is not what .*utterances is '1'",

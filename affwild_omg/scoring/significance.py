@@ -80,24 +80,6 @@ def interval(
     return _percentiles(getattr(sums, statistic), np.arange(count), **how)
 
 
-def mean_interval(values, **how) -> Interval | None:
-    """Computes a confidence interval of a mean over videos.
-
-    For the mean of the videos' own CCCs; `interval` is about the CCC of all
-    their utterances together. It draws videos likewise, and is as much too
-    narrow with few of them.
-
-    Args:
-        values: one of each video, [videos], finite.
-        **how: samples, level and seed, as for `interval`.
-
-    Returns:
-        The interval, None where there are fewer than two videos.
-    """
-    values = np.asarray(values, np.float64)
-    return _percentiles(np.mean, values, **how) if len(values) > 1 else None
-
-
 def paired_interval(labels, first, second, videos: Sequence, **how) -> Interval:
     """Computes a confidence interval of the difference of two runs' CCC.
 

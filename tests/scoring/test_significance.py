@@ -183,7 +183,6 @@ def test_memory_is_bounded_without_a_trace(monkeypatch):
             *significance.interval(labels, first, clusters),
             *significance.paired_interval(labels, first, second, clusters),
             significance.permutation_test(labels, first, second, clusters),
-            *significance.mean_interval(labels[:30]),
         ]
 
     whole = answers()
@@ -207,7 +206,6 @@ def test_draws_follow_the_seed():
         (significance.interval, (labels, first, clusters)),
         (significance.paired_interval, (labels, first, second, clusters)),
         (significance.permutation_test, (labels, first, second, clusters)),
-        (significance.mean_interval, (labels[:30],)),
     ):
         assert function(*given, seed=5) == function(*given, seed=5)
         assert function(*given, seed=5) != function(*given, seed=6)
@@ -351,21 +349,3 @@ def test_an_interval_is_found_where_it_is_an_estimate():
     assert 0 < of_errors.low < of_errors.high
     with pytest.raises(ValueError, match="finite"):
         find(labels, [0.1, np.nan, 0.2, 0.3], videos)
-
-
-def test_mean_interval_by_hand():
-    # Two videos, 0.2 and 0.6: of four equally likely samples one has the
-    # first twice, two have both, one has the second twice.
-    for level, expected in ((0.6, (0.2, 0.6)), (0.4, (0.4, 0.4))):
-        interval = significance.mean_interval([0.6, 0.2], level=level, seed=3)
-        assert interval == pytest.approx(expected)
-    assert significance.mean_interval([0.5]) is None  # of one video
-
-
-def test_mean_interval_against_a_normal_mean():
-    values = np.random.default_rng(12).normal(0.3, 0.2, 60)
-    interval = significance.mean_interval(values, samples=20_000, level=0.9)
-    half = stats.norm.ppf(0.95) * values.std() / 60**0.5
-    assert interval == pytest.approx(
-        (values.mean() - half, values.mean() + half), abs=4e-3
-    )

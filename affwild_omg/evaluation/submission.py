@@ -76,11 +76,12 @@ def _check_inputs_stay(options):
     """Refuses to replace the very tables that are read."""
     output = pathlib.Path(options.output).resolve()
     for flag in ("predictions", "annotations"):
-        path = pathlib.Path(getattr(options, flag)).resolve()
+        given = getattr(options, flag)
+        path = pathlib.Path(given).resolve()
         if path.parent == output and path.name in results.FILES:
             raise UserError(
-                f"--output={options.output} would replace --{flag}="
-                f"{getattr(options, flag)}; name another folder"
+                f"--output={options.output} would replace --{flag}={given}; "
+                "name another folder"
             )
 
 
@@ -88,12 +89,8 @@ def _read(options, name):
     path = pathlib.Path(getattr(options, name))
     if not path.is_file():
         raise UserError(f"--{name}={path} is not a file; give a CSV table")
-    return csv_tables.read_utterances(
-        path,
-        f"--{name}",
-        remedy="correct the table",
-        named=options.match == "key",
-    )
+    named = options.match == "key"
+    return csv_tables.read_utterances(path, f"--{name}", named=named)
 
 
 def _by_key(tables):

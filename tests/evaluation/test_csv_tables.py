@@ -98,14 +98,14 @@ def test_rows_without_names_are_numbered(tmp_path):
         (UTTERANCES, "", " has columns none; they must be video, utterance"),
         (UTTERANCES, "\xff", " is not a CSV table"),
         (UTTERANCES, '"v\n', " is not a CSV table"),
-        (UTTERANCES, UTTERANCES[:32], " has no rows; mend"),
+        (UTTERANCES, UTTERANCES[:32], " has no rows; correct"),
         (",arousal,valence", ",x,y", " has columns video, utterance, x, y; "),
         ("utterance,", "name,", " has columns video, name, .*; they must be"),
         ("utterance,arousal", "utterance,valence", " has column valence twice"),
         ("0.75", "nan", ", line 3: arousal must be a finite number, but"),
         ("-0.5", "x", ", line 3: valence must .*'v.1,u1.mp4,0.75,x'"),
-        ("0.25", "", ", line 2: valence must be a finite .*; mend it"),
-        (",0.25", "", ", line 2 has 3 fields, the header 4; mend"),
+        ("0.25", "", ", line 2: valence must be a finite .*; correct"),
+        (",0.25", "", ", line 2 has 3 fields, the header 4; correct"),
         ("v.1", "v", ", line 3: each utterance must occur once"),
         ("v.1,", ",", ", line 3: video and utterance must not be empty"),
         ("v.1,u1.mp4", "v,1/u1.mp4", ", line 3: .* must hold no /"),
@@ -117,7 +117,7 @@ def test_tables_of_utterances_that_are_wrong(tmp_path, old, new, message):
     path = tmp_path / "x.csv"
     assert UTTERANCES.count(old) == 1
     with pytest.raises(UserError, match=f"--test={path}{message}") as raised:
-        read(path, UTTERANCES.replace(old, new), remedy="mend it")
+        read(path, UTTERANCES.replace(old, new))
     assert "\n" not in str(raised.value)
 
 

@@ -265,7 +265,7 @@ def without(name):
     [
         (without("metrics.json"), "x holds no metrics.json; give a folder"),
         (without("predictions.csv"), "x holds no predictions.csv; give a"),
-        (without("labels.csv"), "labels.csv has 0 utterances, but .* 1; writ"),
+        (without("labels.csv"), "labels.csv has 0 utterances, but .* 1; corr"),
         (text("metrics.json", "{"), "metrics.json is not what evaluate.py"),
         (text("metrics.json", "[1]"), "metrics.json is not what evaluate.py"),
         (
@@ -274,7 +274,7 @@ def without(name):
         ),
         (
             text("metrics.json", '{"utterances": 2}'),
-            "labels.csv has 1 utterances, but the files .* have 2; write",
+            "labels.csv has 1 utterances, but the files .* have 2; corr",
         ),
         (
             text("labels.csv", LABELS.replace("0.338", "inf")),
@@ -291,7 +291,7 @@ def without(name):
         # What stood before post-processing must be there of all utterances.
         (
             text("unprocessed.csv", PREDICTIONS[: PREDICTIONS.index("v.1")]),
-            "unprocessed.csv has 1 utterances, but the files .* have 2; write",
+            "unprocessed.csv has 1 utterances, but the files .* have 2; corr",
         ),
     ],
 )

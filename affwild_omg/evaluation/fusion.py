@@ -38,15 +38,17 @@ class Fused:
     Attributes:
         results: the fused predictions of the test split; their provenance
             holds the members, with their weights.
-        scores: of "fused", with intervals, of "equal weights", the plain
-            average, and of each member by its results folder of the test
-            split; all are of the same utterances.
+        scores: of them, with intervals; all scores are of the same utterances.
+        equal_weights: what the members' plain average would score.
+        members: {results folder of the test split: the run's own scores}.
         best_single: the member with the best mean CCC on validation among
             those that have all targets; None if none has.
     """
 
     results: Results
-    scores: Mapping[str, Scores]
+    scores: Scores
+    equal_weights: Scores
+    members: Mapping[str, Scores]
     best_single: str | None
 
 
@@ -77,7 +79,7 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
         _check(*runs)
         fused = _fuse(options, runs)
         others = {
-            "equal_weights": fused.scores["equal weights"].to_dict(),
+            "equal_weights": fused.equal_weights.to_dict(),
             "best_single": fused.best_single,
         }
         results.write(directory, fused.results, others=others)
@@ -142,16 +144,19 @@ def _fuse(options, runs):
             test.targets[column],
             ccc[run, column],
         )
-    for target, learned in zip(
-        test.targets, (ccc > 0).any(axis=0), strict=True
-    ):
-        if not learned:
-            raise UserError(
-                f"--validation: no run has a positive CCC in {target}; there "
-                "is nothing to weigh by: fuse runs at least one of which has "
-                "learned it"
-            )
+    for column in np.flatnonzero(~(ccc > 0).any(axis=0)):
+        raise UserError(
+            f"--validation: no run has a positive CCC in {test.targets[column]}"
+            "; there is nothing to weigh by: fuse runs at least one of which "
+            "has learned it"
+        )
     weights, present = fusion.weights(ccc), np.isfinite(ccc)
+    first, *others = (run.provenance for run in runs[1].values())
+    alike = {
+        name: getattr(first, name)
+        for name in FACTS
+        if all(getattr(x, name) == getattr(first, name) for x in others)
+    }
     # All are scored on the same utterances, whatever targets a run has.
     labelled = np.isfinite(test.labels).all(axis=1, keepdims=True)
     fused = Results(
@@ -159,16 +164,13 @@ def _fuse(options, runs):
         targets=test.targets,
         predictions=results.as_written(fusion.fuse(test.predictions, weights)),
         labels=np.where(labelled, test.labels, np.nan),
-        provenance=Provenance(options=dataclasses.asdict(options)),
+        provenance=Provenance(options=dataclasses.asdict(options), **alike),
+        unprocessed=_fuse_unprocessed(*runs),
     )
     equal = results.as_written(
         fusion.fuse(test.predictions, fusion.weights(present))
     )
-    scores = {
-        "fused": fused.headline(),
-        "equal weights": dataclasses.replace(fused, predictions=equal).scores(),
-    }
-    members = []
+    members, scores = [], {}
     for i, folder in enumerate(options.test):
         columns = {x: test.targets[x] for x in np.flatnonzero(present[i])}
         alone = dataclasses.replace(
@@ -187,24 +189,15 @@ def _fuse(options, runs):
                 "scores": scores[folder].to_dict(),
             }
         )
+    provenance = dataclasses.replace(fused.provenance, members=members)
     # A run that lacks a target has NaN for its mean, and is no candidate.
     means = ccc.mean(axis=1)
     any_whole = np.isfinite(means).any()
-    first, *others = (run.provenance for run in runs[1].values())
-    alike = {
-        name: getattr(first, name)
-        for name in FACTS
-        if all(getattr(x, name) == getattr(first, name) for x in others)
-    }
     return Fused(
-        results=dataclasses.replace(
-            fused,
-            provenance=dataclasses.replace(
-                fused.provenance, members=members, **alike
-            ),
-            unprocessed=_fuse_unprocessed(*runs),
-        ),
-        scores=scores,
+        results=dataclasses.replace(fused, provenance=provenance),
+        scores=fused.headline(),
+        equal_weights=dataclasses.replace(fused, predictions=equal).scores(),
+        members=scores,
         best_single=options.test[np.nanargmax(means)] if any_whole else None,
     )
 
@@ -232,11 +225,14 @@ def _fuse_unprocessed(*of_splits):
 
 def table(fused: Fused) -> list[str]:
     """Returns the scores of a fusion as lines for a console."""
-    scores, targets = fused.scores["fused"], fused.results.targets
-    lines, members = [], fused.results.provenance.members
+    scores, targets, lines = fused.scores, fused.results.targets, []
     if scores.rows:
         rows = []
-        for name, own in fused.scores.items():
+        for name, own in (
+            ("fused", scores),
+            ("equal weights", fused.equal_weights),
+            *fused.members.items(),
+        ):
             cccs = [own.cccs.get(target) for target in targets]
             # The mean of fewer targets is not to be compared.
             cccs.append(None if None in cccs else own.mean_ccc)
@@ -252,5 +248,5 @@ def table(fused: Fused) -> list[str]:
     return [
         *lines,
         f"{scores.rows or 'no'} labelled utterances of {split}, "
-        f"{len(members)} runs fused",
+        f"{len(fused.members)} runs fused",
     ]

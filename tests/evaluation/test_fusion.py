@@ -191,10 +191,8 @@ def test_the_table_shows_all_of_them(options):
     assert lines[-1] == "2 labelled utterances of test, 2 runs fused"
     # Both are of one video; of more there is an interval.
     intervals = {"valence": Interval(-0.25, 0.5), "mean": Interval(0, 0.125)}
-    fused.scores["fused"] = dataclasses.replace(
-        fused.scores["fused"], intervals=intervals, videos=2
-    )
-    assert fusing.table(fused)[-3:-1] == [
+    scores = dataclasses.replace(fused.scores, intervals=intervals, videos=2)
+    assert fusing.table(dataclasses.replace(fused, scores=scores))[-3:-1] == [
         "95% interval of fused: valence -0.250 to 0.500, arousal none "
         "(constant), mean 0.000 to 0.125",
         f"best single on validation: {options.test[0]}",
@@ -224,7 +222,7 @@ def test_no_test_label_reaches_the_weights(options):
         write(folder, labels="")
     fused = fusing.fuse(options, overwrite=True)
     assert written(options) == FUSED
-    assert fused.scores["fused"].rows == 0
+    assert fused.scores.rows == 0
     assert names(pathlib.Path(options.output)) == [
         "metrics.json",
         "predictions.csv",
@@ -280,7 +278,7 @@ def test_a_run_of_one_target_counts_in_that_one(options):
         {"valence": 1, "arousal": pytest.approx(4 / 11)},
         {"arousal": pytest.approx(7 / 11)},
     ]
-    assert list(fused.scores[options.test[1]].targets) == ["arousal"]
+    assert list(fused.members[options.test[1]].targets) == ["arousal"]
     # B alone is better in arousal, but gives no valence.
     assert fused.best_single == options.test[0]
     assert fusing.table(fused)[-4].split()[1:] == ["-", "0.978", "-"]
@@ -310,7 +308,7 @@ def test_all_are_scored_on_the_same_utterances(options):
     write(options.test[1], labels=column(TEST_LABELS, "arousal"))
     write(options.test[0], labels="\n".join(TEST_LABELS.splitlines()[:2]))
     fused = fusing.fuse(options, overwrite=True)
-    assert [scores.rows for scores in fused.scores.values()] == [1] * 4
+    assert [scores.rows for scores in fused.members.values()] == [1, 1]
 
 
 STEPS = {"estimate": "median", "targets": {"valence": {}}}

@@ -5,7 +5,6 @@ weights come from the first alone.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 from absl import logging
@@ -15,7 +14,7 @@ from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.cli.tables import Table
 from affwild_omg.evaluation import results
 from affwild_omg.evaluation.options import FusionOptions
-from affwild_omg.evaluation.protocol import INTERVAL_NAME, MEAN, Scores
+from affwild_omg.evaluation.protocol import INTERVAL_NAME, MEAN
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.scoring import concordance, fusion
 
@@ -31,38 +30,23 @@ FACTS = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Fused:
-    """What comes of a fusion.
-
-    Attributes:
-        results: the fused predictions of the test split; their provenance
-            holds the members, with their weights.
-        scores: of them, with intervals; all scores are of the same utterances.
-        equal_weights: what the members' plain average would score.
-        members: {results folder of the test split: the run's own scores}.
-        best_single: the member with the best mean CCC on validation among
-            those that have all targets; None if none has.
-    """
-
-    results: Results
-    scores: Scores
-    equal_weights: Scores
-    members: Mapping[str, Scores]
-    best_single: str | None
-
-
-def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
+def fuse(options: FusionOptions, *, overwrite: bool = False) -> Results:
     """Fuses runs and scores what comes of it.
 
-    Writes a results folder, see `evaluation.results`; metrics.json also holds
-    the members, the scores of "equal_weights", and which member is the
-    "best_single". The CCCs on validation are computed anew from the tables
-    there: they decide, and so must be those of the very predictions and labels.
+    Writes a results folder, see `evaluation.results`. The CCCs on validation
+    are computed anew from the tables there: they decide, and so must be those
+    of the very predictions and labels.
 
     Args:
         options: what and where.
         overwrite: replace results that are there.
+
+    Returns:
+        The fused predictions of the test split. Their provenance has the
+        "members" with their weights and scores; what the plain average would
+        score, "equal_weights"; and the folder of the "best_single", the member
+        with the best mean CCC on validation among those that have all targets.
+        All scores are of the same utterances.
 
     Raises:
         UserError: the folders cannot be used, do not belong together, or have
@@ -78,11 +62,7 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Fused:
         ]
         _check(*runs)
         fused = _fuse(options, runs)
-        others = {
-            "equal_weights": fused.equal_weights.to_dict(),
-            "best_single": fused.best_single,
-        }
-        results.write(directory, fused.results, others=others)
+        results.write(directory, fused)
     return fused
 
 
@@ -170,7 +150,7 @@ def _fuse(options, runs):
     equal = results.as_written(
         fusion.fuse(test.predictions, fusion.weights(present))
     )
-    members, scores = [], {}
+    members = []
     for i, folder in enumerate(options.test):
         columns = {x: test.targets[x] for x in np.flatnonzero(present[i])}
         alone = dataclasses.replace(
@@ -179,27 +159,26 @@ def _fuse(options, runs):
             predictions=test.predictions[i][:, list(columns)],
             labels=fused.labels[:, list(columns)],
         )
-        scores[folder] = alone.scores()
         members.append(
             {
                 "validation": options.validation[i],
                 "test": folder,
                 "weights": {y: weights[i, x] for x, y in columns.items()},
                 "validation_ccc": {y: ccc[i, x] for x, y in columns.items()},
-                "scores": scores[folder].to_dict(),
+                "scores": alone.scores().to_dict(),
             }
         )
-    provenance = dataclasses.replace(fused.provenance, members=members)
     # A run that lacks a target has NaN for its mean, and is no candidate.
     means = ccc.mean(axis=1)
     any_whole = np.isfinite(means).any()
-    return Fused(
-        results=dataclasses.replace(fused, provenance=provenance),
-        scores=fused.headline(),
-        equal_weights=dataclasses.replace(fused, predictions=equal).scores(),
-        members=scores,
+    averaged = dataclasses.replace(fused, predictions=equal)
+    provenance = dataclasses.replace(
+        fused.provenance,
+        members=members,
+        equal_weights=averaged.scores().to_dict(),
         best_single=options.test[np.nanargmax(means)] if any_whole else None,
     )
+    return dataclasses.replace(fused, provenance=provenance)
 
 
 def _fuse_unprocessed(*of_splits):
@@ -223,30 +202,29 @@ def _fuse_unprocessed(*of_splits):
     )
 
 
-def table(fused: Fused) -> list[str]:
+def table(fused: Results) -> list[str]:
     """Returns the scores of a fusion as lines for a console."""
-    scores, targets, lines = fused.scores, fused.results.targets, []
+    scores, source, lines = fused.headline(), fused.provenance, []
     if scores.rows:
         rows = []
         for name, own in (
-            ("fused", scores),
-            ("equal weights", fused.equal_weights),
-            *fused.members.items(),
+            ("fused", scores.to_dict()),
+            ("equal weights", source.equal_weights),
+            *((member["test"], member["scores"]) for member in source.members),
         ):
-            cccs = [own.cccs.get(target) for target in targets]
+            cccs = [own[x]["ccc"] if x in own else None for x in fused.targets]
             # The mean of fewer targets is not to be compared.
-            cccs.append(None if None in cccs else own.mean_ccc)
+            cccs.append(None if None in cccs else own["mean_ccc"])
             rows.append([name, *map(wording.number, cccs)])
         intervals = (f"{x} {scores.interval_text(x)}" for x in scores.cccs)
         lines = [
-            *Table(("CCC", *targets, MEAN), rows).lines(),
+            *Table(("CCC", *fused.targets, MEAN), rows).lines(),
             f"{INTERVAL_NAME} of fused: {', '.join(intervals)}",
             *scores.warnings(),
-            f"best single on validation: {fused.best_single or 'none'}",
+            f"best single on validation: {source.best_single or 'none'}",
         ]
-    split = fused.results.provenance.split or "test"
     return [
         *lines,
-        f"{scores.rows or 'no'} labelled utterances of {split}, "
-        f"{len(fused.members)} runs fused",
+        f"{scores.rows or 'no'} labelled utterances of {source.split or 'test'}"
+        f", {len(source.members)} runs fused",
     ]

@@ -84,7 +84,9 @@ class Provenance:
     postprocessing: Settings | None = None
     postprocessing_source: dict | None = None  # its file and "same_model"
 
-    members: list[dict] | None = None
+    members: list[dict] | None = None  # this and more: see `fusion.fuse`
+    equal_weights: dict | None = None
+    best_single: str | None = None
 
     match: str | None = None  # "key" or "order", see `submission.score`
     unmatched: dict[str, list[str]] | None = None
@@ -214,12 +216,7 @@ def folder(
     )
 
 
-def write(
-    directory: pathlib.Path,
-    results: Results,
-    *,
-    others: Mapping[str, dict] | None = None,
-) -> None:
+def write(directory: pathlib.Path, results: Results) -> None:
     """Writes the files of a results folder.
 
     An utterance stands in `labels.csv` if all its targets have labels. If none
@@ -228,8 +225,6 @@ def write(
     Args:
         directory: an empty folder.
         results: what to write, with all digits.
-        others: more for metrics.json to state, beside what it states of the
-            results.
     """
     known, targets = results.labelled, results.targets
     keys = np.array(results.keys, object)
@@ -254,9 +249,7 @@ def write(
             figures.plane_histograms(
                 directory / HISTOGRAMS, labels, predictions
             )
-    files.write_json(
-        directory / METRICS, results.to_dict() | dict(others or {})
-    )
+    files.write_json(directory / METRICS, results.to_dict())
 
 
 def read(

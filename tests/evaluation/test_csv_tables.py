@@ -127,7 +127,7 @@ def test_frames_by_hand(tmp_path):
         targets=("valence", "arousal"),
         values=[np.array([[-0.25, 0.5], [9, 9]]), np.array([[2, 1e-6]])],
         mask=[np.array([True, False]), np.array([True])],
-        labels=[np.array([[0.338, 1]] * 2), np.full((1, 2), NAN)],
+        labels=[np.float64(np.float32([[0.338, 1]] * 2)), np.full((1, 2), NAN)],
         fps=[25.0, float(np.float32(30000 / 1001))],
         sequence_length=80,
     )

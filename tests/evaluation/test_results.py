@@ -97,9 +97,9 @@ def drawn(monkeypatch):
     return calls
 
 
-def write(folder, written, **how):
+def write(folder, written):
     folder.mkdir()
-    results.write(folder, written, **how)
+    results.write(folder, written)
     return json.loads((folder / "metrics.json").read_text())
 
 
@@ -127,7 +127,7 @@ def test_what_is_written(tmp_path, drawn):
         [[0.25, 0.5], [-0.5, 0.75], [1e-7, -0.1]],
         [[NAN, NAN], [-1, 0.338], [0.5, NAN]],
     )
-    metrics = write(tmp_path / "x", written, others={"more": {"rows": 2}})
+    metrics = write(tmp_path / "x", written)
     files = {path.name: path.read_text() for path in (tmp_path / "x").iterdir()}
     del files["metrics.json"]
     assert files == {
@@ -137,7 +137,6 @@ def test_what_is_written(tmp_path, drawn):
     assert (metrics["utterances"], metrics["rows"]) == (1, 1)
     assert metrics["valence"]["mse"] == pytest.approx(0.25)
     assert metrics["level"] == "utterance" and metrics["moments"] == "1/N"
-    assert metrics["more"] == {"rows": 2}
     assert not {"protocols", "unprocessed", "split"} & metrics.keys()
     points = [[-1, 0.338]], [[-0.5, 0.75]]
     assert drawn == [

@@ -424,7 +424,7 @@ def test_results_are_told_on_standard_output(shelf, call, tmp_path):
     [
         (
             "compare --first=test_a --second=test_b",
-            "arousal: 1.000 against 1.000; the difference",
+            "arousal: the difference of 0.000",
         ),
         (
             "fuse --validation=val_a,val_b --test=test_a,test_b",

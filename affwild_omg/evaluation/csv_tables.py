@@ -22,10 +22,7 @@ from affwild_omg.scoring.frames import Frames
 KEY = ("video", "utterance")
 FRAME = (*KEY, "frame", "time_s", "fps", "face")
 TRUE = "true_"
-DECIMALS = 6  # of predictions
-PREDICTION_FORM = f".{DECIMALS}f"
-LABEL_FORM = ".8g"  # all that float32 knows, without the digits of rounding
-REMEDY = "write the folder again with evaluate.py --overwrite"
+REMEDY = "correct it, or write its folder again with evaluate.py --overwrite"
 
 
 def write_utterances(
@@ -33,22 +30,20 @@ def write_utterances(
     targets: Sequence[str],
     keys: Sequence[str],
     values: np.ndarray,
-    form: str,
 ) -> None:
-    """Writes a table of utterances.
+    """Writes a table of utterances, each number with all of its digits.
 
     Args:
         path: CSV to write.
         targets: names of the columns.
         keys: "<video>/<utterance>", [utterances].
         values: [utterances, targets].
-        form: format of the numbers; "" keeps every digit.
     """
-    numbers = {
-        name: _texts(values[:, targets.index(name)], form)
-        for name in _ordered(targets)
-    }
-    _write(path, keys, numbers)
+    _write(
+        path,
+        keys,
+        {name: values[:, targets.index(name)] for name in _ordered(targets)},
+    )
 
 
 def write_frames(path: pathlib.Path, frames: Frames) -> None:
@@ -58,27 +53,22 @@ def write_frames(path: pathlib.Path, frames: Frames) -> None:
     )
     values = np.where(mask[:, np.newaxis], values, np.nan)
     number = np.concatenate([np.arange(x) for x in frames.lengths])
-    fps = np.repeat(frames.fps, frames.lengths)
+    # Records hold float32: more digits would be those of rounding.
+    fps = np.repeat(np.float32(frames.fps), frames.lengths)
     columns = {x: frames.targets.index(x) for x in _ordered(frames.targets)}
     numbers = {
         "frame": number,
-        "time_s": _texts(number / fps, ".3f"),
-        "fps": _texts(fps, LABEL_FORM),
+        "time_s": np.round(number / fps, 3),
+        "fps": fps,
         "face": mask.astype(int),
+        **{name: values[:, i] for name, i in columns.items()},
+        **{TRUE + x: np.float32(labels[:, i]) for x, i in columns.items()},
     }
-    for name, i in columns.items():
-        numbers[name] = _texts(values[:, i], PREDICTION_FORM)
-    for name, i in columns.items():
-        numbers[TRUE + name] = _texts(labels[:, i], LABEL_FORM)
     _write(path, np.repeat(frames.keys, frames.lengths), numbers)
 
 
 def _ordered(targets):
     return [name for name in reversed(TARGETS) if name in targets]
-
-
-def _texts(values, form):
-    return ["" if math.isnan(x) else format(x, form) for x in values.tolist()]
 
 
 def _write(path, keys, numbers):
@@ -87,14 +77,13 @@ def _write(path, keys, numbers):
 
 
 def read_utterances(
-    path: pathlib.Path, flag: str, *, remedy: str = REMEDY, named: bool = True
+    path: pathlib.Path, flag: str, *, named: bool = True
 ) -> pd.DataFrame:
     """Reads a table of utterances.
 
     Args:
         path: CSV with a header; columns are found by name, others ignored.
         flag: that named it, for messages.
-        remedy: what to do about a table that is wrong, for messages.
         named: whether columns video and utterance are required.
 
     Returns:
@@ -106,8 +95,8 @@ def read_utterances(
             as the header or has no finite number where one belongs, or an
             utterance occurs twice.
     """
-    table = _Table.read(path, f"{flag}={path}", remedy)
-    header = list(table.text.columns)
+    table = _Table.read(path, flag)
+    header = table.text.columns.tolist()
     keys = KEY if named or set(KEY) <= set(header) else ()
     targets = [name for name in TARGETS if name in header]
     if not targets or not set(keys) <= set(header):
@@ -133,7 +122,7 @@ def read_frames(
     Raises:
         UserError: it is not such a table, or a row is not as it must be.
     """
-    table = _Table.read(path, f"{flag}={path}", REMEDY)
+    table = _Table.read(path, flag)
     header = list(table.text.columns)
     targets = [name for name in TARGETS if name in header]
     truth = [TRUE + name for name in targets]
@@ -181,15 +170,14 @@ class _Table:
     Attributes:
         text: all fields as they stand there; the index is the line.
         where: the flag and file, for messages.
-        remedy: what to do about a table that is wrong, for messages.
     """
 
     text: pd.DataFrame
     where: str
-    remedy: str
 
     @classmethod
-    def read(cls, path, where, remedy):
+    def read(cls, path, flag):
+        where = f"{flag}={path}"
         # Not with pandas.read_csv: it fills up rows that are too short, takes
         # the first field for an index if rows are too long, and loses lines.
         try:
@@ -200,7 +188,7 @@ class _Table:
                 rows = [(reader.line_num, row) for row in reader if row]
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(
-                f"{where} is not a CSV table in UTF-8: {error}; {remedy}"
+                f"{where} is not a CSV table in UTF-8: {error}; {REMEDY}"
             ) from error
         for name in (*KEY, *TARGETS):
             if header.count(name) > 1:
@@ -211,13 +199,13 @@ class _Table:
             if len(row) != len(header):
                 raise UserError(
                     f"{where}, line {line} has {len(row)} fields, the header "
-                    f"{len(header)}; {remedy}"
+                    f"{len(header)}; {REMEDY}"
                 )
         if header and not rows:
-            raise UserError(f"{where} has no rows; {remedy}")
+            raise UserError(f"{where} has no rows; {REMEDY}")
         lines, fields = zip(*rows, strict=True) if rows else ((), ())
         text = pd.DataFrame(fields, index=lines, columns=header, dtype=str)
-        return cls(text, where, remedy)
+        return cls(text, where)
 
     def refuse(self, wrong, rule):
         """Raises UserError about the first line where wrong is True."""
@@ -225,7 +213,7 @@ class _Table:
             row = np.argmax(wrong)
             raise UserError(
                 f"{self.where}, line {self.text.index[row]}: {rule}, but it is "
-                f"{','.join(self.text.iloc[row])!r}; {self.remedy}"
+                f"{','.join(self.text.iloc[row])!r}; {REMEDY}"
             )
 
     def keys(self):

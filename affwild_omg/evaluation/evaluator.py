@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import numpy as np
+
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import pipeline, records
@@ -10,9 +12,8 @@ from affwild_omg.evaluation import protocol, results, selection
 from affwild_omg.evaluation.options import EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.inference.predictor import load_predictor
-from affwild_omg.scoring import postprocessing, significance
+from affwild_omg.scoring import postprocessing
 from affwild_omg.scoring.postprocessing import Settings
-from affwild_omg.storage import files
 from affwild_omg.weights import workdir as workdirs
 
 
@@ -29,42 +30,63 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         UserError: the model, the records, the post-processing or the output
             cannot be used.
     """
-    kept = selection.path_to_choose(options, overwrite)
-    with files.atomic_directory(
-        options.output,
-        flag="--output",
-        overwrite=overwrite,
-        owned=results.FILES,
-    ) as directory:
+    file = selection.file_of(options, overwrite=overwrite)
+    with results.folder(options.output, overwrite=overwrite) as directory:
+        # What cannot be used is told before the prediction, which takes long.
         records.check_files(options.records, options.split)
         predictor = load_predictor(options.model)
-        length = _sequence_length(options, predictor)
-        # Before the frames are predicted, which takes its time.
-        chosen = None if kept else selection.find(options, length)
-
-        frames = _predict(options, predictor, length)
-        if kept:
+        source = _provenance(options, predictor.card)
+        chosen = None
+        if not options.choose_postprocessing:
+            chosen = selection.find(options, file, source.sequence_length)
+        frames = _predict(options, predictor, source.sequence_length)
+        if options.choose_postprocessing:
             chosen = selection.choose(options, frames)
-        provenance = _provenance(options, predictor.card, frames, chosen)
-        found = _score(frames, provenance)
-        results.write(directory, found)
         if chosen:
+            source = dataclasses.replace(
+                source,
+                postprocessing=chosen.settings,
+                postprocessing_source={
+                    "file": str(file),
+                    "same_model": chosen.same_model(options.model),
+                },
+            )
             chosen.write(directory / workdirs.POSTPROCESSING)
-        if kept:
-            chosen.write(kept)
+        found = _score(frames, source)
+        results.write(directory, found)
+        if options.choose_postprocessing:
+            chosen.write(file)
     return found
 
 
-def _sequence_length(options, predictor):
-    length = options.sequence_length or (
-        predictor.card.sequence_length if predictor.card else 0
-    )
+def _provenance(options, card):
+    """Returns what is known before the prediction."""
+    manifest = records.read_manifest(options.records)
+    part = manifest["splits"][options.split]
+    history = workdirs.read_history(options.model) or {}
+    # A SavedModel from elsewhere has no card.
+    length = options.sequence_length or (card.sequence_length if card else 0)
     if not length:
         raise UserError(
             f"--model={options.model} does not say how long its sequences "
             "are; give --sequence_length"
         )
-    return length
+    return Provenance(
+        level=options.level,
+        pooling=options.pooling,
+        corpus=manifest.get("corpus"),
+        split=options.split,
+        expected=part["expected"],
+        coverage=part["prepared"] / part["expected"],
+        records_sha256=records.digest(options.records),
+        model=options.model,
+        model_sha256=selection.digest(options.model),
+        network=json.loads(card.to_json())["architecture"] if card else None,
+        training=history.get("options"),
+        options=dataclasses.asdict(options),
+        sequence_estimate=options.estimate,
+        sequence_length=length,
+    )
 
 
 def _predict(options, predictor, length):
@@ -89,39 +111,9 @@ def _predict(options, predictor, length):
     )
 
 
-def _provenance(options, card, frames, chosen):
-    manifest = records.read_manifest(options.records)
-    part = manifest["splits"][options.split]
-    history = workdirs.read_history(options.model) or {}
-    return Provenance(
-        level=options.level,
-        pooling=options.pooling,
-        corpus=manifest.get("corpus"),
-        split=options.split,
-        expected=part["expected"],
-        coverage=part["prepared"] / part["expected"],
-        utterances_without_face=int((frames.seen == 0).sum()),
-        frames=int(frames.lengths.sum()),
-        frames_with_face=int(frames.seen.sum()),
-        records_sha256=records.digest(options.records),
-        model=options.model,
-        model_sha256=selection.digest(options.model),
-        # A SavedModel from elsewhere has no card.
-        network=json.loads(card.to_json())["architecture"] if card else None,
-        training=history.get("options"),
-        options=dataclasses.asdict(options),
-        sequence_estimate=options.estimate,
-        sequence_length=frames.sequence_length,
-        postprocessing=chosen.settings if chosen else None,
-        postprocessing_source=selection.source(options, chosen)
-        if chosen
-        else None,
-    )
-
-
-def _score(frames, provenance):
-    steps = provenance.postprocessing
-    nothing = Settings.nothing(frames.targets, provenance.sequence_estimate)
+def _score(frames, source):
+    steps = source.postprocessing
+    nothing = Settings.nothing(frames.targets, source.sequence_estimate)
     predictions, bare = (
         results.as_written(postprocessing.apply(settings, frames))
         for settings in (steps or nothing, nothing)
@@ -130,8 +122,14 @@ def _score(frames, provenance):
         keys=frames.keys,
         targets=frames.targets,
         predictions=predictions,
-        labels=frames.utterance_labels,
-        provenance=provenance,
+        # As in the records: more digits would be those of rounding.
+        labels=frames.utterance_labels.astype(np.float32),
+        provenance=dataclasses.replace(
+            source,
+            utterances_without_face=int((frames.seen == 0).sum()),
+            frames=int(frames.lengths.sum()),
+            frames_with_face=int(frames.seen.sum()),
+        ),
         unprocessed=bare if steps else None,
         frames=frames,
     )
@@ -139,43 +137,30 @@ def _score(frames, provenance):
 
 def table(found: Results) -> list[str]:
     """Returns the scores of an evaluation as lines for a console."""
-    headline, source = found.headline(), found.provenance
-    lines = headline.table()
-    if headline.rows:
-        lines += _protocols(found, headline)
+    source = found.provenance
+    lines = found.headline().table()
     if bare := found.without_postprocessing():
+        for target, steps in source.postprocessing.targets.items():
+            lines.append(f"post-processing of {target}: {_text(steps)}")
         scores = bare.headline()
-        lines += selection.lines(source.postprocessing)
         lines += [
             f"CCC without it: {name} {wording.number(ccc)}, "
-            f"{significance.LEVEL:.0%} interval {scores.interval_text(name)}"
+            f"{protocol.INTERVAL_NAME} {scores.interval_text(name)}"
             for name, ccc in scores.cccs.items()
         ]
+    pooled = source.pooling.replace("_", " ")
     return [
         *lines,
         f"{found.labelled.sum() or 'no'} labelled utterances of "
-        f"{source.split}, {source.coverage:.1%} of the corpus' split prepared",
+        f"{source.split}, {source.coverage:.1%} of the corpus' split prepared; "
+        f"scored by {source.level}, {pooled}",
     ]
 
 
-_FORMS = {"pooled": "{}", "per_video": "({})"}
-_POOLED = {"pooled": "pooled over all", "per_video": "mean of the videos'"}
-
-
-def _protocols(found, headline):
-    """Returns the headline's protocol, and the mean CCC by every other."""
-    own = (headline.level, headline.pooling)
-    others = []
-    for level, by_pooling in found.protocols().items():
-        cells = [
-            _FORMS[pooling].format(wording.number(scores.mean_ccc))
-            for pooling, scores in by_pooling.items()
-            if scores.rows and (level, pooling) != own
-        ]
-        if cells:
-            others.append(" ".join([level, *cells]))
-    return [
-        f"by {headline.level}, {_POOLED[headline.pooling]}; mean CCC "
-        f"{wording.number(headline.mean_ccc)}",
-        f"mean CCC by others, in brackets per video: {', '.join(others)}",
-    ]
+def _text(steps):
+    used = []
+    if steps.median_window > 1:
+        used.append(f"median over {steps.median_window} frames")
+    if steps.smoothing_strength > 0:
+        used.append(f"smoothing of {steps.smoothing_strength:g} frames")
+    return ", ".join(used) or "no step raised CCC on validation"

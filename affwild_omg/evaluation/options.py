@@ -121,7 +121,7 @@ class ComparisonOptions(options.Checked):
         "Folder that evaluate.py or fuse wrote of the other run, of the same "
         "split."
     )
-    output: str = option("Folder for comparison.json and comparison.csv.")
+    output: str = option("Folder for comparison.json.")
 
     def __post_init__(self):
         super().__post_init__()

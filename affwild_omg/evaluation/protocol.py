@@ -8,6 +8,7 @@ the mean of the videos' own CCCs. Here each has a name.
 """
 
 import dataclasses
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -24,14 +25,13 @@ from affwild_omg.scoring import (
     postprocessing,
     significance,
 )
-from affwild_omg.scoring.frames import Frames, video_of
+from affwild_omg.scoring.frames import Frames
 from affwild_omg.scoring.significance import Interval
 
 INPUTS = ("frames", "landmarks", "mask")
-MOMENTS = "1/N"
 MEAN = "mean"  # of the targets' CCCs
-LEVEL = f"{significance.LEVEL:.0%} interval"
-HEADER = ("CCC", "Pearson", "MSE", f"{LEVEL} of CCC", "p of Pearson")
+INTERVAL_NAME = f"{significance.LEVEL:.0%} interval"
+HEADER = ("CCC", "Pearson", "MSE", f"{INTERVAL_NAME} of CCC", "p of Pearson")
 
 
 def predict_frames(
@@ -89,8 +89,7 @@ def predict_frames(
     return found
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rows:
+class Rows(typing.NamedTuple):
     """What is scored, a row each: utterances, sequences or frames.
 
     Attributes:
@@ -99,26 +98,17 @@ class Rows:
         labels: [rows, targets], finite.
     """
 
-    videos: Sequence[str]
+    videos: np.ndarray
     predictions: np.ndarray
     labels: np.ndarray
 
-    @classmethod
-    def labelled(cls, videos, predictions, labels) -> "Rows":
-        """Keeps the rows all of whose labels are finite."""
-        known = np.isfinite(labels).all(axis=1)
-        return cls(
-            videos=np.asarray(videos)[known],
-            predictions=predictions[known],
-            labels=labels[known],
-        )
 
-
-def of_utterances(
-    keys: Sequence[str], predictions: np.ndarray, labels: np.ndarray
+def labelled(
+    videos: Sequence[str], predictions: np.ndarray, labels: np.ndarray
 ) -> Rows:
-    """Returns the rows of utterances, "<video>/<utterance>" each."""
-    return Rows.labelled([video_of(key) for key in keys], predictions, labels)
+    """Keeps the rows all of whose labels are finite."""
+    known = np.isfinite(labels).all(axis=1)
+    return Rows(np.asarray(videos)[known], predictions[known], labels[known])
 
 
 def rows_of(
@@ -139,7 +129,7 @@ def rows_of(
     """
     if level == "utterance":
         predictions = postprocessing.apply(settings, frames)
-        return of_utterances(frames.keys, predictions, frames.utterance_labels)
+        return labelled(frames.videos, predictions, frames.utterance_labels)
     filtered = postprocessing.filter_frames(settings, frames)
     estimate = aggregation.ESTIMATES[settings.estimate]
     videos, predictions, labels = [], [], []
@@ -154,9 +144,7 @@ def rows_of(
             videos.extend([video] * len(seen))
             predictions.append(seen)
             labels.append(truth)
-    return Rows.labelled(
-        videos, np.concatenate(predictions), np.concatenate(labels)
-    )
+    return labelled(videos, np.concatenate(predictions), np.concatenate(labels))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,8 +156,8 @@ class Score:
         pearson: Pearson's r.
         mse: mean squared error.
         pearson_p_value: two-sided p-value of r, which takes the rows for
-            independent. None for "per_video", for fewer than three rows, and
-            where something is constant.
+            independent. None for a mean of several videos, for fewer than
+            three rows, and where something is constant.
         constant: "labels", "predictions" or "labels and predictions" if those
             are constant over all rows, which makes CCC 0; else None.
     """
@@ -192,8 +180,8 @@ class Scores:
         videos: of how many videos these are.
         targets: {target: score}; empty if there is no row.
         intervals: {target or `MEAN`: confidence interval of its CCC}, without
-            those whose labels or predictions are constant, and empty if there
-            are fewer than two videos; None if they were not asked for.
+            those whose labels or predictions are constant, and empty for
+            "per_video" or fewer than two videos; None if not asked for.
     """
 
     level: str
@@ -238,10 +226,12 @@ class Scores:
 
     def interval_text(self, name: str) -> str:
         """Returns the interval of a target or `MEAN`, or why it has none."""
-        if interval := (self.intervals or {}).get(name):
-            return wording.interval(interval)
-        few = self.videos < 2
-        return f"none ({'needs two videos' if few else 'constant'})"
+        if self.intervals is None:
+            return "not computed"
+        why = "constant" if self.pooling == "pooled" else "of pooled CCC alone"
+        if self.videos < 2:
+            why = "needs two videos"
+        return wording.interval(self.intervals.get(name), none=f"none ({why})")
 
     def warnings(self) -> list[str]:
         """Returns which CCCs are 0 by definition, and why, a line each."""
@@ -289,54 +279,40 @@ def score(
             or predictions are constant, such as one of a single row, has CCC 0
             there.
         intervals: compute confidence intervals as well, by drawing whole
-            videos, see `affwild_omg.scoring.significance`.
+            videos, see `affwild_omg.scoring.significance`; "per_video" has
+            none.
     """
     parts = [slice(None)]
     if pooling == "per_video":
         numbers = pd.Series(range(len(rows.videos)))
         parts = list(numbers.groupby(rows.videos).indices.values())
-    moments = [
-        [concordance.Moments.of(labels[x], predictions[x]) for x in parts]
-        for labels, predictions in zip(
-            rows.labels.T, rows.predictions.T, strict=True
-        )
-    ]
-    known = dict(zip(targets, moments, strict=True)) if len(rows.labels) else {}
-    found = {}
-    for name, columns in columns_of(targets).items() if intervals else ():
-        labels, predictions = (
-            x[:, columns] for x in (rows.labels, rows.predictions)
-        )
-        if not known or not concordance.vary(labels, predictions):
-            continue
-        if pooling == "pooled":
-            ends = significance.interval(labels, predictions, rows.videos)
-        else:
-            cccs = [[x.concordance for x in moments[i]] for i in columns]
-            ends = significance.mean_interval(np.mean(cccs, axis=0))
-        if ends:
-            found[name] = ends
+    known, found = len(rows.labels) > 0, {}
+    if intervals and known and pooling == "pooled":
+        for name, columns in columns_of(targets).items():
+            data = rows.labels[:, columns], rows.predictions[:, columns]
+            if ends := significance.interval(*data, rows.videos):
+                found[name] = ends
     return Scores(
         level=level,
         pooling=pooling,
         rows=len(rows.labels),
         videos=len(set(rows.videos)),
         targets={
-            name: _score(rows, column, known[name], pooling)
-            for column, name in enumerate(known)
+            name: _score(rows.labels[:, i], rows.predictions[:, i], parts)
+            for i, name in enumerate(targets if known else ())
         },
         intervals=found if intervals else None,
     )
 
 
-def _score(rows, column, moments, pooling):
-    """Scores a column; moments: of all rows, or of each video's."""
+def _score(labels, predictions, parts):
+    """Scores a target: the mean over parts of the rows."""
+    moments = [concordance.Moments.of(labels[x], predictions[x]) for x in parts]
     total, p_value = sum(moments, concordance.Moments()), None
     sides = zip(("labels", "predictions"), total.vary, strict=True)
     constant = " and ".join(name for name, varies in sides if not varies)
-    if pooling == "pooled" and total.count > 2 and not constant:
-        columns = rows.labels[:, column], rows.predictions[:, column]
-        p_value = float(stats.pearsonr(*columns).pvalue)
+    if len(parts) == 1 and total.count > 2 and not constant:
+        p_value = float(stats.pearsonr(labels, predictions).pvalue)
     return Score(
         ccc=float(np.mean([x.concordance for x in moments])),
         pearson=float(np.mean([x.pearson for x in moments])),

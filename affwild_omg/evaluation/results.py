@@ -8,11 +8,12 @@ of an evaluation `frames.csv`. The tables are described in
 programs; here it is read back for the provenance alone.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ import pandas as pd
 from affwild_omg import figures
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import csv_tables, protocol
-from affwild_omg.evaluation.csv_tables import DECIMALS, REMEDY
+from affwild_omg.evaluation.csv_tables import REMEDY
 from affwild_omg.evaluation.options import LEVELS, POOLINGS
 from affwild_omg.evaluation.protocol import Scores
 from affwild_omg.paper.task import TARGETS
@@ -47,8 +48,8 @@ FILES = (
     HISTOGRAMS,
 )
 
+DECIMALS = 6  # of predictions
 TOLERANCE = 1e-6  # of two folders' labels of one utterance
-MOST_NAMED = 100  # utterances in a message: who lacks more lacks a part
 _ORIGIN = "give a folder that evaluate.py wrote"
 
 
@@ -56,11 +57,8 @@ _ORIGIN = "give a folder that evaluate.py wrote"
 class Provenance:
     """Where results come from; None stands for what is unknown or not so.
 
-    The fields are grouped: the protocol of the headline scores; the split, how
-    many utterances it should have and the share that was predicted; the model,
-    its training and its windows; the steps that were applied, and where they
-    come from, see `selection.source`; the members of a fusion; how someone's
-    predictions were matched with annotations, see `submission.score`.
+    The fields are grouped: the protocol of the headline scores; the split; the
+    model; post-processing; fusion; submission.
     """
 
     level: str = "utterance"
@@ -68,8 +66,8 @@ class Provenance:
 
     corpus: str | None = None
     split: str | None = None
-    expected: int | None = None
-    coverage: float | None = None
+    expected: int | None = None  # utterances of the whole split
+    coverage: float | None = None  # the share of them that was predicted
     utterances_without_face: int | None = None
     frames: int | None = None
     frames_with_face: int | None = None
@@ -84,11 +82,13 @@ class Provenance:
     sequence_length: int | None = None
 
     postprocessing: Settings | None = None
-    postprocessing_source: dict | None = None
+    postprocessing_source: dict | None = None  # its file and "same_model"
 
-    members: list[dict] | None = None
+    members: list[dict] | None = None  # this and more: see `fusion.fuse`
+    equal_weights: dict | None = None
+    best_single: str | None = None
 
-    match: str | None = None
+    match: str | None = None  # "key" or "order", see `submission.score`
     unmatched: dict[str, list[str]] | None = None
     misordered: list[dict] | None = None
     predictions: str | None = None
@@ -96,10 +96,8 @@ class Provenance:
 
     def to_dict(self) -> dict:
         """Returns what is known, as JSON knows it, for `from_dict`."""
-        known = {k: v for k, v in vars(self).items() if v is not None}
-        if self.postprocessing:
-            known["postprocessing"] = self.postprocessing.to_dict()
-        return known
+        known = dataclasses.asdict(self).items()
+        return {name: value for name, value in known if value is not None}
 
     @classmethod
     def from_dict(cls, stated: Mapping) -> "Provenance":
@@ -156,9 +154,7 @@ class Results:
             how: more for `protocol.score`, such as intervals=True.
         """
         if level == "utterance":
-            rows = protocol.of_utterances(
-                self.keys, self.predictions, self.labels
-            )
+            rows = protocol.labelled(self.videos, self.predictions, self.labels)
         else:
             steps = self.provenance.postprocessing or Settings.nothing(
                 self.targets, self.provenance.sequence_estimate
@@ -173,17 +169,6 @@ class Results:
         return self.scores(
             self.provenance.level, self.provenance.pooling, intervals=True
         )
-
-    def protocols(self) -> dict[str, dict[str, Scores]]:
-        """Returns {level: {pooling: scores}}; {} if there are no frames."""
-        if self.frames is None:
-            return {}
-        return {
-            level: {
-                pooling: self.scores(level, pooling) for pooling in POOLINGS
-            }
-            for level in LEVELS
-        }
 
     def without_postprocessing(self) -> "Results | None":
         """Returns the same before post-processing; None if there was none."""
@@ -201,13 +186,13 @@ class Results:
         """Returns what metrics.json states of the results."""
         metrics = self.headline().to_dict() | {
             "utterances": int(self.labelled.sum()),
-            "moments": protocol.MOMENTS,
+            "moments": "1/N",
             **self.provenance.to_dict(),
         }
-        if protocols := self.protocols():
+        if self.frames is not None:
             metrics["protocols"] = {
-                level: {name: found.to_dict() for name, found in by.items()}
-                for level, by in protocols.items()
+                level: {x: self.scores(level, x).to_dict() for x in POOLINGS}
+                for level in LEVELS
             }
         if bare := self.without_postprocessing():
             metrics["unprocessed"] = bare.headline().to_dict()
@@ -215,20 +200,23 @@ class Results:
 
 
 def as_written(predictions: np.ndarray) -> np.ndarray:
-    """Rounds predictions to what predictions.csv will hold.
+    """Rounds predictions to the digits that are worth writing.
 
-    Whoever scores these finds the same scores from the file.
+    What is scored afterwards gives the same scores when it is read again.
     """
     return np.round(predictions, DECIMALS)
 
 
-def write(
-    directory: pathlib.Path,
-    results: Results,
-    *,
-    exact: bool = False,
-    others: Mapping[str, dict] | None = None,
-) -> None:
+def folder(
+    output: os.PathLike | str, *, overwrite: bool
+) -> contextlib.AbstractContextManager[pathlib.Path]:
+    """Opens a folder for `write`, see `files.atomic_directory`."""
+    return files.atomic_directory(
+        output, flag="--output", overwrite=overwrite, owned=FILES
+    )
+
+
+def write(directory: pathlib.Path, results: Results) -> None:
     """Writes the files of a results folder.
 
     An utterance stands in `labels.csv` if all its targets have labels. If none
@@ -236,39 +224,32 @@ def write(
 
     Args:
         directory: an empty folder.
-        results: what to write; predictions `as_written` unless exact.
-        exact: write every digit, where the scores are of values that have not
-            been rounded.
-        others: more for metrics.json to state, beside what it states of the
-            results.
+        results: what to write, with all digits.
     """
     known, targets = results.labelled, results.targets
     keys = np.array(results.keys, object)
-    form = "" if exact else csv_tables.PREDICTION_FORM
-
-    def write_table(name, keys, values, form):
-        csv_tables.write_utterances(
-            directory / name, targets, keys, values, form
-        )
-
-    files.write_json(
-        directory / METRICS, results.to_dict() | dict(others or {})
-    )
-    write_table(PREDICTIONS, keys, results.predictions, form)
-    if results.unprocessed is not None:
-        write_table(UNPROCESSED, keys, results.unprocessed, form)
+    labels, predictions = results.labels[known], results.predictions[known]
+    tables = {
+        PREDICTIONS: (keys, results.predictions),
+        UNPROCESSED: (keys, results.unprocessed),
+        LABELS: (keys[known], labels if known.any() else None),
+    }
+    for name, (names, values) in tables.items():
+        if values is not None:
+            csv_tables.write_utterances(
+                directory / name, targets, names, values
+            )
     if results.frames is not None:
         csv_tables.write_frames(directory / FRAMES, results.frames)
-    if not known.any():
-        return
-    labels, predictions = results.labels[known], results.predictions[known]
-    label_form = "" if exact else csv_tables.LABEL_FORM
-    write_table(LABELS, keys[known], labels, label_form)
-    # The CCC of these very points, whatever protocol the headline is of.
-    cccs = results.scores().cccs
-    figures.scatter(directory / SCATTER, labels, predictions, targets, cccs)
-    if targets == TARGETS:
-        figures.plane_histograms(directory / HISTOGRAMS, labels, predictions)
+    if known.any():
+        # The CCC of these very points, whatever protocol the headline is of.
+        cccs = results.scores().cccs
+        figures.scatter(directory / SCATTER, labels, predictions, targets, cccs)
+        if targets == TARGETS:
+            figures.plane_histograms(
+                directory / HISTOGRAMS, labels, predictions
+            )
+    files.write_json(directory / METRICS, results.to_dict())
 
 
 def read(
@@ -289,98 +270,84 @@ def read(
             is not as `write` makes it.
     """
     directory = pathlib.Path(directory)
-    scored, provenance = _read_metrics(directory / METRICS, flag)
+    frames = frames and (directory / FRAMES).is_file()
+    scored, provenance = _read_metrics(directory / METRICS, flag, frames)
     if not (directory / PREDICTIONS).is_file():
         raise UserError(f"{flag}={directory} holds no {PREDICTIONS}; {_ORIGIN}")
     predictions = csv_tables.read_utterances(directory / PREDICTIONS, flag)
-    labels = _read_beside(directory / LABELS, flag, predictions)
-    if labels is None:
-        labels = np.full(predictions.shape, np.nan)
-    count = int(np.isfinite(labels).all(axis=1).sum())
-    if count != scored:
-        raise UserError(
-            f"{flag}={directory / LABELS} has {count or 'no'} utterances, but "
-            f"{METRICS} beside it scores {scored}; {REMEDY}"
+    labels = _read_beside(directory / LABELS, flag, predictions, scored)
+    unprocessed = by_frame = None
+    if (directory / UNPROCESSED).is_file():
+        unprocessed = _read_beside(
+            directory / UNPROCESSED, flag, predictions, len(predictions)
         )
-    by_frame = None
-    if frames and (directory / FRAMES).is_file():
+    if frames:
         by_frame = csv_tables.read_frames(
             directory / FRAMES, flag, sequence_length=provenance.sequence_length
         )
-        # Nothing else tells a table that was cut off at the end of a line.
-        if provenance.frames not in (None, by_frame.lengths.sum()):
-            raise UserError(
-                f"{flag}={directory / FRAMES} has {by_frame.lengths.sum()} "
-                f"frames, but {METRICS} beside it says {provenance.frames}; "
-                f"{REMEDY}"
-            )
+        _check_count(
+            f"{flag}={directory / FRAMES}",
+            "frames",
+            by_frame.lengths.sum(),
+            provenance.frames,
+        )
     return Results(
         keys=predictions.index.tolist(),
         targets=tuple(predictions.columns),
         predictions=predictions.to_numpy(),
         labels=labels,
         provenance=provenance,
-        unprocessed=_read_beside(
-            directory / UNPROCESSED, flag, predictions, whole=True
-        ),
+        unprocessed=unprocessed,
         frames=by_frame,
     )
 
 
-def _read_metrics(path, flag):
+def _read_metrics(path, flag, frames):
     if not path.is_file():
         raise UserError(f"{flag}={path.parent} holds no {METRICS}; {_ORIGIN}")
     try:
         stated = json.loads(path.read_text(encoding="utf-8"))
+        least = {"utterances": 0} | ({"sequence_length": 1} if frames else {})
+        for name, value in least.items():
+            count = stated.get(name)
+            if type(count) is not int or count < value:
+                raise ValueError(f"{name} is {count!r}")
         return stated["utterances"], Provenance.from_dict(stated)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
-            f"{flag}={path} is not what evaluate.py writes ({error!r}); "
-            f"{_ORIGIN}"
+            f"{flag}={path} is not what evaluate.py writes ({error}); {_ORIGIN}"
         ) from error
 
 
-def _read_beside(path, flag, predictions, *, whole=False):
-    """Reads a table of the same utterances, or if not whole of some of them.
+def _read_beside(path, flag, predictions, count):
+    """Reads a table of so many of the same utterances.
 
     Returns:
         [utterances, targets] in the order of the predictions, NaN where it
-        lacks one; None without such a file.
+        lacks one.
     """
-    if not path.exists():
-        return None
-    table = csv_tables.read_utterances(path, flag)
-    odd = [
+    table = predictions[:0]
+    if path.is_file():
+        table = csv_tables.read_utterances(path, flag)
+    if odd := [
         *table.columns.symmetric_difference(predictions.columns),
         *table.index.difference(predictions.index, sort=False),
-    ]
-    if whole:
-        odd += predictions.index.difference(table.index, sort=False).tolist()
-    if odd:
+    ]:
         raise UserError(
             f"{flag}={path} does not fit {PREDICTIONS} beside it: {odd[0]} is "
             f"in one of them alone; {REMEDY}"
         )
+    _check_count(f"{flag}={path}", "utterances", len(table), count)
     return table.reindex(predictions.index).to_numpy()
 
 
-def targets_in_common(columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Returns the targets that two tables or runs both have.
-
-    Args:
-        columns: of each, by "--flag=path", for messages.
-
-    Raises:
-        UserError: there is none.
-    """
-    (first, one), (second, other) = columns.items()
-    targets = tuple(name for name in TARGETS if name in one and name in other)
-    if not targets:
+def _check_count(name, unit, count, stated):
+    """Tells a table that was cut off at the end of a line."""
+    if stated not in (None, count):
         raise UserError(
-            f"{first} has {', '.join(one)}, {second} {', '.join(other)}; they "
-            "must have one of the two in common"
+            f"{name} has {count} {unit}, but the files beside it have "
+            f"{stated}; {REMEDY}"
         )
-    return targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -412,13 +379,21 @@ def align(runs: Mapping[str, Results]) -> Split:
             than one before it.
     """
     first, *_ = runs
-    keys = runs[first].keys
+    keys = pd.Index(runs[first].keys)
     known = {name for run in runs.values() for name in run.targets}
     targets = tuple(name for name in TARGETS if name in known)
     labels = np.full((len(keys), len(targets)), np.nan)
     predictions = []
     for name, run in runs.items():
-        _check_same_keys(name, run.keys, first, keys)
+        lacks = keys.difference(run.keys, sort=False)
+        adds = pd.Index(run.keys).difference(keys, sort=False)
+        if len(lacks) or len(adds):
+            raise UserError(
+                f"{name} lacks {len(lacks)} ({listed(lacks)}) of the "
+                f"{len(keys)} utterances of {first} and adds {len(adds)} "
+                f"({listed(adds)}); evaluate all runs on the same records, or "
+                "score them by the same annotations"
+            )
         own, found = (
             pd.DataFrame(values, run.keys, run.targets)
             .reindex(index=keys, columns=targets)
@@ -434,22 +409,4 @@ def align(runs: Mapping[str, Results]) -> Split:
                 "records"
             )
         labels = np.where(np.isnan(labels), own, labels)
-    return Split(keys, targets, np.stack(predictions), labels)
-
-
-def _check_same_keys(name, keys, first, first_keys):
-    known, wanted = set(keys), set(first_keys)
-    told = [
-        f"{verb} {len(some)} ({listed(some, MOST_NAMED)})"
-        for verb, some in (
-            ("lacks", [key for key in first_keys if key not in known]),
-            ("adds", [key for key in keys if key not in wanted]),
-        )
-        if some
-    ]
-    if told:
-        raise UserError(
-            f"{name} {' and '.join(told)} against the {len(wanted)} utterances "
-            f"of {first}; evaluate all runs on the same records, or score them "
-            "by the same annotations"
-        )
+    return Split(list(keys), targets, np.stack(predictions), labels)

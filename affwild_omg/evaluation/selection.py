@@ -73,45 +73,45 @@ class Chosen:
                 f"{_REMEDY}"
             ) from error
 
+    def same_model(self, model: str) -> bool | None:
+        """Returns whether the steps were chosen for a model file.
 
-def path(options: EvaluationOptions) -> pathlib.Path | None:
+        None where that cannot be told, as of a SavedModel.
+        """
+        own = _file_digest(model)
+        return own == self.model_sha256 if own and self.model_sha256 else None
+
+
+def file_of(
+    options: EvaluationOptions, *, overwrite: bool
+) -> pathlib.Path | None:
     """Returns the file that holds, or is to hold, a model's post-processing.
 
     --postprocessing, else that of the workdir; None for "none", and for a
     model that is not a workdir.
-    """
-    if options.postprocessing:
-        named = options.postprocessing != NONE
-        return pathlib.Path(options.postprocessing) if named else None
-    model = pathlib.Path(options.model)
-    if not model.is_dir() or model_file.is_saved_model(model):
-        return None
-    return model / workdirs.POSTPROCESSING
-
-
-def path_to_choose(
-    options: EvaluationOptions, overwrite: bool
-) -> pathlib.Path | None:
-    """Returns where chosen steps go, None if none are to be chosen.
 
     Raises:
-        UserError: there is no such place, or it holds steps already.
+        UserError: chosen steps have no such file, or it holds some already.
     """
-    if not options.choose_postprocessing:
-        return None
-    target = path(options)
-    if target is None:
-        raise UserError(
-            f"--choose_postprocessing has no workdir in --model="
-            f"{options.model} to write the steps to; name a file: "
-            "--postprocessing=steps.json"
-        )
-    if target.exists() and not overwrite:
-        raise UserError(
-            f"--choose_postprocessing would replace {target}; give --overwrite "
-            "to choose again, or leave it out to apply what is there"
-        )
-    return target
+    file, model = None, pathlib.Path(options.model)
+    if options.postprocessing not in ("", NONE):
+        file = pathlib.Path(options.postprocessing)
+    elif not options.postprocessing and model.is_dir():
+        if not model_file.is_saved_model(model):
+            file = model / workdirs.POSTPROCESSING
+    if options.choose_postprocessing:
+        if file is None:
+            raise UserError(
+                f"--choose_postprocessing has no workdir in --model={model} to "
+                "write the steps to; name a file: --postprocessing=steps.json"
+            )
+        if file.exists() and not overwrite:
+            raise UserError(
+                f"--choose_postprocessing would replace {file}; give "
+                "--overwrite to choose again, or leave it out to apply what is "
+                "there"
+            )
+    return file
 
 
 def choose(options: EvaluationOptions, validation: Frames) -> Chosen:
@@ -123,31 +123,36 @@ def choose(options: EvaluationOptions, validation: Frames) -> Chosen:
         settings=settings,
         sequence_length=validation.sequence_length,
         search=search,
-        model_sha256=_file_digest(options),
+        model_sha256=_file_digest(options.model),
     )
 
 
-def find(options: EvaluationOptions, sequence_length: int) -> Chosen | None:
+def find(
+    options: EvaluationOptions, file: pathlib.Path | None, sequence_length: int
+) -> Chosen | None:
     """Reads the post-processing that an evaluation is to apply.
 
+    Warns if a file that the user named is of another model: it may be meant,
+    for an export of the same network, or a mistake.
+
     Args:
-        options: of the evaluation; a workdir need not have any.
-        sequence_length: frames of its windows.
+        options: of the evaluation.
+        file: see `file_of`; a workdir need not have it.
+        sequence_length: frames of the windows.
 
     Raises:
         UserError: as `Chosen.read`, or the steps were chosen for another
             model, estimate or sequence length.
     """
-    file = path(options)
     if file is None or not (options.postprocessing or file.exists()):
         return None
     chosen = Chosen.read(file)
-    own = _file_digest(options)
-    if not options.postprocessing and chosen.model_sha256 != own:
-        raise UserError(
-            f"{file} was chosen for an earlier model than --model="
-            f"{options.model} holds now; {_REMEDY}"
-        )
+    same = chosen.same_model(options.model)
+    other = f"{file} was chosen for another model than --model={options.model}"
+    if not options.postprocessing and not same:
+        raise UserError(f"{other} holds now; {_REMEDY}")
+    if same is False:
+        logging.warning(other)
     for name, here, there in (
         ("estimate", options.estimate, chosen.settings.estimate),
         ("sequence_length", sequence_length, chosen.sequence_length),
@@ -160,28 +165,6 @@ def find(options: EvaluationOptions, sequence_length: int) -> Chosen | None:
     return chosen
 
 
-def source(options: EvaluationOptions, chosen: Chosen) -> dict:
-    """Returns where the post-processing of an evaluation comes from.
-
-    Warns of steps of another model: a user may want them, for an export of
-    the same network, or be mistaken.
-
-    Returns:
-        {"file", "same_model": whether they were chosen for this model file;
-        None where that cannot be told, as of a SavedModel}.
-    """
-    digests = chosen.model_sha256, _file_digest(options)
-    same = digests[0] == digests[1] if all(digests) else None
-    file = str(path(options))
-    if same is False:
-        logging.warning(
-            "%s was chosen for another model than --model=%s",
-            file,
-            options.model,
-        )
-    return {"file": file, "same_model": same}
-
-
 def digest(model: str) -> str:
     """Returns the SHA-256 of a model file, a workdir's best or a SavedModel."""
     place = pathlib.Path(model)
@@ -190,20 +173,6 @@ def digest(model: str) -> str:
     return files.digest(place / workdirs.BEST if place.is_dir() else place)
 
 
-def _file_digest(options):
-    saved = model_file.is_saved_model(pathlib.Path(options.model))
-    return "" if saved else digest(options.model)
-
-
-def lines(settings: Settings) -> list[str]:
-    """Returns the steps as lines for a console."""
-    told = []
-    for target, steps in settings.targets.items():
-        used = []
-        if steps.median_window > 1:
-            used.append(f"median over {steps.median_window} frames")
-        if steps.smoothing_strength > 0:
-            used.append(f"smoothing of {steps.smoothing_strength:g} frames")
-        what = ", ".join(used) or "no step raised CCC on validation"
-        told.append(f"post-processing of {target}: {what}")
-    return told
+def _file_digest(model):
+    saved = model_file.is_saved_model(pathlib.Path(model))
+    return "" if saved else digest(model)

@@ -16,7 +16,6 @@ from affwild_omg.evaluation import csv_tables, results
 from affwild_omg.evaluation.options import SubmissionOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.paper.task import TARGETS
-from affwild_omg.storage import files
 
 
 def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
@@ -39,33 +38,29 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
             many rows or no names.
     """
     _check_inputs_stay(options)
-    with files.atomic_directory(
-        options.output,
-        flag="--output",
-        overwrite=overwrite,
-        owned=results.FILES,
-    ) as directory:
-        predicted, truth = (
-            _read(options, name) for name in ("predictions", "annotations")
-        )
-        targets = results.targets_in_common(
-            {
-                f"--predictions={options.predictions}": predicted.columns,
-                f"--annotations={options.annotations}": truth.columns,
-            }
-        )
-        expected = len(truth)
+    with results.folder(options.output, overwrite=overwrite) as directory:
+        tables = {
+            f"--{name}={getattr(options, name)}": _read(options, name)
+            for name in ("predictions", "annotations")
+        }
+        targets = [x for x in TARGETS if all(x in y for y in tables.values())]
+        if not targets:
+            raise UserError(
+                f"{' and '.join(tables)} have no column in common: neither "
+                "valence nor arousal is in both"
+            )
         match = _by_key if options.match == "key" else _by_order
-        keys, predicted, truth, told = match(options, predicted, truth)
+        predicted, truth, told = match(tables)
+        expected = len(tables[f"--annotations={options.annotations}"])
         found = Results(
-            keys=keys.tolist(),
-            targets=targets,
-            predictions=predicted[list(targets)].to_numpy(),
-            labels=truth[list(targets)].to_numpy(),
+            keys=truth.index.tolist(),
+            targets=tuple(targets),
+            predictions=predicted[targets].to_numpy(),
+            labels=truth[targets].to_numpy(),
             provenance=Provenance(
                 pooling=options.pooling,
                 expected=expected,
-                coverage=len(keys) / expected,
+                coverage=len(truth) / expected,
                 match=options.match,
                 **told,
                 predictions=options.predictions,
@@ -73,7 +68,7 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
                 options=dataclasses.asdict(options),
             ),
         )
-        results.write(directory, found, exact=True)
+        results.write(directory, found)
     return found
 
 
@@ -81,11 +76,12 @@ def _check_inputs_stay(options):
     """Refuses to replace the very tables that are read."""
     output = pathlib.Path(options.output).resolve()
     for flag in ("predictions", "annotations"):
-        path = pathlib.Path(getattr(options, flag)).resolve()
+        given = getattr(options, flag)
+        path = pathlib.Path(given).resolve()
         if path.parent == output and path.name in results.FILES:
             raise UserError(
-                f"--output={options.output} would replace --{flag}="
-                f"{getattr(options, flag)}; name another folder"
+                f"--output={options.output} would replace --{flag}={given}; "
+                "name another folder"
             )
 
 
@@ -93,50 +89,45 @@ def _read(options, name):
     path = pathlib.Path(getattr(options, name))
     if not path.is_file():
         raise UserError(f"--{name}={path} is not a file; give a CSV table")
-    return csv_tables.read_utterances(
-        path,
-        f"--{name}",
-        remedy="correct the table",
-        named=options.match == "key",
-    )
+    named = options.match == "key"
+    return csv_tables.read_utterances(path, f"--{name}", named=named)
 
 
-def _by_key(options, predicted, truth):
-    """Returns keys, both tables in their order, and provenance."""
+def _by_key(tables):
+    """Returns both tables in one order, and more of the provenance."""
+    (first, predicted), (second, truth) = tables.items()
     ours, theirs = predicted.index, truth.index
     alone = {
         "predictions": ours.difference(theirs, sort=False).tolist(),
         "annotations": theirs.difference(ours, sort=False).tolist(),
     }
-    keys = theirs[theirs.isin(ours)]
-    if keys.empty:
+    truth = truth[theirs.isin(ours)]
+    if truth.empty:
         raise UserError(
-            f"--predictions={options.predictions} and --annotations="
-            f"{options.annotations} have no utterance in common: one has "
+            f"{first} and {second} have no utterance in common: one has "
             f"{listed(alone['predictions'], 2)}, the other "
             f"{listed(alone['annotations'], 2)}"
         )
-    return keys, predicted.loc[keys], truth.loc[keys], {"unmatched": alone}
+    return predicted.loc[truth.index], truth, {"unmatched": alone}
 
 
-def _by_order(options, predicted, truth):
+def _by_order(tables):
+    (first, predicted), (second, truth) = tables.items()
     if len(predicted) != len(truth):
         raise UserError(
-            f"--predictions={options.predictions} has {len(predicted)} rows, "
-            f"--annotations={options.annotations} {len(truth)}; to match by "
-            "order there must be as many: leave --match=order out to match by "
-            "video and utterance"
+            f"{first} has {len(predicted)} rows, {second} {len(truth)}; to "
+            "match by order there must be as many: leave --match=order out to "
+            "match by video and utterance"
         )
     named = [
-        table.index
+        table.index.tolist()
         for table in (truth, predicted)
         if not isinstance(table.index, pd.RangeIndex)
     ]
     if not named:
         raise UserError(
-            f"neither --predictions={options.predictions} nor --annotations="
-            f"{options.annotations} has columns video and utterance; add them "
-            "to one"
+            f"neither {first} nor {second} has columns video and utterance; "
+            "add them to one"
         )
     told = {"unmatched": {"predictions": [], "annotations": []}}
     if len(named) == 2:
@@ -145,10 +136,7 @@ def _by_order(options, predicted, truth):
             for row, (other, one) in enumerate(zip(*named, strict=True), 1)
             if one != other
         ]
-    return named[0], predicted, truth, told
-
-
-_POOLED = {"pooled": "pooled", "per_video": "mean of the videos' CCCs"}
+    return predicted, truth.set_axis(named[0]), told
 
 
 def table(found: Results) -> list[str]:
@@ -162,13 +150,13 @@ def table(found: Results) -> list[str]:
             )
     lines.append(
         f"{len(found.keys)} of {source.expected} annotated utterances matched "
-        f"by {source.match}, {_POOLED[source.pooling]}; without a match: "
-        f"{len(source.unmatched['predictions'])} predictions, "
+        f"by {source.match}, scored {source.pooling.replace('_', ' ')}; "
+        f"without a match: {len(source.unmatched['predictions'])} predictions, "
         f"{len(source.unmatched['annotations'])} annotations"
     )
     if source.misordered:
         lines.append(
-            f"{len(source.misordered)} row(s) are of other utterances in one "
-            "table than in the other: see misordered in metrics.json"
+            "rows that are of different utterances in the two tables: "
+            f"{len(source.misordered)}, see misordered in metrics.json"
         )
     return lines

@@ -75,22 +75,6 @@ def interval(
     return _percentiles(getattr(sums, statistic), np.arange(count), **how)
 
 
-def mean_interval(values, **how) -> Interval | None:
-    """Computes a confidence interval of the mean of the videos' own CCCs.
-
-    It is as much too narrow with few videos as that of `interval`.
-
-    Args:
-        values: one of each video, [videos], finite.
-        **how: samples, level and seed, as for `interval`.
-
-    Returns:
-        The interval; None where there are fewer than two videos.
-    """
-    values = np.asarray(values, np.float64)
-    return _percentiles(np.mean, values, **how) if len(values) > 1 else None
-
-
 def paired_interval(labels, first, second, videos: Sequence, **how) -> Interval:
     """Computes a confidence interval of the difference of two runs' CCC.
 

@@ -100,7 +100,7 @@ def test_order_tells_of_rows_that_are_not_the_same(files):
         {"row": 3, "predictions": "a/2", "annotations": "b/1"},
     ]
     assert submission.table(found)[-1] == (
-        "2 row(s) are of other utterances in one table than in the other: see "
+        "rows that are of different utterances in the two tables: 2, see "
         "misordered in metrics.json"
     )
     # Videos are drawn as the truth has them.
@@ -115,7 +115,7 @@ def test_the_mean_of_the_videos_cccs(files):
     per_video = found.scores(pooling="per_video").cccs
     assert found.headline().cccs == per_video != found.scores().cccs
     line = submission.table(found)[-1]
-    assert "matched by key, mean of the videos' CCCs;" in line
+    assert "matched by key, scored per video;" in line
 
 
 def test_rows_without_a_match_are_listed(files):
@@ -131,8 +131,8 @@ def test_rows_without_a_match_are_listed(files):
         "annotations": ["b/1"],
     }
     assert submission.table(found)[-1] == (
-        "2 of 3 annotated utterances matched by key, pooled; without a match: "
-        "1 predictions, 1 annotations"
+        "2 of 3 annotated utterances matched by key, scored pooled; without a "
+        "match: 1 predictions, 1 annotations"
     )
     assert found.provenance.coverage == pytest.approx(2 / 3)
 
@@ -164,7 +164,7 @@ BARE = "arousal,valence\n0.1,0.2\n0.3,0.1\n"
             GOOD.replace("arousal", "mood"),
             TRUTH.replace("valence", "mood"),
             "key",
-            "p.csv has valence, .*a.csv arousal; they must",
+            "--predictions=.*p.csv and --.*a.csv have no column in common",
         ),
     ],
 )
@@ -179,6 +179,9 @@ def test_bad_tables_are_told(
 @pytest.mark.parametrize("name", ["predictions", "annotations"])
 def test_the_tables_that_are_read_are_not_replaced(files, tmp_path, name):
     options = files(GOOD, TRUTH)
+    missing = dataclasses.replace(options, **{name: "nowhere.csv"})
+    with pytest.raises(UserError, match=f"--{name}=nowhere.csv is not a file"):
+        submission.score(missing)
     own = tmp_path / "mine" / "labels.csv"
     own.parent.mkdir()
     own.write_text(GOOD)
@@ -194,10 +197,3 @@ def test_the_tables_that_are_read_are_not_replaced(files, tmp_path, name):
     options = dataclasses.replace(options, **{name: str(own)})
     submission.score(options, overwrite=True)
     assert own.read_text() == GOOD
-
-
-def test_a_missing_file_is_told(files, tmp_path):
-    options = files(GOOD, TRUTH)
-    (tmp_path / "a.csv").unlink()
-    with pytest.raises(UserError, match="--annotations=.*a.csv is not a file"):
-        submission.score(options)

@@ -176,7 +176,6 @@ def test_memory_is_bounded_without_a_trace(monkeypatch):
             *significance.interval(labels, first, clusters),
             *significance.paired_interval(labels, first, second, clusters),
             significance.permutation_test(labels, first, second, clusters),
-            *significance.mean_interval(labels[:30]),
         ]
 
     whole = answers()
@@ -200,7 +199,6 @@ def test_draws_follow_the_seed():
         (significance.interval, (labels, first, clusters)),
         (significance.paired_interval, (labels, first, second, clusters)),
         (significance.permutation_test, (labels, first, second, clusters)),
-        (significance.mean_interval, (labels[:30],)),
     ):
         assert function(*given, seed=5) == function(*given, seed=5)
         assert function(*given, seed=5) != function(*given, seed=6)
@@ -318,12 +316,3 @@ def test_an_interval_is_found_where_it_is_an_estimate():
     assert 0 < of_errors.low < of_errors.high
     with pytest.raises(ValueError, match="finite"):
         find(labels, [0.1, np.nan, 0.2, 0.3], videos)
-
-
-def test_mean_interval_by_hand():
-    # Two videos, 0.2 and 0.6: of four equally likely samples one has the
-    # first twice, two have both, one has the second twice.
-    for level, expected in ((0.6, (0.2, 0.6)), (0.4, (0.4, 0.4))):
-        interval = significance.mean_interval([0.6, 0.2], level=level, seed=3)
-        assert interval == pytest.approx(expected)
-    assert significance.mean_interval([0.5]) is None  # of one video

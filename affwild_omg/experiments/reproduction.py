@@ -169,6 +169,18 @@ def _check_trained(options, jobs):
             f"options, records or weights ({listed(lost)}); name another "
             "folder, or give --overwrite to replace them"
         )
+    theirs = [
+        f"{job.name}/{runs.TEST}"
+        for job in jobs
+        if (job.place / runs.TEST / results.METRICS).exists()
+        and not (job.place / FILE).exists()
+    ]
+    if theirs:
+        raise UserError(
+            f"--output={options.output} holds results that this command did "
+            f"not write ({listed(theirs)}); name another folder, or give "
+            "--overwrite to replace them"
+        )
 
 
 def _tabulate(number, output):
@@ -362,12 +374,19 @@ def _train(known, name, options):
 
     def resume(options):
         try:
-            resumption.check(history.parent, options)
-        except UserError:
+            # Where the first weights lie may be another place by now; what
+            # they hold is the same, or the stage would be another.
+            before = workdirs.read_history(history.parent) or {}
+            init_from = before.get("options", {}).get("init_from")
+            same = dataclasses.replace(options, init_from=init_from)
+            resumption.check(history.parent, same)
+        except UserError as error:
+            why = " ".join(str(error).split()).removeprefix("--resume: ")
+            logging.warning("%s starts anew: %s", name, why)
             anew(options, overwrite=True)
         else:
             logging.info("%s: resumes after its last complete epoch", name)
-            loop.train(options, resume=True)
+            loop.train(same, resume=True)
 
     known.run(
         name,

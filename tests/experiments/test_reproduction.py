@@ -220,6 +220,47 @@ def test_an_interrupted_training_is_resumed(run, quick, tmp_path):
     assert run() == ["resume workdir", *ROW[1:]]
 
 
+@pytest.mark.parametrize("pretraining", ["none", "paper"])
+def test_an_interrupted_training_that_was_moved_is_resumed(
+    run, quick, small_records, tmp_path, pretraining
+):
+    weights = tmp_path / "vgg.npz"
+    weights.touch()
+    own = {"pretraining": pretraining, "affwild2_records": str(small_records)}
+    quick.interrupted = "workdir"
+    with pytest.raises(KeyboardInterrupt):
+        run(weights=[f"vgg_face={weights}"], **own)
+    quick.interrupted = ""
+    (tmp_path / "out").rename(tmp_path / "moved")
+    weights = weights.rename(tmp_path / "elsewhere.npz")
+    own |= {"output": str(tmp_path / "moved")}
+    calls = run(weights=[f"vgg_face={weights}"], **own)
+    assert calls == ["resume workdir", *ROW[1:]]
+
+
+def test_why_a_training_starts_anew_is_told(run, quick, tmp_path, caplog):
+    quick.interrupted = "workdir"
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    quick.interrupted = ""
+    workdir = tmp_path / "out" / f"{TABLE_5}-scratch" / "seed_0" / "workdir"
+    (workdir / "history.json").write_text("{")
+    assert run() == ROW
+    (told,) = [x for x in caplog.records if x.levelname == "WARNING"]
+    assert "history.json is damaged" in told.message
+    assert "anew" in told.message and "\n" not in told.message
+
+
+def test_a_user_s_own_results_are_not_replaced_unasked(run, quick, tmp_path):
+    place = tmp_path / "out" / f"{TABLE_5}-scratch" / "seed_0" / "test"
+    place.mkdir(parents=True)
+    (place / "metrics.json").write_text("{}")
+    with pytest.raises(UserError, match=r"seed_0/test\).*--overwrite"):
+        run()
+    assert quick.calls == []
+    assert run(overwrite=True) == ROW
+
+
 def test_a_row_is_pre_trained_where_its_corpus_is(
     run, quick, small_records, tmp_path
 ):

@@ -346,10 +346,14 @@ def test_differences_from_the_row_are_told(tmp_path):
         "random first weights",
         *of_evaluation,
     ]
-    # The paper's other strategy is no difference; what a pre-training started
-    # from is what counts.
+    # The model of an earlier version, or a SavedModel, does not tell.
     metrics = place / "test" / "metrics.json"
     content = json.loads(metrics.read_text())
+    del content["training"]
+    metrics.write_text(json.dumps(content | {"model": "saved_model"}))
+    assert "training not recorded" in row_of(tmp_path, "cnn_3rnn").differences
+    # The paper's other strategy is no difference; what a pre-training started
+    # from is what counts.
     content["training"] = training(
         train="head", learning_rate=0.001, init_from=None
     )

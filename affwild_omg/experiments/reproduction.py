@@ -144,19 +144,23 @@ def _check_kept(options, jobs, runs):
     """Refuses to lose trainings, which may take days, and others' results."""
     lost = []
     for job in jobs:
-        known = runs.stages(job.row.folder, job.seed)
+        known, intact = runs.stages(job.row.folder, job.seed), True
         for stage in job.stages:
-            if any(path.exists() for path in stage.outputs) and not (
-                known.is_same(stage.name, stage.options, stage.inputs)
-                if stage.resume
-                else known.path.is_file()
-            ):
+            exists = any(path.exists() for path in stage.outputs)
+            kept = known.path.is_file()
+            if stage.resume:  # a training, which starts from the one before
+                kept = intact and known.is_same(
+                    stage.name, stage.options, stage.inputs
+                )
+                intact = exists
+            if exists and not kept:
                 lost.append(f"{job}/{stage.name}")
     if lost:
         raise UserError(
             f"--output={options.output} holds what is of other options, "
-            f"records or weights, or not of this command ({listed(lost)}); "
-            "name another folder, or give --overwrite to replace it"
+            "records or weights, lacks its pre-training, or is not of this "
+            f"command ({listed(lost)}); name another folder, or give "
+            "--overwrite to replace it"
         )
 
 
@@ -237,14 +241,14 @@ def _has(network, option):
     if option not in OVERRIDES:
         return True
     if isinstance(network, Fusion):
-        return option in ("fusion_units", "gru") or any(
-            _has(member, option) for member in network.members
-        )
-    if option == "width":
-        return architectures.BACKBONES[network.backbone].scalable
-    if option == "landmark_units":
-        return network.sees_landmarks
-    return option != "fusion_units" and network.uses(option)
+        members = (_has(member, option) for member in network.members)
+        return option == "fusion_units" or any(members)
+    rules = {
+        "fusion_units": False,
+        "landmark_units": network.sees_landmarks,
+        "width": architectures.BACKBONES[network.backbone].scalable,
+    }
+    return rules.get(option, network.uses(option))
 
 
 def _train_and_evaluate(place, corpora, settings):

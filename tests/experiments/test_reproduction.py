@@ -379,6 +379,20 @@ def test_no_training_is_lost_unasked(run, quick, tmp_path):
     assert run() == []
 
 
+def test_a_training_whose_pre_training_is_gone_is_not_replaced_unasked(
+    run, quick, small_records, tmp_path
+):
+    own = {"pretraining": "paper", "affwild2_records": str(small_records)}
+    assert run(**own) == ["train pretrained", *ROW]
+    place = tmp_path / "out" / f"{TABLE_5}-affwild2" / "seed_0"
+    shutil.rmtree(place / "pretrained")
+    with pytest.raises(UserError, match=r"lacks its pre-training.*/workdir\)"):
+        run(**own)
+    assert quick.calls == []
+    # Which gives the same model here: the rest is done.
+    assert run(overwrite=True, **own) == ["train pretrained"]
+
+
 def test_fusion_of_decisions_brings_its_members(run, quick, tmp_path):
     both = {"table": 3, "rows": ["decision_fusion"], "seeds": ["0", "7"]}
     run(**both)

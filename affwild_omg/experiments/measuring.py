@@ -51,12 +51,10 @@ class Measured:
 
     Attributes:
         value: mean over the seeds.
-        low: of its interval, by drawing the same videos for all seeds; None
+        low, high: its interval, by drawing the same videos for all seeds; None
             where there are fewer than two videos, a constant, or seeds of
             other utterances.
-        high: likewise.
-        min: least of the seeds; None where there is one alone.
-        max: likewise.
+        min, max: of the seeds; None where there is one alone.
     """
 
     value: float
@@ -71,9 +69,7 @@ class MeasuredRow:
     """A row of the paper and what was measured of it.
 
     Attributes:
-        key: the row's, like label and heading.
-        label: what the paper calls it.
-        heading: what the paper has above it.
+        key, label, heading: those of `published.tables.Row`.
         folder: where its runs lie; None for other systems.
         state: "measured", or why there is nothing.
         published: the paper's scores, {"valence", "arousal", "mean"}.

@@ -67,16 +67,8 @@ def write_run(
 ):
     """Writes the test results of a run.
 
-    Args:
-        runs: folder of the runs.
-        folder: the row's.
-        seed: the run's.
-        predictions: (valence, arousal) of each utterance; None for such as
-            have these CCCs.
-        keys: video and utterance of each.
-        ccc: of valence and arousal.
-        labels: (valence, arousal) of each utterance.
-        metrics: for metrics.json.
+    Labels and predictions are (valence, arousal) of each of the keys; without
+    predictions, such as have these CCCs. The rest is for metrics.json.
     """
     place = runs / folder / f"seed_{seed}"
     place.mkdir(parents=True)
@@ -528,7 +520,8 @@ def test_another_corpus_is_not_compared(tmp_path):
     assert f"- {mark}" in tabulation.lines(tabulated, "out")
 
 
-@pytest.mark.parametrize("number", TABLES)
+# Which have scores without post-processing, headings, regions and long labels.
+@pytest.mark.parametrize("number", [3, 4, 7, 8])
 def test_files_of_a_table(tmp_path, number):
     place = write_run(tmp_path, RUN, ccc=(0.4561, 0.1))
     write_unprocessed(place, (0.4321, 0.1))
@@ -569,6 +562,7 @@ def test_files_of_a_table(tmp_path, number):
         (row,) = [x for x in rendered if cell in x][-1:]
         if number == 3:
             assert "0.472 0.329 0.401" in row
+            assert f"{cell}*" in row and row.count("*") == 1  # not of arousal
             (below,) = [x for x in rendered if "0.463 0.322 0.393" in x]
             assert "without post-processing" in below and "0.432 [" in below
 

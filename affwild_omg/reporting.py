@@ -18,12 +18,7 @@ def run(options: TableOptions | ReportOptions, *, overwrite: bool) -> None:
     from affwild_omg.experiments import tabulation
 
     tabulated = tabulation.make(options, overwrite=overwrite)
-    app.show(
-        *tabulation.lines(tabulated),
-        "",
-        f"table in {options.output}/{tabulation.names(options.table)[0]}, "
-        ".json, .md and .png",
-    )
+    app.show(*tabulation.lines(tabulated, options.output))
 
 
 if __name__ == "__main__":

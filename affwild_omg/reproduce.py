@@ -10,18 +10,13 @@ from affwild_omg.experiments.options import ReproductionOptions
 
 @app.command(
     ReproductionOptions,
-    overwrite="trainings of other options, records or weights",
+    overwrite="what is of other options, records or weights",
 )
 def run(options: ReproductionOptions, *, overwrite: bool) -> None:
     from affwild_omg.experiments import reproduction, tabulation
 
     outcome = reproduction.reproduce(options, overwrite=overwrite)
-    app.show(
-        *tabulation.lines(outcome.tabulated),
-        "",
-        f"table in {options.output}/{tabulation.names(options.table)[0]}, "
-        ".json, .md and .png",
-    )
+    app.show(*tabulation.lines(outcome.tabulated, options.output))
     outcome.require_all()
 
 

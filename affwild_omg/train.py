@@ -3,7 +3,7 @@
 from absl import flags
 
 from affwild_omg.cli import app
-from affwild_omg.published import tables
+from affwild_omg.published import networks
 from affwild_omg.training.options import TrainingOptions
 
 flags.DEFINE_bool("list_architectures", False, "List all networks and exit.")
@@ -21,7 +21,7 @@ flags.DEFINE_bool(
 )
 def run(options: TrainingOptions, *, overwrite: bool) -> None:
     if flags.FLAGS.list_architectures:
-        app.show(*tables.list_networks())
+        app.show(*networks.list_networks())
         return
     options.network()  # tells what is wrong before TensorFlow takes its time
     from affwild_omg.cli import wording

@@ -1,31 +1,25 @@
-"""How a run differs from the row of the paper that it stands for."""
+"""How the runs of a row differ from what the paper says of the row."""
 
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from affwild_omg.evaluation.results import Results
-from affwild_omg.experiments import runs as places
+from affwild_omg.experiments.runs import PRETRAINED, TEST, Runs
 from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
 from affwild_omg.training.options import OVERRIDES, TrainingOptions
 from affwild_omg.weights import workdir as workdirs
 
 # How the paper evaluates; the median was the better estimate (section 6.1).
-_EVALUATION = {"split": places.TEST, "sequence_estimate": "median"}
+_EVALUATION = {"split": TEST, "sequence_estimate": "median"}
 _DEFAULTS = {x.name: x.default for x in dataclasses.fields(TrainingOptions)}
 # Options of train.py that say where things lie, or that the network tells.
 _ASIDE = {"records", "workdir", "seed", "architecture", "members", *OVERRIDES}
 _ASIDE |= {"init_from", "init_strict"}
 
 
-def differences(
-    row: Row,
-    runs: pathlib.Path,
-    seeds: Sequence[int],
-    read: Callable[[pathlib.Path], Results],
-) -> list[str]:
+def differences(row: Row, runs: Runs, seeds: Sequence[int]) -> list[str]:
     """Says how a row's runs differ from what the paper says, each once.
 
     What the paper leaves open, such as the epochs, is compared with train.py's
@@ -33,47 +27,34 @@ def differences(
 
     Args:
         row: with the pre-training that was run.
-        runs: folder of the runs.
+        runs: where its runs lie, and those that it fuses.
         seeds: those that were run.
-        read: reads the results in a folder.
 
     Raises:
         UserError: a results folder cannot be read.
     """
     found = []
-    for member in map(tables.find_run, row.members):
-        common = set(places.find_seeds(runs, member)) & set(seeds)
-        found += differences(member, runs, sorted(common), read)
-    trainings, bare = [], []
+    for member in row.fused:
+        common = set(runs.seeds(member)) & set(seeds)
+        found += differences(member, runs, sorted(common))
     for seed in seeds if row.network else ():
-        place = places.place(runs, row.folder, seed)
-        provenance = read(place / places.TEST).provenance
+        provenance = runs.read(row.folder, seed).provenance
         found += _of_network(provenance.network, row)
-        if own := _trainings(place, provenance):
-            trainings.append(own[-1])
-            for training in own:
-                found += _between(training, _wanted(row, training))
-            if not own[0]["init_from"]:
-                found.append("random first weights")
-        elif provenance.model:  # of an earlier version, or a SavedModel
+        trainings = _trainings(runs.place(row.folder, seed), provenance)
+        for training in trainings:
+            found += _between(training, _wanted(row, training))
+        if trainings and not trainings[0]["init_from"]:
+            found.append("random first weights")
+        elif provenance.model and not trainings:  # a SavedModel, or an old one
             found.append("training not recorded")
-        for name, value in _EVALUATION.items():
-            stated = getattr(provenance, name) or value
-            found += _between({name: stated}, {name: value})
+        stated = {
+            k: getattr(provenance, k) or x for k, x in _EVALUATION.items()
+        }
+        found += _between(stated, _EVALUATION)
         if provenance.unmatched is not None:  # anyone's predictions
             found.append("post-processing not known")
-        else:
-            bare.append(not provenance.postprocessing)
-    if any(bare):
-        some = "no" if all(bare) else "some seeds without"
-        found.append(f"{some} post-processing")
-    told = [
-        name
-        for name in _DEFAULTS.keys() - {"seed", "workdir", "init_from"}
-        if len({str(training[name]) for training in trainings}) > 1
-    ]
-    if told:
-        found.append(f"seeds differ in {', '.join(sorted(told))}")
+        elif not provenance.postprocessing:
+            found.append("no post-processing")
     return list(dict.fromkeys(found))
 
 
@@ -108,15 +89,12 @@ def _parts(network):
     return [own, *network.get("members", ())]
 
 
-def _trainings(place, provenance):
+def _trainings(place: pathlib.Path, provenance):
     """Returns the options of a run's trainings, pre-training first."""
-    stated = []
-    pretraining = workdirs.read_history(place / places.PRETRAINED) or {}
-    if "options" in pretraining:  # that of an earlier version lacks them
-        stated.append(pretraining["options"])
-    if provenance.training:
-        stated.append(provenance.training)
-    return [_DEFAULTS | options for options in stated]
+    before = workdirs.read_history(place / PRETRAINED) or {}
+    # That of an earlier version lacks them.
+    stated = [before.get("options"), provenance.training]
+    return [_DEFAULTS | options for options in stated if options]
 
 
 def _wanted(row, training):

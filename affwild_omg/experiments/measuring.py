@@ -6,18 +6,15 @@ table must compare like with like.
 """
 
 import dataclasses
-import functools
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import protocol, results
-from affwild_omg.evaluation.results import Results
-from affwild_omg.experiments import runs as places
 from affwild_omg.experiments.differences import differences
+from affwild_omg.experiments.runs import FAILED, NOT_RUN, Runs
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import tables
 from affwild_omg.published.tables import Region
@@ -25,7 +22,6 @@ from affwild_omg.scoring import significance
 from affwild_omg.scoring.frames import video_of
 
 MEAN = protocol.MEAN
-COLUMNS = (*TARGETS, MEAN)
 MEASURED = "measured"
 OTHERS = "other system"
 NO_LABELS = "no labels"
@@ -37,8 +33,6 @@ _NOISE = (
     "OMG's 2,229 test utterances by about 0.03): a smaller difference from a "
     "published one is within sampling noise. Another seed moves it too."
 )
-
-
 _REGIONS = (
     "Labels decide which utterances a region has; the paper does not say "
     "whether they or the predictions do."
@@ -57,39 +51,31 @@ class Measured:
 
     Attributes:
         value: mean over the seeds.
-        low: of its interval, by drawing the same videos for all seeds; None
+        low, high: its interval, by drawing the same videos for all seeds; None
             where there are fewer than two videos, a constant, or seeds of
             other utterances.
-        high: likewise.
-        min: least of the seeds; None where there is one alone.
-        max: likewise.
-        holds_published: whether the published value lies in the interval;
-            None without an interval or on another corpus than the paper's.
+        min, max: of the seeds; None where there is one alone.
     """
 
     value: float
-    low: float | None = None
-    high: float | None = None
-    min: float | None = None
-    max: float | None = None
-    holds_published: bool | None = None
+    low: float | None
+    high: float | None
+    min: float | None
+    max: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeasuredRow:
     """A row of the paper and what was measured of it.
 
-    Scores are {"valence", "arousal", "mean"}; None where there are none.
-
     Attributes:
-        key: the row's, like label and heading.
-        label: what the paper calls it.
-        heading: what the paper has above it.
+        key, label, heading: those of `published.tables.Row`.
         folder: where its runs lie; None for other systems.
         state: "measured", or why there is nothing.
-        published: the paper's scores.
+        published: the paper's scores, {"valence", "arousal", "mean"}.
         published_unprocessed: without post-processing; table 3 only.
-        measured: over the seeds; a target that a run lacks is None.
+        measured: over the seeds, {target: value and interval}, of CCC also
+            of "mean"; None where nothing was measured.
         unprocessed: likewise, without post-processing.
         warnings: which CCCs are 0 by definition, and why.
         seeds: those that were run.
@@ -98,9 +84,9 @@ class MeasuredRow:
         utterances: how many were scored; of a region, those whose labels lie
             there.
         differences: from the paper's row, see `experiments.differences`.
-        p_value: whether the row differs from the best one.
+        p_value: whether the row differs from the best one, over the seeds
+            that both have.
         compared_with: key of the best row.
-        compared_over: the seeds that both have.
     """
 
     key: str
@@ -110,8 +96,8 @@ class MeasuredRow:
     state: str = OTHERS
     published: dict[str, float]
     published_unprocessed: dict[str, float] | None = None
-    measured: dict[str, Measured | None] | None = None
-    unprocessed: dict[str, Measured | None] | None = None
+    measured: dict[str, Measured] | None = None
+    unprocessed: dict[str, Measured] | None = None
     warnings: Sequence[str] = ()
     seeds: Sequence[int] = ()
     corpus: Sequence[str | None] = ()
@@ -120,7 +106,6 @@ class MeasuredRow:
     differences: Sequence[str] = ()
     p_value: dict[str, float] | None = None
     compared_with: str | None = None
-    compared_over: Sequence[int] = ()
 
     @property
     def name(self) -> str:
@@ -161,9 +146,8 @@ def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
     """Measures the rows of a table.
 
     A row that was not run with its pre-training gives its place to runs that
-    were not pre-trained (see `published.tables.without_pretraining`). Table 4,
-    which compares the two, is the exception. Runs that are being made anew
-    are left out.
+    were not pre-trained. Table 4, which compares the two, is the exception.
+    Runs that are being made anew are left out.
 
     Args:
         number: of the table.
@@ -172,15 +156,14 @@ def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
     Raises:
         UserError: a results folder cannot be read.
     """
-    table, runs = tables.TABLES[number], pathlib.Path(runs)
-    read = functools.cache(functools.partial(results.read, flag="--runs"))
-    rows = [_measure(table, row, runs, read) for row in table.rows]
+    table, runs = tables.TABLES[number], Runs(runs)
+    rows = [_measure(table, row, runs) for row in table.rows]
     if table.metric == "ccc":  # the rows of MSE are regions of one run
-        rows = _compare(rows, runs, read)
+        rows = _compare(rows, runs)
     return Tabulated(table=table, rows=rows)
 
 
-def _measure(table, row, runs, read):
+def _measure(table, row, runs):
     """Returns a row with what was measured of it, or why there is nothing."""
     found = MeasuredRow(
         key=row.key,
@@ -194,29 +177,28 @@ def _measure(table, row, runs, read):
         return found
     candidates = [row]
     if table.number != 4:  # which has the others as rows of their own
-        candidates.append(tables.without_pretraining(row))
+        candidates.append(row.without_pretraining())
     for ran in candidates:
-        if seeds := places.find_seeds(runs, ran):
+        if seeds := runs.seeds(ran):
             break
     else:
-        state = places.read_state(runs, candidates)
+        states = [runs.state(one) for one in reversed(candidates)]
+        state = next((x for x in states if x != NOT_RUN), NOT_RUN)
         return dataclasses.replace(found, state=state)
-    folders = [places.place(runs, ran.folder, seed) for seed in seeds]
-    of_seeds = [read(folder / places.TEST) for folder in folders]
+    of_seeds = [runs.read(ran.folder, seed) for seed in seeds]
+    if any(one.targets != TARGETS for one in of_seeds):
+        return dataclasses.replace(found, state=ONE_TARGET)
     if isinstance(row, Region):
-        if any(one.targets != TARGETS for one in of_seeds):
-            return dataclasses.replace(found, state=ONE_TARGET)
         of_seeds = [_within(row, one) for one in of_seeds]
-    elif not any(one.labelled.any() for one in of_seeds):
+    if not all(one.labelled.any() for one in of_seeds):
         return dataclasses.replace(found, state=NO_LABELS)
-    differ = differences(ran, runs, seeds, read)
+    differ = differences(ran, runs, seeds)
     if ran.pretraining != row.pretraining:
         differ.insert(0, "not pre-trained")
-    if (state := places.read_state(runs, [ran])).startswith(places.FAILED):
+    if (state := runs.state(ran)).startswith(FAILED):
         differ.append(state)
-    corpus = _once(one.provenance.corpus for one in of_seeds)
     unprocessed = None
-    if any(one.unprocessed is not None for one in of_seeds):
+    if row.unprocessed:
         # What was not post-processed stands for itself.
         bare = [one.without_postprocessing() or one for one in of_seeds]
         unprocessed = _over_seeds(bare, table.metric)
@@ -224,15 +206,11 @@ def _measure(table, row, runs, read):
         found,
         folder=ran.folder,
         state=MEASURED,
-        measured=_over_seeds(
-            of_seeds,
-            table.metric,
-            found.published if corpus == [CORPUS] else None,
-        ),
+        measured=_over_seeds(of_seeds, table.metric),
         unprocessed=unprocessed,
         warnings=_once(x for one in of_seeds for x in one.scores().warnings()),
         seeds=seeds,
-        corpus=corpus,
+        corpus=_once(one.provenance.corpus for one in of_seeds),
         coverage=_once(one.provenance.coverage for one in of_seeds),
         utterances=_once(int(one.labelled.sum()) for one in of_seeds),
         differences=differ,
@@ -240,7 +218,7 @@ def _measure(table, row, runs, read):
 
 
 def _triple(scores):
-    return {name: getattr(scores, name) for name in COLUMNS}
+    return {name: getattr(scores, name) for name in (*TARGETS, MEAN)}
 
 
 def _once(values):
@@ -248,57 +226,33 @@ def _once(values):
 
 
 def _within(region, found):
-    """Returns the results of the utterances whose labels lie in a region."""
-    inside = found.labelled
-    inside[inside] = region.contains(*found.labels[inside].T)
-    return dataclasses.replace(
-        found,
-        keys=[key for key, own in zip(found.keys, inside, strict=True) if own],
-        predictions=found.predictions[inside],
-        labels=found.labels[inside],
-        unprocessed=None,
-    )
+    """Returns results with labels only where these lie in a region."""
+    inside = region.contains(*found.labels.T)
+    labels = np.where(inside[:, np.newaxis], found.labels, np.nan)
+    return dataclasses.replace(found, labels=labels)
 
 
-def _over_seeds(found: Sequence[Results], metric, published=None):
-    """Returns {target or mean: what was measured} over the seeds."""
-    of_seeds = [_values(one, metric) for one in found]
-    split = _align(found)
-    measured = dict.fromkeys(COLUMNS)
-    for name in COLUMNS:
-        if not all(name in values for values in of_seeds):
-            continue
-        values = [values[name] for values in of_seeds]
-        several = len(values) > 1
-        interval = None
+def _over_seeds(of_seeds, metric):
+    """Returns {target, or of CCC also the mean: `Measured`}."""
+    scores = [one.scores() for one in of_seeds]
+    values = [one.cccs for one in scores]
+    if metric == "mse":
+        values = [{k: x.mse for k, x in one.targets.items()} for one in scores]
+    split, several, measured = _align(of_seeds), len(of_seeds) > 1, {}
+    for name in values[0]:
+        own, interval = [one[name] for one in values], None
         if split:
             interval = significance.interval(
                 *_columns(split, name), statistic=_STATISTICS[metric]
             )
         measured[name] = Measured(
-            value=float(np.mean(values)),
+            value=float(np.mean(own)),
             low=interval and interval.low,
             high=interval and interval.high,
-            min=min(values) if several else None,
-            max=max(values) if several else None,
-            holds_published=(
-                interval.low <= published[name] <= interval.high
-                if interval and published
-                else None
-            ),
+            min=min(own) if several else None,
+            max=max(own) if several else None,
         )
     return measured
-
-
-def _values(found, metric):
-    """Returns {target: its CCC or MSE} of a run, and of both their mean."""
-    scores = found.scores()
-    if metric == "ccc":
-        return scores.cccs
-    values = {name: score.mse for name, score in scores.targets.items()}
-    if len(values) > 1:
-        values[MEAN] = float(np.mean(list(values.values())))
-    return values
 
 
 def _align(found):
@@ -317,15 +271,14 @@ def _columns(split, name):
         name: a target, or `MEAN` for all of them.
     """
     known = np.isfinite(split.labels).all(axis=1)
-    targets = [x for x, y in enumerate(split.targets) if name in (y, MEAN)]
+    targets = protocol.columns_of(split.targets)[name]
     predictions = split.predictions[:, known][..., targets]
     labels = np.tile(split.labels[known][:, targets], len(predictions))
     videos = [video_of(key) for key in np.array(split.keys)[known]]
-    predictions = np.moveaxis(predictions, 0, 1).reshape(labels.shape)
-    return labels, predictions, videos
+    return labels, np.concatenate(predictions, axis=1), videos
 
 
-def _compare(rows, runs, read):
+def _compare(rows, runs):
     """Tests each row against the best, over the seeds that both have.
 
     A row that has none of the best one's seeds, or other utterances, is not
@@ -334,28 +287,22 @@ def _compare(rows, runs, read):
     Returns:
         The rows, with p-values corrected for their number.
     """
-    measured = [row for row in rows if row.measured and row.measured[MEAN]]
+    measured = [row for row in rows if row.state == MEASURED]
     if not measured:
         return rows
     best = max(measured, key=lambda row: row.measured[MEAN].value)
     tested = {}
     for row in measured:
         seeds = [seed for seed in best.seeds if seed in row.seeds]
-        folders = [
-            places.place(runs, one.folder, seed)
-            for one in (best, row)
-            for seed in seeds
-        ]
-        split = seeds and _align([read(x / places.TEST) for x in folders])
+        pair = [runs.read(x.folder, y) for x in (best, row) for y in seeds]
+        split = _align(pair) if pair else None
         if row is best or not split or len(set(_columns(split, MEAN)[2])) < 2:
             continue
+        p_value = {name: _test(split, name) for name in row.measured}
         tested[row.key] = dataclasses.replace(
-            row,
-            p_value={name: _test(split, name) for name in COLUMNS},
-            compared_with=best.key,
-            compared_over=seeds,
+            row, p_value=p_value, compared_with=best.key
         )
-    for name in COLUMNS:
+    for name in best.measured:
         p_values = [row.p_value[name] for row in tested.values()]
         corrected = significance.holm(p_values)
         for row, p_value in zip(tested.values(), corrected, strict=True):

@@ -94,7 +94,7 @@ class ReproductionOptions(options.Checked):
         """Returns the seeds.
 
         Raises:
-            UserError: one is not a whole number from 0 on, or is given twice.
+            UserError: one is not a whole number from 0 on.
         """
         seeds = list(self.seeds or ["0"])
         if not all(str(seed).isdecimal() for seed in seeds):
@@ -102,9 +102,7 @@ class ReproductionOptions(options.Checked):
                 "--seeds must be whole numbers from 0 on, separated by "
                 f"commas, not {', '.join(map(repr, seeds))}"
             )
-        if len(set(map(int, seeds))) < len(seeds):
-            raise UserError(f"--seeds names one of them twice: {seeds}")
-        return list(map(int, seeds))
+        return sorted(set(map(int, seeds)))
 
     def selected(self) -> list[Row]:
         """Returns the rows of the table that are to be run.
@@ -112,19 +110,14 @@ class ReproductionOptions(options.Checked):
         Raises:
             UserError: the table has no such row, or it is another system.
         """
-        rows = [row for row in tables.TABLES[self.table].rows if row.folder]
-        if self.rows is None:
-            return rows
-        keys = {row.key.partition("/")[2]: row for row in rows}
-        keys |= {row.key: row for row in rows}
-        for name in self.rows:
-            if name not in keys:
-                short = [key for key in keys if "/" not in key]
+        rows = {x.key: x for x in tables.TABLES[self.table].rows if x.folder}
+        for key in self.rows or ():
+            if key not in rows:
                 raise UserError(
                     f"--rows must be of table {self.table}'s "
-                    f"{', '.join(short)}, not {name!r}"
+                    f"{', '.join(rows)}, not {key!r}"
                 )
-        return list({keys[name].key: keys[name] for name in self.rows}.values())
+        return [x for x in rows.values() if not self.rows or x.key in self.rows]
 
     def initial_weights(self) -> dict[str, str]:
         """Returns {backbone: file}.
@@ -152,33 +145,24 @@ class ReproductionOptions(options.Checked):
             UserError: a text is not like name=value, a name is unknown, given
                 twice or a row's own, or a value is of another type.
         """
-        fields = {
-            field.name: field
+        kinds = {
+            field.name: options.kind_of(field)
             for field in dataclasses.fields(TrainingOptions)
             if field.name not in SETTLED
         }
         found = {}
         for name, text in options.pairs("options", self.options).items():
-            if name not in fields:
+            if name not in kinds:
                 raise UserError(
                     f"--options={name} cannot be set here; the options of "
-                    f"train.py that can be are {', '.join(fields)}"
+                    f"train.py that can be are {', '.join(kinds)}"
                 )
-            found[name] = _parsed(name, text, options.kind_of(fields[name]))
+            try:
+                parse = {list: lambda text: tuple(text.split("/"))}
+                found[name] = parse.get(kinds[name], kinds[name])(text)
+            except ValueError as error:
+                whole = "whole " * (kinds[name] is int)
+                raise UserError(
+                    f"--options={name} must be a {whole}number, not {text!r}"
+                ) from error
         return found
-
-
-def _parsed(name, text, kind):
-    """Returns an option's value, of the type that its field has."""
-    if kind is list:
-        return tuple(text.split("/"))
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        return kind(text)
-    except (KeyError, ValueError) as error:
-        expected = {bool: "true or false", int: "a whole number"}
-        raise UserError(
-            f"--options={name} must be {expected.get(kind, 'a number')}, not "
-            f"{text!r}"
-        ) from error

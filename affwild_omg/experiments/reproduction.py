@@ -1,6 +1,6 @@
 """Reproduction: trains, evaluates and tabulates the rows of a table.
 
-Everything of a row lies at `<output>/<row's folder>/seed_<n>/`: the workdirs
+Everything of a run lies at `<output>/<row's folder>/seed_<n>/`: the workdirs
 `pretrained` and `workdir`, the results folders `validation` and `test`, and
 `stages.json`, by which a later call knows what is done (see
 `affwild_omg.storage.stages`). A row that several tables share is one folder.
@@ -8,7 +8,8 @@ Everything of a row lies at `<output>/<row's folder>/seed_<n>/`: the workdirs
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 from absl import logging
@@ -17,27 +18,29 @@ from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data import records
 from affwild_omg.evaluation import evaluator, fusion, results
 from affwild_omg.evaluation.options import EvaluationOptions, FusionOptions
-from affwild_omg.experiments import runs, tabulation
+from affwild_omg.experiments import tabulation
 from affwild_omg.experiments.options import ReproductionOptions, TableOptions
+from affwild_omg.experiments.runs import (
+    FAILED,
+    NOT_RUN,
+    PRETRAINED,
+    TEST,
+    VALIDATION,
+    WORKDIR,
+    Runs,
+)
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Fusion
 from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
 from affwild_omg.storage import files
-from affwild_omg.storage.stages import FILE, Stages
 from affwild_omg.training import loop, resumption
 from affwild_omg.training.options import OVERRIDES, TrainingOptions
 from affwild_omg.weights import workdir as workdirs
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came of it.
-
-    Attributes:
-        tabulated: the table.
-        failed: {row's folder: what went wrong, a line}.
-    """
+class Outcome(NamedTuple):
+    """What came of it: the table, and {folder of a row that failed: why}."""
 
     tabulated: tabulation.Tabulated
     failed: Mapping[str, str]
@@ -51,43 +54,33 @@ class Outcome:
             )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Job:
-    """A row that is to be run with a seed.
+class Stage(NamedTuple):
+    """A stage of a run; see `storage.stages.Stages.run`."""
 
-    Attributes:
-        row: the row, with the pre-training that it is to have.
-        root: folder of all rows.
-        seed: its seed.
-        trainings: {name of the stage: options}: of the pre-training, if there
-            is one, and of the training on the records; empty for
-            decision-level fusion.
-    """
+    name: str
+    function: Callable
+    options: object
+    command: str
+    inputs: Sequence[pathlib.Path]
+    outputs: Sequence[pathlib.Path]
+    resume: Callable | None = None  # of a training alone
+
+
+class Job(NamedTuple):
+    """A row that is to be run with a seed, by these stages in their order."""
 
     row: Row
-    root: pathlib.Path
     seed: int
-    trainings: Mapping[str, TrainingOptions]
+    stages: Sequence[Stage]
 
-    @property
-    def name(self) -> str:
-        """The row and the seed."""
-        return str(self.place.relative_to(self.root))
-
-    @property
-    def place(self) -> pathlib.Path:
-        """The folder of the row and the seed."""
-        return runs.place(self.root, self.row.folder, self.seed)
-
-    def stages(self) -> Stages:
-        """Returns what is done of it."""
-        return Stages(self.place / FILE, root=self.root)
+    def __str__(self):
+        return f"{self.row.folder}/seed_{self.seed}"
 
 
 def reproduce(
     options: ReproductionOptions, *, overwrite: bool = False
 ) -> Outcome:
-    """Runs the rows of a table and writes the table after each.
+    """Runs the rows of a table and writes the table.
 
     What is done, with these options, is kept; an interrupted training is
     resumed after its last complete epoch; the rest runs. A row that fails by a
@@ -95,47 +88,40 @@ def reproduce(
 
     Args:
         options: what and where.
-        overwrite: replace trainings of other options, records or weights.
+        overwrite: replace trainings of other options, records or weights, and
+            results that this function did not write.
 
     Raises:
         UserError: the options or the records cannot be used; or the output
-            holds trainings of others and `overwrite` is False.
+            holds what only `overwrite` may replace.
     """
-    output = pathlib.Path(options.output).resolve()
-    files.check_output(output, flag="--output", overwrite=True)
+    runs = Runs(pathlib.Path(options.output).resolve())
+    files.check_output(runs.root, flag="--output", overwrite=True)
     _check_records(options)
-    jobs, absent = _plan(options, output)
+    jobs, absent = list_jobs(options, runs)
     if not overwrite:
-        _check_trained(options, jobs)
-    for folder, state in absent.items():
-        logging.info("%s: %s", folder, state)
-        runs.write_state(output / folder, state)
-    failed, broken = {}, set()
+        _check_kept(options, jobs, runs)
+    for row, state in absent:
+        logging.info("%s: %s", row.folder, state)
+        runs.write_state(row, state)
+    failed = {}
     for index, job in enumerate(jobs, start=1):
-        logging.info("\n%d of %d: %s", index, len(jobs), job.name)
+        logging.info("\n%d of %d: %s", index, len(jobs), job)
         folder = job.row.folder
         try:
-            _run(job, broken)
+            _run(job, runs)
         except UserError as error:
             failed[folder] = " ".join(str(error).split())
-            broken.add(job.name)
             logging.error("%s failed: %s", folder, failed[folder])
-            runs.write_state(
-                output / folder, f"{runs.FAILED}: {failed[folder]}"
-            )
+            runs.write_state(job.row, f"{FAILED}: {failed[folder]}")
         else:
             if folder not in failed:
-                (output / folder / runs.STATUS).unlink(missing_ok=True)
+                runs.write_state(job.row, None)
         # A network is large, and Keras remembers all that it ever built.
         keras.utils.clear_session()
-        if index == len(jobs):
-            break
-        try:
-            for line in tabulation.lines(_tabulate(options.table, output)):
-                logging.info("%s", line)
-        except UserError as error:  # unreadable results stop no training
-            logging.error("no table yet: %s", error)
-    return Outcome(tabulated=_tabulate(options.table, output), failed=failed)
+    output = str(runs.root)
+    table = TableOptions(table=options.table, runs=output, output=output)
+    return Outcome(tabulation.make(table, overwrite=True), failed)
 
 
 def _check_records(options):
@@ -154,32 +140,38 @@ def _check_records(options):
             ) from error
 
 
-def _check_trained(options, jobs):
-    """Refuses to lose a training, done or begun, which may have taken days."""
-    lost = [
-        f"{job.name}/{name}"
-        for job in jobs
-        for name, wanted in job.trainings.items()
-        if any(path.exists() for path in _trained(wanted))
-        and not job.stages().is_same(name, wanted, _sources(wanted))
-    ]
+def _check_kept(options, jobs, runs):
+    """Refuses to lose trainings, which may take days, and others' results."""
+    lost = []
+    for job in jobs:
+        known, intact = runs.stages(job.row.folder, job.seed), True
+        for stage in job.stages:
+            exists = any(path.exists() for path in stage.outputs)
+            kept = known.path.is_file()
+            if stage.resume:  # a training, which starts from the one before
+                kept = intact and known.is_same(
+                    stage.name, stage.options, stage.inputs
+                )
+                intact = exists
+            if exists and not kept:
+                lost.append(f"{job}/{stage.name}")
     if lost:
         raise UserError(
-            f"--output={options.output} holds {len(lost)} training(s) of other "
-            f"options, records or weights ({listed(lost)}); name another "
-            "folder, or give --overwrite to replace them"
+            f"--output={options.output} holds what is of other options, "
+            "records or weights, lacks its pre-training, or is not of this "
+            f"command ({listed(lost)}); name another folder, or give "
+            "--overwrite to replace it"
         )
 
 
-def _tabulate(number, output):
-    return tabulation.make(
-        TableOptions(table=number, runs=str(output), output=str(output)),
-        overwrite=True,
-    )
+def list_jobs(
+    options: ReproductionOptions, runs: Runs
+) -> tuple[list[Job], list[tuple[Row, str]]]:
+    """Lists what is to be run, in order, and the rows that cannot be and why.
 
-
-def _plan(options, output):
-    """Returns the jobs, in order, and {folder: why} of rows without one.
+    Args:
+        options: what to reproduce.
+        runs: where to; its root is an absolute path.
 
     Raises:
         UserError: an option is out of range.
@@ -187,29 +179,33 @@ def _plan(options, output):
     rows = options.selected()
     if options.pretraining == "none":
         if options.table == 4:  # it has rows of its own for that
-            rows = [row for row in rows if row.pretraining == "scratch"]
-        rows = [tables.without_pretraining(row) for row in rows]
-    jobs, absent = {}, {}
-    for row in rows:
-        # What a row fuses is run before it.
-        for one in (*map(tables.find_run, row.members), row):
-            settings = {} if one.members else _settings(options, one)
-            flag = f"{one.pretraining}_records"
-            if one.pretraining != "scratch" and not getattr(options, flag):
-                state = f"{runs.NOT_RUN}: corpus absent (--{flag})"
-                absent[one.folder] = state
+            rows = [row for row in rows if row.pretraining == tables.SCRATCH]
+        rows = [row.without_pretraining() for row in rows]
+    jobs, absent = {}, []
+    # What a row fuses is run before it.
+    for row in [part for one in rows for part in (*one.fused, one)]:
+        settings = _settings(options, row) if row.network else {}
+        corpora = {WORKDIR: options.records}
+        if row.pretraining != tables.SCRATCH:
+            flag = f"{row.pretraining}_records"
+            corpora = {PRETRAINED: getattr(options, flag)} | corpora
+            if corpora[PRETRAINED] is None:
+                absent.append((row, f"{NOT_RUN}: corpus absent (--{flag})"))
                 continue
-            for seed in options.seed_numbers():
-                job = _Job(row=one, root=output, seed=seed, trainings={})
-                if one.network:
-                    trainings = _trainings(options, job, settings)
-                    job = dataclasses.replace(job, trainings=trainings)
-                jobs.setdefault(job.name, job)
+        for seed in options.seed_numbers():
+            place = runs.place(row.folder, seed)
+            if row.network:
+                own = settings | {"seed": seed}
+                stages = _train_and_evaluate(place, corpora, own)
+            else:
+                members = [runs.place(x.folder, seed) for x in row.fused]
+                stages = [_fuse(place, members)]
+            jobs.setdefault((row.folder, seed), Job(row, seed, stages))
     return list(jobs.values()), absent
 
 
 def _settings(options, row):
-    """Returns the flags of train.py of a row.
+    """Returns the flags of train.py of a row's first training.
 
     Raises:
         UserError: one is out of range.
@@ -229,46 +225,10 @@ def _settings(options, row):
     except UserError as error:
         message = str(error).removeprefix("--")
         raise UserError(f"--options: {row.key}: {message}") from error
-    return settings
-
-
-def _has(network, option):
-    """Returns whether an option of train.py has an effect on a network."""
-    if option not in OVERRIDES:
-        return True
-    if isinstance(network, Fusion):
-        return option in ("fusion_units", "gru") or any(
-            _has(member, option) for member in network.members
-        )
-    if option == "width":
-        return architectures.BACKBONES[network.backbone].scalable
-    if option == "landmark_units":
-        return network.sees_landmarks
-    return option != "fusion_units" and network.uses(option)
-
-
-def _trainings(options, job, settings):
-    """Returns the trainings of a job, see `_Job.trainings`."""
-    row, trainings = job.row, {}
-    network = networks.named(row.network, **row.overrides)
     if isinstance(network, Fusion):  # its members share a backbone
         network, *_ = network.members
     weights = options.initial_weights().get(network.backbone)
-    init_from = weights and _absolute(weights)
-    stages = {runs.WORKDIR: options.records}
-    if row.pretraining != "scratch":
-        corpus = getattr(options, f"{row.pretraining}_records")
-        stages = {runs.PRETRAINED: corpus} | stages
-    for name, folder in stages.items():
-        trainings[name] = TrainingOptions(
-            **settings,
-            seed=job.seed,
-            records=_absolute(folder),
-            workdir=str(job.place / name),
-            init_from=init_from,
-        )
-        init_from = trainings[name].workdir
-    return trainings
+    return settings | {"init_from": weights and _absolute(weights)}
 
 
 def _absolute(path):
@@ -276,131 +236,138 @@ def _absolute(path):
     return str(pathlib.Path(path).resolve())
 
 
-def _manifest(folder):
-    return pathlib.Path(folder, records.MANIFEST)
+def _has(network, option):
+    """Returns whether an option of train.py has an effect on a network."""
+    if option not in OVERRIDES:
+        return True
+    if isinstance(network, Fusion):
+        members = (_has(member, option) for member in network.members)
+        return option == "fusion_units" or any(members)
+    rules = {
+        "fusion_units": False,
+        "landmark_units": network.sees_landmarks,
+        "width": architectures.BACKBONES[network.backbone].scalable,
+    }
+    return rules.get(option, network.uses(option))
 
 
-def _sources(training):
-    """Returns the files that a training depends on."""
-    sources = [_manifest(training.records)]
-    if training.init_from:
-        path = pathlib.Path(training.init_from)
-        best = path / workdirs.BEST  # of a workdir; it may be gone by now
-        is_workdir = best.is_file() or path.name == runs.PRETRAINED
-        sources.append(best if is_workdir else path)
-    return sources
+def _train_and_evaluate(place, corpora, settings):
+    """Lists the stages of a run that trains.
 
-
-def _trained(training):
-    """Returns the files that tell that a training was there."""
-    names = (workdirs.BEST, workdirs.HISTORY)
-    return [pathlib.Path(training.workdir, name) for name in names]
-
-
-def _scored(folder):
-    return [folder / name for name in (results.METRICS, results.PREDICTIONS)]
-
-
-def _run(job, broken):
-    """Runs what is not done of a job; broken: names of the jobs that failed."""
-    if not job.trainings:
-        _fuse(job, broken)
-        return
-    known, training = job.stages(), job.trainings[runs.WORKDIR]
-    if not _is_served(job, known):
-        _train(known, runs.PRETRAINED, job.trainings[runs.PRETRAINED])
-    _train(known, runs.WORKDIR, training)
-    best, _ = _trained(training)
-    chosen = best.with_name(workdirs.POSTPROCESSING)
-    sources = [_manifest(training.records), best]
-    for split, inputs, outputs in (
-        (runs.VALIDATION, sources, [chosen]),
-        (runs.TEST, [*sources, chosen], []),
-    ):
-        known.run(
-            split,
-            evaluator.evaluate,
-            EvaluationOptions(
-                model=training.workdir,
-                records=training.records,
-                output=str(job.place / split),
-                split=split,
-                choose_postprocessing=split == runs.VALIDATION,
-            ),
-            command="python evaluate.py",
-            inputs=inputs,
-            outputs=[*outputs, *_scored(job.place / split)],
-        )
-
-
-def _is_served(job, known):
-    """Returns whether there is no pre-training, or what it is for is done.
-
-    Its workdir, which is as large as the other, may be removed then.
+    Args:
+        place: its folder.
+        corpora: {workdir's name: records}, in order; each training starts from
+            the one before it.
+        settings: flags of train.py, init_from being that of the first.
     """
-    before, training = map(job.trainings.get, (runs.PRETRAINED, runs.WORKDIR))
-    return before is None or (
-        known.is_same(runs.PRETRAINED, before, _sources(before))
-        and known.is_done(
-            runs.WORKDIR,
-            training,
-            inputs=_sources(training),
-            outputs=_trained(training),
+    stages, weights = [], []
+    if settings["init_from"]:
+        source = pathlib.Path(settings["init_from"])
+        best = source / workdirs.BEST
+        weights = [best if best.is_file() else source]
+    for name, folder in corpora.items():
+        workdir = place / name
+        training = TrainingOptions(
+            **settings, records=_absolute(folder), workdir=str(workdir)
         )
-    )
+        manifest = pathlib.Path(training.records, records.MANIFEST)
+        best = workdir / workdirs.BEST
+        stages.append(
+            Stage(
+                name,
+                _train,
+                training,
+                command="python train.py",
+                inputs=[manifest, *weights],
+                outputs=[best, workdir / workdirs.HISTORY],
+                resume=_resume,
+            )
+        )
+        settings, weights = settings | {"init_from": str(workdir)}, [best]
+    chosen = workdir / workdirs.POSTPROCESSING
+    for split, inputs, outputs in (
+        (VALIDATION, [manifest, best], [chosen]),
+        (TEST, [manifest, best, chosen], []),
+    ):
+        evaluation = EvaluationOptions(
+            model=training.workdir,
+            records=training.records,
+            output=str(place / split),
+            split=split,
+            choose_postprocessing=split == VALIDATION,
+        )
+        stages.append(
+            Stage(
+                split,
+                evaluator.evaluate,
+                evaluation,
+                command="python evaluate.py",
+                inputs=inputs,
+                outputs=[*outputs, *_scored(place / split)],
+            )
+        )
+    return stages
 
 
-def _train(known, name, options):
-    """Trains, or resumes a training that was interrupted."""
-    _, history = _trained(options)
-
-    def anew(options, *, overwrite):
-        # Or a call that is interrupted in its first epoch would seem to be the
-        # earlier run, which training leaves in place that long.
-        history.unlink(missing_ok=True)
-        loop.train(options, overwrite=overwrite)
-
-    def resume(options):
-        try:
-            resumption.check(history.parent, options)
-        except UserError:
-            anew(options, overwrite=True)
-        else:
-            logging.info("%s: resumes after its last complete epoch", name)
-            loop.train(options, resume=True)
-
-    known.run(
-        name,
-        anew,
-        options,
-        command="python train.py",
-        inputs=_sources(options),
-        outputs=_trained(options),
-        resume=resume,
-    )
-
-
-def _fuse(job, broken):
-    """Fuses the results of a row's members, which were run before it."""
-    places = [runs.place(job.root, x, job.seed) for x in job.row.members]
-    missing = [x for x in places if str(x.relative_to(job.root)) in broken]
-    if missing:
-        names = [place.parent.name for place in missing]
-        raise UserError(f"it fuses {listed(names)}, which failed")
+def _fuse(place, members):
+    """Returns the stage that fuses the results of a row's members."""
     validation, test = (
-        [str(place / split) for place in places]
-        for split in (runs.VALIDATION, runs.TEST)
+        [str(member / split) for member in members]
+        for split in (VALIDATION, TEST)
     )
-    job.stages().run(
-        runs.TEST,
+    return Stage(
+        TEST,
         fusion.fuse,
         FusionOptions(
-            validation=validation, test=test, output=str(job.place / runs.TEST)
+            validation=validation, test=test, output=str(place / TEST)
         ),
         command="python -m affwild_omg.fuse",
         inputs=[
             pathlib.Path(folder, results.PREDICTIONS)
             for folder in (*validation, *test)
         ],
-        outputs=_scored(job.place / runs.TEST),
+        outputs=_scored(place / TEST),
     )
+
+
+def _scored(folder):
+    return [folder / name for name in (results.METRICS, results.PREDICTIONS)]
+
+
+def _run(job, runs):
+    """Runs what is not done of a job."""
+    failed = [
+        member.folder
+        for member in job.row.fused
+        if not runs.is_finished(member, job.seed)
+    ]
+    if failed:
+        raise UserError(f"it fuses {listed(failed)}, which failed")
+    known = runs.stages(job.row.folder, job.seed)
+    for stage in job.stages:
+        known.run(**stage._asdict())
+
+
+def _train(options, *, overwrite):
+    # Or a call that is interrupted in its first epoch would seem to be the
+    # earlier run, which training leaves in place that long.
+    history = pathlib.Path(options.workdir, workdirs.HISTORY)
+    history.unlink(missing_ok=True)
+    loop.train(options, overwrite=overwrite)
+
+
+def _resume(options):
+    """Goes on with a training, which the stages file knows to be the same."""
+    workdir = pathlib.Path(options.workdir)
+    try:
+        # Where its first weights lie may be another place by now.
+        begun = (workdirs.read_history(workdir) or {}).get("options", {})
+        same = dataclasses.replace(options, init_from=begun.get("init_from"))
+        resumption.check(workdir, same)
+    except UserError as error:
+        why = " ".join(str(error).split()).removeprefix("--resume: ")
+        logging.warning("%s starts anew: %s", workdir.name, why)
+        _train(options, overwrite=True)
+    else:
+        logging.info("%s resumes after its last complete epoch", workdir.name)
+        loop.train(same, resume=True)

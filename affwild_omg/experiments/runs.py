@@ -1,76 +1,89 @@
-"""Where the runs of a table's rows lie, and which of them are finished.
+"""Runs: the rows of tables, trained or fused with a seed, and their results.
 
-`experiments.reproduction` puts them there. A run without a stages file was put
-there by hand, and is taken as it is.
+A run lies at `<folder of the runs>/<row's folder>/seed_<n>`, and its results
+of test, all that a table needs, in `test` there. `experiments.reproduction`
+puts them there; a run without a stages file was put there by hand, and is
+taken as it is.
 """
 
+import functools
 import json
+import os
 import pathlib
 import re
-from collections.abc import Sequence
 
 from affwild_omg.evaluation import results
-from affwild_omg.published import tables
+from affwild_omg.evaluation.results import Results
 from affwild_omg.published.tables import Row
 from affwild_omg.storage import files
 from affwild_omg.storage.stages import FILE, Stages
 
-SEED = "seed_{}"
 VALIDATION = "validation"
 TEST = "test"
 PRETRAINED = "pretrained"
 WORKDIR = "workdir"
-STATUS = "status.json"
 NOT_RUN = "not run"
 FAILED = "failed"
-UNFINISHED = "unfinished: give affwild_omg.reproduce again"
 
 
-def place(runs: pathlib.Path, folder: str, seed: int) -> pathlib.Path:
-    """Returns the folder of a row's run with a seed."""
-    return runs / folder / SEED.format(seed)
+class Runs:
+    """The runs below a folder."""
 
+    def __init__(self, root: os.PathLike | str):
+        self.root = pathlib.Path(root)
+        self._read = functools.cache(
+            functools.partial(results.read, flag="--runs")
+        )
 
-def find_seeds(runs: pathlib.Path, row: Row) -> list[int]:
-    """Returns the seeds of which a row has finished results of test."""
-    found = []
-    for path in _results(runs, row):
-        name = path.parents[1].name
-        if re.fullmatch(SEED.format(r"(0|[1-9]\d*)"), name):
-            seed = int(name.rpartition("_")[2])
-            if _is_finished(runs, row, seed):
-                found.append(seed)
-    return sorted(found)
+    def place(self, folder: str, seed: int) -> pathlib.Path:
+        """Returns where the run of a row's folder with a seed lies."""
+        return self.root / folder / f"seed_{seed}"
 
+    def stages(self, folder: str, seed: int) -> Stages:
+        """Returns what is done of a run."""
+        return Stages(self.place(folder, seed) / FILE, root=self.root)
 
-def _results(runs, row):
-    return (runs / row.folder).glob(f"seed_*/{TEST}/{results.METRICS}")
+    def read(self, folder: str, seed: int) -> Results:
+        """Returns the results of test of a run; of a path they are read once.
 
+        Raises:
+            UserError: they cannot be read.
+        """
+        return self._read(self.place(folder, seed) / TEST)
 
-def _is_finished(runs, row, seed):
-    """Returns whether results of test belong to what lies beside them.
+    def seeds(self, row: Row) -> list[int]:
+        """Returns the seeds of which a row has finished results of test."""
+        found = []
+        for path in self.root.glob(f"{row.folder}/*/{TEST}/{results.METRICS}"):
+            name = re.fullmatch(r"seed_(0|[1-9]\d*)", path.parents[1].name)
+            if name and self.is_finished(row, int(name[1])):
+                found.append(int(name[1]))
+        return sorted(found)
 
-    They do not while the network, or what a fusion fuses, is made anew.
-    """
-    path = place(runs, row.folder, seed) / FILE
-    current = not path.is_file() or Stages(path, root=runs).is_current(TEST)
-    members = map(tables.find_run, row.members)
-    return current and all(_is_finished(runs, x, seed) for x in members)
+    def is_finished(self, row: Row, seed: int) -> bool:
+        """Returns whether results of test belong to what lies beside them.
 
+        They do not while the network, or what a fusion fuses, is made anew.
+        """
+        stages = self.stages(row.folder, seed)
+        current = stages.is_current(TEST) or not stages.path.is_file()
+        return current and all(self.is_finished(x, seed) for x in row.fused)
 
-def write_state(folder: pathlib.Path, state: str) -> None:
-    """Says in a row's folder why there is nothing, or not all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / STATUS, {"state": state})
+    def write_state(self, row: Row, state: str | None) -> None:
+        """Says in a row's folder why there is nothing, or not all."""
+        path = self._state_file(row)
+        if state is None:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, {"state": state})
 
+    def state(self, row: Row) -> str:
+        """Returns what `write_state` said last of a row, or `NOT_RUN`."""
+        path = self._state_file(row)
+        if not path.is_file():
+            return NOT_RUN
+        return json.loads(path.read_text(encoding="utf-8"))["state"]
 
-def read_state(runs: pathlib.Path, rows: Sequence[Row]) -> str:
-    """Returns what `write_state` said last of some rows, or what is so."""
-    paths = [runs / row.folder / STATUS for row in rows]
-    paths = [path for path in paths if path.is_file()]
-    state = NOT_RUN
-    if paths:
-        newest = max(paths, key=lambda path: path.stat().st_mtime)
-        state = json.loads(newest.read_text(encoding="utf-8"))["state"]
-    begun = any(any(_results(runs, row)) for row in rows)
-    return UNFINISHED if begun and not state.startswith(FAILED) else state
+    def _state_file(self, row):
+        return self.root / row.folder / "status.json"

@@ -1,13 +1,9 @@
 """Tabulation: the paper's tables, measured beside published.
 
-Runs lie at `<runs>/<row's folder>/seed_<n>/test`, results folders each, see
-`published.tables.Row.folder` and `evaluation.results`.
-`experiments.reproduction` puts them there, and a `status.json` into the folder
-of a row that it could not run. A table needs nothing else.
+Of the runs, see `experiments.runs`, a table needs the results of test alone.
 """
 
 import dataclasses
-import pathlib
 import textwrap
 
 import pandas as pd
@@ -15,10 +11,10 @@ from absl import logging
 
 from affwild_omg import figures
 from affwild_omg.cli import wording
-from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.tables import Table
 from affwild_omg.evaluation import results
 from affwild_omg.experiments.measuring import (
+    CORPUS,
     MEAN,
     MEASURED,
     OTHERS,
@@ -33,11 +29,6 @@ from affwild_omg.storage import files
 ENDINGS = ("csv", "json", "md", "png")
 
 
-def names(number: int) -> list[str]:
-    """Returns the files of a table."""
-    return [f"table_{number}.{ending}" for ending in ENDINGS]
-
-
 def make(options: TableOptions, *, overwrite: bool = False) -> Tabulated:
     """Measures the rows of a table and writes its files.
 
@@ -45,16 +36,9 @@ def make(options: TableOptions, *, overwrite: bool = False) -> Tabulated:
         UserError: the output cannot be used, or a results folder below the
             runs cannot be read.
     """
-    owned = names(options.table)
-    # Other tables may stand in the folder: they are no reason to refuse.
-    there = [x for x in owned if pathlib.Path(options.output, x).exists()]
-    if there and not overwrite:
-        raise UserError(
-            f"--output={options.output} holds {there[0]}; name another folder "
-            "or give --overwrite to replace it"
-        )
+    owned = [f"table_{options.table}.{ending}" for ending in ENDINGS]
     with files.atomic_directory(
-        options.output, flag="--output", overwrite=True, owned=owned
+        options.output, flag="--output", overwrite=overwrite, owned=owned
     ) as directory:
         tabulated = tabulate(options.table, options.runs)
         if all(row.state in (NOT_RUN, OTHERS) for row in tabulated.rows):
@@ -92,16 +76,17 @@ def _write(tabulated, csv, json, markdown, picture):
     flat.to_csv(csv, index=False)
 
 
-def lines(tabulated: Tabulated) -> list[str]:
-    """Returns a table as lines for a console, of at most 120 columns."""
+def lines(tabulated: Tabulated, output: str) -> list[str]:
+    """Returns a table as lines for a console, of at most 120 columns.
+
+    Args:
+        tabulated: the table.
+        output: the folder that its files are in.
+    """
     table, shared = tabulated.table, tabulated.shared_differences
     header, rows = _cells(tabulated, label_width=30)
-    found = Table(
-        header,
-        rows,
-        caption=f"Table {table.number}: {table.title}, "
-        f"{table.metric.upper()} on test",
-    ).lines()
+    title = f"Table {table.number}: {table.title}, {table.metric.upper()}"
+    found = Table(header, rows, caption=f"{title} on test").lines()
     if any(cell.endswith("*") for row in rows for cell in row):
         found.append("* the published value lies in the interval")
     found.append("")
@@ -113,7 +98,8 @@ def lines(tabulated: Tabulated) -> list[str]:
         found += textwrap.wrap(
             f"- {note}", 100, subsequent_indent="  ", break_on_hyphens=False
         )
-    return found
+    made = f"{output}/table_{table.number}.csv, .json, .md and .png"
+    return [*found, "", f"table in {made}"]
 
 
 def _markdown(tabulated):
@@ -171,20 +157,21 @@ def _cells(tabulated, *, details=False, label_width=None):
         if row.state != MEASURED:
             cells.append(row.state.partition(":")[0])
             continue
-        cells += _scores(row.measured, ccc)
+        cells += _scores(row, row.measured, row.published)
         if ccc:
-            p_values = (row.p_value or {}).get
+            p_values = [(row.p_value or {}).get(name) for name in TARGETS]
             cells.append(
-                " ".join(wording.p_value(p_values(x), none="") for x in TARGETS)
+                " ".join(wording.p_value(p, none="") for p in p_values)
             )
         if details or not ccc:
-            cells.append(_joined(row.utterances))
+            cells.append(" ".join(map(str, row.utterances)))
         if details:
             cells += _details(row, tabulated.shared_differences)
-        if row.published_unprocessed:
-            published = _published(row.published_unprocessed, table)
-            scores = _scores(row.unprocessed, ccc)
-            rows.append(["  without post-processing", published, *scores])
+        if row.unprocessed:
+            published = row.published_unprocessed
+            scores = _scores(row, row.unprocessed, published)
+            name = "  without post-processing"
+            rows.append([name, _published(published, table), *scores])
     return header, rows
 
 
@@ -192,16 +179,16 @@ def _published(scores, table):
     return " ".join(wording.number(scores[name]) for name in table.columns)
 
 
-def _scores(measured, ccc):
+def _scores(row, measured, published):
     """Returns the cells of valence and arousal, and of CCC their mean."""
     cells = []
-    for name in (*TARGETS, MEAN) if ccc else TARGETS:
-        score = measured and measured[name]
-        cells.append(wording.number(score and score.value))
-        if score and score.low is not None and name != MEAN:
+    for name, score in measured.items():
+        cells.append(wording.number(score.value))
+        if score.low is not None and name != MEAN:
             ends = (wording.number(x, 2) for x in (score.low, score.high))
             cells[-1] += f" [{', '.join(ends)}]"
-            cells[-1] += "*" if score.holds_published else ""
+            holds = score.low <= published[name] <= score.high
+            cells[-1] += "*" * (holds and row.corpus == [CORPUS])
     return cells
 
 
@@ -211,11 +198,8 @@ def _details(row, shared):
     ranges = [
         f"{name} {wording.interval((score.min, score.max))}"
         for name, score in row.measured.items()
-        if score and score.min is not None
+        if score.min is not None
     ]
-    yield ": ".join(filter(None, (_joined(row.seeds), ", ".join(ranges))))
+    seeds = " ".join(map(str, row.seeds))
+    yield f"{seeds}: {', '.join(ranges)}" if ranges else seeds
     yield "; ".join(x for x in row.differences if x not in shared)
-
-
-def _joined(values):
-    return " ".join("-" if x is None else f"{x:.6g}" for x in values)

@@ -7,8 +7,11 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
+from affwild_omg.cli.tables import Table
 from affwild_omg.nets.architectures import Architecture, Fusion
+from affwild_omg.published import tables
 
 
 @dataclass(frozen=True)
@@ -157,3 +160,44 @@ def _fusion(fusion, members, overrides):
         for member in members
     ]
     return replace(fusion, members=members, **own)
+
+
+def list_networks() -> list[str]:
+    """Returns `NETWORKS` as lines for a console.
+
+    With each stands the CCC that the paper gives for it with post-processing,
+    pre-trained on Aff-Wild2.
+    """
+    header = ["name", "backbone", "taps", "recurrence", "source", "parameters"]
+    header.append("paper: CCC valence, arousal, mean")
+    published = {
+        row.folder: row.published
+        for table in tables.TABLES.values()
+        for row in table.rows
+        if table.metric == "ccc"
+    }
+    rows = []
+    for name, row in NETWORKS.items():
+        scores = "-"
+        if found := published.get(f"{name}-affwild2"):
+            values = (found.valence, found.arousal, found.mean)
+            scores = " ".join(map(wording.number, values))
+        described = _described(row.architecture)
+        rows.append(
+            [name, *described, row.source, f"{row.parameters:,}", scores]
+        )
+    return Table(header, rows, words=5).lines()
+
+
+def _described(network):
+    """Returns a network's backbone, taps and recurrence."""
+    if isinstance(network, Fusion):
+        names = {row.architecture: name for name, row in NETWORKS.items()}
+        members = " + ".join(names[member] for member in network.members)
+        layer = "GRU" if network.by == "rnn" else "fc"
+        return "fusion", members, f"{layer} {network.fusion_units}"
+    stacks = {"none": 0, "joint": 1}.get(network.recurrence, len(network.taps))
+    recurrence = wording.count(stacks, "GRU stack") if stacks else "none"
+    if network.head_units:
+        recurrence += f", fc {network.head_units}"
+    return network.backbone, ", ".join(network.taps), recurrence

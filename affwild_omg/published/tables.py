@@ -1,33 +1,15 @@
 """The paper's tables 3 to 8: what was trained, and what was published.
 
-`tables.csv` holds them, a row for each cell in which the paper prints a
-network's scores. A row names a network of `published.networks.NETWORKS`, what
-it was pre-trained on and the published scores. Rows of one `run` are one
-training, whichever tables they stand in. Sections and tables are those of
-Kollias & Zafeiriou (2020); all scores are those on the OMG-Emotion test set.
+`tables.csv` holds them, a line for each cell in which the paper prints a
+network's scores. Rows of one `folder` are trained once, whichever tables they
+stand in. Sections and tables are those of Kollias & Zafeiriou (2020); all
+scores are those on the OMG-Emotion test set.
 """
 
 import csv
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-
-from affwild_omg.cli import tables as cli_tables
-from affwild_omg.cli import wording
-from affwild_omg.cli.errors import UserError
-from affwild_omg.nets.architectures import Fusion
-from affwild_omg.published.networks import NETWORKS
-
-# What a network saw before OMG-Emotion. "scratch" (table 4) is without Aff-Wild
-# and Aff-Wild2: "trained directly with the OMG-Emotion set" (section 7.1).
-# Whether the convolutions then start from VGG-Face's weights or at random, the
-# paper does not say. VGG-Face's weights are likelier: they belong to what it
-# calls VGG-FACE, and Aff-Wild2 is to it "further pre-training".
-PRETRAININGS = ("scratch", "affwild", "affwild2")
-
-# Windows and batches of section 6.1. It gives no batch for the CNNs alone,
-# which are taken to have had the CNN-RNNs' one.
-_SHARED_FLAGS = {"sequence_length": 80, "batch_size": 4}
 
 # How a network is trained, as flags of train.py (sections 5.2 and 6.1). Of
 # CNN-RNNs, end to end was better than with the CNN fixed, at "either" of two
@@ -37,6 +19,12 @@ STRATEGIES: Mapping[str, Mapping[str, object]] = {
     "end_to_end_slow": {"train": "all", "learning_rate": 1e-5},
     "cnn_fixed": {"train": "head", "learning_rate": 1e-3},
 }
+# `Row.pretraining` without Aff-Wild and Aff-Wild2: "trained directly with the
+# OMG-Emotion set" (section 7.1). Whether the convolutions then start from
+# VGG-Face's weights or at random, the paper does not say. VGG-Face's are
+# likelier: they belong to what it calls VGG-FACE, and Aff-Wild2 is to it
+# "further pre-training".
+SCRATCH = "scratch"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,24 +46,22 @@ class Row:
     """A line of a table, or a cell of one that sets pre-trainings side by side.
 
     Attributes:
-        key: names it for good, such as "table5/conv4_1_pool5_fc".
+        key: names it in its table, such as "conv4_1_pool5_fc".
         label: what the paper calls it.
         published: the paper's scores; of its own networks CCC with
             post-processing, though of "scratch" and "affwild" in table 4 it
             does not say so; see also `Region`.
         heading: what the paper has above the scores, where that tells rows of
             one label apart.
-        network: a key of `NETWORKS`; None for decision-level fusion and for
-            other systems.
+        network: a key of `networks.NETWORKS`; None for decision-level fusion
+            and for other systems.
         overrides: fields of the network's architecture that are replaced.
-        pretraining: one of `PRETRAININGS`; None for other systems.
-        members: of decision-level fusion, the runs that are fused, keys of
-            `RUNS`. The paper fuses "the CNN-1RNNs and CNN-3RNNs described
-            above" (section 5.4.2) and leaves open how many of each; taken as
-            one, like model-level fusion.
+        pretraining: `SCRATCH`, "affwild" or "affwild2"; None for other systems.
+        members: of decision-level fusion, the keys of the rows of table 3
+            that are fused. The paper fuses "the CNN-1RNNs and CNN-3RNNs
+            described above" (section 5.4.2) and leaves open how many of each;
+            taken as one, like model-level fusion.
         unprocessed: CCC without post-processing; table 3 only.
-        modality: what the system saw; table 8 only.
-        reference: of other systems, the number in the paper's references.
     """
 
     key: str
@@ -87,27 +73,30 @@ class Row:
     pretraining: str | None = None
     members: tuple[str, ...] = ()
     unprocessed: Scores | None = None
-    modality: str = ""
-    reference: int | None = None
-
-    @property
-    def run(self) -> str | None:
-        """The training, by a name fit for a folder; None if there is none."""
-        if self.network is None:
-            return None
-        changes = [f"{k}_{v}".lower() for k, v in self.overrides.items()]
-        return "-".join([self.network, *sorted(changes), self.pretraining])
 
     @property
     def folder(self) -> str | None:
-        """The folder of its results, among those of a table's runs.
+        """The folder of its runs, which names what is trained or fused.
 
-        That of the training; of decision-level fusion, which trains nothing,
-        one of the same form; None for other systems.
+        None for other systems.
         """
-        if not self.members:
-            return self.run
-        return f"{self.key.partition('/')[2]}-{self.pretraining}"
+        if self.pretraining is None:
+            return None
+        changes = [f"{k}_{v}".lower() for k, v in self.overrides.items()]
+        return "-".join([self.network or self.key, *changes, self.pretraining])
+
+    @property
+    def fused(self) -> list["Row"]:
+        """The rows that decision-level fusion fuses, pre-trained like it."""
+        return [
+            dataclasses.replace(row, pretraining=self.pretraining)
+            for row in TABLES[3].rows
+            if row.key in self.members
+        ]
+
+    def without_pretraining(self) -> "Row":
+        """Returns the row trained on OMG-Emotion alone."""
+        return dataclasses.replace(self, pretraining=SCRATCH)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,30 +158,19 @@ class Table:
 def to_flags(row: Row, strategy: str = "end_to_end") -> dict[str, object]:
     """Returns the flags of train.py that train a row's network.
 
-    They are the same for pre-training and for what follows it. Where data
-    (records), results (workdir) and first weights (init_from) lie, is for the
-    caller to add.
+    They are the same for pre-training and for what follows it. Windows and
+    batches are those of section 6.1; it gives no batch for the CNNs alone,
+    which are taken to have had the CNN-RNNs' one.
 
     Args:
-        row: one that has a `run`.
+        row: one that has a network.
         strategy: a key of `STRATEGIES`.
-
-    Raises:
-        UserError: there is nothing to train, or no such strategy.
     """
-    if row.run is None:
-        why = f"is another system, reference [{row.reference}]"
-        if row.members:
-            why = f"fuses the predictions of {' and '.join(row.members)}"
-        raise UserError(f"{row.key} has nothing to train: it {why}")
-    if strategy not in STRATEGIES:
-        raise UserError(
-            f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}"
-        )
     return {
         "architecture": row.network,
         **row.overrides,
-        **_SHARED_FLAGS,
+        "sequence_length": 80,
+        "batch_size": 4,
         **STRATEGIES[strategy],
     }
 
@@ -210,22 +188,19 @@ def _read_rows():
 def _row(cells):
     """Returns a row of the cells of a line, which are empty where it has none.
 
-    The only override that the paper has is landmarks=false.
+    The only override that the paper has is of the landmarks.
     """
 
     def pair(form):
         return [float(cells[form.format(x)]) for x in ("valence", "arousal")]
 
-    overrides = (text.split("=") for text in cells["overrides"].split())
     fields = {
-        "key": f"table{cells['table']}/{cells['key']}",
         "published": Scores(*pair("{}")),
         "network": cells["network"] or None,
-        "overrides": {name: value == "true" for name, value in overrides},
+        "overrides": {"landmarks": False} if cells["landmarks"] else {},
         "pretraining": cells["pretraining"] or None,
         "members": tuple(cells["members"].split()),
-        "reference": int(cells["reference"]) if cells["reference"] else None,
-    } | {name: cells[name] for name in ("label", "heading", "modality")}
+    } | {name: cells[name] for name in ("key", "label", "heading")}
     if cells["unprocessed_valence"]:
         fields["unprocessed"] = Scores(*pair("unprocessed_{}"))
     if not cells["valence_from"]:
@@ -255,74 +230,3 @@ TABLES: Mapping[int, Table] = {
         },
     }.items()
 }
-
-# Every training that the tables need, by `Row.run`: the first row that has it.
-RUNS: Mapping[str, Row] = {
-    row.run: row
-    for table in reversed(TABLES.values())
-    for row in reversed(table.rows)
-    if row.run is not None
-}
-
-
-def find_run(run: str) -> Row:
-    """Returns a row of that `run`, also of one that is not pre-trained.
-
-    Raises:
-        KeyError: no table has such a run.
-    """
-    if run in RUNS:
-        return RUNS[run]
-    scratch = map(without_pretraining, RUNS.values())
-    return {row.run: row for row in scratch}[run]
-
-
-def without_pretraining(row: Row) -> Row:
-    """Returns a row, and the runs that it fuses, trained on OMG-Emotion alone.
-
-    Args:
-        row: one that has a `folder`.
-    """
-    return dataclasses.replace(
-        row,
-        pretraining="scratch",
-        members=tuple(
-            without_pretraining(RUNS[run]).run for run in row.members
-        ),
-    )
-
-
-def list_networks() -> list[str]:
-    """Returns `networks.NETWORKS` as lines for a console.
-
-    With each stands the CCC that the paper gives for it with post-processing,
-    pre-trained on Aff-Wild2.
-    """
-    header = ["name", "backbone", "taps", "recurrence", "source", "parameters"]
-    header.append("paper: CCC valence, arousal, mean")
-    rows = []
-    for name, row in NETWORKS.items():
-        scores = "-"
-        if run := RUNS.get(f"{name}-affwild2"):
-            found = run.published
-            values = (found.valence, found.arousal, found.mean)
-            scores = " ".join(map(wording.number, values))
-        described = _described(row.architecture)
-        rows.append(
-            [name, *described, row.source, f"{row.parameters:,}", scores]
-        )
-    return cli_tables.Table(header, rows, words=5).lines()
-
-
-def _described(network):
-    """Returns a network's backbone, taps and recurrence."""
-    if isinstance(network, Fusion):
-        names = {row.architecture: name for name, row in NETWORKS.items()}
-        members = " + ".join(names[member] for member in network.members)
-        layer = "GRU" if network.by == "rnn" else "fc"
-        return "fusion", members, f"{layer} {network.fusion_units}"
-    stacks = {"none": 0, "joint": 1}.get(network.recurrence, len(network.taps))
-    recurrence = wording.count(stacks, "GRU stack") if stacks else "none"
-    if network.head_units:
-        recurrence += f", fc {network.head_units}"
-    return network.backbone, ", ".join(network.taps), recurrence

@@ -7,14 +7,16 @@ and escape whatever they are given.
 """
 
 import pathlib
+from collections.abc import Iterable
 
 import jinja2
 import markupsafe
 import pandas as pd
 
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.evaluation import results
-from affwild_omg.reports import sections, wording
+from affwild_omg.evaluation import protocol, results
+from affwild_omg.reports import sections
 from affwild_omg.reports.options import ReportOptions
 from affwild_omg.reports.source import Source
 from affwild_omg.storage import files
@@ -35,17 +37,24 @@ PICTURES = (  # in the order of the page
 FILES = (REPORT, UTTERANCES, GROUPS, *(f"{name}.png" for name in PICTURES))
 
 _SECTIONS = (  # title, template, what gathers its values, whether of labels
-    ("Scores", "scores", sections.scores, False),
+    ("Scores", "scores", None, False),
     ("Protocols", "protocols", sections.protocols, True),
     ("Post-processing", "postprocessing", sections.postprocessing, False),
     ("Predictions and labels", "agreement", sections.agreement, True),
     ("Calibration", "calibration", sections.calibration, True),
     ("Regions of the plane", "groups", sections.regions, True),
     ("Lengths", "groups", sections.lengths, True),
-    ("Videos", "videos", lambda source: {}, True),
+    ("Videos", "videos", None, True),
     ("Worst utterances", "worst", sections.worst, True),
     ("Network and training", "network", sections.network, False),
 )
+
+
+def _heads(targets: Iterable[str], *names: str) -> list[str]:
+    """Returns the names of so many columns for each target."""
+    return [f"{target}: {name}" for target in targets for name in names]
+
+
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("affwild_omg.reports"),
     autoescape=True,
@@ -53,8 +62,15 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-_TEMPLATES.globals.update(wording.GLOBALS)
-_TEMPLATES.filters.update(wording.FILTERS)
+_TEMPLATES.globals.update(heads=_heads, interval_name=protocol.LEVEL)
+_TEMPLATES.filters.update(
+    count=wording.count,
+    interval=wording.interval,
+    number=wording.number,
+    p_value=wording.p_value,
+    percent="{:.1%}".format,
+    thousands="{:,}".format,
+)
 
 
 def write(options: ReportOptions, *, overwrite: bool = False) -> pathlib.Path:
@@ -119,8 +135,7 @@ def _page(source):
     for title, template, gather, of_labels in _SECTIONS:
         if of_labels and not source.labelled.keys:
             continue
-        values = gather(source)
-        content = None
+        values, content = gather(source) if gather else {}, None
         if "left_out" not in values:
             content = _render(template, source, **values)
         parts.append({"title": title, "content": content} | values)
@@ -129,14 +144,16 @@ def _page(source):
 
 def _render(name, source, **values):
     template = _TEMPLATES.get_template(f"{name}.html.j2")
-    return markupsafe.Markup(template.render(source=source, **values))
+    found = source.results
+    common = {"targets": found.targets, "facts": found.provenance}
+    page = template.render(source=source, **common, **values)
+    return markupsafe.Markup(page)
 
 
 def _title(source):
-    facts = source.provenance
+    facts = source.results.provenance
+    path = str(facts.model or source.options.results)
+    name = pathlib.PurePath(path).name or path
     if facts.members:
         name = f"Fusion of {len(facts.members)} runs"
-    else:
-        name = str(facts.model or source.options.results)
-        name = pathlib.PurePath(name).name or name
     return f"{name} on the {facts.split} split" if facts.split else name

@@ -4,39 +4,19 @@ Each function gathers the values that the template of its section lays out:
 {name: value}. "left_out" alone says why a section has no content.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from affwild_omg import figures
 from affwild_omg.cli import wording
 from affwild_omg.evaluation.options import LEVELS, POOLINGS
-from affwild_omg.evaluation.results import Results
 from affwild_omg.figures import Course, canvas
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import tables
 from affwild_omg.reports.source import Source
 from affwild_omg.scoring import aggregation, breakdown
-from affwild_omg.scoring.significance import Interval
 from affwild_omg.weights import workdir as workdirs
 
 CROPS = 8  # of each of the worst utterances
-
-
-def scores(source: Source) -> dict:
-    """Gathers targets whose mean prediction lies outside all labels."""
-    return {"beyond": list(_beyond(source.labelled))}
-
-
-def _beyond(found: Results) -> Iterator[tuple[str, float, Interval]]:
-    """Yields (target, mean prediction, ends of the labels)."""
-    for target, labels, predictions in zip(
-        found.targets, found.labels.T, found.predictions.T, strict=True
-    ):
-        if len(labels) and np.ptp(labels) and np.ptp(predictions):
-            mean, ends = predictions.mean(), Interval(min(labels), max(labels))
-            if not ends.low <= mean <= ends.high:
-                yield target, mean, ends
 
 
 def protocols(source: Source) -> dict:
@@ -57,7 +37,7 @@ def protocols(source: Source) -> dict:
         list(found),
         [scores.targets for scores in found.values()],
         [scores.intervals or {} for scores in found.values()],
-        source.targets,
+        source.results.targets,
     )
     return {"protocols": found, "picture": picture}
 
@@ -71,13 +51,11 @@ def postprocessing(source: Source) -> dict:
 def agreement(source: Source) -> dict:
     """Gathers the points, and the histograms of the plane."""
     data = source.labelled.labels, source.labelled.predictions
-    cccs = source.results.scores().cccs
+    cccs, targets = source.results.scores().cccs, source.results.targets
     plane = None
-    if source.targets == TARGETS:
+    if targets == TARGETS:
         plane = source.draw("plane", figures.plane_histograms, *data)
-    scatter = source.draw(
-        "agreement", figures.scatter, *data, source.targets, cccs
-    )
+    scatter = source.draw("agreement", figures.scatter, *data, targets, cccs)
     return {"scatter": scatter, "plane": plane}
 
 
@@ -85,7 +63,7 @@ def calibration(source: Source) -> dict:
     """Gathers means and ranges of predictions and labels."""
     found = source.labelled
     data = found.labels, found.predictions
-    return {"rows": breakdown.agreements(*data, source.targets)}
+    return {"rows": breakdown.agreements(*data, found.targets)}
 
 
 def regions(source: Source) -> dict:
@@ -109,27 +87,25 @@ def lengths(source: Source) -> dict:
 
 def _groups(source, kind):
     groups = source.groups[kind]
+    names = [
+        f"{group.name}\n{wording.count(group.utterances, 'utterance')}"
+        for group in groups
+    ]
     intervals = [
         {target: score.interval for target, score in group.scores.items()}
         for group in groups
     ]
+    scores = [group.scores for group in groups]
+    targets = source.results.targets
     picture = source.draw(
-        f"{kind}s",
-        figures.groups,
-        [
-            f"{group.name}\n{wording.count(group.utterances, 'utterance')}"
-            for group in groups
-        ],
-        [group.scores for group in groups],
-        intervals,
-        source.targets,
+        f"{kind}s", figures.groups, names, scores, intervals, targets
     )
-    scores = [score for group in groups for score in group.scores.values()]
+    every = [score for group in groups for score in group.scores.values()]
     return {
         "kind": kind,
         "groups": groups,
-        "constant": not all(score.varies for score in scores),
-        "intervals": any(score.interval for score in scores),
+        "constant": not all(score.varies for score in every),
+        "intervals": any(score.interval for score in every),
         "picture": picture,
     }
 
@@ -140,51 +116,51 @@ def worst(source: Source) -> dict:
     Raises:
         UserError: their faces are asked for, and not in the records.
     """
+    found = source.labelled
     known = source.utterances.dropna(subset="distance")
-    worst = known.nlargest(source.options.worst, "distance")
-    keys, rows = list(worst.index), worst.to_dict("records")
+    table = known.nlargest(source.options.worst, "distance")
     faces = timelines = None
     if source.options.records:
-        faces = _draw_faces(source, dict(zip(keys, rows, strict=True)))
-    if timed := [key for key in keys if key in source.place]:
-        estimate = source.provenance.sequence_estimate
+        faces = _draw_faces(source, table)
+    timed = table.index[table["seconds"].notna()] if found.frames else ()
+    if len(timed):
+        estimate = found.provenance.sequence_estimate
         timelines = source.draw(
             "timelines",
             figures.timelines,
-            [_course(source, key, estimate) for key in timed],
-            source.targets,
+            [_course(source.results, key, estimate) for key in timed],
+            found.targets,
             estimate=estimate,
         )
+    rows = table.to_dict("records")
     return {"rows": rows, "faces": faces, "timelines": timelines}
 
 
-def _draw_faces(source, rows):
+def _draw_faces(source, table):
     # TensorFlow, which reads the records, is slow to import.
     from affwild_omg.data import crops
 
-    keys, records = list(rows), source.options.records
+    keys, records = table.index.tolist(), source.options.records
     # The split of anyone's predictions is unknown.
-    split = source.provenance.split or crops.find_split(records, keys)
+    split = source.results.provenance.split or crops.find_split(records, keys)
     found = crops.read(records, split, keys, CROPS)
-    sheet = [(_caption(source, row), *found[key]) for key, row in rows.items()]
+    sheet = []
+    for key, row in table.iterrows():
+        name = canvas.shorten(f"{row['video']} / {row['utterance']}", 60)
+        values = [
+            f"true {target} {row[f'true_{target}']:+.2f}, predicted "
+            f"{row[f'predicted_{target}']:+.2f}"
+            for target in source.results.targets
+        ]
+        sheet.append((f"{name}\n{';  '.join(values)}", *found[key]))
     return source.draw("worst", figures.contact_sheet, sheet, columns=CROPS)
 
 
-def _caption(source, row):
-    name = canvas.shorten(f"{row['video']} / {row['utterance']}", 60)
-    values = [
-        f"{target} {row[f'true_{target}']:+.2f}, predicted "
-        f"{row[f'predicted_{target}']:+.2f}"
-        for target in source.targets
-    ]
-    return f"{name}\ntrue {';  true '.join(values)}"
-
-
-def _course(source, key, estimate):
-    frames, i = source.results.frames, source.place[key]
+def _course(results, key, estimate):
+    frames, i = results.frames, results.frames.keys.index(key)
     values, mask, fps = frames.values[i], frames.mask[i], frames.fps[i]
     sequences = frames.sequences(i)
-    nothing = np.full(len(source.targets), np.nan)
+    nothing = np.full(len(results.targets), np.nan)
     estimates = [
         aggregation.sequence_estimate(values[part], mask[part], estimate)
         for part in sequences
@@ -197,13 +173,13 @@ def _course(source, key, estimate):
         truth=frames.labels[i],
         edges=np.array(edges) / fps,
         sequences=np.array([nothing if x is None else x for x in estimates]),
-        estimate=source.results.predictions[source.results.keys.index(key)],
+        estimate=results.predictions[results.keys.index(key)],
     )
 
 
 def network(source: Source) -> dict:
     """Gathers the epochs of the training, if they are here."""
-    model = source.provenance.model
+    model = source.results.provenance.model
     history = workdirs.read_history(model) if model else None
     if history is None:
         return {"history": None}
@@ -211,7 +187,7 @@ def network(source: Source) -> dict:
     validation = {epoch["epoch"]: epoch["validation"] for epoch in epochs}
     cccs = {
         target: [scores[target]["ccc"] for scores in validation.values()]
-        for target in source.targets
+        for target in source.results.targets
     }
     cccs["mean"] = [scores["mean_ccc"] for scores in validation.values()]
     losses = [epoch["loss"] for epoch in epochs]

@@ -4,28 +4,18 @@ import base64
 import dataclasses
 import functools
 import pathlib
-import struct
-import typing
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from affwild_omg.evaluation.protocol import Scores
-from affwild_omg.evaluation.results import Provenance, Results
+from affwild_omg.evaluation.results import Results
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import tables
 from affwild_omg.reports.options import ReportOptions
 from affwild_omg.scoring import breakdown
 from affwild_omg.scoring.breakdown import Group
-
-
-class Picture(typing.NamedTuple):
-    """A PNG, which the page holds itself: pixels, and a data: URI."""
-
-    width: int
-    height: int
-    uri: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,16 +34,6 @@ class Source:
     results: Results
     corpus: str | None
 
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """What was predicted."""
-        return self.results.targets
-
-    @property
-    def provenance(self) -> Provenance:
-        """Where the results come from."""
-        return self.results.provenance
-
     @functools.cached_property
     def headline(self) -> Scores:
         """The scores by the provenance's protocol, with intervals."""
@@ -71,12 +51,6 @@ class Source:
         )
 
     @functools.cached_property
-    def place(self) -> dict[str, int]:
-        """{key: number among the frames}; {} if there are no frames."""
-        frames = self.results.frames
-        return {key: i for i, key in enumerate(frames.keys)} if frames else {}
-
-    @functools.cached_property
     def utterances(self) -> pd.DataFrame:
         """All utterances, by key.
 
@@ -87,7 +61,7 @@ class Source:
         found, frames = self.results, self.results.frames
         names = [key.rpartition("/")[::2] for key in found.keys]
         table = pd.DataFrame(names, found.keys, ["video", "utterance"])
-        for column, target in enumerate(self.targets):
+        for column, target in enumerate(found.targets):
             table[f"true_{target}"] = found.labels[:, column]
             table[f"predicted_{target}"] = found.predictions[:, column]
         errors = found.predictions - found.labels
@@ -104,39 +78,39 @@ class Source:
         Regions are those of the paper's table 7; lengths need frames; videos
         stand in the order of their MSE, the worst first.
         """
-        found = self.labelled
-        masks = {}
-        if found.keys and self.targets == TARGETS:
+        found, masks = self.labelled, {}
+        if not found.keys:
+            return {}
+        if found.targets == TARGETS:
             masks["region"] = {
                 region.heading: region.contains(*found.labels.T)
                 for region in tables.TABLES[7].rows
             }
-        if found.keys and self.place.keys() >= set(found.keys):
-            seconds = self.utterances.loc[found.keys, "seconds"].to_numpy()
-            masks["length"] = breakdown.by_length(seconds)
-        if found.keys:
-            masks["video"] = breakdown.by_video(found.videos)
+        rows = self.utterances.loc[found.keys]
+        if "seconds" in rows and rows["seconds"].notna().all():
+            masks["length"] = breakdown.by_length(rows["seconds"].to_numpy())
+        masks["video"] = breakdown.by_video(found.videos)
         data = found.labels, found.predictions, found.videos
         groups = {
-            kind: breakdown.by_group(*data, masks[kind], self.targets)
+            kind: breakdown.by_group(*data, masks[kind], found.targets)
             for kind in masks
         }
-        groups.get("video", []).sort(
+        groups["video"].sort(
             key=lambda group: -sum(x.mse for x in group.scores.values())
         )
         return groups
 
-    def draw(self, name: str, function: Callable, *args, **options) -> Picture:
-        """Draws a picture by a function of `figures`, and reads it.
+    def draw(self, name: str, function: Callable, *args, **options) -> str:
+        """Draws a picture by a function of `figures`.
 
         Args:
             name: of the PNG, one of `report.PICTURES`.
             function: what draws it, by its path and the other arguments.
+
+        Returns:
+            The PNG as a data: URI, which the page holds itself.
         """
         path = self.directory / f"{name}.png"
         function(path, *args, **options)
-        content = path.read_bytes()
-        encoded = base64.b64encode(content).decode("ascii")
-        # Room is kept before the picture is decoded.
-        size = struct.unpack(">II", content[16:24])
-        return Picture(*size, f"data:image/png;base64,{encoded}")
+        encoded = base64.b64encode(path.read_bytes()).decode("ascii")
+        return f"data:image/png;base64,{encoded}"

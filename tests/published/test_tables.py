@@ -4,15 +4,13 @@ import re
 import numpy as np
 import pytest
 
-from affwild_omg.cli.errors import UserError
 from affwild_omg.nets.architectures import VGG_CONVS, Fusion
-from affwild_omg.published import tables
 from affwild_omg.published.networks import NETWORKS, named
-from affwild_omg.published.tables import RUNS, STRATEGIES, TABLES, to_flags
+from affwild_omg.published.tables import STRATEGIES, TABLES, Region, to_flags
 from affwild_omg.training.options import TrainingOptions
 
-ROWS = {row.key: row for table in TABLES.values() for row in table.rows}
-TRAINED = {key: row for key, row in ROWS.items() if row.run}
+ROWS = {(x, row.key): row for x in TABLES for row in TABLES[x].rows}
+TRAINED = [row for row in ROWS.values() if row.network]
 
 # The tables once more, typed from the paper: label | its numbers, in its
 # order. Where a line of the paper has several cells, so has a line here.
@@ -82,18 +80,6 @@ HEADINGS = {
         "V in [-1,1], A in [0,1]",
     ],
 }
-TABLE_8 = """
-51 | V,A: visual
-51 | V,A: audio + visual
-60 | A: audio, V: visual
-60 | A: audio, V: audio + visual
-60 | V,A: audio
-64 | V,A: audio + visual
-64 | V,A: audio + visual
-64 | V,A: audio + visual
-None | V,A: visual
-None | V,A: visual
-"""
 
 
 def printed(number):
@@ -118,59 +104,55 @@ def test_every_number_and_word_is_the_printed_one(number):
     headings = HEADINGS.get(number, [""])
     headings = headings * (len(table.rows) // len(headings))
     assert [row.heading for row in table.rows] == headings
-    if number == 8:
-        cells = [f"{row.reference} | {row.modality}" for row in table.rows]
-        assert cells == TABLE_8.split("\n")[1:-1]
 
 
-def test_keys_are_unique():
+def test_one_folder_has_one_network_one_pretraining_and_one_score():
     assert len(ROWS) == sum(len(table.rows) for table in TABLES.values())
-    for key in ROWS:
-        assert re.fullmatch(r"table\d/[a-z0-9_]+", key)
-
-
-def test_one_run_has_one_network_one_pretraining_and_one_score():
-    assert len(RUNS) == 25
-    assert set(RUNS) == {row.run for row in TRAINED.values()}
-    for row in TRAINED.values():
-        first = RUNS[row.run]
+    firsts = {}
+    for row in TRAINED:
+        assert re.fullmatch(r"[a-z0-9_-]+", row.folder)
+        first = firsts.setdefault(row.folder, row)
         assert to_flags(row) == to_flags(first)
         assert row.pretraining == first.pretraining
-        assert re.fullmatch(r"[a-z0-9_-]+", row.run)
-        if not isinstance(row, tables.Region):  # an MSE
+        if not isinstance(row, Region):  # an MSE
             assert row.published == first.published
+    assert len(firsts) == 25
     # The other way about: what differs in nothing has no second name.
-    assert len(
-        {(str(to_flags(row)), row.pretraining) for row in RUNS.values()}
-    ) == len(RUNS)
+    names = {(str(to_flags(x)), x.pretraining) for x in firsts.values()}
+    assert len(names) == len(firsts)
 
 
-def test_each_row_is_one_of_three_kinds():
-    for row in ROWS.values():
-        kinds = [row.network, row.members, row.reference]
-        assert sum(map(bool, kinds)) == 1, row.key
-        assert bool(row.folder) != bool(row.reference), row.key
-        # Table 4 compares them; its headings are those of the pre-trainings.
-        expected = dict(zip(HEADINGS[4], tables.PRETRAININGS, strict=True))
-        expected = expected.get(row.heading, "affwild2")
-        assert row.pretraining == (None if row.reference else expected)
-    fusion = ROWS["table3/decision_fusion"]
+def test_each_row_is_trained_fused_or_another_system():
+    # Table 4 compares them; its headings are those of the pre-trainings.
+    pretrainings = dict(
+        zip(HEADINGS[4], ["scratch", "affwild", "affwild2"], strict=True)
+    )
+    for (number, _), row in ROWS.items():
+        other = number == 8 and row.label not in {x.label for x in TRAINED}
+        expected = pretrainings.get(row.heading, "affwild2")
+        assert row.pretraining == (None if other else expected)
+        assert bool(row.folder) == (not other)
+        assert bool(row.network or row.members) == (not other)
+    fusion = ROWS[3, "decision_fusion"]
     assert [row for row in ROWS.values() if row.members] == [fusion]
-    assert fusion.members == ("cnn_1rnn-affwild2", "cnn_3rnn-affwild2")
     assert fusion.folder == "decision_fusion-affwild2"
+    assert fusion.fused == [ROWS[3, "cnn_1rnn"], ROWS[3, "cnn_3rnn"]]
 
 
 def test_rows_that_are_not_pre_trained_have_folders_of_their_own():
-    fusion = tables.without_pretraining(ROWS["table3/decision_fusion"])
-    assert fusion.folder == "decision_fusion-scratch"
-    assert fusion.members == ("cnn_1rnn-scratch", "cnn_3rnn-scratch")
-    blind = ROWS["table6/cnn_3rnn_without_landmarks"]
-    run = tables.without_pretraining(blind).run
-    assert run == "cnn_3rnn-landmarks_false-scratch"
-    assert tables.find_run(run).overrides == {"landmarks": False}
+    fusion = ROWS[3, "decision_fusion"].without_pretraining()
+    folders = [row.folder for row in (fusion, *fusion.fused)]
+    assert folders == [
+        "decision_fusion-scratch",
+        "cnn_1rnn-scratch",
+        "cnn_3rnn-scratch",
+    ]
+    blind = ROWS[6, "cnn_3rnn_without_landmarks"].without_pretraining()
+    assert blind.folder == "cnn_3rnn-landmarks_false-scratch"
+    assert blind.overrides == {"landmarks": False}
     # Table 4's own are what they were.
-    scratch = ROWS["table4/cnn_3rnn_scratch"]
-    assert tables.without_pretraining(scratch) == scratch
+    scratch = ROWS[4, "cnn_3rnn_scratch"]
+    assert scratch.without_pretraining() == scratch
 
 
 def test_table_5_counts_convolutions_as_the_paper_does():
@@ -182,7 +164,7 @@ def test_table_5_counts_convolutions_as_the_paper_does():
     cnn_3rnn = NETWORKS["cnn_3rnn"].architecture
     for row in TABLES[5].rows:
         taps = tuple(places[word] for word in row.label.split(" + "))
-        assert row.key == f"table5/{'_'.join(taps)}"
+        assert row.key == "_".join(taps)
         assert NETWORKS[row.network].architecture == dataclasses.replace(
             cnn_3rnn, taps=taps
         )
@@ -224,7 +206,7 @@ def test_table_7_divides_the_plane():
 
 def test_flags_are_those_of_train_py():
     fields = {field.name for field in dataclasses.fields(TrainingOptions)}
-    for row in TRAINED.values():
+    for row in TRAINED:
         flags = to_flags(row)
         assert set(flags) <= fields
         assert flags == {
@@ -239,20 +221,10 @@ def test_flags_are_those_of_train_py():
 
 
 def test_strategies_have_the_rates_of_section_6_1():
-    row = ROWS["table3/cnn_3rnn"]
+    row = ROWS[3, "cnn_3rnn"]
     flags = {name: to_flags(row, name) for name in STRATEGIES}
     assert [(x["train"], x["learning_rate"]) for x in flags.values()] == [
         ("all", 1e-4),
         ("all", 1e-5),
         ("head", 1e-3),
     ]
-
-
-def test_what_cannot_be_trained_says_so():
-    for key, strategy, message in (
-        ("table3/decision_fusion", "cnn_fixed", "fuses .* cnn_1rnn-affwild2"),
-        ("table8/vnet", "cnn_fixed", r"another system, reference \[51\]"),
-        ("table3/cnn_3rnn", "slow", "end_to_end.* not 'slow'"),
-    ):
-        with pytest.raises(UserError, match=message):
-            to_flags(ROWS[key], strategy)

@@ -149,21 +149,6 @@ def test_the_report_in_a_browser(browser, page, window):
     assert min(sizes) >= SMALLEST
 
 
-def test_the_contents_lead_to_their_sections(browser, page):
-    open_page(browser, page, "phone")
-    found = ask(
-        browser,
-        "[...document.querySelectorAll('nav a')].map(link => {"
-        " link.click();"
-        " const place = document.querySelector(link.getAttribute('href'));"
-        " return [link.textContent, place.querySelector('h2').textContent,"
-        " scrollY]; })",
-    )
-    assert [name for name, *_ in found] == [title for _, title, _ in found]
-    places = [place for *_, place in found]
-    assert places == sorted(places) and len(set(places)) == len(places) == 10
-
-
 def test_what_a_row_is_of_stays_in_view(browser, page):
     """But not a long name, which would hide the rest of its row."""
     open_page(browser, page, "phone")
@@ -182,14 +167,3 @@ def test_what_a_row_is_of_stays_in_view(browser, page):
     for long, lefts, width in found:
         assert all(left < 0 if long else left == 0 for left in lefts)
         assert long or width < 0.6
-
-
-def test_the_checks_can_fail(browser, tmp_path):
-    page = tmp_path / "page.html"
-    page.write_text(
-        "<div style='width: 3000px'>wide</div><img src='missing.png'>"
-    )
-    requests = open_page(browser, page, "desktop")
-    assert any(url.endswith("missing.png") for url in requests)
-    assert browser.get_log("browser")
-    assert ask(browser, "document.documentElement.scrollWidth") > 1280

@@ -341,12 +341,7 @@ def _is_served(job, known):
     before, training = map(job.trainings.get, (runs.PRETRAINED, runs.WORKDIR))
     return before is None or (
         known.is_same(runs.PRETRAINED, before, _sources(before))
-        and known.is_done(
-            runs.WORKDIR,
-            training,
-            inputs=_sources(training),
-            outputs=_trained(training),
-        )
+        and known.is_done(runs.WORKDIR, training, _sources(training))
     )
 
 

@@ -15,14 +15,12 @@ import numpy as np
 
 from affwild_omg.faces import alignment
 from affwild_omg.faces.video import Video
-from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
+from affwild_omg.paper.task import CROP_SIZE, DETECT_EVERY, LANDMARKS
 
 Box = tuple[float, float, float, float]
 
-# Every how many frames the detector checks a living track: about a second of
-# film. How many key frames it sees at once: more gain little and hold
+# How many key frames the detector sees at once: more gain little and hold
 # DETECT_EVERY frames each in memory.
-DETECT_EVERY = 24
 DETECT_BATCH = 3
 
 # The square in which landmarks are sought, centred on the aligned crop, in

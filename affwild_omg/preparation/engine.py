@@ -1,4 +1,4 @@
-"""Prepares a corpus: from its clips to records of aligned faces.
+"""The preparation of a corpus: its clips become records of aligned faces.
 
 Videos are prepared in parallel. Each finished one is kept in a hidden
 folder beside the records until all are done, so that an interrupted run of

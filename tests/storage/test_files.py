@@ -119,14 +119,14 @@ def test_moving_to_another_file_system(tmp_path, monkeypatch, kind):
         (source / "new").write_text("new")
     else:
         source.write_text("new")
-    rename = os.replace
+    rename = os.rename
 
     def within_one(one, other):
         if pathlib.Path(one) == source:
             raise OSError(errno.EXDEV, "Invalid cross-device link")
         rename(one, other)
 
-    monkeypatch.setattr(os, "replace", within_one)
+    monkeypatch.setattr(os, "rename", within_one)
     outputs.replace(source, tmp_path / "target")
     assert names(tmp_path) == ["target"]
     found = tmp_path / "target"

@@ -206,27 +206,10 @@ def test_all_networks_are_listed_with_nothing_else_given(call):
             ["--landmarks=maybe: Non-boolean argument to boolean flag; see"],
         ),
         ("train --flagfile=nowhere.cfg", ["nowhere.cfg"]),
-        ("evaluate --model=m --records=r", ["--output is missing"]),
         ("export --modle=m", ["'modle'", "model"]),
         ("export word --model=m --output=o", ["'word' is not a flag; flags"]),
-        (
-            "prepare --corpus=aff --source=s --records=r",
-            ["--corpus=aff", "omg"],
-        ),
-        (
-            "compare --first=a",
-            ["--second is missing; --output is missing; see --help"],
-        ),
-        ("reporting --output=o", ["error: --table or --results is missing"]),
-        (
-            "reporting --output=o --table=5 --runs=r --results=r",
-            ["--table does not go with --results; leave one of the two out"],
-        ),
-        (
-            "evaluate --predictions=p --annotations=a --output=o --level=frame",
-            ["--level does not go with --predictions; leave one"],
-        ),
-        ("reporting --output=o --table=9 --runs=r", ["--table=9", "[3, 8]"]),
+        ("prepare --corpus=aff", ["--corpus=aff", "<omg>"]),
+        ("reporting --output=o", ["--table or --results is missing; see"]),
     ],
 )
 def test_wrong_flags_are_told_in_a_line(call, line, words):
@@ -318,7 +301,7 @@ def _write_uni_task(model, path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("prepare --source=empty --detect_every=0", ["at least 1, not 0"]),
+        ("prepare --source=empty", ["--source=empty holds no rows of OMG"]),
         ("evaluate --model=unfinished", ["has finished an epoch"]),
         ("evaluate --model=broken_saved", ["--model=broken_saved is damaged"]),
         ("evaluate --output=text.mp4/out", ["text.mp4/out", "another path"]),
@@ -326,19 +309,16 @@ def _write_uni_task(model, path):
         ("predict --video=text.mp4", ["text.mp4", "not a video"]),
         ("train --records=bare", ["have no labels"]),
         ("train --resume", ["new holds no training"]),
-        ("train --architecture=cnn_9rnn", ["cnn_3rnn", "'cnn_9rnn'"]),
         (
             "train --architecture=model_fusion_fc --members=workdir,uni.keras",
             ["--members must have the same targets", "against valence"],
         ),
         ("train --init_from=nowhere", ["--init_from=nowhere does not exist"]),
         ("import_tf1 --output=text.keras", ["--output=text.keras exists"]),
-        ("fuse --validation=val_a --test=test_a", ["not 1 and 1 folders"]),
         ("fuse --test=test_a,test_of_others", ["lacks 2 (t/u1, t/u2)"]),
         ("reporting --runs=text.mp4", ["--runs=text.mp4 is no"]),
-        ("reproduce --options=epoch=1", ["--options=epoch cannot be set"]),
         ("reproduce --records=bare", ["have no labels"]),
-        ("compare --second=test_a", ["--second=test_a is the same folder"]),
+        ("compare --second=test_of_others", ["lacks 2 (t/u1, t/u2)"]),
     ],
 )
 def test_bad_input_is_told_in_a_line(shelf, call, monkeypatch, line, words):

@@ -40,7 +40,7 @@ TRAINING = {
 _PYTHON = ".venv/bin/python"
 
 
-def main():
+def demo():
     start = time.monotonic()
     directory = pathlib.Path(flags.FLAGS.directory)
     stages = Stages(directory / FILE)
@@ -201,9 +201,9 @@ def _summary(directory: pathlib.Path, minutes: float) -> Iterator[str]:
     yield f"  .venv/bin/tensorboard --logdir={directory}/run"
 
 
-def run():
-    app.run(main)
+def main():
+    app.run(demo)
 
 
 if __name__ == "__main__":
-    run()
+    main()

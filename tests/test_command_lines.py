@@ -56,7 +56,7 @@ def load(monkeypatch):
     for name in ("DEFINE_bool", "DEFINE_string"):
         function = functools.partial(getattr(flags, name), flag_values=defined)
         monkeypatch.setattr(flags, name, function)
-    yield lambda name: runpy.run_path(str(PACKAGE / f"{name}.py"))["run"]
+    yield lambda name: runpy.run_path(str(PACKAGE / f"{name}.py"))["main"]
     defined.unparse_flags()
     logging.set_verbosity(verbosity)
 
@@ -146,17 +146,17 @@ def test_all_commands_and_files_are_installed(monkeypatch):
     monkeypatch.setattr(setuptools, "setup", given.update)
     runpy.run_path(str(ROOT / "setup.py"))
     assert sorted(given["entry_points"]["console_scripts"]) == [
-        "affwild-compare = affwild_omg.compare:run",
-        "affwild-demo = affwild_omg.demo:run",
-        "affwild-evaluate = affwild_omg.evaluate:run",
-        "affwild-export = affwild_omg.export:run",
-        "affwild-fuse = affwild_omg.fuse:run",
-        "affwild-import-tf1 = affwild_omg.import_tf1:run",
-        "affwild-predict = affwild_omg.predict:run",
-        "affwild-prepare = affwild_omg.prepare:run",
-        "affwild-report = affwild_omg.reporting:run",
-        "affwild-reproduce = affwild_omg.reproduce:run",
-        "affwild-train = affwild_omg.train:run",
+        "affwild-compare = affwild_omg.compare:main",
+        "affwild-demo = affwild_omg.demo:main",
+        "affwild-evaluate = affwild_omg.evaluate:main",
+        "affwild-export = affwild_omg.export:main",
+        "affwild-fuse = affwild_omg.fuse:main",
+        "affwild-import-tf1 = affwild_omg.import_tf1:main",
+        "affwild-predict = affwild_omg.predict:main",
+        "affwild-prepare = affwild_omg.prepare:main",
+        "affwild-report = affwild_omg.reporting:main",
+        "affwild-reproduce = affwild_omg.reproduce:main",
+        "affwild-train = affwild_omg.train:main",
     ]
     left_out = [
         str(path)

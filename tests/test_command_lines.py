@@ -219,7 +219,7 @@ def test_wrong_flags_are_told_in_a_line(call, line, words):
 @pytest.mark.parametrize(
     ("line", "flags"),
     [
-        ("train --workdir=w", "records"),
+        ("train --workdir=w", "records init_from"),
         ("evaluate --output=o", "model records"),
         ("evaluate --output=o", "predictions annotations"),
         ("export --output=o", "model"),

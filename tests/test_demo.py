@@ -5,7 +5,6 @@ import pytest
 from absl import flags
 
 from affwild_omg.storage.stages import FILE, Stages
-from affwild_omg.synthetic import plan
 
 
 @pytest.fixture
@@ -57,15 +56,3 @@ def test_a_broken_folder_is_repaired(demo, tf, tmp_path):
         for stage in stages:
             run(stage)
         assert ran == [name]
-
-
-def test_the_video_is_the_longest_of_the_test_split(demo, tf):
-    *_, stage = demo.list_stages(pathlib.Path("folder"))
-    clips = {
-        f"folder/corpus/{video.video}/{utterance.utterance}": utterance
-        for video in plan.plan_corpus()
-        if video.split == "test"
-        for utterance in video.utterances
-    }
-    longest = max(clips, key=lambda path: clips[path].end - clips[path].start)
-    assert stage["options"].video == stage["inputs"][1] == longest

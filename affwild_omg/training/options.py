@@ -108,6 +108,7 @@ class TrainingOptions(options.Checked):
         "weights (.h5) to start from: every weight that fits is taken "
         "(default: random weights).",
         None,
+        exists=True,
     )
     init_strict: bool = option(
         "Refuse to start unless all of --init_from fits.", False

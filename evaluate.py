@@ -3,4 +3,4 @@
 from affwild_omg import evaluate
 
 if __name__ == "__main__":
-    evaluate.run()
+    evaluate.main()

@@ -3,4 +3,4 @@
 from affwild_omg import export
 
 if __name__ == "__main__":
-    export.run()
+    export.main()

@@ -35,7 +35,7 @@ setuptools.setup(
         # Such as affwild-train, affwild-report and affwild-import-tf1.
         "console_scripts": [
             f"affwild-{name.replace('reporting', 'report').replace('_', '-')}"
-            f" = affwild_omg.{name}:run"
+            f" = affwild_omg.{name}:main"
             for name in COMMANDS
         ],
     },

@@ -3,4 +3,4 @@
 from affwild_omg import train
 
 if __name__ == "__main__":
-    train.run()
+    train.main()

@@ -9,7 +9,7 @@ from affwild_omg.evaluation.options import ComparisonOptions
 
 
 @app.command(ComparisonOptions, overwrite="an earlier comparison")
-def run(options: ComparisonOptions, *, overwrite: bool) -> None:
+def main(options: ComparisonOptions, *, overwrite: bool) -> None:
     from affwild_omg.evaluation import comparison
 
     compared = comparison.compare(options, overwrite=overwrite)
@@ -17,4 +17,4 @@ def run(options: ComparisonOptions, *, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -5,11 +5,9 @@ control on shuffled labels, evaluates both on people neither has seen,
 exports a SavedModel and predicts a video with it.
 """
 
-import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from absl import flags
 
@@ -42,55 +40,53 @@ TRAINING = {
 _PYTHON = ".venv/bin/python"
 
 
-class Stage(NamedTuple):
-    """A step of the demo; see `storage.stages.Stages.run`."""
-
-    name: str
-    function: Callable
-    options: object
-    command: str | None
-    inputs: list[str]
-    outputs: list[str]
-
-
-def main():
+def demo():
     start = time.monotonic()
     directory = pathlib.Path(flags.FLAGS.directory)
     stages = Stages(directory / FILE)
     for stage in list_stages(directory):
-        stages.run(**stage._asdict())
+        stages.run(**stage)
     app.show(*_summary(directory, (time.monotonic() - start) / 60))
 
 
-def list_stages(directory: pathlib.Path) -> list[Stage]:
-    """Lists the demo's stages, each after those whose outputs it reads."""
-    from affwild_omg.corpora import omg
-    from affwild_omg.data import records
+def list_stages(directory: pathlib.Path) -> list[dict]:
+    """Lists the demo's stages, each after those whose outputs it reads.
+
+    Each holds the arguments of `storage.stages.Stages.run`.
+    """
     from affwild_omg.evaluation import evaluator
     from affwild_omg.inference import video
     from affwild_omg.preparation import engine
     from affwild_omg.reports import report
     from affwild_omg.serving import saved_model
-    from affwild_omg.synthetic import corpus
+    from affwild_omg.synthetic import corpus, plan
     from affwild_omg.training import loop
     from affwild_omg.weights import workdir as workdirs
 
     def at(*names):
         return str(directory.joinpath(*names))
 
-    def train(options):
-        made = [workdirs.BEST, workdirs.HISTORY]
-        return Stage(
-            pathlib.Path(options.workdir).name,
-            loop.train,
-            options,
-            f"{_PYTHON} train.py",
-            inputs=[at("records")],
-            outputs=[f"{options.workdir}/{name}" for name in made],
+    def stage(name, function, options, command, inputs, outputs):
+        return {
+            "name": name,
+            "function": function,
+            "options": options,
+            "command": command and f"{_PYTHON} {command}",
+            "inputs": [at(path) for path in inputs],
+            "outputs": [at(path) for path in outputs],
+        }
+
+    def train(name, **settings):
+        options = TrainingOptions(
+            records=at("records"), workdir=at(name), **TRAINING | settings
+        )
+        outputs = [f"{name}/{workdirs.BEST}", f"{name}/{workdirs.HISTORY}"]
+        return stage(
+            name, loop.train, options, "train.py", ["records"], outputs
         )
 
     def evaluate(name, workdir, inputs=(), outputs=(), **settings):
-        return Stage(
+        return stage(
             name,
             evaluator.evaluate,
             EvaluationOptions(
@@ -99,48 +95,43 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
                 output=at(name),
                 **settings,
             ),
-            f"{_PYTHON} evaluate.py",
-            inputs=[at("records"), at(workdir, workdirs.BEST), *inputs],
-            outputs=[at(name), *outputs],
+            "evaluate.py",
+            ["records", f"{workdir}/{workdirs.BEST}", *inputs],
+            [name, *outputs],
         )
 
-    training = TrainingOptions(
-        records=at("records"), workdir=at("run"), **TRAINING
-    )
-    # There is nothing to come: four epochs without any are enough.
-    control = dataclasses.replace(
-        training, workdir=at("control"), shuffle_labels=True, patience=4
-    )
-    steps = at("run", workdirs.POSTPROCESSING)
+    steps = f"run/{workdirs.POSTPROCESSING}"
     choosing = {"split": "validation", "choose_postprocessing": True}
-    clip = at("corpus", *_longest_test_clip())
+    # The longest clip of the test split.
+    _, *clip = max(
+        (utterance.frames, video.video, utterance.utterance)
+        for video in plan.plan_corpus()
+        if video.split == "test"
+        for utterance in video.utterances
+    )
     return [
-        Stage(
+        stage(
             "corpus",
             corpus.write_corpus,
             corpus.CorpusOptions(directory=at("corpus")),
-            command=None,
-            inputs=[],
-            outputs=[
-                at("corpus"),
-                at("corpus", omg.DEMO),
-                *(at("corpus", *clip) for clip in _clips()),
-            ],
+            None,
+            [],
+            ["corpus"],
         ),
-        Stage(
+        stage(
             "records",
             engine.prepare,
             PreparationOptions(
                 corpus="omg", source=at("corpus"), records=at("records")
             ),
-            f"{_PYTHON} -m affwild_omg.prepare",
-            inputs=[at("corpus")],
-            outputs=[at("records"), at("records", records.MANIFEST)],
+            "-m affwild_omg.prepare",
+            ["corpus"],
+            ["records"],
         ),
-        train(training),
+        train("run"),
         evaluate("validation", "run", outputs=[steps], **choosing),
         evaluate("evaluation", "run", inputs=[steps]),
-        Stage(
+        stage(
             "report",
             report.write,
             ReportOptions(
@@ -148,54 +139,34 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
                 records=at("records"),
                 output=at("report"),
             ),
-            f"{_PYTHON} -m affwild_omg.reporting",
-            inputs=[at("evaluation"), at("records")],
-            outputs=[at("report")],
+            "-m affwild_omg.reporting",
+            ["evaluation", "records"],
+            ["report"],
         ),
-        train(control),
+        # There is nothing to come: four epochs without any are enough.
+        train("control", shuffle_labels=True, patience=4),
         evaluate("control_evaluation", "control"),
-        Stage(
+        stage(
             "saved_model",
             saved_model.export,
             ExportOptions(model=at("run"), output=at("saved_model")),
-            f"{_PYTHON} export.py",
-            inputs=[at("run", workdirs.BEST)],
-            outputs=[at("saved_model")],
+            "export.py",
+            [f"run/{workdirs.BEST}"],
+            ["saved_model"],
         ),
-        Stage(
+        stage(
             "prediction",
             video.predict,
             PredictionOptions(
-                model=at("saved_model"), video=clip, output=at("prediction")
+                model=at("saved_model"),
+                video=at("corpus", *clip),
+                output=at("prediction"),
             ),
-            f"{_PYTHON} -m affwild_omg.predict",
-            inputs=[at("saved_model"), clip],
-            outputs=[at("prediction")],
+            "-m affwild_omg.predict",
+            ["saved_model", "/".join(["corpus", *clip])],
+            ["prediction"],
         ),
     ]
-
-
-def _clips() -> list[tuple[str, str]]:
-    """Lists the corpus' clips, each as its folder and its name."""
-    from affwild_omg.synthetic import plan
-
-    return [
-        (video.video, utterance.utterance)
-        for video in plan.plan_corpus()
-        for utterance in video.utterances
-    ]
-
-
-def _longest_test_clip() -> tuple[str, str]:
-    from affwild_omg.synthetic import plan
-
-    _, video, utterance = max(
-        (utterance.frames, video.video, utterance.utterance)
-        for video in plan.plan_corpus()
-        if video.split == "test"
-        for utterance in video.utterances
-    )
-    return video, utterance
 
 
 def _summary(directory: pathlib.Path, minutes: float) -> Iterator[str]:
@@ -221,29 +192,18 @@ def _summary(directory: pathlib.Path, minutes: float) -> Iterator[str]:
     ).lines()
     yield f"({len(found.keys)} utterances of people not trained on)"
     yield ""
-    for what, folder in (
-        ("clips and tables", "corpus"),
-        ("aligned faces", "records"),
-        ("trained model", "run"),
-        ("scores, pictures", "evaluation"),
-        ("report to look at", "report"),
-        ("SavedModel", "saved_model"),
-        ("frame by frame", "prediction"),
-    ):
-        yield f"{what:<20}{directory / folder}"
-    yield ""
-    yield f"All of this took {minutes:.1f} minutes. Try next:"
+    yield f"This took {minutes:.1f} minutes. Everything is in {directory}:"
+    yield "  open report/report.html for the scores in detail, and try next"
     yield (
         f"  {_PYTHON} -m affwild_omg.predict --model={directory}/saved_model "
         "--video=YOUR.mp4 --output=mine"
     )
     yield f"  .venv/bin/tensorboard --logdir={directory}/run"
-    yield f"  {_PYTHON} train.py --help"
 
 
-def run():
-    app.run(main)
+def main():
+    app.run(demo)
 
 
 if __name__ == "__main__":
-    run()
+    main()

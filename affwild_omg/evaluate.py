@@ -11,7 +11,7 @@ from affwild_omg.evaluation.options import EvaluationOptions, SubmissionOptions
 @app.command(
     EvaluationOptions, SubmissionOptions, overwrite="an earlier evaluation"
 )
-def run(
+def main(
     options: EvaluationOptions | SubmissionOptions, *, overwrite: bool
 ) -> None:
     if isinstance(options, SubmissionOptions):
@@ -28,4 +28,4 @@ def run(
 
 
 if __name__ == "__main__":
-    run()
+    main()

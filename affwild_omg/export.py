@@ -5,7 +5,7 @@ from affwild_omg.serving.options import ExportOptions
 
 
 @app.command(ExportOptions, overwrite="an earlier SavedModel")
-def run(options: ExportOptions, *, overwrite: bool) -> None:
+def main(options: ExportOptions, *, overwrite: bool) -> None:
     from affwild_omg.serving import saved_model
 
     path = saved_model.export(options, overwrite=overwrite)
@@ -13,4 +13,4 @@ def run(options: ExportOptions, *, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    main()

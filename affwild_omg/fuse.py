@@ -9,7 +9,7 @@ from affwild_omg.evaluation.options import FusionOptions
 
 
 @app.command(FusionOptions, overwrite="an earlier fusion")
-def run(options: FusionOptions, *, overwrite: bool) -> None:
+def main(options: FusionOptions, *, overwrite: bool) -> None:
     from affwild_omg.evaluation import fusion
 
     fused = fusion.fuse(options, overwrite=overwrite)
@@ -17,4 +17,4 @@ def run(options: FusionOptions, *, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    main()

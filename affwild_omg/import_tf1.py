@@ -5,7 +5,7 @@ from affwild_omg.weights.options import ImportOptions
 
 
 @app.command(ImportOptions, overwrite="an earlier model file")
-def run(options: ImportOptions, *, overwrite: bool) -> None:
+def main(options: ImportOptions, *, overwrite: bool) -> None:
     from affwild_omg.training.options import flags_of
     from affwild_omg.weights import model_file, tf1
 
@@ -19,4 +19,4 @@ def run(options: ImportOptions, *, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    main()

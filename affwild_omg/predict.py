@@ -5,7 +5,7 @@ from affwild_omg.inference.options import PredictionOptions
 
 
 @app.command(PredictionOptions, overwrite="the video's earlier results")
-def run(options: PredictionOptions, *, overwrite: bool) -> None:
+def main(options: PredictionOptions, *, overwrite: bool) -> None:
     from affwild_omg.inference import video
 
     summary = video.predict(options, overwrite=overwrite)
@@ -16,4 +16,4 @@ def run(options: PredictionOptions, *, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    main()

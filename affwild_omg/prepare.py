@@ -5,7 +5,7 @@ from affwild_omg.preparation.options import PreparationOptions
 
 
 @app.command(PreparationOptions, overwrite="earlier records")
-def run(options: PreparationOptions, *, overwrite: bool) -> None:
+def main(options: PreparationOptions, *, overwrite: bool) -> None:
     from affwild_omg.preparation import engine, manifest
 
     made = engine.prepare(options, overwrite=overwrite)
@@ -13,4 +13,4 @@ def run(options: PreparationOptions, *, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    main()

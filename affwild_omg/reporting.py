@@ -8,7 +8,7 @@ from affwild_omg.reports.options import ReportOptions
 @app.command(
     TableOptions, ReportOptions, overwrite="an earlier table or report"
 )
-def run(options: TableOptions | ReportOptions, *, overwrite: bool) -> None:
+def main(options: TableOptions | ReportOptions, *, overwrite: bool) -> None:
     if isinstance(options, ReportOptions):
         from affwild_omg.reports import report
 
@@ -22,4 +22,4 @@ def run(options: TableOptions | ReportOptions, *, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    main()

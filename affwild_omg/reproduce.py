@@ -12,7 +12,7 @@ from affwild_omg.experiments.options import ReproductionOptions
     ReproductionOptions,
     overwrite="what is of other options, records or weights",
 )
-def run(options: ReproductionOptions, *, overwrite: bool) -> None:
+def main(options: ReproductionOptions, *, overwrite: bool) -> None:
     from affwild_omg.experiments import reproduction, tabulation
 
     outcome = reproduction.reproduce(options, overwrite=overwrite)
@@ -21,4 +21,4 @@ def run(options: ReproductionOptions, *, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    main()

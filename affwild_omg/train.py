@@ -19,7 +19,7 @@ flags.DEFINE_bool(
     overwrite="the run in the workdir",
     unless=["list_architectures"],
 )
-def run(options: TrainingOptions, *, overwrite: bool) -> None:
+def main(options: TrainingOptions, *, overwrite: bool) -> None:
     if flags.FLAGS.list_architectures:
         app.show(*networks.list_networks())
         return
@@ -39,4 +39,4 @@ def run(options: TrainingOptions, *, overwrite: bool) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    main()

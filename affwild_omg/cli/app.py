@@ -48,8 +48,8 @@ def command(
 def run(main: Callable[[], None]) -> None:
     """Runs a command line.
 
-    Exit codes: 0 done or help shown, 1 wrong flags, 2 input or output that
-    cannot be used, 130 interrupted.
+    Exit codes: 0 done or help shown, 2 flags, input or output that cannot be
+    used, 130 interrupted.
 
     Args:
         main: called once the flags are parsed.
@@ -58,7 +58,7 @@ def run(main: Callable[[], None]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Or TensorFlow takes all memory of a GPU, and a second command finds none.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    _adopt(main.__module__)
+    _show_help_of(main.__module__)
     # Both signals interrupt; a shell script's background jobs ignore the first.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -70,12 +70,13 @@ def _interrupt(number, frame):
     raise KeyboardInterrupt
 
 
-def _adopt(command):
-    """Lets a script that calls a command show the command's help as its own."""
-    if command != "__main__":
-        sys.modules["__main__"].__doc__ = sys.modules[command].__doc__
-        for flag in flags.FLAGS.get_key_flags_for_module(command):
-            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+def _show_help_of(command):
+    """Shows a command's help whatever script calls it, under a short name."""
+    sys.modules["__main__"].__doc__ = sys.modules[command].__doc__
+    module = sys.argv[0] if command == "__main__" else command
+    sys.argv[0] = os.path.basename(sys.argv[0])
+    for flag in flags.FLAGS.get_key_flags_for_module(module):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -83,7 +84,11 @@ def parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        _fail_of_flags(error)
+        message = str(error).removeprefix("ERROR:: ").rstrip(".")
+        # absl shows a tuple where its own error has two arguments.
+        if cause := getattr(error.__context__, "args", ()):
+            message = message.replace(str(cause), str(cause[0]))
+        _fail(f"error: {message}; see --help")
     except SystemExit:
         # absl ends help with 1, as if asking were a mistake.
         sys.exit(0)
@@ -109,28 +114,19 @@ def guarded(main: Callable[[], None], argv: list[str]) -> None:
             if _interrupts:
                 raise KeyboardInterrupt from error
             raise
-    except flags.Error as error:
-        _fail_of_flags(error)
     except UserError as error:
-        _fail(f"error: {error}", 2)
+        _fail(f"error: {error}")
     except OSError as error:
-        # A folder without permission, a full disk.
         where = f"{error.filename}: " if error.filename else ""
         _fail(
-            f"error: {where}{error.strerror or error}; name another place, "
-            "or see to its permissions and free space",
-            2,
+            f"error: {where}{error.strerror or error}; check its permissions "
+            "and the free space, or name another path"
         )
     except KeyboardInterrupt:
         _fail("interrupted", 130)
 
 
-def _fail_of_flags(error):
-    message = str(error).removeprefix("ERROR:: ").rstrip(".")
-    _fail(f"error: {message}; see --help", 1)
-
-
-def _fail(message, code):
+def _fail(message, code=2):
     sys.stdout.flush()
     sys.stderr.write(f"{' '.join(message.split())}\n")
     sys.exit(code)

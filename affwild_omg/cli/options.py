@@ -10,6 +10,7 @@ same names by `define` and fills the object from them by `read`.
 """
 
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Collection
@@ -37,18 +38,23 @@ def option(
     choices: Collection | None = None,
     least: int | None = None,
     most: int | None = None,
+    exists: bool = False,
 ) -> typing.Any:
     """Returns a field of an options dataclass.
 
     Args:
-        help: what it is, with its unit; --help adds the default.
+        help: what it is, with its unit; --help adds the default, unless that
+            is None.
         default: its value where none is given; without one it is required.
         choices: all values that are allowed.
         least: the lowest value that is allowed.
         most: the highest, where there is a lowest.
+        exists: whether a command line must name a path that exists. `read`
+            checks it, so that nobody waits for an import of TensorFlow first.
     """
-    rules = {"choices": choices, "least": least, "most": most}
-    return dataclasses.field(default=default, metadata={"help": help} | rules)
+    metadata = {"help": help, "choices": choices, "exists": exists}
+    metadata |= {"least": least, "most": most}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 class Checked:
@@ -127,9 +133,8 @@ def read(*kinds: type, unless: Collection[str] = ()):
         unless: flags any of which makes all others optional.
 
     Raises:
-        flags.ValidationError: a field without a default is not given, or flags
-            of both dataclasses are.
-        UserError: a value is not allowed.
+        UserError: a field without a default is not given, flags of both
+            dataclasses are, a path does not exist, or a value is not allowed.
     """
     given = {
         name
@@ -139,15 +144,15 @@ def read(*kinds: type, unless: Collection[str] = ()):
     }
     kind, missing = _meant(kinds, given)
     if missing and not any(flags.FLAGS[name].value for name in unless):
-        raise flags.ValidationError(
-            "; ".join(f"--{name} is missing" for name in missing)
-        )
-    return kind(
-        **{
-            field.name: flags.FLAGS[field.name].value
-            for field in dataclasses.fields(kind)
-        }
-    )
+        told = "; ".join(f"--{name} is missing" for name in missing)
+        raise UserError(f"{told}; see --help")
+    values = {}
+    for field in dataclasses.fields(kind):
+        value = values[field.name] = flags.FLAGS[field.name].value
+        if field.metadata["exists"] and value and not os.path.exists(value):
+            wanted = field.metadata["help"].rstrip(".")
+            raise UserError(f"--{field.name}={value} does not exist ({wanted})")
+    return kind(**values)
 
 
 def _meant(kinds, given):
@@ -156,7 +161,7 @@ def _meant(kinds, given):
     shared = set.intersection(*map(set, names))
     own = [[x for x in of if x in given and x not in shared] for of in names]
     if all(own):
-        raise flags.ValidationError(
+        raise UserError(
             f"--{own[0][0]} does not go with --{own[1][0]}; leave one of the "
             "two out"
         )

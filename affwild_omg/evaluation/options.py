@@ -19,8 +19,8 @@ _POOLING = "CCC over all of them, or the mean of the videos' own CCCs."
 class EvaluationOptions(options.Checked):
     """Which model is evaluated, on what and how: flags of evaluate.py."""
 
-    model: str = option("Workdir, .keras file or SavedModel.")
-    records: str = option("Folder that affwild_omg.prepare wrote.")
+    model: str = option("Workdir, .keras file or SavedModel.", exists=True)
+    records: str = option("Folder that affwild_omg.prepare wrote.", exists=True)
     output: str = option(_RESULTS)
     split: str = option(
         "What to evaluate.", "test", choices=("train", "validation", "test")
@@ -68,9 +68,11 @@ class SubmissionOptions(options.Checked):
     video and utterance, too.
     """
 
-    predictions: str = option("CSV of predictions to score instead of a model.")
+    predictions: str = option(
+        "CSV of predictions to score instead of a model.", exists=True
+    )
     annotations: str = option(
-        "CSV of the truth, such as the organisers' tables."
+        "CSV of the truth, such as the organisers' tables.", exists=True
     )
     output: str = option(_RESULTS)
     match: str = option(
@@ -86,12 +88,11 @@ class FusionOptions(options.Checked):
     """Which runs are fused: the flags of affwild_omg.fuse."""
 
     validation: Sequence[str] = option(
-        "Folders that evaluate.py wrote of the validation split, two or more, "
-        "separated by commas."
+        "Results of the validation split: folders that evaluate.py wrote, two "
+        "or more, separated by commas."
     )
     test: Sequence[str] = option(
-        "Folders that evaluate.py wrote of the test split, of the same runs in "
-        "the same order."
+        "Results of the test split: folders of the same runs in the same order."
     )
     output: str = option(_RESULTS)
 
@@ -116,10 +117,13 @@ class FusionOptions(options.Checked):
 class ComparisonOptions(options.Checked):
     """Which two runs are compared: the flags of affwild_omg.compare."""
 
-    first: str = option("Folder that evaluate.py or fuse wrote of one run.")
+    first: str = option(
+        "Results of one run: a folder that evaluate.py or fuse wrote.",
+        exists=True,
+    )
     second: str = option(
-        "Folder that evaluate.py or fuse wrote of the other run, of the same "
-        "split."
+        "Results of the other run on the same split: another such folder.",
+        exists=True,
     )
     output: str = option("Folder for comparison.json.")
 

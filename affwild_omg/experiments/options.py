@@ -26,7 +26,9 @@ class TableOptions(options.Checked):
         "Table of the paper, 3 to 8, to lay beside --runs.",
         choices=tuple(tables.TABLES),
     )
-    runs: str = option("Folder that affwild_omg.reproduce wrote, for --table.")
+    runs: str = option(
+        "Folder that affwild_omg.reproduce wrote, for --table.", exists=True
+    )
     output: str = option("Folder for the table or the report.")
 
     def __post_init__(self):
@@ -45,15 +47,18 @@ class ReproductionOptions(options.Checked):
     table: int = option(
         "Table of the paper, 3 to 8.", choices=tuple(tables.TABLES)
     )
-    records: str = option("Folder that prepare wrote of OMG-Emotion.")
+    records: str = option("Prepared records of OMG-Emotion.", exists=True)
     output: str = option("Folder for the runs, <run>/seed_<n>, and the table.")
     affwild_records: str | None = option(
-        "Folder that prepare wrote of Aff-Wild, to pre-train on.", None
+        "Prepared records of Aff-Wild, to pre-train on (default: none).",
+        None,
+        exists=True,
     )
     affwild2_records: str | None = option(
-        "Folder that prepare wrote of Aff-Wild2, to pre-train on; "
-        "most rows are not run without it.",
+        "Prepared records of Aff-Wild2, to pre-train on; most rows are not run "
+        "without them (default: none).",
         None,
+        exists=True,
     )
     weights: Sequence[str] | None = option(
         "Weights to start from, by backbone, before any pre-training: "
@@ -79,7 +84,8 @@ class ReproductionOptions(options.Checked):
     )
     options: Sequence[str] | None = option(
         "Options of train.py instead of the paper's, such as "
-        "width=0.0625,units=32,epochs=8; values of a list are separated by /.",
+        "width=0.0625,units=32,epochs=8; values of a list are separated by / "
+        "(default: the paper's).",
         None,
     )
 

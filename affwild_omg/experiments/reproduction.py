@@ -149,9 +149,9 @@ def _check_kept(options, jobs, runs):
             exists = any(path.exists() for path in stage.outputs)
             kept = known.path.is_file()
             if stage.resume:  # a training, which starts from the one before
-                kept = intact and known.is_same(
-                    stage.name, stage.options, stage.inputs
-                )
+                wanted = stage.name, stage.options, stage.inputs
+                whole = known.is_begun(*wanted) or known.is_done(*wanted)
+                kept = intact and whole
                 intact = exists
             if exists and not kept:
                 lost.append(f"{job}/{stage.name}")

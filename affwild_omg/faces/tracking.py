@@ -14,13 +14,12 @@ import numpy as np
 
 from affwild_omg.faces import alignment
 from affwild_omg.faces.video import Video
-from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
+from affwild_omg.paper.task import CROP_SIZE, DETECT_EVERY, LANDMARKS
 
 Box = tuple[float, float, float, float]
 
-# Frames from one key frame to the next, and key frames in a batch of the
-# detector, for each of which DETECT_EVERY frames are held in memory.
-DETECT_EVERY = 24
+# Key frames in a batch of the detector, for each of which DETECT_EVERY frames
+# are held in memory.
 DETECT_BATCH = 3
 
 # Side of the square in which landmarks are sought, centred on the aligned crop,

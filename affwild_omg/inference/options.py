@@ -4,14 +4,15 @@ import dataclasses
 
 from affwild_omg.cli import options
 from affwild_omg.cli.options import option
+from affwild_omg.paper.task import DETECT_EVERY
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictionOptions(options.Checked):
     """Which video is predicted, by which model, and where to."""
 
-    model: str = option("SavedModel, workdir or .keras file.")
-    video: str = option("Video file.")
+    model: str = option("SavedModel, workdir or .keras file.", exists=True)
+    video: str = option("Video file.", exists=True)
     output: str = option(
         "Folder for <stem>.csv, one row per frame, and <stem>.png."
     )
@@ -21,6 +22,6 @@ class PredictionOptions(options.Checked):
     detect_every: int = option(
         "Frames from one face detection to the next; landmarks are tracked in "
         "between.",
-        24,
+        DETECT_EVERY,
         least=1,
     )

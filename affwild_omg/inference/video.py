@@ -1,4 +1,4 @@
-"""Predicting: a video becomes valence and arousal for every frame."""
+"""Prediction: a video becomes valence and arousal for every frame."""
 
 import itertools
 import pathlib
@@ -34,7 +34,7 @@ def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
 
     Args:
         options: what and where.
-        overwrite: go on although the folder holds something; only results
+        overwrite: allow a folder that holds something; only results
             of a video of the same name are replaced.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Preparing: from a corpus' clips to records of aligned faces.
+"""The preparation of a corpus: its clips become records of aligned faces.
 
 Videos are prepared in parallel. Each finished one is kept in a hidden
 folder beside the records until all are done, so that an interrupted run of
@@ -10,8 +10,8 @@ import pathlib
 
 from affwild_omg.cli import progress
 from affwild_omg.cli.errors import UserError
-from affwild_omg.corpora import omg
 from affwild_omg.corpora.clips import Clip
+from affwild_omg.corpora.readers import READERS
 from affwild_omg.preparation import manifest as manifests
 from affwild_omg.preparation import staging, worker
 from affwild_omg.preparation.options import PreparationOptions
@@ -35,7 +35,7 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     target = files.check_output(
         options.records, flag="--records", overwrite=overwrite
     ).resolve()
-    clips = omg.read(options.source)
+    clips = READERS[options.corpus](options.source)
     if not any(clip.path.is_file() for clip in clips):
         raise UserError(
             f"--source={options.source}: none of the tables' {len(clips)} "

@@ -4,8 +4,8 @@ import dataclasses
 
 from affwild_omg.cli import options
 from affwild_omg.cli.options import option
-
-CORPORA = ("omg",)
+from affwild_omg.corpora.readers import READERS
+from affwild_omg.paper.task import DETECT_EVERY
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,16 +13,17 @@ class PreparationOptions(options.Checked):
     """Which corpus is prepared, from where, to where and how."""
 
     corpus: str = option(
-        "The corpus, which says how --source is read.", choices=CORPORA
+        "The corpus, which says how --source is read.", choices=READERS
     )
     source: str = option(
-        "Folder with the corpus' tables, and clips at <video>/<utterance>."
+        "Folder with the corpus' tables, and clips at <video>/<utterance>.",
+        exists=True,
     )
     records: str = option("Folder for the records.")
     detect_every: int = option(
         "Frames from one face detection to the next; landmarks are tracked in "
         "between.",
-        24,
+        DETECT_EVERY,
         least=1,
     )
     workers: int = option("Processes; 0 takes one a core.", 0, least=0)

@@ -25,6 +25,7 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
     text = json.dumps(
         {
             "schema_version": records.SCHEMA_VERSION,
+            "corpus": options.corpus,
             "source": str(pathlib.Path(options.source).resolve()),
             "detect_every": options.detect_every,
         }

@@ -12,13 +12,15 @@ class ReportOptions(options.Checked):
 
     results: str = option(
         "Folder that evaluate.py or affwild_omg.fuse wrote, to report on in "
-        "HTML."
+        "HTML.",
+        exists=True,
     )
     output: str = option("Folder for the table or the report.")
     records: str | None = option(
         "Folder that affwild_omg.prepare wrote, for the faces of the worst "
         "utterances of --results (default: none are shown).",
         None,
+        exists=True,
     )
     worst: int = option(
         "How many of the worst utterances of --results are shown.",

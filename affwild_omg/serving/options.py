@@ -10,5 +10,5 @@ from affwild_omg.cli.options import option
 class ExportOptions(options.Checked):
     """Which model is exported, and where to."""
 
-    model: str = option("Workdir or .keras file.")
+    model: str = option("Workdir or .keras file.", exists=True)
     output: str = option("Folder for the SavedModel.")

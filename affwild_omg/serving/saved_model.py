@@ -1,4 +1,4 @@
-"""Exporting: a trained model becomes a SavedModel that stands alone."""
+"""Export: a trained model becomes a SavedModel that stands alone."""
 
 import pathlib
 

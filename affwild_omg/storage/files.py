@@ -1,7 +1,6 @@
 """Output files and folders: written whole or not at all."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -60,7 +59,7 @@ def atomic_directory(
     Args:
         directory: where the contents go.
         flag: that named it, for messages.
-        overwrite: go on although the folder holds something.
+        overwrite: allow a folder that holds something.
         owned: names of earlier results, which would contradict the new ones.
 
     Raises:
@@ -106,19 +105,9 @@ def make_folder(directory: pathlib.Path) -> Callable[[], None]:
 
 def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     """Moves a file or folder over one of the same name."""
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
-    try:
-        os.replace(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        # The target is on another disk than the source: copy beside the
-        # target first, so that it appears whole.
-        beside = target.with_name(f".{target.name}.partial")
-        remove(beside)
-        shutil.move(source, beside)
-        os.replace(beside, target)
+    if target.is_dir():
+        remove(target)
+    shutil.move(source, target)  # copies where the target is on another disk
 
 
 def remove(path: pathlib.Path) -> None:

@@ -23,7 +23,7 @@ def parallel_map(
     jobs: Sequence,
     *,
     workers: int,
-    initializer: Callable,
+    initializer: Callable | None = None,
     initargs: tuple = (),
 ) -> Iterator[Iterator[tuple]]:
     """Opens an iterator of (job, work(job)), as the jobs are finished.

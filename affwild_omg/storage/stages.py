@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from absl import logging
 
@@ -29,9 +29,10 @@ class Stages:
     """Runs stages, each only if it is not done.
 
     A stage is done if it finished with the wanted fingerprint and its outputs
-    exist. The fingerprint is the SHA-256 of the options and of the contents
-    of the inputs. Paths below the root count relative to it, and folders that
-    hold an input count by its contents: everything may be moved.
+    are still what it wrote. The fingerprint is the SHA-256 of the options and
+    of the contents of the inputs. Paths below the root count relative to it,
+    and folders that hold an input count by its contents: everything may be
+    moved.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Stages:
         options,
         *,
         command: str | None,
-        inputs: Iterable[os.PathLike | str] = (),
+        inputs: Sequence[os.PathLike | str] = (),
         outputs: Iterable[os.PathLike | str] = (),
         resume: Callable | None = None,
     ) -> None:
@@ -80,29 +81,26 @@ class Stages:
             resume: called as resume(options) instead of the function if the
                 stage was begun with the same fingerprint and did not finish.
         """
-        inputs, outputs = list(inputs), list(outputs)
-        if self.is_done(name, options, inputs=inputs, outputs=outputs):
+        if self.is_done(name, options, inputs):
             logging.info("%s: already done", name)
             return
         entry = self._entry(options, inputs)
-        known = self._known.get(name, {})
-        interrupted = (
-            known.get("fingerprint") == entry["fingerprint"]
-            and known["state"] == BEGUN
-        )
+        begun = self.is_begun(name, options, inputs)
+        if not begun and self.is_same(name, options, inputs):
+            logging.info("%s: its output has changed; it runs again", name)
         if command is not None:
             logging.info("\n$ %s", command_line(command, options))
-        written = {self._portable(os.fspath(path)): None for path in outputs}
+        written = {self._key(path): None for path in outputs}
         self._note(name, entry | {"state": BEGUN, "outputs": written})
-        if interrupted and resume is not None:
+        if begun and resume is not None:
             resume(options)
         else:
             function(options, overwrite=True)
-        digests = dict(zip(written, map(_digest, outputs), strict=True))
+        digests = {key: _digest(self._root / key) for key in written}
         self._note(name, entry | {"state": DONE, "outputs": digests})
 
     def is_same(
-        self, name: str, options, inputs: Iterable[os.PathLike | str] = ()
+        self, name: str, options, inputs: Sequence[os.PathLike | str] = ()
     ) -> bool:
         """Returns whether a stage, begun or done, is the wanted one.
 
@@ -112,19 +110,23 @@ class Stages:
         wanted = self._entry(options, inputs)["fingerprint"]
         return self._known.get(name, {}).get("fingerprint") == wanted
 
+    def is_begun(
+        self, name: str, options, inputs: Sequence[os.PathLike | str] = ()
+    ) -> bool:
+        """Returns whether a stage is the wanted one, and did not finish."""
+        same = self.is_same(name, options, inputs)
+        return same and self._known[name]["state"] == BEGUN
+
     def is_done(
-        self,
-        name: str,
-        options,
-        *,
-        inputs: Iterable[os.PathLike | str] = (),
-        outputs: Iterable[os.PathLike | str] = (),
+        self, name: str, options, inputs: Sequence[os.PathLike | str] = ()
     ) -> bool:
         """Returns whether `run` would have nothing to do."""
-        return (
-            self.is_same(name, options, inputs)
-            and self._known[name]["state"] == DONE
-            and all(pathlib.Path(path).exists() for path in outputs)
+        if not self.is_same(name, options, inputs):
+            return False
+        entry = self._known[name]
+        return entry["state"] == DONE and all(
+            digest and digest == _digest(self._root / path)
+            for path, digest in entry["outputs"].items()
         )
 
     def is_current(self, name: str) -> bool:
@@ -146,13 +148,9 @@ class Stages:
 
     def _entry(self, options, inputs):
         """Returns a stage's options, inputs and fingerprint."""
-        inputs = [os.fspath(path) for path in inputs]
-        recorded = self._recorded()
-        digests = {}
-        for path in inputs:
-            key = self._portable(path)
-            key = os.path.abspath(path) if key == path else key
-            digests[key] = _digest(path) or recorded.get(key)
+        recorded, digests = self._recorded(), {}
+        for key in map(self._key, inputs):
+            digests[key] = _digest(self._root / key) or recorded.get(key)
         options = self._portable(dataclasses.asdict(options), inputs)
         content = json.dumps([options, list(digests.values())], sort_keys=True)
         return {
@@ -173,6 +171,11 @@ class Stages:
         self._known[name] = entry
         self.path.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(self.path, self._known)
+
+    def _key(self, path):
+        """Returns a path relative to the root, or absolute if it is outside."""
+        key = self._portable(os.fspath(path))
+        return os.path.abspath(path) if key == os.fspath(path) else key
 
     def _portable(self, value, inputs=()):
         """Returns a value as JSON, with paths that survive a move."""

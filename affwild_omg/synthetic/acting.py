@@ -4,32 +4,24 @@ Valence drives mouth corners, brows and cheeks. Arousal drives how fast and
 how far things move, so that it cannot be read from one still.
 """
 
-import dataclasses
+import types
 
 import numpy as np
 
 from affwild_omg.synthetic import faces, plan
 
 
-@dataclasses.dataclass(frozen=True)
-class Habits:
-    """How a person moves whatever they feel: what a model must see past."""
+def draw_habits(rng: np.random.Generator) -> types.SimpleNamespace:
+    """Draws how a person moves whatever they feel.
 
-    rest: float  # valence that the face at rest seems to show
-    parted: float  # opening of the mouth at rest, units
-    stare: float  # widening of the eyes at rest
-    tilt: float  # radians
-    gains: np.ndarray  # of smile, frown, raise, wide
-
-
-def draw_habits(rng: np.random.Generator) -> Habits:
-    """Draws a person's habits."""
-    return Habits(
-        rest=rng.normal(0, 0.08),
-        parted=max(0.0, rng.normal(0.04, 0.05)),
-        stare=rng.normal(0, 0.4),
-        tilt=rng.normal(0, 0.04),
-        gains=rng.uniform(0.85, 1.15, 4),
+    This is what a model must see past.
+    """
+    return types.SimpleNamespace(
+        rest=rng.normal(0, 0.08),  # valence that the face at rest seems to show
+        parted=max(0.0, rng.normal(0.04, 0.05)),  # mouth at rest, units
+        stare=rng.normal(0, 0.4),  # widening of the eyes at rest
+        tilt=rng.normal(0, 0.04),  # radians
+        gains=rng.uniform(0.85, 1.15, 4),  # of smile, frown, raise, wide
     )
 
 
@@ -43,7 +35,9 @@ def _wander(rng, seconds: np.ndarray, hertz: float) -> np.ndarray:
 
 
 def act(
-    rng: np.random.Generator, utterance: plan.Utterance, habits: Habits
+    rng: np.random.Generator,
+    utterance: plan.Utterance,
+    habits: types.SimpleNamespace,
 ) -> list[faces.Pose]:
     """Turns an utterance's truth into a pose a frame."""
     count, arousal = utterance.frames, utterance.true_arousal

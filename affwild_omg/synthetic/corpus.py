@@ -1,22 +1,17 @@
 """Writes the demo corpus: moving faces whose emotion is known exactly.
 
-No face corpus can be passed around freely, so this one is made: people drawn
-by `faces` act out utterances whose valence and arousal are chosen first, in
-`plan`. Valence drives mouth corners, brows and cheeks. Arousal drives how fast
-and how far things move, so it cannot be read from one still. Five simulated
-raters then label each utterance, each with a bias and noise of their own; how
-well their mean agrees with the truth is the ceiling that no model can be
-expected to beat.
+No face corpus can be passed around freely, so this one is made: `plan` chooses
+what is felt and what five simulated raters say of it, `acting` turns that into
+poses, and `faces` draws them.
 
 The corpus lies on disk exactly as OMG-Emotion does and is read by
 `corpora.omg`: the organisers' tables beside `<video>/utterance_<n>.mp4`. Two
 more files are for people only: `truth.csv`, before any rater, and `demo.json`,
-which says how it was made.
+which tells that the corpus is drawn, and its edition.
 """
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -31,7 +26,7 @@ from affwild_omg.corpora.clips import SPLITS
 from affwild_omg.storage import files, parallel
 from affwild_omg.synthetic import acting, faces, plan
 from affwild_omg.synthetic.camera import SIZE, Camera
-from affwild_omg.synthetic.portrait import Portrait, load_portraits
+from affwild_omg.synthetic.portrait import load_portraits
 
 EDITION = 2  # raise it when frames or labels change
 TRUTH = "truth.csv"
@@ -85,12 +80,7 @@ def write_corpus(
     ) as root:
         _draw_videos(root, videos, workers or parallel.cores())
         _write_tables(root, videos)
-        about = {
-            "edition": options.edition,
-            "versions": {"numpy": np.__version__, "opencv": cv2.__version__},
-            "ceiling": plan.measure_ceiling(videos),
-        }
-        files.write_text(root / omg.DEMO, json.dumps(about, indent=2) + "\n")
+        files.write_json(root / omg.DEMO, {"edition": options.edition})
 
 
 def _draw_videos(root, videos, workers) -> None:
@@ -104,25 +94,17 @@ def _draw_videos(root, videos, workers) -> None:
             functools.partial(_draw_video, root),
             jobs,
             workers=workers,
-            initializer=_start_worker,
-            initargs=(load_portraits(),),
         ) as results,
     ):
         for video, _ in results:
             bar.update(len(video.utterances))
 
 
-_portraits: list[Portrait] = []  # of a worker process, sent to it once
-
-
-def _start_worker(portraits: list[Portrait]) -> None:
-    _portraits[:] = portraits
-    cv2.setNumThreads(1)  # the workers fill the cores already
-
-
 def _draw_video(root: pathlib.Path, video: plan.Video) -> None:
+    cv2.setNumThreads(1)  # the workers fill the cores already
     rng = np.random.default_rng([0, SPLITS.index(video.split), video.index])
-    person = faces.Person(_portraits, faces.draw_looks(rng, blend=video.blend))
+    looks = faces.draw_looks(rng, blend=video.blend)
+    person = faces.Person(load_portraits(), looks)
     habits = acting.draw_habits(rng)
     (root / video.video).mkdir()
     for utterance in video.utterances:

@@ -13,6 +13,7 @@ line and down, and how far around them the skin follows.
 
 import dataclasses
 import json
+import types
 from importlib import resources
 
 import cv2
@@ -36,26 +37,6 @@ _WIDTH = SIZE + 2 * MARGIN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Looks:
-    """What tells one person from another; see `draw_looks`."""
-
-    body: int  # 0 or 1: the portrait that gives hair, clothes, skin colour
-    blend: float  # in [0, 1], the second portrait's share of the face
-    shape: np.ndarray  # float [8], weights of the "shapes" in face.json
-    scale: float  # pixels a unit
-    centre: tuple[float, float]  # of the eyes, as a share of the frame
-    mirrored: bool  # whether the frame is flipped
-    # Shifts of lightness, a and b in Lab, as uint8.
-    skin: np.ndarray
-    clothes: np.ndarray
-    hair: np.ndarray
-    balance: np.ndarray  # gains of red, green and blue
-    gamma: float  # exponent of the tone curve
-    light: tuple[float, float]  # rightward and down, relative gain a unit
-    background: int  # seed
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Pose:
     """One frame's expression and head position."""
 
@@ -67,24 +48,35 @@ class Pose:
     shift: tuple[float, float] = (0.0, 0.0)  # of the head, right and down
 
 
-def draw_looks(rng: np.random.Generator, *, blend: float) -> Looks:
-    """Draws a person whose face is the given blend of the two portraits."""
-    return Looks(
+def draw_looks(
+    rng: np.random.Generator, *, blend: float
+) -> types.SimpleNamespace:
+    """Draws what tells one person from another.
+
+    Args:
+        rng: draws it.
+        blend: the second portrait's share of the face, in [0, 1].
+    """
+    return types.SimpleNamespace(
+        # The portrait that gives hair, clothes and the colour of the skin.
         body=int(rng.integers(2)),
         blend=blend,
-        shape=rng.uniform(-1.5, 1.5, 8),
-        scale=rng.uniform(41, 56),
+        shape=rng.uniform(-1.5, 1.5, 8),  # weights of the "shapes"
+        scale=rng.uniform(41, 56),  # pixels a unit
+        # Of the eyes, as a share of the frame.
         centre=(rng.uniform(0.44, 0.56), rng.uniform(0.40, 0.46)),
-        mirrored=bool(rng.integers(2)),
+        mirrored=bool(rng.integers(2)),  # whether the frame is flipped
+        # Shifts of lightness, a and b in Lab, as uint8.
         skin=np.array(
             [rng.uniform(-45, 15), rng.normal(0, 3), rng.normal(0, 4)]
         ),
         clothes=np.array([rng.uniform(-30, 50), *rng.uniform(-45, 45, 2)]),
         hair=np.array([rng.uniform(-50, 30), *rng.normal(0, 7, 2)]),
-        balance=rng.uniform(0.9, 1.1, 3),
-        gamma=float(np.exp(rng.uniform(-0.22, 0.22))),
+        balance=rng.uniform(0.9, 1.1, 3),  # gains of red, green and blue
+        gamma=float(np.exp(rng.uniform(-0.22, 0.22))),  # of the tone curve
+        # Rightward and down, relative gain a unit.
         light=(rng.uniform(-0.2, 0.2), rng.uniform(-0.12, 0.06)),
-        background=int(rng.integers(2**31)),
+        background=int(rng.integers(2**31)),  # its seed
     )
 
 
@@ -102,10 +94,10 @@ class Person:
 
     Args:
         portraits: the two of `load_portraits`.
-        looks: what the person looks like.
+        looks: of `draw_looks`.
     """
 
-    def __init__(self, portraits: list[Portrait], looks: Looks):
+    def __init__(self, portraits: list[Portrait], looks: types.SimpleNamespace):
         self.looks = looks
         self.unit = looks.scale
         self.origin = np.array(looks.centre) * SIZE + MARGIN

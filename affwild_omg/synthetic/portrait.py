@@ -7,6 +7,7 @@ silhouette, the neckline and the temples of a pair of glasses.
 """
 
 import dataclasses
+import functools
 import json
 from importlib import resources
 
@@ -37,13 +38,14 @@ class Portrait:
         return max(float((lower - upper)[:, 1].mean()), 0.0)
 
 
+@functools.cache
 def load_portraits() -> list[Portrait]:
     """Loads both portraits: Collins, Hopper.
 
     Raises:
         UserError: matplotlib came without its sample pictures.
     """
-    # Imported here: only the process that plans needs them.
+    # Imported here: only what draws needs them.
     import matplotlib.cbook
     import skimage.data
 

@@ -33,7 +33,7 @@ class TrainingOptions(options.Checked):
     see `affwild_omg.nets.architectures`; None leaves them.
     """
 
-    records: str = option("Folder that affwild_omg.prepare wrote.")
+    records: str = option("Folder that affwild_omg.prepare wrote.", exists=True)
     workdir: str = option(
         "Folder for the trained model, its history and TensorBoard's files."
     )
@@ -43,52 +43,73 @@ class TrainingOptions(options.Checked):
     )
     members: Sequence[str] | None = option(
         "Of a fusion: two networks or more in the place of its own, by name or "
-        "by a workdir or .keras file, which brings its weights.",
+        "by a workdir or .keras file, which brings its weights "
+        "(default: the network's).",
         None,
     )
     backbone: str | None = option(
-        "vgg_face, resnet50, densenet121 or resnet50_slim.", None
+        "vgg_face, resnet50, densenet121 or resnet50_slim (default: the "
+        "network's).",
+        None,
     )
     taps: Sequence[str] | None = option(
-        "Layers whose features are used, such as pool2,conv3_1,fc.", None
+        "Layers whose features are used, such as pool2,conv3_1,fc (default: "
+        "the network's).",
+        None,
     )
     recurrence: str | None = option(
-        "GRUs: none, one stack on all taps, or a stack for each tap.",
+        "GRUs: none, one stack on all taps, or a stack for each tap (default: "
+        "the network's).",
         None,
         choices=architectures.RECURRENCES,
     )
-    units: int | None = option("Units of a GRU layer (the paper: 128).", None)
-    depth: int | None = option("GRU layers in a stack (the paper: 2).", None)
+    units: int | None = option("Units of a GRU layer (default: 128).", None)
+    depth: int | None = option("GRU layers in a stack (default: 2).", None)
     fc_units: int | None = option(
-        "Units of fc (the paper: 4096 on VGG-Face, else 1500).", None
+        "Units of fc (default: 4096 on VGG-Face, else 1500).", None
     )
-    landmarks: bool | None = option("Take 68 landmarks as input, too.", None)
+    landmarks: bool | None = option(
+        "Take 68 landmarks as input, too (default: true).", None
+    )
     landmark_units: int | None = option(
-        "Units of a layer on landmarks (paper: 512 to 2048); 0: none.", None
+        "Units of a layer on landmarks, 512 to 2048 in the paper; 0: none "
+        "(default: 0).",
+        None,
     )
     head_units: int | None = option(
-        "Units of a layer before the output; 0: none.", None
+        "Units of a layer before the output; 0: none (default: the network's).",
+        None,
     )
-    targets: Sequence[str] | None = option("valence, arousal or both.", None)
+    targets: Sequence[str] | None = option(
+        "valence, arousal or both (default: both).", None
+    )
     gru: str | None = option(
         "Where the reset gate acts: before the matrix product (the authors'), "
-        "or after it, as NVIDIA's kernels do.",
+        "or after it, as NVIDIA's kernels do (default: reset_before).",
         None,
         choices=architectures.GRUS,
     )
-    fc_dropout: float | None = option("Dropout rate after fc.", None)
-    rnn_dropout: float | None = option("Dropout rate between GRU layers.", None)
+    fc_dropout: float | None = option(
+        "Dropout rate after fc (default: 0.5).", None
+    )
+    rnn_dropout: float | None = option(
+        "Dropout rate between GRU layers (default: 0.2).", None
+    )
     width: float | None = option(
-        "Fraction of the channels of the CNN and of fc, in (0, 1].", None
+        "Fraction of the channels of the CNN and of fc, in (0, 1] (default: "
+        "1).",
+        None,
     )
     fusion_units: int | None = option(
-        "Units of a fusion's own layer (the paper: 128).", None
+        "Units of a fusion's own layer (default: 128).", None
     )
     # Where its weights come from, and which of them are trained.
     init_from: str | None = option(
         "Workdir, .keras file, VGG-Face weights (.mat, .h5, .npz) or ImageNet "
-        "weights (.h5) to start from: every weight that fits is taken.",
+        "weights (.h5) to start from: every weight that fits is taken "
+        "(default: random weights).",
         None,
+        exists=True,
     )
     init_strict: bool = option(
         "Refuse to start unless all of --init_from fits.", False
@@ -106,7 +127,7 @@ class TrainingOptions(options.Checked):
     )
     part_learning_rates: Sequence[str] | None = option(
         "Learning rates of parts that take another: cnn, fc, rnn or output, "
-        "such as cnn=1e-5,rnn=1e-3.",
+        "such as cnn=1e-5,rnn=1e-3 (default: none does).",
         None,
     )
     epochs: int = option("Passes over the training data, at most.", 50, least=1)

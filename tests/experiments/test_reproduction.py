@@ -124,6 +124,7 @@ def quick(reproduction, monkeypatch):
     class Quick:
         failing = ""
         interrupted = ""  # a folder: before it is written
+        estimate = "0.2"  # of the second utterance, which is labelled 0.2
 
         def __init__(self):
             self.calls, self.trained = [], []
@@ -160,7 +161,8 @@ def quick(reproduction, monkeypatch):
                 f"{video},a,0.1,0.1\n{video},b,0.2,0.2\n{video}2,a,0.4,0.4\n"
             )
             shutil.rmtree(output, ignore_errors=True)
-            write_folder(output, text, text, split=options.split)
+            predicted = text.replace("0.2", self.estimate)
+            write_folder(output, predicted, text, split=options.split)
             if options.choose_postprocessing:
                 (pathlib.Path(options.model) / "postprocessing.json").touch()
 
@@ -407,14 +409,21 @@ def test_fusion_of_decisions_brings_its_members(run, quick, tmp_path):
     # Shared with another table, they are trained once.
     run(table=8, rows=None, seeds=["7"])
     assert trained_folders(quick) == ["model_fusion_rnn-scratch"]
-    # Predictions of a member that changed are fused anew.
+    # Predictions that are not what was written are made again.
     fused = tmp_path / "out/decision_fusion-scratch/seed_0/test/metrics.json"
     before = fused.stat().st_mtime_ns
     assert run(**both) == []
     assert fused.stat().st_mtime_ns == before
     table = tmp_path / "out/cnn_1rnn-scratch/seed_0/test/predictions.csv"
-    table.write_text(table.read_text().replace("0.2", "0.3"))
-    assert run(**both) == []
+    written = table.read_text()
+    table.write_text(written.replace("0.2", "0.3"))
+    assert run(**both) == ["evaluate test"]
+    assert table.read_text() == written
+    assert fused.stat().st_mtime_ns == before
+    # Those of a member that was evaluated anew are fused anew.
+    quick.estimate = "0.3"
+    table.unlink()
+    assert run(**both) == ["evaluate test"]
     assert fused.stat().st_mtime_ns > before
 
 

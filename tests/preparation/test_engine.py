@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.corpora import omg, readers
 from affwild_omg.preparation.options import PreparationOptions
 
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
@@ -268,7 +269,9 @@ def test_an_interrupted_run_goes_on(
     assert records.read_manifest(source.parent / "records") == manifest
 
 
-@pytest.mark.parametrize("change", ["label", "file", "row", "detect_every"])
+@pytest.mark.parametrize(
+    "change", ["label", "file", "row", "detect_every", "corpus"]
+)
 def test_what_has_changed_is_prepared_again(
     preparing, records, source, fake, monkeypatch, change
 ):
@@ -287,6 +290,9 @@ def test_what_has_changed_is_prepared_again(
         write_video(source / "bob" / "u3.mp4", frames=7)
     if change == "detect_every":
         options = options_of(source, detect_every=5)
+    if change == "corpus":
+        monkeypatch.setitem(readers.READERS, "other", omg.read)
+        options = options_of(source, corpus="other")
     preparing.prepare(options)
     assert str(source / "bob" / "u3.mp4") in fake
 
@@ -321,6 +327,20 @@ def test_a_source_without_clips_says_where_they_belong(preparing, source, fake):
     with pytest.raises(UserError, match="none of the tables' 5 clips is there"):
         preparing.prepare(options_of(source))
     assert names(source.parent) == ["corpus"]
+
+
+def test_each_corpus_has_its_reader(preparing, source, fake, monkeypatch):
+    read = []
+
+    def reader(folder):
+        read.append(folder)
+        return omg.read(folder)[:1]
+
+    monkeypatch.setitem(readers.READERS, "other", reader)
+    manifest = preparing.prepare(options_of(source, corpus="other"))
+    assert read == [str(source)]
+    assert manifest["corpus"] == "other"
+    assert manifest["splits"]["train"]["expected"] == 1
 
 
 @pytest.mark.parametrize("drawn", [True, False])

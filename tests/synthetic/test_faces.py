@@ -35,7 +35,7 @@ def find():
 @pytest.fixture(scope="module")
 def person(portraits):
     looks = faces.draw_looks(np.random.default_rng(1), blend=0.2)
-    looks = dataclasses.replace(looks, mirrored=False, body=0)
+    looks.mirrored, looks.body = False, 0
     return faces.Person(portraits, looks)
 
 

@@ -371,6 +371,11 @@ def test_no_training_is_lost_unasked(run, quick, tmp_path):
     assert (place / "workdir" / "history.json").read_text() == "by hand"
     assert run(overwrite=True) == ROW
     assert run() == []
+    # One that someone went on with.
+    (place / "workdir" / "best.keras").write_text("after more epochs")
+    with refused:
+        run()
+    assert quick.calls == []
 
 
 def test_a_training_whose_pre_training_is_gone_is_not_replaced_unasked(

@@ -10,20 +10,23 @@ flags.DEFINE_bool("list_architectures", False, "List all networks and exit.")
 flags.DEFINE_bool(
     "resume",
     False,
-    "Continue the run in the workdir; its flags must be the same.",
+    "Continue the training in the workdir; its flags must be the same.",
 )
 
 
 @app.command(
     TrainingOptions,
-    overwrite="the run in the workdir",
+    overwrite="the training in the workdir",
     unless=["list_architectures"],
 )
 def main(options: TrainingOptions, *, overwrite: bool) -> None:
     if flags.FLAGS.list_architectures:
         app.show(*networks.list_networks())
         return
-    options.network()  # tells what is wrong before TensorFlow takes its time
+    # What is wrong is told before TensorFlow takes its time.
+    options.network()
+    if not flags.FLAGS.resume:
+        options.require_sources()
     from affwild_omg.cli import wording
     from affwild_omg.training import loop
 

@@ -150,7 +150,7 @@ def read(*kinds: type, unless: Collection[str] = ()):
     for field in dataclasses.fields(kind):
         value = values[field.name] = flags.FLAGS[field.name].value
         if field.metadata["exists"] and value and not os.path.exists(value):
-            wanted = field.metadata["help"].rstrip(".")
+            wanted, *_ = field.metadata["help"].rstrip(".").split(" (default")
             raise UserError(f"--{field.name}={value} does not exist ({wanted})")
     return kind(**values)
 

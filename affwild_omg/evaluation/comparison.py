@@ -103,7 +103,10 @@ def compare(
             labels.
     """
     with files.atomic_directory(
-        options.output, flag="--output", overwrite=overwrite
+        options.output,
+        flag="--output",
+        overwrite=overwrite,
+        owned=("comparison.csv",),  # of earlier versions
     ) as directory:
         folders = {name: getattr(options, name) for name in RUNS}
         runs = {

@@ -1,4 +1,4 @@
-"""The CSV tables of a results folder: a row an utterance, or a row a frame.
+"""The CSV tables of a results folder: a row per utterance, or per frame.
 
 Columns of numbers stand in the order of the organisers' tables, arousal before
 valence. A table of frames has video, utterance, frame (from 0), time_s, fps

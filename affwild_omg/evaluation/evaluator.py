@@ -9,7 +9,7 @@ from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import pipeline, records
 from affwild_omg.evaluation import protocol, results, selection
-from affwild_omg.evaluation.options import EvaluationOptions
+from affwild_omg.evaluation.options import POOLED, EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.scoring import postprocessing
@@ -148,12 +148,11 @@ def table(found: Results) -> list[str]:
             f"{protocol.INTERVAL_NAME} {scores.interval_text(name)}"
             for name, ccc in scores.cccs.items()
         ]
-    pooled = source.pooling.replace("_", " ")
     return [
         *lines,
         f"{found.labelled.sum() or 'no'} labelled utterances of "
         f"{source.split}, {source.coverage:.1%} of the corpus' split prepared; "
-        f"scored by {source.level}, {pooled}",
+        f"scored by {source.level}, CCC {POOLED[source.pooling]}",
     ]
 
 

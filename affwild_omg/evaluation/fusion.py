@@ -165,7 +165,7 @@ def _fuse(options, runs):
                 "test": folder,
                 "weights": {y: weights[i, x] for x, y in columns.items()},
                 "validation_ccc": {y: ccc[i, x] for x, y in columns.items()},
-                "scores": alone.scores().to_dict(),
+                "scores": alone.scores(),
             }
         )
     # A run that lacks a target has NaN for its mean, and is no candidate.
@@ -175,7 +175,7 @@ def _fuse(options, runs):
     provenance = dataclasses.replace(
         fused.provenance,
         members=members,
-        equal_weights=averaged.scores().to_dict(),
+        equal_weights=averaged.scores(),
         best_single=options.test[np.nanargmax(means)] if any_whole else None,
     )
     return dataclasses.replace(fused, provenance=provenance)
@@ -208,13 +208,13 @@ def table(fused: Results) -> list[str]:
     if scores.rows:
         rows = []
         for name, own in (
-            ("fused", scores.to_dict()),
+            ("fused", scores),
             ("equal weights", source.equal_weights),
             *((member["test"], member["scores"]) for member in source.members),
         ):
-            cccs = [own[x]["ccc"] if x in own else None for x in fused.targets]
+            cccs = [own.cccs.get(target) for target in fused.targets]
             # The mean of fewer targets is not to be compared.
-            cccs.append(None if None in cccs else own["mean_ccc"])
+            cccs.append(None if None in cccs else own.mean_ccc)
             rows.append([name, *map(wording.number, cccs)])
         intervals = (f"{x} {scores.interval_text(x)}" for x in scores.cccs)
         lines = [

@@ -10,6 +10,7 @@ from affwild_omg.storage import files
 
 LEVELS = ("utterance", "sequence", "frame")
 POOLINGS = ("pooled", "per_video")
+POOLED = {"pooled": "over all of them", "per_video": "averaged over the videos"}
 
 _RESULTS = "Folder for metrics.json, predictions.csv, labels.csv and pictures."
 _POOLING = "CCC over all of them, or the mean of the videos' own CCCs."

@@ -85,7 +85,7 @@ class Provenance:
     postprocessing_source: dict | None = None  # its file and "same_model"
 
     members: list[dict] | None = None  # this and more: see `fusion.fuse`
-    equal_weights: dict | None = None
+    equal_weights: Scores | None = None
     best_single: str | None = None
 
     match: str | None = None  # "key" or "order", see `submission.score`
@@ -96,13 +96,25 @@ class Provenance:
 
     def to_dict(self) -> dict:
         """Returns what is known, as JSON knows it, for `from_dict`."""
-        known = dataclasses.asdict(self).items()
-        return {name: value for name, value in known if value is not None}
+        known = {k: x for k, x in vars(self).items() if x is not None}
+        if self.postprocessing:
+            known["postprocessing"] = self.postprocessing.to_dict()
+        if self.members:
+            known["equal_weights"] = self.equal_weights.to_dict()
+            known["members"] = [
+                member | {"scores": member["scores"].to_dict()}
+                for member in self.members
+            ]
+        return known
 
     @classmethod
     def from_dict(cls, stated: Mapping) -> "Provenance":
-        """Reads the provenance out of what metrics.json states."""
-        names = [field.name for field in dataclasses.fields(cls)]
+        """Reads the provenance out of what metrics.json states.
+
+        What it states of the members of a fusion stays there.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        names -= {"members", "equal_weights"}
         known = {name: stated[name] for name in names if name in stated}
         if steps := known.get("postprocessing"):
             known["postprocessing"] = Settings.from_dict(steps)

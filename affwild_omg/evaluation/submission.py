@@ -13,7 +13,7 @@ import pandas as pd
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import csv_tables, results
-from affwild_omg.evaluation.options import SubmissionOptions
+from affwild_omg.evaluation.options import POOLED, SubmissionOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.paper.task import TARGETS
 
@@ -150,7 +150,7 @@ def table(found: Results) -> list[str]:
             )
     lines.append(
         f"{len(found.keys)} of {source.expected} annotated utterances matched "
-        f"by {source.match}, scored {source.pooling.replace('_', ' ')}; "
+        f"by {source.match}, CCC {POOLED[source.pooling]}; "
         f"without a match: {len(source.unmatched['predictions'])} predictions, "
         f"{len(source.unmatched['annotations'])} annotations"
     )

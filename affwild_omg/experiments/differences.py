@@ -33,13 +33,14 @@ def differences(row: Row, runs: Runs, seeds: Sequence[int]) -> list[str]:
     Raises:
         UserError: a results folder cannot be read.
     """
-    found = []
+    found, digests = [], set()
     for member in row.fused:
         common = set(runs.seeds(member)) & set(seeds)
         found += differences(member, runs, sorted(common))
     for seed in seeds if row.network else ():
         provenance = runs.read(row.folder, seed).provenance
         found += _of_network(provenance.network, row)
+        digests.add(provenance.records_sha256)
         trainings = _trainings(runs.place(row.folder, seed), provenance)
         for training in trainings:
             found += _between(training, _wanted(row, training))
@@ -55,6 +56,8 @@ def differences(row: Row, runs: Runs, seeds: Sequence[int]) -> list[str]:
             found.append("post-processing not known")
         elif not provenance.postprocessing:
             found.append("no post-processing")
+    if len(digests) > 1:
+        found.append("seeds differ in records")
     return list(dict.fromkeys(found))
 
 

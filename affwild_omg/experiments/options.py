@@ -16,6 +16,12 @@ from affwild_omg.training.options import TrainingOptions
 SETTLED = {"records", "workdir", "init_from", "init_strict", "seed"}
 SETTLED |= {"architecture", "members", "backbone", "taps", "recurrence"}
 SETTLED |= {"landmarks", "targets", "shuffle_labels"}
+PARSE = {  # of texts; no option that may be given here is a bool
+    str: str,
+    int: int,
+    float: float,
+    list: lambda text: tuple(text.split("/")),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,8 +170,7 @@ class ReproductionOptions(options.Checked):
                     f"train.py that can be are {', '.join(kinds)}"
                 )
             try:
-                parse = {list: lambda text: tuple(text.split("/"))}
-                found[name] = parse.get(kinds[name], kinds[name])(text)
+                found[name] = PARSE[kinds[name]](text)
             except ValueError as error:
                 whole = "whole " * (kinds[name] is int)
                 raise UserError(

@@ -145,9 +145,9 @@ def _check_kept(options, jobs, runs):
     lost = []
     for job in jobs:
         known, intact = runs.stages(job.row.folder, job.seed), True
-        for stage in job.stages:
+        for stage in _needed(job, known):
             exists = any(path.exists() for path in stage.outputs)
-            kept = known.path.is_file()
+            kept = known.path.is_file() and not known.is_changed(stage.name)
             if stage.resume:  # a training, which starts from the one before
                 wanted = stage.name, stage.options, stage.inputs
                 whole = known.is_begun(*wanted) or known.is_done(*wanted)
@@ -158,9 +158,9 @@ def _check_kept(options, jobs, runs):
     if lost:
         raise UserError(
             f"--output={options.output} holds what is of other options, "
-            "records or weights, lacks its pre-training, or is not of this "
-            f"command ({listed(lost)}); name another folder, or give "
-            "--overwrite to replace it"
+            "records or weights, lacks its pre-training, was changed, or is "
+            f"not of this command ({listed(lost)}); name another folder, or "
+            "give --overwrite to replace it"
         )
 
 
@@ -330,6 +330,21 @@ def _fuse(place, members):
     )
 
 
+def _needed(job, known):
+    """Leaves out a pre-training that was removed after it had served.
+
+    Its workdir is as large as that of the training which started from it.
+    """
+    before, after, *_ = job.stages * 2  # a fusion has one stage
+    served = (
+        before.name == PRETRAINED
+        and not any(path.exists() for path in before.outputs)
+        and known.is_same(before.name, before.options, before.inputs)
+        and known.is_done(after.name, after.options, after.inputs)
+    )
+    return job.stages[1:] if served else job.stages
+
+
 def _scored(folder):
     return [folder / name for name in (results.METRICS, results.PREDICTIONS)]
 
@@ -344,7 +359,7 @@ def _run(job, runs):
     if failed:
         raise UserError(f"it fuses {listed(failed)}, which failed")
     known = runs.stages(job.row.folder, job.seed)
-    for stage in job.stages:
+    for stage in _needed(job, known):
         known.run(**stage._asdict())
 
 
@@ -365,7 +380,8 @@ def _resume(options):
         same = dataclasses.replace(options, init_from=begun.get("init_from"))
         resumption.check(workdir, same)
     except UserError as error:
-        why = " ".join(str(error).split()).removeprefix("--resume: ")
+        # Without the way out, which is for train.py.
+        why, *_ = str(error).removeprefix("--resume: ").split("; ")
         logging.warning("%s starts anew: %s", workdir.name, why)
         _train(options, overwrite=True)
     else:

@@ -24,6 +24,7 @@ PRETRAINED = "pretrained"
 WORKDIR = "workdir"
 NOT_RUN = "not run"
 FAILED = "failed"
+UNFINISHED = "unfinished: give affwild_omg.reproduce again"
 
 
 class Runs:
@@ -54,11 +55,14 @@ class Runs:
     def seeds(self, row: Row) -> list[int]:
         """Returns the seeds of which a row has finished results of test."""
         found = []
-        for path in self.root.glob(f"{row.folder}/*/{TEST}/{results.METRICS}"):
+        for path in self._results(row):
             name = re.fullmatch(r"seed_(0|[1-9]\d*)", path.parents[1].name)
             if name and self.is_finished(row, int(name[1])):
                 found.append(int(name[1]))
         return sorted(found)
+
+    def _results(self, row):
+        return self.root.glob(f"{row.folder}/*/{TEST}/{results.METRICS}")
 
     def is_finished(self, row: Row, seed: int) -> bool:
         """Returns whether results of test belong to what lies beside them.
@@ -79,11 +83,11 @@ class Runs:
         files.write_json(path, {"state": state})
 
     def state(self, row: Row) -> str:
-        """Returns what `write_state` said last of a row, or `NOT_RUN`."""
+        """Returns what `write_state` said last of a row, or what is so."""
         path = self._state_file(row)
-        if not path.is_file():
-            return NOT_RUN
-        return json.loads(path.read_text(encoding="utf-8"))["state"]
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))["state"]
+        return UNFINISHED if any(self._results(row)) else NOT_RUN
 
     def _state_file(self, row):
         return self.root / row.folder / "status.json"

@@ -40,7 +40,8 @@ class Detector:
             return []
         # mtcnn itself finds no face in floats, silently.
         kinds = sorted({(x.dtype.name, *x.shape) for x in frames})
-        if len(kinds) > 1 or kinds[0][0] != "uint8" or len(kinds[0]) != 4:
+        first, *others = kinds
+        if others or first[:1] + first[3:] != ("uint8", 3):
             raise ValueError(
                 "frames must be uint8 [height, width, 3] of one size, not "
                 f"{kinds}"

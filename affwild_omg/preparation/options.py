@@ -26,4 +26,4 @@ class PreparationOptions(options.Checked):
         DETECT_EVERY,
         least=1,
     )
-    workers: int = option("Processes; 0 takes one a core.", 0, least=0)
+    workers: int = option("Processes; 0 takes one per core.", 0, least=0)

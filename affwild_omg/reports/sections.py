@@ -5,9 +5,11 @@ Each function gathers the values that the template of its section lays out:
 """
 
 import numpy as np
+from absl import logging
 
 from affwild_omg import figures
 from affwild_omg.cli import wording
+from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation.options import LEVELS, POOLINGS
 from affwild_omg.figures import Course, canvas
 from affwild_omg.paper.task import TARGETS
@@ -180,7 +182,11 @@ def _course(results, key, estimate):
 def network(source: Source) -> dict:
     """Gathers the epochs of the training, if they are here."""
     model = source.results.provenance.model
-    history = workdirs.read_history(model) if model else None
+    try:
+        history = workdirs.read_history(model) if model else None
+    except UserError as error:
+        logging.warning("the report leaves the training out: %s", error)
+        history = None
     if history is None:
         return {"history": None}
     epochs, best = history["epochs"], history["best_epoch"]

@@ -105,9 +105,14 @@ def make_folder(directory: pathlib.Path) -> Callable[[], None]:
 
 def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     """Moves a file or folder over one of the same name."""
+    # Where the target is on another disk this copies, so that it is done beside
+    # the target, which appears whole.
+    beside = target.with_name(f".{target.name}.partial")
+    remove(beside)
+    shutil.move(source, beside)
     if target.is_dir():
         remove(target)
-    shutil.move(source, target)  # copies where the target is on another disk
+    os.replace(beside, target)
 
 
 def remove(path: pathlib.Path) -> None:

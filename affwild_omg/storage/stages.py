@@ -81,12 +81,13 @@ class Stages:
             resume: called as resume(options) instead of the function if the
                 stage was begun with the same fingerprint and did not finish.
         """
-        if self.is_done(name, options, inputs):
-            logging.info("%s: already done", name)
-            return
         entry = self._entry(options, inputs)
-        begun = self.is_begun(name, options, inputs)
-        if not begun and self.is_same(name, options, inputs):
+        same = self._is_same(name, entry)
+        begun = same and self._known[name]["state"] == BEGUN
+        if same and not begun:
+            if not self._lost(name):
+                logging.info("%s: already done", name)
+                return
             logging.info("%s: its output has changed; it runs again", name)
         if command is not None:
             logging.info("\n$ %s", command_line(command, options))
@@ -107,8 +108,7 @@ class Stages:
         An input that was removed after an earlier stage had written it counts
         by what it held.
         """
-        wanted = self._entry(options, inputs)["fingerprint"]
-        return self._known.get(name, {}).get("fingerprint") == wanted
+        return self._is_same(name, self._entry(options, inputs))
 
     def is_begun(
         self, name: str, options, inputs: Sequence[os.PathLike | str] = ()
@@ -121,12 +121,15 @@ class Stages:
         self, name: str, options, inputs: Sequence[os.PathLike | str] = ()
     ) -> bool:
         """Returns whether `run` would have nothing to do."""
-        if not self.is_same(name, options, inputs):
-            return False
-        entry = self._known[name]
-        return entry["state"] == DONE and all(
-            digest and digest == _digest(self._root / path)
-            for path, digest in entry["outputs"].items()
+        same = self.is_same(name, options, inputs)
+        done = same and self._known[name]["state"] == DONE
+        return done and not self._lost(name)
+
+    def is_changed(self, name: str) -> bool:
+        """Returns whether an output of a finished stage is another by now."""
+        done = self._known.get(name, {}).get("state") == DONE
+        return done and any(
+            (self._root / path).exists() for path in self._lost(name)
         )
 
     def is_current(self, name: str) -> bool:
@@ -145,6 +148,18 @@ class Stages:
             else os.path.isabs(path) or digest == _digest(self._root / path)
             for path, digest in entry["inputs"].items()
         )
+
+    def _is_same(self, name, entry):
+        known = self._known.get(name, {})
+        return known.get("fingerprint") == entry["fingerprint"]
+
+    def _lost(self, name):
+        """Returns the outputs that are not what a stage has written."""
+        return [
+            path
+            for path, digest in self._known[name]["outputs"].items()
+            if not digest or digest != _digest(self._root / path)
+        ]
 
     def _entry(self, options, inputs):
         """Returns a stage's options, inputs and fingerprint."""

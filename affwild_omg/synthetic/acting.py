@@ -39,7 +39,7 @@ def act(
     utterance: plan.Utterance,
     habits: types.SimpleNamespace,
 ) -> list[faces.Pose]:
-    """Turns an utterance's truth into a pose a frame."""
+    """Turns an utterance's truth into a pose per frame."""
     count, arousal = utterance.frames, utterance.true_arousal
     seconds = np.arange(count) / plan.FPS
     # How far things move shows in the mean over time, not in a frame: that

@@ -57,7 +57,7 @@ def write_corpus(
         options: the corpus' root.
         overwrite: replace a demo corpus that is there; nothing else ever is.
         videos: what to draw; by default all of `plan.plan_corpus`.
-        workers: processes; by default one a core.
+        workers: processes; by default one per core.
 
     Raises:
         UserError: the directory holds something else, a portrait is not

@@ -37,9 +37,9 @@ def train(
     """Trains a network and keeps its best epoch by validation CCC.
 
     Args:
-        options: the run.
-        overwrite: replace an earlier run in the workdir.
-        resume: go on with an earlier run of the same options and records.
+        options: of the training.
+        overwrite: replace an earlier training in the workdir.
+        resume: go on with an earlier training of the same options and records.
         strategy: where to compute; None mirrors over the GPUs, or takes the
             one device there is.
 
@@ -100,7 +100,7 @@ def default_strategy() -> tf.distribute.Strategy:
 
 
 class _Run:
-    """The state of a training run; `fit` takes it from epoch to epoch."""
+    """The state of a training; `fit` takes it from epoch to epoch."""
 
     def __init__(self, options, card, strategy, resume):
         self.options = options
@@ -221,7 +221,7 @@ class _Run:
             entry["validation"] = self._validate()
             self.epochs.append(entry)
             if epoch == 1:
-                # Only now does an earlier run give way.
+                # Only now does an earlier training give way.
                 workdirs.clear(self.workdir)
             self._save()
             self._report(entry)
@@ -256,8 +256,8 @@ class _Run:
         return pipeline.batches(windows, self.options.batch_size)
 
     def _train_epoch(self, epoch):
-        # Seeds of its own for each epoch, so that a resumed run sees the
-        # windows and the dropout that the whole run would have.
+        # Seeds of its own for each epoch, so that a resumed training
+        # sees the windows and the dropout that the whole one would have.
         epoch_seed = self.options.seed * 100_003 + epoch
         self._seed_dropout(epoch_seed)
         names = [tensor.name for tensor in self.model.inputs]

@@ -1,4 +1,4 @@
-"""What a training run is made of: train.py's flags, checked."""
+"""What a training is made of: train.py's flags, checked."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ TRAINED = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions(options.Checked):
-    """What a training run is made of: the flags of train.py.
+    """What a training is made of: the flags of train.py.
 
     Those from `members` to `fusion_units` replace fields of the network's row,
     see `affwild_omg.nets.architectures`; None leaves them.
@@ -109,7 +109,6 @@ class TrainingOptions(options.Checked):
         "weights (.h5) to start from: every weight that fits is taken "
         "(default: random weights).",
         None,
-        exists=True,
     )
     init_strict: bool = option(
         "Refuse to start unless all of --init_from fits.", False
@@ -161,6 +160,8 @@ class TrainingOptions(options.Checked):
             )
         if self.init_strict and not self.init_from:
             raise UserError("--init_strict requires --init_from")
+        if self.members is not None and not self.members:
+            raise UserError("--members is empty; name two networks, or runs")
         if self.init_from and self.member_runs():
             raise UserError(
                 "--init_from and --members="
@@ -195,6 +196,20 @@ class TrainingOptions(options.Checked):
                 )
         return rates
 
+    def require_sources(self) -> None:
+        """Checks that what the weights come from is there.
+
+        A training that is resumed needs it no more.
+
+        Raises:
+            UserError: it is not.
+        """
+        if self.init_from and not pathlib.Path(self.init_from).exists():
+            raise UserError(
+                f"--init_from={self.init_from} does not exist; give a workdir "
+                "or a weight file"
+            )
+
     def network(self) -> architectures.Architecture | architectures.Fusion:
         """Returns the network that these options name.
 
@@ -217,9 +232,9 @@ class TrainingOptions(options.Checked):
             raise UserError(f"--{error}") from error
 
     def changes_from(self, before: Mapping[str, object]) -> list[str]:
-        """Returns in what these options differ from those of another run.
+        """Returns in what these options differ from those of another training.
 
-        What may differ when a run goes on is left aside: where things lie, and
+        What may differ when a training goes on is left aside: where things lie, and
         when it ends.
 
         Args:
@@ -256,7 +271,7 @@ def flags_of(network: architectures.Architecture) -> str:
 
 
 def _member(name):
-    """Returns the name of a network, or the network of a run."""
+    """Returns the name of a network, or the network of a model."""
     if name in networks.NETWORKS:
         return name
     if not pathlib.Path(name).exists():
@@ -264,7 +279,7 @@ def _member(name):
             f"--members={name} does not exist: it is not a workdir, a .keras "
             "file or a name that --list_architectures shows"
         )
-    # Imports TensorFlow, which takes long: only where a run is given.
+    # Imports TensorFlow, which takes long: only where a model is given.
     from affwild_omg.weights import model_file
 
     return model_file.read_card(name, flag="--members").architecture

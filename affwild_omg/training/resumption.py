@@ -20,8 +20,13 @@ def check(workdir: pathlib.Path, options: TrainingOptions) -> None:
             f"--resume: {workdir} holds no training with a finished epoch; "
             "leave --resume out to start one"
         )
-    # Earlier versions did not state options and records.
-    changed = options.changes_from(history.get("options", {}))
+    if "options" not in history:
+        raise UserError(
+            f"--resume: {workdir} holds a training of an earlier version, "
+            "which does not state its options; train in another --workdir, or "
+            "give --overwrite instead to start again"
+        )
+    changed = options.changes_from(history["options"])
     if history.get("records_sha256") != records.digest(options.records):
         changed.append("other records")
     if changed:

@@ -161,6 +161,11 @@ def _model_file(path, flag):
         raise UserError(
             f"{flag}={path} does not exist; give a workdir or a .keras file"
         )
+    if path.suffix != ".keras":
+        raise UserError(
+            f"{flag}={path} does not end in .keras, as model files do; give "
+            "one that does, or a workdir"
+        )
     return path
 
 

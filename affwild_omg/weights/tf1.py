@@ -210,7 +210,7 @@ def _load(checkpoint, where):
     # What TensorFlow raises on files that are damaged or something else.
     except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"{where} is no checkpoint of TensorFlow, or is damaged or "
+            f"{where} is not a checkpoint of TensorFlow, or it is damaged or "
             "incomplete; copy all its files and give their path without "
             ".index or .data-00000-of-00001"
         ) from error

@@ -38,8 +38,7 @@ def read_history(workdir: os.PathLike | str) -> dict | None:
         history["epochs"]  # raises unless it is such a file
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is damaged ({error!r}); restore it, or train in another "
-            "--workdir"
+            f"{path} is damaged ({error!r}); restore it, or train again"
         ) from error
     return history
 

@@ -195,7 +195,7 @@ def test_no_label_reaches_the_network_and_old_files_go(
     assert not found.labelled.any()
     assert evaluation.table(found) == [
         "no labelled utterances of train, 75.0% of the corpus' split prepared; "
-        "scored by utterance, pooled"
+        "scored by utterance, CCC over all of them"
     ]
     assert names(options.output) == sorted([*files, "notes.txt"])
 
@@ -236,7 +236,7 @@ def test_what_is_scored_is_what_the_files_hold(evaluation, evaluated):
     options, found = evaluated
     assert evaluation.table(found)[4:] == [
         "3 labelled utterances of train, 75.0% of the corpus' split prepared; "
-        "scored by sequence, pooled"
+        "scored by sequence, CCC over all of them"
     ]
     again = results.read(options.output, flag="--test", frames=True)
     np.testing.assert_array_equal(again.predictions, found.predictions)

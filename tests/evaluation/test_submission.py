@@ -115,7 +115,7 @@ def test_the_mean_of_the_videos_cccs(files):
     per_video = found.scores(pooling="per_video").cccs
     assert found.headline().cccs == per_video != found.scores().cccs
     line = submission.table(found)[-1]
-    assert "matched by key, scored per video;" in line
+    assert "matched by key, CCC averaged over the videos;" in line
 
 
 def test_rows_without_a_match_are_listed(files):
@@ -131,8 +131,8 @@ def test_rows_without_a_match_are_listed(files):
         "annotations": ["b/1"],
     }
     assert submission.table(found)[-1] == (
-        "2 of 3 annotated utterances matched by key, scored pooled; without a "
-        "match: 1 predictions, 1 annotations"
+        "2 of 3 annotated utterances matched by key, CCC over all of them; "
+        "without a match: 1 predictions, 1 annotations"
     )
     assert found.provenance.coverage == pytest.approx(2 / 3)
 

@@ -378,18 +378,28 @@ def test_no_training_is_lost_unasked(run, quick, tmp_path):
     assert quick.calls == []
 
 
-def test_a_training_whose_pre_training_is_gone_is_not_replaced_unasked(
+def test_a_pre_training_that_has_served_may_be_removed(
     run, quick, small_records, tmp_path
 ):
-    own = {"pretraining": "paper", "affwild2_records": str(small_records)}
+    corpus = shutil.copytree(small_records, tmp_path / "affwild2")
+    own = {"pretraining": "paper", "affwild2_records": str(corpus)}
     assert run(**own) == ["train pretrained", *ROW]
     place = tmp_path / "out" / f"{TABLE_5}-affwild2" / "seed_0"
     shutil.rmtree(place / "pretrained")
-    with pytest.raises(UserError, match=r"lacks its pre-training.*/workdir\)"):
+    assert run(**own) == []
+    # With other options or another corpus the training is not the wanted one.
+    refused = pytest.raises(UserError, match=r"holds what .*/workdir\)")
+    with refused:
+        run(options=[*TINY, "patience=3"], **own)
+    manifest = corpus / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    with refused:
         run(**own)
     assert quick.calls == []
-    # Which gives the same model here: the rest is done.
-    assert run(overwrite=True, **own) == ["train pretrained"]
+    # What it is needed for again brings it back.
+    (place / "workdir" / "best.keras").unlink()
+    both = ["train pretrained", "train workdir"]
+    assert run(overwrite=True, **own) == both
 
 
 def test_fusion_of_decisions_brings_its_members(run, quick, tmp_path):
@@ -414,7 +424,7 @@ def test_fusion_of_decisions_brings_its_members(run, quick, tmp_path):
     # Shared with another table, they are trained once.
     run(table=8, rows=None, seeds=["7"])
     assert trained_folders(quick) == ["model_fusion_rnn-scratch"]
-    # Predictions that are not what was written are made again.
+    # Predictions that are not what was written are not replaced unasked.
     fused = tmp_path / "out/decision_fusion-scratch/seed_0/test/metrics.json"
     before = fused.stat().st_mtime_ns
     assert run(**both) == []
@@ -422,7 +432,9 @@ def test_fusion_of_decisions_brings_its_members(run, quick, tmp_path):
     table = tmp_path / "out/cnn_1rnn-scratch/seed_0/test/predictions.csv"
     written = table.read_text()
     table.write_text(written.replace("0.2", "0.3"))
-    assert run(**both) == ["evaluate test"]
+    with pytest.raises(UserError, match=r"seed_0/test\).*--overwrite"):
+        run(**both)
+    assert run(overwrite=True, **both) == ["evaluate test"]
     assert table.read_text() == written
     assert fused.stat().st_mtime_ns == before
     # Those of a member that was evaluated anew are fused anew.
@@ -487,7 +499,7 @@ def test_an_overwriting_call_that_is_interrupted_shows_no_old_scores(
     # The network is new, the scores of test beside it are not.
     rows = tabulation.tabulate(5, tmp_path / "out").rows
     (row,) = [x for x in rows if x.key == "conv5_3_pool5_fc"]
-    assert row.state == "not run"
+    assert row.state.startswith("unfinished")
 
 
 def test_options_have_the_types_of_train_py(options):

@@ -242,11 +242,11 @@ def test_results_of_what_is_being_made_anew_are_not_shown(tmp_path):
     assert states() == ["measured", "measured", "measured"]
     text = predictions.read_text()
     predictions.write_text(f"{text}\n")
-    assert states() == ["measured", "measured", "not run"]
+    assert states() == ["measured", "measured", "unfinished"]
     predictions.write_text(text)
     known = (members[1] / FILE).read_text()
     (members[1] / FILE).write_text(known.replace('"done"', '"begun"'))
-    assert states() == ["measured", "not run", "not run"]
+    assert states() == ["measured", "unfinished", "unfinished"]
     # Another seed is finished, and stands alone.
     write_run(tmp_path, RUN, 1)
     assert row_of(tmp_path, "cnn_3rnn").seeds == [1]

@@ -145,6 +145,20 @@ def test_json_is_written_whole_and_for_people(tmp_path):
     )
 
 
+def test_a_text_that_cannot_be_finished_leaves_the_earlier(
+    tmp_path, monkeypatch
+):
+    outputs.write_text(tmp_path / "file", "earlier")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        outputs.write_text(tmp_path / "file", "later")
+    assert (tmp_path / "file").read_text() == "earlier"
+
+
 def test_a_digest_is_of_all_that_files_hold(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     first.write_bytes(b"a")

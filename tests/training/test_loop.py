@@ -209,11 +209,32 @@ def test_only_the_same_run_is_resumed(training, small_run, tmp_path):
         training.train(earlier, resume=True)
     history = {"best_epoch": 3, "epochs": summary["epochs"]}
     (workdir / "history.json").write_text(json.dumps(history))
-    with pytest.raises(UserError, match="other flags .*; other records"):
+    with pytest.raises(UserError, match="does not state its options"):
         training.train(earlier, resume=True)
     (workdir / "history.json").write_text("{")
-    with pytest.raises(UserError, match="history.json is damaged .* another"):
+    with pytest.raises(UserError, match="history.json is damaged .* train ag"):
         training.train(earlier, resume=True)
+
+
+def test_a_resumed_training_does_not_need_its_first_weights(
+    training, tiny_run, tmp_path
+):
+    from affwild_omg.weights import workdir as workdirs
+
+    options, summary = tiny_run
+    first = tmp_path / "first"
+    shutil.copytree(options.workdir, first)
+    options = dataclasses.replace(
+        options, workdir=str(tmp_path / "w"), init_from=str(first)
+    )
+    options.require_sources()
+    training.train(options)
+    shutil.rmtree(first)
+    longer = dataclasses.replace(options, epochs=2)
+    assert len(training.train(longer, resume=True)["epochs"]) == 2
+    assert workdirs.read_history(options.workdir)["epochs"][1]["epoch"] == 2
+    with pytest.raises(UserError, match="--init_from=.*first does not exist"):
+        options.require_sources()
 
 
 def test_resuming_a_finished_run_says_that_nothing_is_left(

@@ -16,6 +16,7 @@ OPTIONS = TrainingOptions(records="r", workdir="w", width=0.03, units=4)
     [
         ({"batch_size": 1}, "CCC needs two sequences"),
         ({"learning_rate": 0.0}, "--learning_rate must be above 0"),
+        ({"members": []}, "--members is empty"),
         ({"init_strict": True}, "--init_strict requires --init_from"),
         ({"part_learning_rates": ["cnn=fast"]}, "not 'cnn=fast'"),
         ({"part_learning_rates": ["cnn=0"]}, "rates above 0, not 'cnn=0'"),

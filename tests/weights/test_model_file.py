@@ -104,6 +104,9 @@ def test_a_keras_file_from_elsewhere_is_refused(model_file, tmp_path):
     model.save(path)
     with pytest.raises(UserError, match="not a model file of this project"):
         model_file.load_model(path)
+    other = path.rename(tmp_path / "model.zip")
+    with pytest.raises(UserError, match="does not end in .keras"):
+        model_file.load_model(other)
 
 
 def test_no_code_of_a_file_runs(model_file, tmp_path):

@@ -234,8 +234,8 @@ class TrainingOptions(options.Checked):
     def changes_from(self, before: Mapping[str, object]) -> list[str]:
         """Returns in what these options differ from those of another training.
 
-        What may differ when a training goes on is left aside: where things lie, and
-        when it ends.
+        What may differ when a training goes on is left aside: where things lie,
+        and when it ends.
 
         Args:
             before: {name: value}, as `dataclasses.asdict` returns it, or JSON.

@@ -1,7 +1,8 @@
 """Shows the whole path on faces that need no data set.
 
 Draws the demo corpus, finds its faces, trains a narrow CNN-3RNN and a
-control on shuffled labels, evaluates both on people neither has seen,
+control on shuffled labels, evaluates both on made-up people that neither has
+seen (all are made from two portraits),
 exports a SavedModel and predicts a video with it.
 """
 
@@ -190,7 +191,7 @@ def _summary(directory: pathlib.Path, minutes: float) -> Iterator[str]:
             for name, cccs in rows.items()
         ],
     ).lines()
-    yield f"({len(found.keys)} utterances of people not trained on)"
+    yield f"({len(found.keys)} utterances of made-up people not trained on)"
     yield ""
     yield f"This took {minutes:.1f} minutes. Everything is in {directory}:"
     yield "  open report/report.html for the scores in detail, and try next"

@@ -2,8 +2,8 @@
 
 Draws the demo corpus, finds its faces, trains a narrow CNN-3RNN and a
 control on shuffled labels, evaluates both on made-up people that neither has
-seen (all are made from two portraits),
-exports a SavedModel and predicts a video with it.
+seen (all are made from two portraits), exports a SavedModel and predicts a
+video with it.
 """
 
 import pathlib

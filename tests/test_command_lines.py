@@ -243,7 +243,7 @@ def test_a_path_that_does_not_exist_is_told_at_once(
             for flag in flags.split()
         ]
         outcome = call(*line.split(), *paths)
-        assert_one_line(outcome, f"--{missing}=nowhere does not exist (")
+        assert_one_line(outcome, f"--{missing}=nowhere does not exist")
 
 
 def light(load):

@@ -95,7 +95,7 @@ def write_records_folder(root: pathlib.Path, **changes):
             "frames_without_face": sum(
                 int((~clip.face).sum()) for clip in clips
             ),
-            "truncated": [],
+            "damaged": [],
             "failed": [],
             "utterances": [
                 {

@@ -28,6 +28,7 @@ ALIAS = "importers"
 PECULIAR = {
     "dlib": {"faces"},
     "mtcnn": {"faces"},
+    "av": {"faces"},
     "cv2": {"faces", "synthetic", "preparation"},
     "matplotlib": {"figures", "synthetic"},
     "h5py": {"weights"},

@@ -143,7 +143,7 @@ def faces_of_video(
     """Finds one face in each frame of a video.
 
     Args:
-        video: an open video; its `truncated` can be asked afterwards.
+        video: an open video; its `damage` can be asked afterwards.
         **settings: those of `track_faces`.
 
     Yields:

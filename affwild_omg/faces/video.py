@@ -1,39 +1,53 @@
-"""Reads videos frame by frame, in constant memory, with OpenCV."""
+"""Reads videos frame by frame, in constant memory, with FFmpeg through PyAV.
+
+The same frames come out alike whatever container they lie in: upright, in
+square pixels, each once, at its time.
+"""
 
 import contextlib
 import math
 import os
 from collections.abc import Iterator
 
-import cv2
+import av
 import numpy as np
 from absl import logging
+from av.stream import Disposition
 
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 
-# FFmpeg itself writes to standard error when a file is damaged. OpenCV reads
-# this variable once, at the first video that a process opens.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+# FFmpeg writes about damaged files to the terminal by itself.
+av.logging.set_level(av.logging.PANIC)
 
 DEFAULT_FPS = 25.0
 
-# For containers without a frame rate FFmpeg gives the ticks of their clock,
-# 1000 a second and more, and a frame count computed from them.
+# Containers that store no frame rate make FFmpeg answer with the ticks of
+# their clock, 1000 a second and more.
 MAX_CREDIBLE_FPS = 999.0
 
-# The headers of undamaged files are off by a frame or two, by more where the
-# count is computed from the duration.
-TRUNCATION_FRAMES = 2
-TRUNCATION_SHARE = 0.01
+# A file that fails to be read this often in a row does not get any further.
+MAX_FAILURES = 100
 
-_LOG_LEVEL_ERROR = 2  # cv2.utils.logging.LOG_LEVEL_ERROR, not in every build
+# How much earlier than its stream says a film may end, in frames and as a
+# share: containers round, and a header may count a frame too many.
+EARLY_FRAMES = 2
+EARLY_SHARE = 0.01
+
+_NOT_A_VIDEO = (
+    "{}: not a video, or damaged at its start (not one frame can be decoded); "
+    "convert it to what FFmpeg can decode, or leave it out"
+)
 
 
 class Video(contextlib.AbstractContextManager):
     """Yields the frames of a video file with their presentation times.
 
-    It holds one frame at a time, and each iteration reads the file from its
-    start. Use it as a context manager, which closes the file:
+    Of several video streams the default one counts, or else the largest; a
+    cover picture is none. Frames are turned as the file's display matrix says,
+    and stretched where its pixels are not square. Only a few frames are held at
+    a time. Each iteration reads the file from its start. Use it as a context
+    manager, so that the file is closed:
 
         with Video("clip.mp4") as video:
             for time_s, rgb in video:
@@ -41,9 +55,11 @@ class Video(contextlib.AbstractContextManager):
 
     Attributes:
         path: the path as given.
-        fps: frames a second by the header, > 0; 25.0 where it has none.
-        announced_frames: the header's count of frames, None where it has none.
+        fps: frames a second by the header, on average, > 0; 25.0 where it has
+            none.
+        expected_frames: an estimate from the header, None where it has none.
         decoded_frames: how many frames the last iteration has decoded so far.
+        damaged_packets: how many compressed frames it found damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -53,100 +69,185 @@ class Video(contextlib.AbstractContextManager):
             path: a local video file, in any format that FFmpeg decodes.
 
         Raises:
-            UserError: the file cannot be read, or no frame of it can be
-                decoded.
+            UserError: the file is missing, a directory, empty or not a video,
+                its codec is unknown, or not one frame of it can be decoded.
         """
         self.path = os.fspath(path)
-        try:
-            # OpenCV does not say why it cannot open a file.
-            with open(self.path, "rb") as file:
-                empty = not file.read(1)
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: {error.strerror}; give the path of a video file"
-            ) from error
-        self._capture = _open(self.path)
-        self._first_frame = _read(self._capture)
-        if self._first_frame is None:
-            self.close()
-            kind = "an empty file" if empty else "not a video, or damaged"
-            raise UserError(
-                f"{self.path}: {kind}; not one frame can be decoded: copy or "
-                "convert the file again, or leave it out"
-            )
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        has_rate = math.isfinite(fps) and 0 < fps <= MAX_CREDIBLE_FPS
-        has_count = has_rate and math.isfinite(count) and count >= 1
-        self.fps = float(fps) if has_rate else DEFAULT_FPS
-        self.announced_frames = int(count) if has_count else None
-        self.decoded_frames = 0
+        self._container = self._stream = None
+        self._first = self._start()
+        rate = self._stream.average_rate or self._stream.guessed_rate or 0
+        known = 0 < rate <= MAX_CREDIBLE_FPS
+        self.fps = float(rate) if known else DEFAULT_FPS
+        self._stated_s = _stated_duration(self._stream)
+        self.expected_frames = (
+            round(self._stated_s * self.fps) if self._stated_s else None
+        )
+        self._end_s = 0.0  # of the last frame so far
 
     @property
-    def truncated(self) -> bool:
-        """Whether more than two frames and more than 1 % are missing.
+    def damage(self) -> str | None:
+        """What was lost in the last iteration, in words; None if nothing.
 
-        Compares the header's count, if there is one, with the frames decoded
-        in an iteration to the end.
+        It is known only after an iteration to the end.
         """
-        if self.announced_frames is None:
-            return False
-        missing = self.announced_frames - self.decoded_frames
-        allowed = TRUNCATION_SHARE * self.announced_frames
-        return missing > max(TRUNCATION_FRAMES, allowed)
+        found = []
+        if self.damaged_packets:
+            found.append(wording.count(self.damaged_packets, "damaged packet"))
+        early_s = (self._stated_s or 0.0) - self._end_s
+        if early_s > max(
+            EARLY_FRAMES * self._end_s / max(1, self.decoded_frames),
+            EARLY_SHARE * (self._stated_s or 0.0),
+        ):
+            found.append(
+                f"ends after {self._end_s:.2f} of {self._stated_s:.2f} s"
+            )
+        return ", ".join(found) or None
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yields (time_s, frame) for each frame that can be decoded.
 
-        `time_s` is the frame's presentation time in seconds, strictly
-        increasing; `frame` is RGB uint8 [height, width, 3].
+        `time_s` is the frame's presentation time in seconds from the first
+        frame on, strictly increasing; `frame` is RGB uint8 [height, width, 3].
         """
-        if self._first_frame is None:
-            self.close()
-            self._capture = _open(self.path)
-            self._first_frame = _read(self._capture)
-        frame, self._first_frame = self._first_frame, None
-        self.decoded_frames = 0
+        frame = self._first or self._start()
+        self._first = None
+        start_s = frame.time or 0.0
         time_s = -math.inf
         while frame is not None:
-            time_s = self._time_after(time_s)
+            own_s = None if frame.time is None else frame.time - start_s
+            if own_s is None or own_s <= time_s:  # no time, or a wrong one
+                own_s = max(0.0, time_s + 1 / self.fps)
+            time_s = own_s
             self.decoded_frames += 1
-            yield time_s, frame
-            frame = _read(self._capture)
-        if self.truncated:
+            lasts = frame.duration * frame.time_base if frame.duration else 0
+            self._end_s = time_s + float(lasts)
+            yield time_s, self._picture(frame)
+            frame = next(self._frames, None)
+        if self.damage:
             logging.warning(
-                "%s: %d of %d announced frames could be decoded; these are "
-                "used",
+                "%s: %s; the %d frames that could be decoded are used",
                 self.path,
+                self.damage,
                 self.decoded_frames,
-                self.announced_frames,
             )
-
-    def _time_after(self, previous_s: float) -> float:
-        # The time of the frame just read; streams without time stamps give 0
-        # or nonsense again and again.
-        time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if math.isfinite(time_s) and time_s >= 0 and time_s > previous_s:
-            return time_s
-        return max(0.0, previous_s + 1 / self.fps)
 
     def close(self) -> None:
         """Closes the file."""
-        self._capture.release()
+        if self._container is not None:
+            self._container.close()
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _start(self) -> av.VideoFrame:
+        """Opens the file anew, and returns its first frame."""
+        self.close()
+        self.decoded_frames = self.damaged_packets = 0
+        self._container = _open(self.path)
+        self._stream = _choose(self._container, self.path)
+        self._frames = self._decode()
+        first = next(self._frames, None)
+        if first is None:
+            self.close()
+            raise UserError(_NOT_A_VIDEO.format(self.path))
+        return first
 
-def _open(path: str) -> cv2.VideoCapture:
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(min(level, _LOG_LEVEL_ERROR))
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """Yields what can be decoded, and counts what cannot."""
+        failures = 0
+        while failures < MAX_FAILURES:
+            try:
+                for packet in self._container.demux(self._stream):
+                    damaged = packet.is_corrupt
+                    try:
+                        frames = packet.decode()
+                    except av.error.FFmpegError:
+                        frames, damaged = (), True
+                    self.damaged_packets += damaged
+                    for frame in frames:
+                        self.damaged_packets += frame.is_corrupt and not damaged
+                        failures = 0
+                        yield frame
+                return
+            except av.error.FFmpegError:  # the container itself is damaged
+                failures += 1
+                self.damaged_packets += failures == 1
+
+    def _picture(self, frame: av.VideoFrame) -> np.ndarray:
+        """Converts a frame to RGB, in square pixels and upright."""
+        ratio = self._stream.sample_aspect_ratio or 1
+        width, height = frame.width, frame.height
+        if ratio > 1:
+            width = round(width * ratio)
+        elif ratio < 1:
+            height = round(height / ratio)
+        rgb = frame.reformat(width, height, "rgb24", interpolation="BICUBIC")
+        return _turn(rgb.to_ndarray(), frame.side_data.get("DISPLAYMATRIX"))
+
+
+def _turn(rgb: np.ndarray, matrix) -> np.ndarray:
+    """Turns a frame as its display matrix says, by quarters and mirrors.
+
+    The matrix [[a, b, .], [c, d, .], ...] takes the pixel (x, y) to (a x + c y,
+    b x + d y).
+    """
+    if matrix is None:
+        return rgb
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        rgb, right, down = rgb.transpose(1, 0, 2), c, b
+    else:
+        right, down = a, d
+    rgb = rgb[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
+    return np.ascontiguousarray(rgb)
+
+
+def _stated_duration(stream) -> float | None:
+    """Returns what a stream says of its own duration in seconds."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    try:  # Matroska has it as a text
+        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except (KeyError, ValueError):
+        return None
+
+
+def _open(path: str):
     try:
-        return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
-    finally:
-        cv2.setLogLevel(level)
+        with open(path, "rb"):  # whose errors say more than FFmpeg's
+            pass
+        # "file:", because FFmpeg takes what stands before a colon for a
+        # protocol; names in other encodings than UTF-8 are no damage.
+        return av.open(
+            f"file:{os.path.abspath(path)}", metadata_errors="replace"
+        )
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UserError(_NOT_A_VIDEO.format(path)) from error
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}; give a video file that can be read"
+        ) from error
 
 
-def _read(capture: cv2.VideoCapture) -> np.ndarray | None:
-    decoded, bgr = capture.read()
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) if decoded else None
+def _choose(container, path: str):
+    """Returns the stream that a player would show."""
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+    if not streams:
+        raise UserError(
+            f"{path}: no film, only sound, text or a cover picture; a video "
+            "is needed: leave the file out"
+        )
+    stream = max(
+        streams,
+        key=lambda x: (
+            bool(x.disposition & Disposition.default),
+            x.width * x.height,
+        ),
+    )
+    stream.thread_type = "AUTO"
+    return stream

@@ -38,7 +38,7 @@ def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
             of a video of the same name are replaced.
 
     Returns:
-        {"frames", "frames_with_face", "truncated", and for each target its
+        {"frames", "frames_with_face", "damage", and for each target its
         median over the frames with a face, None without any}.
 
     Raises:
@@ -72,7 +72,7 @@ def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
     return {
         "frames": len(table),
         "frames_with_face": len(seen),
-        "truncated": video.truncated,
+        "damage": video.damage,
     } | {
         target: float(seen[target].median()) if len(seen) else None
         for target in targets
@@ -94,7 +94,7 @@ def _predict_video(video, predictor, length, detect_every):
         ),
         description="predicting",
         unit="frame",
-        total=video.announced_frames,
+        total=video.expected_frames,
     )
     parts = []
     with bar:

@@ -20,8 +20,9 @@ def summarise(reports: Sequence[dict], options: PreparationOptions) -> dict:
     Returns:
         The manifest. Each of its splits holds the numbers of utterances
         expected (rows of the table), found (files there) and prepared, of
-        frames and of frames without a face; what was truncated; every clip
-        that failed, with its reason; and the utterances in the records' order.
+        frames and of frames without a face; what was damaged, and how; every
+        clip that failed, with its reason; and the utterances in the records'
+        order.
     """
     # What the demo drew has no scores to compare with those of real corpora.
     drawn = pathlib.Path(options.source, omg.DEMO).is_file()
@@ -45,7 +46,7 @@ def _split(reports):
         "prepared": len(good),
         "frames": sum(report["frames"] for report in good),
         "frames_without_face": sum(x["frames_without_face"] for x in good),
-        "truncated": _facts(reports, "truncated"),
+        "damaged": _facts(reports, "damaged"),
         "failed": _facts(reports, "reason"),
         "utterances": _facts(
             reports, "frames", "frames_without_face", "labelled"
@@ -68,7 +69,7 @@ def table(manifest: dict) -> list[str]:
         "expected": lambda part: part["expected"],
         "found": lambda part: part["found"],
         "prepared": lambda part: part["prepared"],
-        "truncated": lambda part: len(part["truncated"]),
+        "damaged": lambda part: len(part["damaged"]),
         "failed": lambda part: len(part["failed"]),
         "frames": lambda part: part["frames"],
         "no face": lambda part: part["frames_without_face"],

@@ -51,8 +51,8 @@ def prepare_video(folder: pathlib.Path, clips: list[Clip]) -> list[dict]:
 
     Returns:
         A report a clip: split, video, utterance, found (whether its file is
-        there), and either frames, frames_without_face, labelled and, if frames
-        are missing, truncated; or the reason why it cannot be prepared.
+        there), and either frames, frames_without_face, labelled and, if
+        anything was lost, damaged; or the reason why it cannot be prepared.
     """
     path, report_path = staging.paths(folder, clips)
     inputs = staging.inputs(clips)
@@ -105,9 +105,6 @@ def _prepare_clip(clip):
         "frames_without_face": int((~found).sum()),
         "labelled": bool(labels["valence"] and labels["arousal"]),
     }
-    if video.truncated:
-        facts["truncated"] = (
-            f"decoded {video.decoded_frames} of {video.announced_frames} "
-            "announced frames"
-        )
+    if video.damage:
+        facts["damaged"] = video.damage
     return prepared, facts

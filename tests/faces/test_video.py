@@ -1,98 +1,353 @@
-import cv2
+"""The same frames come out of any container: all, upright, at their times."""
+
+import fractions
+import struct
+
+import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.faces.video import Video
 
+RATE = 20
+COUNT = 30
+WIDTH, HEIGHT = 64, 48
 
-def write_clip(path, frames=30, fps=20.0, codec="MJPG"):
-    """Writes a clip: red grows with the frame's number, blue is constant."""
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter_fourcc(*codec), fps, (64, 48)
-    )
-    assert writer.isOpened()
-    for index in range(frames):
-        frame = np.zeros((48, 64, 3), np.uint8)
-        frame[..., 2] = 8 * index  # OpenCV writes BGR
-        frame[..., 0] = 40
-        writer.write(frame)
-    writer.release()
+
+def make_frame(index, width=WIDTH, height=HEIGHT):
+    """Draws red that grows with the number, and one bright corner."""
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[..., 0] = 8 * index
+    rgb[..., 2] = 40
+    rgb[: height // 4, : width // 4] = 200  # upper left
+    return rgb
+
+
+def write_video(
+    path,
+    frames=None,
+    *,
+    codec="libx264",
+    pixels="yuv420p",
+    times=None,
+    ratio=None,
+    cover=False,
+    sound=False,
+    **options,
+):
+    """Writes a film, at RATE frames a second or at given times in ms."""
+    ticks = fractions.Fraction(1, 1000 if times else RATE)
+    frames = [make_frame(i) for i in range(COUNT)] if frames is None else frames
+    with av.open(str(path), "w", options=options) as container:
+        film = None
+        if frames:
+            film = container.add_stream(codec, rate=RATE)
+            film.height, film.width = frames[0].shape[:2]
+            film.pix_fmt = pixels
+            film.codec_context.gop_size = 10
+            film.codec_context.bit_rate = 4_000_000
+            film.codec_context.time_base = ticks
+            if ratio:
+                film.codec_context.sample_aspect_ratio = ratio
+        if sound:
+            noise = container.add_stream("aac", rate=8000, layout="mono")
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width = picture.height = 32
+            picture.pix_fmt = "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+            packets = _encode(picture, make_frame(9, 32, 32), 0)
+            container.mux([*packets, *picture.encode(None)])
+        for index, rgb in enumerate(frames):
+            time = times[index] if times else index
+            container.mux(_encode(film, rgb, time, ticks))
+        if frames:
+            container.mux(film.encode(None))
+        if sound:
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 8000), np.float32), "fltp", "mono"
+            )
+            silence.rate = 8000
+            container.mux([*noise.encode(silence), *noise.encode(None)])
     return path
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"),
-    [("clip.avi", "MJPG"), ("clip.mp4", "mp4v")],
-)
-def test_frames_times_and_colours(tmp_path, name, codec):
-    with Video(write_clip(tmp_path / name, codec=codec)) as video:
-        assert video.fps == pytest.approx(20.0)
-        assert video.announced_frames == 30
+def _encode(stream, rgb, time, ticks=fractions.Fraction(1)):
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    frame = frame.reformat(format=stream.pix_fmt)
+    frame.time_base, frame.pts = ticks, time
+    return stream.encode(frame)
+
+
+def remux(source, target):
+    """Copies a film into another container, without encoding it again."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
+def read(path):
+    with Video(path) as video:
         times, frames = zip(*video, strict=True)
-        assert video.decoded_frames == 30
-        assert not video.truncated
-    np.testing.assert_allclose(times, np.arange(30) / 20, atol=2e-3)
+        return np.array(times), frames, video
+
+
+def test_frames_times_and_colours(tmp_path):
+    times, frames, video = read(write_video(tmp_path / "clip.mp4"))
+    assert video.fps == pytest.approx(RATE)
+    assert video.expected_frames == video.decoded_frames == COUNT
+    assert video.damage is None
+    np.testing.assert_allclose(times, np.arange(COUNT) / RATE, atol=1e-6)
     for index, frame in enumerate(frames):
-        assert frame.shape == (48, 64, 3) and frame.dtype == np.uint8
-        red, green, blue = frame.reshape(-1, 3).mean(axis=0)
-        assert red == pytest.approx(8 * index, abs=6)
-        assert green == pytest.approx(0, abs=6)
-        assert blue == pytest.approx(40, abs=6)
+        assert frame.dtype == np.uint8
+        assert np.abs(frame.astype(int) - make_frame(index)).mean() < 4
 
 
-def test_reads_lazily_and_again_from_the_start(tmp_path):
-    with Video(write_clip(tmp_path / "clip.avi")) as video:
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """A film in MP4, its times and its frames."""
+    path = write_video(tmp_path_factory.mktemp("film") / "clip.mp4")
+    return path, *read(path)[:2]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mov", "ts", "flv", "nut", "avi"])
+def test_any_container_gives_the_same(film, tmp_path, suffix):
+    path, times, frames = film
+    if suffix == "avi":  # which does not take H.264 as MP4 has it
+        path = write_video(tmp_path / "clip.mp4", codec="mpeg4")
+        times, frames, _ = read(path)
+    found = read(remux(path, tmp_path / f"clip.{suffix}"))
+    np.testing.assert_allclose(found[0], times, atol=1e-3)
+    np.testing.assert_array_equal(found[1], frames)
+    assert found[2].damage is None
+
+
+@pytest.mark.parametrize(
+    "name", ["12:30 take.mp4", "grüße 視頻.mp4", "100%d.mp4"]
+)
+def test_any_name_is_a_file(film, tmp_path, name):
+    path, _, frames = film
+    (tmp_path / name).write_bytes(path.read_bytes())
+    np.testing.assert_array_equal(read(tmp_path / name)[1], frames)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((1, 0, 0, 1), lambda x: x),
+        ((0, 1, -1, 0), lambda x: np.rot90(x, -1)),  # shown clockwise
+        ((-1, 0, 0, -1), lambda x: np.rot90(x, 2)),
+        ((0, -1, 1, 0), lambda x: np.rot90(x)),
+        ((-1, 0, 0, 1), np.fliplr),  # a mirror, as front cameras write it
+        ((1, 0, 0, -1), np.flipud),
+        ((0, 1, 1, 0), lambda x: x.transpose(1, 0, 2)),
+    ],
+)
+def test_a_turned_film_is_read_upright(film, tmp_path, matrix, upright):
+    path, _, frames = film
+    data = bytearray(path.read_bytes())
+    # The track header: 8 bytes box, 4 version, 20 times and ids, 16 others.
+    start = data.index(b"tkhd") - 4 + 48
+    a, b, c, d = (65536 * x for x in matrix)
+    data[start : start + 36] = struct.pack(
+        ">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30
+    )
+    (tmp_path / "turned.mp4").write_bytes(data)
+    for found, frame in zip(
+        read(tmp_path / "turned.mp4")[1], frames, strict=True
+    ):
+        np.testing.assert_array_equal(found, upright(frame))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shape"),
+    [("4/3", (48, 64)), ("3/4", (64, 48)), ("1/1", (48, 48))],
+)
+def test_pixels_that_are_not_square_are_stretched(tmp_path, ratio, shape):
+    squeezed = [make_frame(i, 48, 48) for i in range(4)]
+    path = write_video(
+        tmp_path / "clip.mkv", squeezed, ratio=fractions.Fraction(ratio)
+    )
+    for index, frame in enumerate(read(path)[1]):
+        assert frame.shape[:2] == shape
+        wanted = make_frame(index, *shape[::-1])
+        assert np.abs(frame.astype(int) - wanted).mean() < 6
+
+
+def test_variable_rates_pauses_and_doubled_times(tmp_path):
+    own = [0, 40, 60, 61, 500, 90_000, 90_040]  # ms
+    frames = [make_frame(i) for i in range(len(own))]
+    path = write_video(tmp_path / "clip.mkv", frames, codec="ffv1", times=own)
+    times, found, video = read(path)
+    np.testing.assert_allclose(times, np.array(own) / 1000, atol=1e-6)
+    assert len(found) == len(own) and video.damage is None
+
+
+def test_times_count_from_the_first_frame(tmp_path):
+    frames = [make_frame(i) for i in range(4)]
+    path = write_video(
+        tmp_path / "clip.mkv", frames, times=[700, 750, 800, 850]
+    )
+    np.testing.assert_allclose(read(path)[0], [0, 0.05, 0.1, 0.15], atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_cover_picture_is_no_film(film, tmp_path, suffix):
+    path = write_video(
+        tmp_path / f"clip.{suffix}", cover=suffix == "mp4", sound=True
+    )
+    np.testing.assert_array_equal(read(path)[1], film[2])
+
+
+@pytest.mark.parametrize("cover", [True, False])
+def test_a_song_is_refused(tmp_path, cover):
+    path = write_video(tmp_path / "song.mp4", [], sound=True, cover=cover)
+    with pytest.raises(UserError, match="no film"):
+        Video(path)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "suffix"),
+    [
+        ("ffv1", "yuv420p10le", "mkv"),
+        ("ffv1", "yuv444p16le", "mkv"),
+        ("png", "rgba", "mov"),
+        ("mjpeg", "yuvj420p", "avi"),
+        ("libvpx-vp9", "yuv420p", "webm"),
+        ("libx264", "yuv420p", "mp4"),
+    ],
+)
+def test_codecs_and_pixels(tmp_path, codec, pixels, suffix):
+    path = write_video(tmp_path / f"clip.{suffix}", codec=codec, pixels=pixels)
+    _, frames, _ = read(path)
+    assert len(frames) == COUNT
+    for index, frame in enumerate(frames):
+        assert np.abs(frame.astype(int) - make_frame(index)).mean() < 6
+
+
+def test_grey_films_are_grey(tmp_path):
+    path = write_video(tmp_path / "clip.mkv", codec="ffv1", pixels="gray")
+    for frame in read(path)[1]:
+        assert (frame == frame[..., :1]).all()
+        assert frame[:12, :16].mean() == pytest.approx(200, abs=2)
+
+
+def test_a_film_may_change_its_size(tmp_path):
+    parts = [write_video(tmp_path / "0.ts")]
+    larger = [make_frame(i, 128, 96) for i in range(COUNT)]
+    parts.append(write_video(tmp_path / "1.ts", larger))
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    times, frames, _ = read(both)
+    assert [frame.shape for frame in frames] == (
+        [(48, 64, 3)] * COUNT + [(96, 128, 3)] * COUNT
+    )
+    assert (np.diff(times) > 0).all()
+
+
+def test_a_live_recording_states_no_duration(film, tmp_path):
+    class Pipe:
+        """A file that nobody can go back in."""
+
+        def __init__(self):
+            self.data = bytearray()
+
+        def write(self, data):
+            self.data += data
+            return len(data)
+
+    pipe = Pipe()
+    with av.open(str(film[0])) as old, av.open(pipe, "w", "matroska") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    (tmp_path / "live.mkv").write_bytes(pipe.data)
+    _, frames, video = read(tmp_path / "live.mkv")
+    np.testing.assert_array_equal(frames, film[2])
+    assert video.expected_frames is None and video.damage is None
+
+
+def test_reads_lazily_and_again_from_the_start(film):
+    with Video(film[0]) as video:
         frames = iter(video)
         _, first = next(frames)
         next(frames)
         assert video.decoded_frames == 2
         _, again = next(iter(video))
         np.testing.assert_array_equal(first, again)
-        assert len(list(video)) == 30
-        assert video.decoded_frames == 30
+        assert len(list(video)) == COUNT
+        assert video.decoded_frames == COUNT
 
 
-def test_truncated_file_gives_what_it_holds(tmp_path, capfd):
-    whole = write_clip(tmp_path / "whole.avi", frames=31)
-    data = whole.read_bytes()
-    part = tmp_path / "part.avi"
-    part.write_bytes(data[: len(data) // 2])
-    with Video(part) as video:
-        count = len(list(video))
-        assert 1 <= count <= 28
-        assert video.decoded_frames == count
-        assert video.announced_frames == 31
-        assert video.truncated
-    assert "FFMPEG" not in capfd.readouterr().err
+def packets_of(path):
+    with av.open(str(path)) as container:
+        return [
+            (packet.pos, packet.size)
+            for packet in container.demux(video=0)
+            if packet.size
+        ]
 
 
-@pytest.mark.parametrize(
-    ("announced", "decoded", "truncated"),
-    [
-        (66, 64, False),
-        (66, 63, True),
-        (1000, 990, False),
-        (1000, 989, True),
-        (10, 12, False),
-        (None, 3, False),
-    ],
-)
-def test_rule_of_truncation(tmp_path, announced, decoded, truncated):
-    with Video(write_clip(tmp_path / "clip.avi", frames=2)) as video:
-        video.announced_frames = announced
-        video.decoded_frames = decoded
-        assert video.truncated is truncated
+def test_a_damaged_packet_costs_itself_alone(tmp_path, capfd):
+    """Every frame is coded by itself here, so that the others stay whole."""
+    path = write_video(tmp_path / "clip.mov", codec="png", pixels="rgb24")
+    data = bytearray(path.read_bytes())
+    position, size = packets_of(path)[7]
+    data[position : position + size] = bytes(size)
+    path.write_bytes(data)
+    times, frames, video = read(path)
+    assert video.damage == "1 damaged packet"
+    assert len(frames) == COUNT - 1
+    wanted = np.delete(np.arange(COUNT), 7)
+    np.testing.assert_allclose(times, wanted / RATE, atol=1e-3)
+    for index, frame in zip(wanted, frames, strict=True):
+        np.testing.assert_array_equal(frame, make_frame(index))
+    assert capfd.readouterr().err.count("\n") <= 1
 
 
-def test_real_truncated_clips_decode_quietly(tmp_path, clip, capfd):
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_film_that_was_cut_off_is_told(tmp_path, capfd, suffix, share):
+    path = tmp_path / f"whole.{suffix}"
+    options = {"movflags": "faststart"} if suffix == "mp4" else {}
+    noise = np.random.default_rng(0).integers(
+        0, 255, (COUNT, HEIGHT, WIDTH, 3), np.uint8
+    )
+    write_video(path, list(noise), codec="mpeg4", **options)
+    data = path.read_bytes()
+    part = tmp_path / f"part.{suffix}"
+    part.write_bytes(data[: int(share * len(data))])
+    times, frames, video = read(part)
+    assert video.damage
+    assert 0 < len(frames) < COUNT and len(times) == video.decoded_frames
+    whole = read(path)[1]
+    # The last ones may be damaged.
+    np.testing.assert_array_equal(frames[:-2], whole[: len(frames) - 2])
+    assert "h264" not in capfd.readouterr().err
+
+
+def test_sound_may_be_longer_than_the_film(tmp_path):
+    path = write_video(
+        tmp_path / "clip.mp4", [make_frame(i) for i in range(4)], sound=True
+    )
+    assert read(path)[2].damage is None
+
+
+def test_real_clips_cut_off_are_told_quietly(tmp_path, clip, capfd):
     for name, share in (("cap13_edit2.mp4", 0.5), ("asl_yes.mkv", 0.7)):
         data = clip(name).read_bytes()
         part = tmp_path / name
         part.write_bytes(data[: int(share * len(data))])
-        with Video(part) as video:
-            times = [time_s for time_s, _ in video]
-            assert video.truncated
+        times, _, video = read(part)
+        assert video.damage
         assert len(times) == video.decoded_frames > 20
         assert (np.diff(times) > 0).all()
     captured = capfd.readouterr()
@@ -105,7 +360,8 @@ def test_real_truncated_clips_decode_quietly(tmp_path, clip, capfd):
     ("name", "content", "words"),
     [
         ("missing.mp4", None, "No such file"),
-        ("empty.mp4", b"", "an empty file"),
+        ("empty.mp4", b"", "not a video"),
+        ("text.mp4", b"this is no video at all\n" * 50, "not a video"),
         (".", None, "Is a directory"),
         ("headless.mp4", b"\0\0\0\x18ftypmp42" + bytes(4000), "not a video"),
     ],
@@ -120,3 +376,12 @@ def test_no_video_is_told_in_one_line(tmp_path, capfd, name, content, words):
     assert words in message and str(path) in message
     assert "\n" not in message
     assert capfd.readouterr().err == ""
+
+
+def test_mp4_without_its_index_is_refused(film, tmp_path):
+    # This writer puts the index at the end: nothing can be decoded.
+    data = film[0].read_bytes()
+    part = tmp_path / "part.mp4"
+    part.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="not a video"):
+        Video(part)

@@ -27,10 +27,10 @@ def records(tf):
     return records
 
 
-def write_video(path, frames):
+def write_video(path, frames, codec="mp4v", path_of=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (64, 48)
+        str(path_of or path), cv2.VideoWriter_fourcc(*codec), 10.0, (64, 48)
     )
     for index in range(frames):
         writer.write(np.full((48, 64, 3), 10 * index, np.uint8))
@@ -130,7 +130,7 @@ def test_manifest_counts_everything(preparing, records, source, fake):
         "prepared": 2,
         "frames": 10,
         "frames_without_face": 2,
-        "truncated": [],
+        "damaged": [],
         "utterances": [
             {
                 "video": video,
@@ -189,25 +189,20 @@ def test_records_hold_the_clips(tf, preparing, records, source, fake):
     assert np.isnan(clip["labels"]).all()
 
 
-def test_truncation_is_said(preparing, source, fake, monkeypatch):
-    video = preparing.worker.Video
-    announced = property(lambda self: 9, lambda self, value: None)
-    monkeypatch.setattr(video, "announced_frames", announced, raising=False)
+def test_damage_is_said(preparing, source, fake):
+    path = source / "bob" / "u3.mp4"
+    write_video(path, frames=60, codec="MJPG", path_of=path.with_suffix(".avi"))
+    data = path.with_suffix(".avi").read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    path.with_suffix(".avi").unlink()
     manifest = preparing.prepare(options_of(source))
-    assert manifest["splits"]["train"]["truncated"] == [
-        {
-            "video": "bob",
-            "utterance": "u3.mp4",
-            "truncated": "decoded 6 of 9 announced frames",
-        },
-        {
-            "video": "ann",
-            "utterance": "u1.mp4",
-            "truncated": "decoded 4 of 9 announced frames",
-        },
-    ]
+    train = manifest["splits"]["train"]
+    (damaged,) = train["damaged"]
+    assert (damaged["video"], damaged["utterance"]) == ("bob", "u3.mp4")
+    assert "damaged packet" in damaged["damaged"]
+    assert 0 < train["utterances"][0]["frames"] < 60
     text = preparing.manifests.table(manifest)
-    assert text[1].split() == ["train", "3", "3", "2", "2", "1", "10", "2"]
+    assert text[1].split()[:6] == ["train", "3", "3", "2", "1", "1"]
     assert "manifest.json says why 3 failed" in text[3]
 
 

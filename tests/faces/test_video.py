@@ -212,6 +212,14 @@ def test_a_song_is_refused(tmp_path, cover):
         Video(path)
 
 
+def test_an_unknown_codec_is_told(film, tmp_path):
+    data = film[0].read_bytes()
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(data.replace(b"avc1", b"xyz9").replace(b"avcC", b"free"))
+    with pytest.raises(UserError, match="no decoder for its codec"):
+        Video(path)
+
+
 @pytest.mark.parametrize(
     ("codec", "pixels", "suffix"),
     [

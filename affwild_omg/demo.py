@@ -20,7 +20,7 @@ from affwild_omg.paper.task import TARGETS
 from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.reports.options import ReportOptions
 from affwild_omg.serving.options import ExportOptions
-from affwild_omg.storage.stages import FILE, Stages
+from affwild_omg.storage.stages import FILE, Stage, Stages
 from affwild_omg.training.options import TrainingOptions
 
 flags.DEFINE_string(
@@ -46,15 +46,12 @@ def demo():
     directory = pathlib.Path(flags.FLAGS.directory)
     stages = Stages(directory / FILE)
     for stage in list_stages(directory):
-        stages.run(**stage)
+        stages.run(**stage._asdict())
     app.show(*_summary(directory, (time.monotonic() - start) / 60))
 
 
-def list_stages(directory: pathlib.Path) -> list[dict]:
-    """Lists the demo's stages, each after those whose outputs it reads.
-
-    Each holds the arguments of `storage.stages.Stages.run`.
-    """
+def list_stages(directory: pathlib.Path) -> list[Stage]:
+    """Lists the demo's stages, each after those whose outputs it reads."""
     from affwild_omg.evaluation import evaluator
     from affwild_omg.inference import video
     from affwild_omg.preparation import engine
@@ -68,14 +65,14 @@ def list_stages(directory: pathlib.Path) -> list[dict]:
         return str(directory.joinpath(*names))
 
     def stage(name, function, options, command, inputs, outputs):
-        return {
-            "name": name,
-            "function": function,
-            "options": options,
-            "command": command and f"{_PYTHON} {command}",
-            "inputs": [at(path) for path in inputs],
-            "outputs": [at(path) for path in outputs],
-        }
+        return Stage(
+            name,
+            function,
+            options,
+            command=command and f"{_PYTHON} {command}",
+            inputs=[at(path) for path in inputs],
+            outputs=[at(path) for path in outputs],
+        )
 
     def train(name, **settings):
         options = TrainingOptions(

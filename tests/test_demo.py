@@ -19,12 +19,12 @@ def demo():
 
 def test_each_stage_reads_what_an_earlier_one_wrote(demo, tf):
     stages = demo.list_stages(pathlib.Path("folder"))
-    assert len({stage["name"] for stage in stages}) == len(stages)
+    assert len({stage.name for stage in stages}) == len(stages)
     written = []
     for stage in stages:
-        for path in map(pathlib.Path, stage["inputs"]):
+        for path in map(pathlib.Path, stage.inputs):
             assert any(path.is_relative_to(folder) for folder in written)
-        written += stage["outputs"]
+        written += stage.outputs
 
 
 def test_a_broken_folder_is_repaired(demo, tf, tmp_path):
@@ -36,19 +36,21 @@ def test_a_broken_folder_is_repaired(demo, tf, tmp_path):
             file.write_text(str(file))
 
     def run(stage):
-        paths = map(pathlib.Path, stage["outputs"])
+        paths = map(pathlib.Path, stage.outputs)
         files = [path if path.suffix else path / "file" for path in paths]
 
         def function(options, *, overwrite):
-            ran.append(stage["name"])
+            ran.append(stage.name)
             write(files)
 
-        Stages(tmp_path / FILE).run(**stage | {"function": function})
+        Stages(tmp_path / FILE).run(
+            **stage._replace(function=function)._asdict()
+        )
         return files
 
     stages = demo.list_stages(tmp_path)
     files = [run(stage) for stage in stages]
-    names = [stage["name"] for stage in stages]
+    names = [stage.name for stage in stages]
     assert ran == names
     for name, (file, *_) in zip(names, files, strict=True):
         file.write_text("")

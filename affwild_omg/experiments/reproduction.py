@@ -8,7 +8,7 @@ Everything of a run lies at `<output>/<row's folder>/seed_<n>/`: the workdirs
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -34,6 +34,7 @@ from affwild_omg.nets.architectures import Fusion
 from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
 from affwild_omg.storage import files
+from affwild_omg.storage.stages import Stage
 from affwild_omg.training import loop, resumption
 from affwild_omg.training.options import OVERRIDES, TrainingOptions
 from affwild_omg.weights import workdir as workdirs
@@ -52,18 +53,6 @@ class Outcome(NamedTuple):
                 f"{len(self.failed)} row(s) failed: "
                 + "; ".join(f"{key}: {why}" for key, why in self.failed.items())
             )
-
-
-class Stage(NamedTuple):
-    """A stage of a run; see `storage.stages.Stages.run`."""
-
-    name: str
-    function: Callable
-    options: object
-    command: str
-    inputs: Sequence[pathlib.Path]
-    outputs: Sequence[pathlib.Path]
-    resume: Callable | None = None  # of a training alone
 
 
 class Job(NamedTuple):

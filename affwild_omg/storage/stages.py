@@ -13,6 +13,7 @@ import os
 import pathlib
 import shlex
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from absl import logging
 
@@ -23,6 +24,18 @@ FILE = "stages.json"
 BEGUN = "begun"
 DONE = "done"
 _FIELDS = {"fingerprint", "state", "options", "inputs", "outputs"}
+
+
+class Stage(NamedTuple):
+    """A stage before it runs: the arguments of `Stages.run`."""
+
+    name: str
+    function: Callable
+    options: object
+    command: str | None
+    inputs: Sequence[os.PathLike | str] = ()
+    outputs: Sequence[os.PathLike | str] = ()
+    resume: Callable | None = None
 
 
 class Stages:

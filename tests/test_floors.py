@@ -33,8 +33,8 @@ PECULIAR = {
     "matplotlib": {"figures", "synthetic"},
     "h5py": {"weights"},
     "tensorflow": {
-        *("data", "preparation", "weights", "inference", "evaluation"),
-        *("serving", "training"),
+        *("faces", "data", "preparation", "weights", "inference"),
+        *("evaluation", "serving", "training"),
     },
     "jinja2": {"reports"},
     "absl.flags": {"cli", "commands"},

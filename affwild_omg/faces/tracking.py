@@ -1,26 +1,46 @@
-"""Tracks one face through a video.
+"""Tracks the faces of a video, and gives those of its main person.
 
-MTCNN sees key frames only. In between, the landmarks of each frame give the
-box for those of the next, which costs a fiftieth of a detection. A track that
-no longer looks like its face is lost, and that very frame is detected.
+MTCNN looks at some frames only. Between two looks, the landmarks of each frame
+give the box for those of the next, which costs a fiftieth of a detection; a
+face that a look finds new is followed back to where it came into view.
+
+Several faces are followed at once. The frames of a minute are then decided
+together: tracks become people, and the person with the greatest area x time is
+the one of the clip.
 """
 
 import dataclasses
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import cv2
 import numpy as np
 
-from affwild_omg.faces import alignment
-from affwild_omg.faces.video import Video
-from affwild_omg.paper.task import CROP_SIZE, DETECT_EVERY, LANDMARKS
+from affwild_omg.faces import alignment, people, recognition, views
+from affwild_omg.faces.video import DEFAULT_FPS, Video
+from affwild_omg.faces.views import MIN_OVERLAP, Box, Face, View, overlaps
+from affwild_omg.paper.task import CROP_SIZE, DETECT_EVERY
 
-Box = tuple[float, float, float, float]
-
-# Key frames in a batch of the detector, for each of which DETECT_EVERY frames
-# are held in memory.
+# Looks in a batch of the detector, for each of which DETECT_EVERY frames are
+# held in memory.
 DETECT_BATCH = 3
+
+# Seconds of film, and frames at 24 to 28 a second, from one look to the next
+# while there is no face, or the last look missed the largest one.
+SEARCH_S = 0.25
+SEARCH_EVERY = 6
+
+# Faces that are followed at a time: each costs as much as the main one. Another
+# takes the place of the smallest if its box is higher by this ratio, well above
+# the 1.1 by which the detector's boxes of one face are higher than a track's.
+MAX_FACES = 3
+MIN_LARGER = 1.3
+
+# Looks in a row, about a second of film, at which the detector may miss a face
+# that the landmarks still follow. What lies between counts once it sees the
+# face again.
+MAX_MISSES = 6
 
 # Side of the square in which landmarks are sought, centred on the aligned crop,
 # in crop pixels: between the boxes of dlib's detector (58 to 73) and those of
@@ -44,51 +64,17 @@ MIN_STEP_CORRELATION = 0.8
 # in the liveliest of the clips.
 MIN_KEY_CORRELATION = 0.5
 
-# Root mean square distance of the five aligned anchors from the template, in
-# crop pixels: real faces reach 3.8, landmarks of backgrounds 6.8.
-MAX_RESIDUAL = 6.0
+# Root mean square distance of the five anchors from the template's best view,
+# in crop pixels. Real faces reach 2.6, portraits that were turned by up to 75
+# degrees 3.8. It refuses what has not the shape of a face, no more: dlib makes
+# faces of all it sees, and 99 % of random squares of backgrounds pass (at 3.0
+# still 93 %). What is a face, the detector says.
+MAX_RESIDUAL = 4.0
 
 # Largest change of a face from one frame to the next: of its place, in sides of
 # its box, and of its size, as a ratio.
 MAX_STEP = 0.4
 MAX_GROWTH = 1.4
-
-# Least overlap (intersection over union) of the tracked face with a detected
-# box, squared on its height. The same face gives about 0.8.
-MIN_OVERLAP = 0.4
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Face:
-    """The face of a frame; zeros where none was found.
-
-    Attributes:
-        found: whether a face was found in the frame.
-        box: x, y, width, height of the face in pixels of the frame: a square
-            from the brows to the chin.
-        confidence: in [0, 1]: the detector's at the last key frame, times the
-            correlation of the aligned crop with the previous frame's where the
-            face was tracked.
-        crop: the aligned face, RGB uint8 [96, 96, 3].
-        landmarks: float32 [68, 2] in pixels of the crop.
-    """
-
-    found: bool
-    box: Box
-    confidence: float
-    crop: np.ndarray
-    landmarks: np.ndarray
-
-    @classmethod
-    def missing(cls) -> "Face":
-        """Makes the face of a frame in which none was found."""
-        return cls(
-            found=False,
-            box=(0.0, 0.0, 0.0, 0.0),
-            confidence=0.0,
-            crop=np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8),
-            landmarks=np.zeros((LANDMARKS, 2), np.float32),
-        )
 
 
 def track_faces(
@@ -96,54 +82,53 @@ def track_faces(
     *,
     detector: Callable[[list[np.ndarray]], list[np.ndarray]],
     landmarker: Callable[[np.ndarray, Box], np.ndarray],
+    recognizer: Callable[[np.ndarray], np.ndarray] = recognition.describe,
     detect_every: int = DETECT_EVERY,
+    search_every: int = SEARCH_EVERY,
     batch: int = DETECT_BATCH,
+    portion: int = people.PORTION,
 ) -> Iterator[Face]:
-    """Tracks one face through frames.
+    """Gives the face of a clip's main person in each of its frames.
 
-    A track starts on the largest face that the detector is sure of, and stays
-    with it. While there is no face, every frame is detected. At most
-    detect_every * (batch - 1) + 1 frames are held.
+    The main person is that with the greatest area x time, of all that was seen
+    up to the end of the portion. At most detect_every * batch frames are held,
+    and the faces of one portion.
 
     Args:
         frames: RGB uint8 [height, width, 3].
         detector: finds boxes in a list of frames, as `detection.Detector`.
         landmarker: finds 68 landmarks in a box, as `landmarks.Landmarker`.
-        detect_every: frames from one key frame to the next, 1 or more.
-        batch: key frames that the detector sees at once, 1 or more.
+        recognizer: describes a crop by a vector, as `recognition.describe`.
+        detect_every: frames from one look to the next, 1 or more.
+        search_every: the same while there is no face, or the last look missed
+            the largest one; detect_every if that is less.
+        batch: looks that the detector does at once, 1 or more.
+        portion: frames that are decided together; 1 for a live recording.
 
     Yields:
         Exactly one Face for each frame, in order.
     """
-    detections = _Detections(frames, detector, batch)
-    track = None
-    index = 0
-    while (frame := detections.next_frame()) is not None:
-        previous = track
-        if previous is not None:
-            track = _follow(previous, frame, landmarker)
-        if index % detect_every == 0:
-            boxes = detections.boxes(step=detect_every)
-            if track is not None:
-                track = _confirm(track, boxes)
-        if track is None:
-            # Just lost: most likely found again at once, so that frames ahead
-            # need no detection. Lost for longer: they all need one.
-            boxes = detections.boxes(step=None if previous else 1)
-            near = previous.face.box if previous else None
-            track = _acquire(frame, boxes, near, landmarker)
-        detections.forget_frame()
-        index += 1
-        yield Face.missing() if track is None else track.face
+    tracker = _Tracker(
+        _Detections(frames, detector, batch),
+        landmarker,
+        detect_every,
+        min(search_every, detect_every),
+    )
+    return people.main_faces(tracker.views(), recognizer, portion)
 
 
 def faces_of_video(
-    video: Video, **settings: object
+    video: Video,
+    *,
+    watch: Callable[[float, np.ndarray], None] | None = None,
+    **settings: object,
 ) -> Iterator[tuple[float, Face]]:
-    """Finds one face in each frame of a video.
+    """Finds the main person's face in each frame of a video.
 
     Args:
         video: an open video; its `damage` can be asked afterwards.
+        watch: is shown the time and the pixels of each frame when it is read,
+            up to a portion before its Face is given.
         **settings: those of `track_faces`.
 
     Yields:
@@ -154,10 +139,136 @@ def faces_of_video(
     def frames() -> Iterator[np.ndarray]:
         for time_s, frame in video:
             times.append(time_s)
+            if watch is not None:
+                watch(time_s, frame)
             yield frame
 
+    fps = getattr(video, "fps", DEFAULT_FPS)
+    settings.setdefault("search_every", max(1, int(SEARCH_S * fps)))
     for face in track_faces(frames(), **settings):
         yield times.popleft(), face
+
+
+class _Tracker:
+    """Follows the faces of a video from look to look of the detector."""
+
+    def __init__(self, detections, landmarker, detect_every, search_every):
+        self._detections = detections
+        self._landmarker = landmarker
+        self._detect_every = detect_every
+        self._search_every = search_every
+        self._step = detect_every  # from the last look to the next
+        self._pause = 1  # the next step if the next look finds nothing
+        self._tracks = []  # the oldest first
+        self._numbers = itertools.count()
+        self._reason = views.NOT_DETECTED
+
+    def views(self) -> Iterator[View]:
+        """Yields what each frame shows, a look's frames at once.
+
+        Faces of the last MAX_MISSES looks may be taken back afterwards.
+        """
+        held = []  # (frame, view) since the last look
+        due = 0
+        while (frame := self._detections.next_frame()) is not None:
+            view = View(self._reason)
+            lost = self._follow(frame, view)
+            if due == 0 or lost or self._detections.known or self._ends():
+                # Just lost: most likely found again at once, so that frames
+                # ahead need no detection.
+                boxes = self._detections.boxes(
+                    step=None if lost else self._step
+                )
+                self._look(frame, view, boxes, held)
+                yield from (earlier for _, earlier in held)
+                yield view
+                held.clear()
+                due = self._step
+            else:
+                held.append((frame, view))
+            self._detections.forget_frame()
+            due -= 1
+        yield from (view for _, view in held)
+
+    def _ends(self) -> bool:
+        """Tells whether the film ends amid a search."""
+        return self._pause > 1 and self._detections.at_last
+
+    def _follow(self, frame, view) -> bool:
+        """Carries all tracks on to a frame; true if the largest was lost."""
+        largest = max(self._tracks, key=_size, default=None)
+        before, self._tracks = self._tracks, []
+        for track in before:
+            after = _follow(track, frame, self._landmarker)
+            # Where two meet, the older stays.
+            if after is None or view.number_at(after.face.box) is not None:
+                track.take_back()
+            else:
+                after.show(view)
+                self._tracks.append(after)
+        return largest is not None and largest.number not in view.faces
+
+    def _look(self, frame, view, boxes, held) -> None:
+        """Confirms the tracks by the boxes of a frame, and starts new ones."""
+        known = np.zeros(len(boxes), bool)
+        before, self._tracks = self._tracks, []
+        for track in before:
+            near = overlaps(boxes, track.face.box)
+            if len(near) and near.max() >= MIN_OVERLAP:
+                known |= near >= MIN_OVERLAP
+                after = _start(
+                    track.face, track.detail, boxes[near.argmax(), 4]
+                )
+                after = dataclasses.replace(after, number=track.number)
+            elif track.misses < MAX_MISSES:
+                after = dataclasses.replace(track, misses=track.misses + 1)
+            else:
+                track.take_back()
+                continue
+            after.show(view)
+            self._tracks.append(after)
+        self._reason = views.NOT_DETECTED
+        merit = boxes[:, 4] * boxes[:, 2] * boxes[:, 3]
+        new = [i for i in np.argsort(-merit, kind="stable") if not known[i]]
+        for box in boxes[new]:
+            smallest = min(self._tracks, key=_size, default=None)
+            full = len(self._tracks) == MAX_FACES
+            if full and box[3] < MIN_LARGER * _size(smallest):
+                continue
+            track = _acquire(frame, box, self._landmarker)
+            if track is None:
+                self._reason = views.IMPLAUSIBLE
+            elif view.number_at(track.face.box) is None:
+                if full:
+                    self._tracks.remove(smallest)
+                self._tracks.append(self._trace_back(track, view, held))
+        view.reason = self._reason
+        largest = max(self._tracks, key=_size, default=None)
+        seen = largest is not None and not largest.misses
+        if seen:
+            self._step, self._pause = self._detect_every, 1
+        else:  # soon again at first: a face that moved fast is still near
+            self._step = self._pause
+            self._pause = min(2 * self._pause, self._search_every)
+
+    def _trace_back(self, track, view, held) -> "_Track":
+        """Follows a new track back to the last look, and numbers it."""
+        number = None
+        traced, past = [(track, view)], track
+        for frame, earlier in reversed(held):
+            past = _follow(past, frame, self._landmarker)
+            if past is None:
+                break
+            met = earlier.number_at(past.face.box)
+            if met is not None:  # a track that was lost in between
+                number = met if met not in view.faces else None
+                break
+            traced.append((past, earlier))
+        if number is None:
+            number = next(self._numbers)
+        for past, earlier in traced:
+            earlier.faces[number] = past.face
+        return dataclasses.replace(track, number=number)
 
 
 class _Detections:
@@ -176,6 +287,16 @@ class _Detections:
     def forget_frame(self) -> None:
         """Goes on to the frame after the one at hand."""
         self._ahead.popleft()
+
+    @property
+    def known(self) -> bool:
+        """Whether the boxes of the frame at hand are known already."""
+        return self._ahead[0][1] is not None
+
+    @property
+    def at_last(self) -> bool:
+        """Whether the frame at hand is the last one."""
+        return not self._reaches(1)
 
     def boxes(self, step: int | None) -> np.ndarray:
         """Returns the boxes [n, 5] of the frame at hand.
@@ -211,12 +332,26 @@ class _Detections:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Track:
-    """What the next frame needs to know of the face."""
+    """What the next frame needs to know of a face."""
 
     face: Face  # its box is where the next frame is searched
     detail: np.ndarray
     key_detail: np.ndarray
     key_confidence: float
+    number: int = -1
+    misses: int = 0  # looks since the detector saw it
+    doubtful: list[View] = dataclasses.field(default_factory=list)
+
+    def show(self, view: View) -> None:
+        """Enters the face into the view of a frame."""
+        view.faces[self.number] = self.face
+        if self.misses:
+            self.doubtful.append(view)
+
+    def take_back(self) -> None:
+        """Removes the face where the detector has not confirmed it."""
+        for view in self.doubtful:
+            view.faces.pop(self.number, None)
 
 
 def _follow(track: _Track, frame: np.ndarray, landmarker) -> _Track | None:
@@ -238,30 +373,13 @@ def _follow(track: _Track, frame: np.ndarray, landmarker) -> _Track | None:
     )
 
 
-def _confirm(track: _Track, boxes: np.ndarray) -> _Track | None:
-    """Renews a track that the detector sees too; None if it does not."""
-    overlaps = _overlaps(boxes, track.face.box)
-    if not (overlaps >= MIN_OVERLAP).any():
-        return None
-    return _start(track.face, track.detail, boxes[np.argmax(overlaps), 4])
-
-
-def _acquire(
-    frame: np.ndarray, boxes: np.ndarray, near: Box | None, landmarker
-) -> _Track | None:
-    """Starts a track on the best detected face; None without a good one."""
-    merit = boxes[:, 4] * boxes[:, 2] * boxes[:, 3]
-    if near is not None:
-        # A face that moved too fast to be followed is still the same face.
-        merit = merit + 1e12 * (_overlaps(boxes, near) >= MIN_OVERLAP)
-    for box in boxes[np.argsort(-merit, kind="stable")]:
-        first = _look(frame, tuple(box[:4].tolist()), landmarker)
-        # Once more from the landmarks, so that a track starts in the very
-        # square from which it goes on.
-        seen = first and _look(frame, first.box, landmarker)
-        if seen is not None:
-            return _start(seen, _detail(seen.crop), box[4])
-    return None
+def _acquire(frame: np.ndarray, box: np.ndarray, landmarker) -> _Track | None:
+    """Starts a track on a detected face; None without a face's landmarks."""
+    first = _look(frame, tuple(box[:4].tolist()), landmarker)
+    # Once more from the landmarks, so that a track starts in the very square
+    # from which it goes on.
+    seen = first and _look(frame, first.box, landmarker)
+    return _start(seen, _detail(seen.crop), box[4]) if seen else None
 
 
 def _start(face: Face, detail: np.ndarray, confidence: float) -> _Track:
@@ -282,7 +400,7 @@ def _look(frame: np.ndarray, box: Box, landmarker) -> Face | None:
         crop, landmarks_in_crop = alignment.align(frame, landmarks)
     except ValueError:  # degenerate landmarks
         return None
-    if alignment.residual(landmarks_in_crop) > MAX_RESIDUAL:
+    if alignment.turned_residual(landmarks_in_crop) > MAX_RESIDUAL:
         return None
     return Face(
         found=True,
@@ -291,6 +409,11 @@ def _look(frame: np.ndarray, box: Box, landmarker) -> Face | None:
         crop=crop,
         landmarks=landmarks_in_crop,
     )
+
+
+def _size(track: _Track) -> float:
+    """Returns the side of a track's square."""
+    return track.face.box[3]
 
 
 def _search_box(landmarks: np.ndarray) -> Box:
@@ -325,20 +448,3 @@ def _detail(crop: np.ndarray) -> np.ndarray:
     detail = detail - detail.mean()
     norm = np.linalg.norm(detail)
     return detail / norm if norm > 0 else detail
-
-
-def _overlaps(boxes: np.ndarray, square: Box) -> np.ndarray:
-    """Computes the intersection over union of boxes [n, 5] with a square.
-
-    The boxes are squared on their height first, as for the landmarks.
-    """
-    x, y, width, height = boxes[:, :4].T
-    left, right = x + (width - height) / 2, x + (width + height) / 2
-    across = np.minimum(right, square[0] + square[2]) - np.maximum(
-        left, square[0]
-    )
-    down = np.minimum(y + height, square[1] + square[3]) - np.maximum(
-        y, square[1]
-    )
-    common = np.maximum(across, 0) * np.maximum(down, 0)
-    return common / (height * height + square[2] * square[3] - common)

@@ -4,6 +4,7 @@ import pytest
 
 from affwild_omg.faces import alignment
 from affwild_omg.faces.alignment import TEMPLATE_ANCHORS
+from affwild_omg.faces.tracking import MAX_RESIDUAL
 
 
 def template_landmarks(seed=0):
@@ -160,3 +161,54 @@ def test_degenerate_landmarks_are_refused(landmarks):
     frame = np.zeros((50, 50, 3), np.uint8)
     with pytest.raises(ValueError, match="source|points|landmarks"):
         alignment.align(frame, landmarks)
+
+
+def landmarks_of(points):
+    """Makes 68 landmarks with five anchors [5, 2]."""
+    landmarks = np.tile(points.mean(axis=0), (68, 1))
+    landmarks[36:42], landmarks[42:48] = points[:2]
+    landmarks[[30, 48, 54]] = points[2:]
+    return landmarks
+
+
+def photographed(yaw, pitch, nose=27, distance=500):
+    """Projects five anchors of a head in mm through a pinhole."""
+    head = np.array(
+        [[-32, 0, 0], [32, 0, 0], [0, 33, nose], [-25, 67, 3], [25, 67, 3]]
+    )
+    turned, _ = cv2.Rodrigues(np.deg2rad([0.0, yaw, 0]))
+    nodded, _ = cv2.Rodrigues(np.deg2rad([pitch, 0.0, 0]))
+    x, y, z = nodded @ turned @ head.T
+    return np.stack([x, y], axis=-1) / (1 - z / distance)[:, None]
+
+
+@pytest.mark.parametrize("yaw", [0, 30, -45, 60, -70])
+def test_a_turned_head_keeps_the_shape_of_a_face(yaw):
+    for pitch in (-20, 0, 20):
+        for nose in (20, 27, 34):  # from flat to long
+            points = photographed(yaw, pitch, nose)
+            landmarks = landmarks_of(moved(points, 0.4, 25, (300, 200)))
+            assert alignment.turned_residual(landmarks) < MAX_RESIDUAL / 1.6
+    aligned = alignment.align(np.zeros((9, 9, 3), np.uint8), landmarks)[1]
+    # The frontal template alone would not do.
+    assert alignment.residual(aligned) > MAX_RESIDUAL or abs(yaw) < 50
+
+
+def test_what_no_head_can_look_like_is_told():
+    face = TEMPLATE_ANCHORS.astype(float)
+    upside_down = face[[3, 4, 2, 0, 1]]
+    eye_for_mouth = face[[0, 3, 2, 1, 4]]
+    for points in (upside_down, eye_for_mouth):
+        landmarks = landmarks_of(points)
+        assert alignment.turned_residual(landmarks) > 1.5 * MAX_RESIDUAL
+    assert alignment.turned_residual(np.ones((68, 2))) == np.inf
+
+
+def test_turned_residual_is_in_pixels_of_the_crop():
+    # A nose 5 pixels off, the other anchors in place: least squares leaves
+    # less, but turned heads cannot explain it across the face's axis.
+    off = TEMPLATE_ANCHORS.astype(float)
+    off[2] += (0, 9)
+    alone = 9 * np.sqrt(4 / 5 / 5)  # the shift is free: 4/5 of the square
+    found = alignment.turned_residual(landmarks_of(off))
+    assert 0.4 * alone < found < alone

@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+from matplotlib import cbook
 
-from affwild_omg.faces import alignment
+from affwild_omg.faces import alignment, recognition
 from affwild_omg.faces.tracking import faces_of_video, track_faces
 from affwild_omg.faces.video import Video
+from affwild_omg.faces.views import ANOTHER
 
 # Seen by eye in skimage.data.astronaut().
 LEFT_PUPIL, RIGHT_PUPIL, NOSE = (203, 101), (247, 104), (223, 127)
@@ -181,3 +183,75 @@ def test_real_scene_cut_and_gap(detector, landmarker, portrait, empty_scene):
         assert holds(face.box, NOSE)
     for face in faces[5:10]:
         assert holds(face.box, (NOSE[0] + 200, NOSE[1]))
+
+
+@pytest.fixture(scope="module")
+def other_portrait():
+    path = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    return cv2.resize(picture[:512, :512], (512, 512))
+
+
+def test_people_are_told_apart(detector, landmarker, portrait, other_portrait):
+    def crop(picture):
+        (face,) = track_faces(
+            [picture], detector=detector, landmarker=landmarker
+        )
+        return face.crop
+
+    one, other = crop(portrait), crop(other_portrait)
+    dark = cv2.convertScaleAbs(cv2.GaussianBlur(one, (0, 0), 1), alpha=0.6)
+    descriptors = [
+        recognition.describe(x) for x in (one, dark, one[:, ::-1].copy(), other)
+    ]
+    distances = [np.linalg.norm(descriptors[0] - x) for x in descriptors[1:]]
+    assert max(distances[:2]) < 0.75 * recognition.MAX_DISTANCE
+    assert distances[2] > 1.1 * recognition.MAX_DISTANCE
+
+
+def test_chip_has_the_eyes_where_dlibs_own_has_them(landmarker, portrait):
+    import dlib
+
+    points = landmarker(portrait, (175, 76, 91, 91))
+    shape = dlib.full_object_detection(
+        dlib.rectangle(175, 76, 265, 166),
+        [dlib.point(int(x), int(y)) for x, y in np.round(points)],
+    )
+    expected = dlib.get_face_chip(portrait, shape, size=150, padding=0.25)
+    crop, _ = alignment.align(portrait, points)
+    chip = cv2.warpAffine(crop, recognition.TO_CHIP, (150, 150))
+    # Eyes and mouth coincide, up to what 5 anchors and 68 landmarks differ by.
+    shift, _ = cv2.phaseCorrelate(
+        *(
+            cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[20:130, 20:130].astype(float)
+            for x in (chip, expected)
+        )
+    )
+    assert np.hypot(*shift) < 6
+
+
+def test_a_clip_shows_one_of_two_people(
+    detector, landmarker, portrait, other_portrait, empty_scene
+):
+    """She is hidden for a while beside him, and a cut shows him alone."""
+    shape = {"interpolation": cv2.INTER_AREA}
+    beside = np.zeros((512, 256, 3), np.uint8)
+    beside[:160, :160] = cv2.resize(other_portrait, (160, 160), **shape)
+    both = np.hstack([portrait, beside])
+    hidden = np.hstack([empty_scene, beside])
+    mirrored = both[:, ::-1].copy()
+    alone = np.hstack([empty_scene, beside])
+    alone[250:506, 250:506] = cv2.resize(other_portrait, (256, 256), **shape)
+    alone[:, 512:] = 0
+    shots = [both] * 9 + [hidden] * 4 + [mirrored] * 4 + [alone] * 2
+    faces = list(
+        track_faces(
+            shots, detector=detector, landmarker=landmarker, detect_every=3
+        )
+    )
+    here = [""] * 9 + [ANOTHER] * 4 + [""] * 4 + [ANOTHER] * 2
+    assert [face.reason for face in faces] == here
+    for face in faces[:9]:
+        assert holds(face.box, NOSE)
+    for face in faces[13:17]:
+        assert holds(face.box, (767 - NOSE[0], NOSE[1]))

@@ -265,3 +265,80 @@ def test_a_contact_sheet_shows_its_crops(tmp_path, look):
     painted = np.abs(picture - np.array([248, 0, 0]) / 255).max(-1) < 0.01
     assert painted.sum() == pytest.approx(3 * 96 * 96, rel=0.03)
     assert painted[:, 102 : 2 * 102].sum() == 0  # the frame without a face
+
+
+def fill(sheet, found, lag=0):
+    """Gives a sheet blue frames with a red face in a green crop, or none."""
+    frame = np.zeros((600, 800, 3), np.uint8)
+    frame[..., 2] = 200
+    frame[150:450, 500:800, 0] = 240
+    crop = np.zeros((96, 96, 3), np.uint8)
+    crop[..., 1] = 200
+    shown = {
+        True: ((500, 150, 300, 300), 0.75, ""),
+        False: ((0, 0, 0, 0), 0.0, "too dark"),
+    }
+    for index in range(len(found) + lag):
+        if index < len(found):
+            sheet.watch(index / 10, frame)
+        if index >= lag:
+            box, confidence, reason = shown[found[index - lag]]
+            sheet.add(
+                types.SimpleNamespace(
+                    found=not reason,
+                    box=box,
+                    confidence=confidence,
+                    crop=crop,
+                    landmarks=np.full((68, 2), 47.5),
+                    reason=reason,
+                )
+            )
+
+
+@pytest.mark.parametrize(
+    ("frames", "every"), [(1, 1), (24, 1), (25, 2), (48, 2), (49, 4)]
+)
+def test_a_face_sheet_fits_clips_of_any_length(frames, every):
+    sheet = drawing.FaceSheet("clip")
+    fill(sheet, [True] * frames, lag=7)
+    assert sorted(sheet._cells) == list(range(0, frames, every))
+    assert all(cell.face is not None for cell in sheet._cells.values())
+    thumb = sheet._cells[0].thumb
+    assert thumb.shape == (200, 266, 3)
+    assert tuple(thumb[100, 200]) == (240, 0, 200)
+    assert tuple(thumb[100, 100]) == (0, 0, 200)
+
+
+def test_a_face_sheet_shows_what_was_found_and_why_not(look, tmp_path):
+    sheet = drawing.FaceSheet("film.mp4")
+    fill(sheet, [True] * 4 + [False] * 2)
+    figure = look(sheet.write)
+    strip, cells = figure.axes
+    texts = [text.get_text() for text in cells.texts]
+    assert texts[3:5] == ["0.30 s   confidence 0.75", "0.40 s   too dark"]
+    legend = [text.get_text() for text in strip.get_legend().get_texts()]
+    assert legend == ["face 4", "too dark 2"]
+    assert figure.texts[0].get_text() == "film.mp4"
+    # The box lies around the red face in the picture.
+    picture = image.imread(tmp_path / "picture.png")[..., :3]
+    red = np.abs(picture - np.array([240, 0, 200]) / 255).max(-1) < 0.02
+    ys, xs = np.nonzero(red[:, :380])
+    edge = cells.patches[0].get_bbox()
+    first_row = (ys < ys.min() + 128 / 600 * 300) & (xs < 300)
+    np.testing.assert_allclose(
+        [xs[first_row].min(), xs[first_row].max()],
+        [edge.x0, edge.x1],
+        atol=3,
+    )
+    np.testing.assert_allclose(
+        [ys[first_row].min(), ys[first_row].max()], [edge.y0, edge.y1], atol=3
+    )
+
+
+def test_a_face_sheet_needs_a_face_a_frame(tmp_path):
+    sheet = drawing.FaceSheet("clip")
+    with pytest.raises(ValueError, match="not 0 and 0"):
+        sheet.write(tmp_path / "sheet.png")
+    sheet.watch(0.0, np.zeros((9, 9, 3), np.uint8))
+    with pytest.raises(ValueError, match="not 1 and 0"):
+        sheet.write(tmp_path / "sheet.png")

@@ -1,0 +1,170 @@
+"""Groups the tracks of a clip to people, and picks the main one.
+
+A track is one face without a break. Two tracks of one frame are two people;
+others are compared by the most frontal of their crops.
+"""
+
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from affwild_omg.faces import alignment
+from affwild_omg.faces.recognition import MAX_DISTANCE, MAX_DISTANCE_IN_PLACE
+from affwild_omg.faces.views import (
+    ANOTHER,
+    MIN_OVERLAP,
+    Box,
+    Face,
+    View,
+    overlaps,
+)
+
+# Frames that are decided together: a minute at 25 a second, so that all of a
+# clip of an utterance is known before its person is chosen. A face takes
+# 28 KB, those of one person 42 MB.
+PORTION = 1500
+
+# Frames after which a track may go on at its place: a second at 25 a second.
+MAX_GAP = 25
+
+# People who are remembered from one portion to the next, the largest first, and
+# the pictures of each.
+MAX_PEOPLE = 20
+MAX_PICTURES = 8
+
+
+def main_faces(
+    views: Iterable[View],
+    recognizer: Callable[[np.ndarray], np.ndarray],
+    portion: int,
+) -> Iterator[Face]:
+    """Yields the main person's face of each view.
+
+    Args:
+        views: of the frames of a clip, in order.
+        recognizer: describes a crop by a vector; two of one person are at most
+            MAX_DISTANCE apart.
+        portion: views that are decided together.
+    """
+    known, views = [], iter(views)
+    while part := deque(itertools.islice(views, portion)):
+        tracks = _tracks(part)
+        # What goes on from the last portion first, then the largest: they
+        # leave the others the surest choice.
+        owners = {n: x for x in known for n in x.tracks if n in tracks}
+        for person in known:
+            person.tracks = {}
+        for number, track in sorted(
+            tracks.items(), key=lambda x: (x[0] not in owners, -x[1].area)
+        ):
+            person = owners.get(number)
+            if person is None and known:
+                distances = [x.distance(track, recognizer) for x in known]
+                if min(distances) <= 1:
+                    person = known[int(np.argmin(distances))]
+            if person is None:
+                known.append(person := _Person())
+            person.take(number, track)
+        known = sorted(known, key=lambda x: x.area, reverse=True)[:MAX_PEOPLE]
+        main = known[0].tracks if known else {}
+        while part:  # emptied before the next portion is read
+            view = part.popleft()
+            face = next((view.faces[n] for n in view.faces if n in main), None)
+            yield face or Face.missing(ANOTHER if view.faces else view.reason)
+
+
+class _Picture:
+    """A crop, described when needed."""
+
+    def __init__(self, crop: np.ndarray):
+        self._crop = crop
+        self._descriptor = None
+
+    def distance(self, other: "_Picture", recognizer) -> float:
+        """Computes how unlike the people on two pictures are."""
+        return float(
+            np.linalg.norm(
+                self._describe(recognizer) - other._describe(recognizer)
+            )
+        )
+
+    def _describe(self, recognizer) -> np.ndarray:
+        if self._descriptor is None:
+            self._descriptor = recognizer(self._crop)
+        return self._descriptor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Track:
+    """A track's part in a portion."""
+
+    times: dict[int, Box]  # index of a view -> where the face is
+    area: float  # the sum of its faces' weights
+    picture: _Picture
+
+    def stays(self, other: "_Track") -> bool:
+        """Tells whether one goes on where the other has just ended."""
+        first, second = sorted((self, other), key=lambda x: min(x.times))
+        end, start = max(first.times), min(second.times)
+        if start - end > MAX_GAP:
+            return False
+        boxes = np.array([first.times[end]])
+        return overlaps(boxes, second.times[start])[0] >= MIN_OVERLAP
+
+
+@dataclasses.dataclass(eq=False)
+class _Person:
+    """A person, seen in one or several tracks."""
+
+    area: float = 0.0  # the sum over all tracks so far
+    tracks: dict[int, _Track] = dataclasses.field(default_factory=dict)
+    pictures: deque[_Picture] = dataclasses.field(
+        default_factory=lambda: deque(maxlen=MAX_PICTURES)
+    )
+
+    def take(self, number: int, track: _Track) -> None:
+        """Adds a track of this portion."""
+        self.area += track.area
+        self.tracks[number] = track
+        self.pictures.append(track.picture)
+
+    def distance(self, track: _Track, recognizer) -> float:
+        """Computes how unlike a track is, as a share of what may be."""
+        others = self.tracks.values()
+        if any(track.times.keys() & other.times for other in others):
+            return np.inf
+        in_place = any(map(track.stays, others))
+        limit = MAX_DISTANCE_IN_PLACE if in_place else MAX_DISTANCE
+        return (
+            min(track.picture.distance(x, recognizer) for x in self.pictures)
+            / limit
+        )
+
+
+def _weight(face: Face) -> float:
+    """Computes the area of a face, times how sure it is one."""
+    return face.box[2] * face.box[3] * face.confidence
+
+
+def _tracks(views: Iterable[View]) -> dict[int, _Track]:
+    """Sums up the tracks of a portion by their numbers."""
+    seen = {}
+    for index, view in enumerate(views):
+        for number, face in view.faces.items():
+            seen.setdefault(number, {})[index] = face
+    return {
+        number: _Track(
+            times={index: face.box for index, face in faces.items()},
+            area=sum(_weight(face) for face in faces.values()),
+            picture=_Picture(
+                min(
+                    faces.values(),
+                    key=lambda face: alignment.residual(face.landmarks),
+                ).crop
+            ),
+        )
+        for number, faces in seen.items()
+    }

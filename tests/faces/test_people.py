@@ -1,0 +1,154 @@
+"""Tracks made by hand, whose people are known."""
+
+import weakref
+
+import numpy as np
+import pytest
+
+from affwild_omg.faces import people
+from affwild_omg.faces.views import ANOTHER, NOT_DETECTED, Face, View
+
+
+def face(person, side=50.0, x=0.0):
+    """Makes a face whose crop's first pixels place the person on a line."""
+    crop = np.zeros((96, 96, 3), np.uint8)
+    crop[0, 0, 0] = person
+    landmarks = np.zeros((68, 2), np.float32)
+    return Face(True, (x, 0.0, side, side), 1.0, crop, landmarks)
+
+
+def recognizer(crop):
+    """Tells people apart by 0.1 a step of their first pixel."""
+    return crop[0, 0, :1] / 10
+
+
+def film(*tracks, frames=100):
+    """Makes views from (number, first frame, last frame, face)."""
+    views = [View(NOT_DETECTED) for _ in range(frames)]
+    for number, first, last, seen in tracks:
+        for view in views[first : last + 1]:
+            view.faces[number] = seen
+    return views
+
+
+def persons(views, portion=1000):
+    """Returns who is shown in each frame, 0 for nobody."""
+    faces = list(people.main_faces(views, recognizer, portion))
+    assert len(faces) == len(views)
+    for shown, view in zip(faces, views, strict=True):
+        missing = ANOTHER if view.faces else NOT_DETECTED
+        assert shown.reason == ("" if shown.found else missing)
+    return [int(shown.crop[0, 0, 0]) for shown in faces]
+
+
+@pytest.mark.parametrize(("side", "main"), [(99.0, 20), (101.0, 40)])
+def test_area_times_time_decides(side, main):
+    # 100 frames of 50 x 50 against 25 of twice the side.
+    views = film((0, 0, 99, face(20)), (1, 10, 34, face(40, side, x=200)))
+    expected = [
+        main if main in (20,) or 10 <= i < 35 else 0 for i in range(100)
+    ]
+    assert persons(views) == expected
+
+
+@pytest.mark.parametrize(
+    ("other", "x", "gap", "same"),
+    [
+        (25, 300, 40, True),  # 0.5 away
+        (27, 300, 40, False),  # 0.7 away
+        (27, 10, 25, True),  # in its place, just now
+        (27, 10, 26, False),  # too long ago
+        (27, 30, 25, False),  # beside its place
+        (28, 10, 25, False),  # 0.8 away
+    ],
+)
+def test_a_track_goes_on_as_another_of_its_person(other, x, gap, same):
+    start = 49 + gap
+    views = film((0, 0, 49, face(20)), (1, start, 99, face(other, 40, x=x)))
+    assert persons(views)[start:] == [other if same else 0] * (100 - start)
+    # Backwards too: the larger is known first.
+    views = film((1, 0, 49, face(20, 40, x=x)), (0, start, 99, face(other, 90)))
+    if x == 300:
+        assert persons(views)[:50] == [20 if same else 0] * 50
+
+
+def test_two_at_a_time_are_two_people_however_alike():
+    views = film((0, 0, 99, face(20, 60)), (1, 50, 99, face(21, 50, x=100)))
+    assert persons(views) == [20] * 100
+    # Nor can a third track be the one that it is seen beside.
+    views = film(
+        (0, 0, 39, face(20, 60)),
+        (1, 30, 99, face(21, 50, x=100)),
+        (2, 60, 99, face(22, 60)),
+    )
+    assert persons(views) == [20] * 40 + [0] * 20 + [22] * 40
+
+
+def test_the_most_alike_is_chosen():
+    views = film(
+        (0, 0, 19, face(20)),
+        (1, 10, 19, face(25, x=100)),
+        (2, 50, 54, face(24, x=300)),
+    )
+    assert persons(views) == [20] * 20 + [0] * 80
+
+
+def test_the_most_frontal_crop_stands_for_a_track():
+    # Landmarks of zeros are far from the template; these are nearer.
+    frontal = face(25)
+    frontal.landmarks[:] = 47
+    views = film((0, 0, 49, face(20)), (1, 70, 99, face(90, x=300)))
+    views[80].faces[1] = frontal
+    assert persons(views)[70:80] == [90] * 10
+
+
+@pytest.mark.parametrize("portion", [1, 7, 30])
+def test_people_are_known_from_portion_to_portion(portion):
+    views = film(
+        (0, 0, 39, face(20)),
+        (1, 20, 69, face(40, 30, x=100)),
+        (2, 60, 99, face(22, x=300)),
+    )
+    expected = [20] * 40 + [0] * 20 + [22] * 40
+    assert persons(views, portion) == expected
+
+
+def test_one_who_overtakes_is_shown_from_that_portion_on():
+    views = film((0, 0, 29, face(20)), (1, 15, 99, face(40, x=100)))
+    # 30 against 15 after three portions of ten, 30 against 35 after the fifth.
+    assert persons(views, portion=10) == [20] * 30 + [0] * 10 + [40] * 60
+
+
+def test_a_crowd_is_forgotten_but_for_the_largest():
+    views = film(
+        (0, 0, 9, face(0, 90)),
+        *((n, n, n, face(5 + 7 * n % 250)) for n in range(10, 90)),
+        (99, 90, 99, face(1, 80)),
+    )
+    shown = persons(views, portion=1)
+    assert shown[90:] == [1] * 10
+
+
+def test_no_recognition_while_there_is_one_track():
+    def never(crop):
+        raise AssertionError("recognized")
+
+    views = film((0, 0, 49, face(20)), (1, 5, 9, face(40, x=100)))
+    assert len(list(people.main_faces(views, never, 20))) == 100
+
+
+def test_no_portion_is_held_while_the_next_is_read():
+    alive, most = weakref.WeakSet(), 0
+
+    def views():
+        nonlocal most
+        for _ in range(100):
+            view = View(NOT_DETECTED, {0: face(20)})
+            alive.add(view.faces[0])
+            most = max(most, len(alive))
+            yield view
+
+    for shown in people.main_faces(views(), recognizer, 10):
+        assert shown.found
+    # One is in the hands of this test, one just being made.
+    assert most <= 10 + 2

@@ -58,7 +58,7 @@ def main(paths: list[str]) -> None:
             faces = [face for _, face in faces_of_video(make(), **settings)]
             seconds.append(time.perf_counter() - start)
         found = sum(face.found for face in faces)
-        print(  # noqa: T201
+        print(
             f"{len(faces) / min(seconds):6.1f} frames/s, a face in {found} of "
             f"{len(faces)} frames: {name}",
             flush=True,

@@ -15,6 +15,7 @@ from affwild_omg.serving.options import ExportOptions
 from affwild_omg.training.options import TrainingOptions
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+FPS = 25.0
 FRAMES = {  # utterances of the small records: frames of each
     "train": {"ann": [7, 4], "bob": [9]},
     "validation": {"cat": [5], "dan": [6]},
@@ -39,8 +40,14 @@ def clip_seed(video: str, index: int) -> int:
     return 100 * ord(video[0]) + index
 
 
-def make_clip(video, utterance, frames, seed, **changes):
-    """Makes a clip of noise whose label shows in its brightness."""
+def make_frames(frames, seed, labels=None):
+    """Makes frames of noise whose label shows in their brightness.
+
+    Args:
+        frames: how many; a long clip has one frame without a face.
+        seed: also of the label.
+        labels: [frames, 2] in place of one label for all; NaN for none.
+    """
     from affwild_omg.data import records
 
     random = np.random.default_rng(seed)
@@ -49,67 +56,56 @@ def make_clip(video, utterance, frames, seed, **changes):
     images = random.integers(0, 60, (frames, 96, 96, 3), np.uint8)
     images[:, :48] += np.uint8(90 + 80 * valence)
     images[:, 48:] += np.uint8(150 * arousal)
-    face = np.ones(frames, bool)
-    face[frames // 2] = frames < 5  # one frame without a face in long clips
-    fields = {
-        "video": video,
-        "utterance": utterance,
-        "fps": 25.0,
-        "images": images,
-        "landmarks": random.uniform(0, 96, (frames, 68, 2)).astype(np.float32),
-        "face": face,
-        "valence": [valence],
-        "arousal": [arousal],
-    }
-    return records.PreparedClip(**(fields | changes))
+    points = random.uniform(0, 96, (frames, 68, 2)).astype(np.float32)
+    if labels is None:
+        labels = np.tile([valence, arousal], (frames, 1))
+    return [
+        records.Frame(
+            time_s=frame / FPS,
+            image=images[frame],
+            landmarks=points[frame],
+            face=frame != frames // 2 or frames < 5,
+            labels=tuple(np.asarray(labels[frame], float)),
+        )
+        for frame in range(frames)
+    ]
 
 
-def write_records_folder(root: pathlib.Path, **changes):
-    """Writes the small records, with the same changes to every clip."""
+def write_records_folder(root: pathlib.Path, clips=None, labels=None):
+    """Writes a records folder.
+
+    Args:
+        root: the folder.
+        clips: {split: {video: [frames of each utterance]}}; by default those
+            of `FRAMES`.
+        labels: a function of a clip's key and frames gives its labels, see
+            `make_frames`.
+    """
     from affwild_omg.data import records
 
     splits = {}
-    for split, videos in FRAMES.items():
-        (root / split).mkdir(parents=True)
-        clips = [
-            make_clip(
-                video,
-                f"utterance_{2 * index + 1}.mp4",
-                length,
-                seed=clip_seed(video, index),
-                **changes,
-            )
-            for video, lengths in videos.items()
-            for index, length in enumerate(lengths)
-        ]
-        for video in videos:
-            records.write_records(
-                root / split / f"{video}.tfrecord",
-                [clip for clip in clips if clip.video == video],
-            )
+    for split, videos in (clips or FRAMES).items():
+        entries = []
+        for video, lengths in videos.items():
+            for index, length in enumerate(lengths):
+                name = f"utterance_{2 * index + 1}.mp4"
+                own = labels and labels(f"{video}/{name}", length)
+                frames = make_frames(length, clip_seed(video, index), own)
+                path = root / split / video / f"{name}.tfrecord"
+                entries.append(records.write_clip(path, video, name, frames))
         splits[split] = {
-            "expected": len(clips) + 1,
-            "found": len(clips),
-            "prepared": len(clips),
-            "frames": sum(len(clip.images) for clip in clips),
+            "expected": len(entries) + 1,
+            "found": len(entries),
+            "prepared": len(entries),
+            "frames": sum(entry["frames"] for entry in entries),
             "frames_without_face": sum(
-                int((~clip.face).sum()) for clip in clips
+                entry["frames_without_face"] for entry in entries
             ),
-            "damaged": [],
             "failed": [],
-            "utterances": [
-                {
-                    "video": clip.video,
-                    "utterance": clip.utterance,
-                    "frames": len(clip.images),
-                    "frames_without_face": int((~clip.face).sum()),
-                    "labelled": len(clip.valence) > 0,
-                }
-                for clip in clips
-            ],
+            "utterances": entries,
         }
-    manifest = {"schema_version": records.SCHEMA_VERSION, "splits": splits}
-    (root / "manifest.json").write_text(json.dumps(manifest))
+    content = {"schema_version": records.SCHEMA_VERSION, "splits": splits}
+    (root / "manifest.json").write_text(json.dumps(content))
     return root
 
 

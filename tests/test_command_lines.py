@@ -31,6 +31,8 @@ REQUIRED = {
     *("predictions", "records", "results", "runs", "second", "source"),
     *("table", "test", "validation", "video", "workdir"),
 }
+NAN = float("nan")
+AGAIN = "make the records again with python -m affwild_omg.prepare --overwrite"
 HEAVY = {
     "cv2",
     "dlib",
@@ -272,7 +274,17 @@ def shelf(small_run, small_records, small_saved_model, tmp_path_factory):
     (shelf / "unfinished" / "flags.cfg").touch()
     shutil.copytree(small_saved_model, shelf / "broken_saved")
     (shelf / "broken_saved" / "saved_model.pb").write_bytes(b"broken")
-    write_records_folder(shelf / "bare", valence=[], arousal=[])
+    write_records_folder(shelf / "bare", labels=lambda _, n: [[NAN] * 2] * n)
+    for name, change in (
+        ("cut", lambda data: data[:-1]),
+        ("flipped", lambda data: data[:999] + b"?" + data[1000:]),
+    ):
+        shutil.copytree(small_records, shelf / name)
+        (clip,) = (shelf / name / "test" / "eve").glob("utterance_3*")
+        clip.write_bytes(change(clip.read_bytes()))
+    shutil.copytree(small_records, shelf / "foreign")
+    with (shelf / "foreign" / "manifest.json").open("ab") as file:
+        file.write(b"\xff")
     for name, split, video in (
         ("val_a", "validation", "v"),
         ("val_b", "validation", "v"),
@@ -307,7 +319,13 @@ def _write_uni_task(model, path):
         ("evaluate --output=text.mp4/out", ["text.mp4/out", "another path"]),
         ("export --model=empty", ["holds no best.keras"]),
         ("predict --video=text.mp4", ["text.mp4", "not a video"]),
-        ("train --records=bare", ["have no labels"]),
+        ("evaluate --records=cut", ["_3.mp4.tfrecord has ", "cut off", AGAIN]),
+        (
+            "evaluate --records=flipped",
+            ["_3.mp4", "record 0 of 1 is da", AGAIN],
+        ),
+        ("train --records=foreign", ["json is not a manifest of rec", AGAIN]),
+        ("train --records=bare", ["in train has a label of valence"]),
         ("train --resume", ["holds no training"]),
         (
             "train --architecture=model_fusion_fc --members=workdir,uni.keras",
@@ -317,7 +335,7 @@ def _write_uni_task(model, path):
         ("import_tf1 --output=text.keras", ["--output=text.keras exists"]),
         ("fuse --test=test_a,test_of_others", ["lacks 2 (t/u1, t/u2)"]),
         ("reporting --runs=text.mp4", ["--runs=text.mp4 is no"]),
-        ("reproduce --records=bare", ["have no labels"]),
+        ("reproduce --records=bare", ["has a label of valence; prepare"]),
         ("compare --second=test_of_others", ["lacks 2 (t/u1, t/u2)"]),
     ],
 )

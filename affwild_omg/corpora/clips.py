@@ -17,6 +17,8 @@ class Clip:
         path: the clip's video file; it need not exist.
         valence: in [-1, 1], or None where the corpus gives no label.
         arousal: in [0, 1] for OMG-Emotion, or None.
+        source: where the video comes from, such as its address, or None.
+        person: the corpus' name of who is seen, or None.
     """
 
     split: str
@@ -25,6 +27,8 @@ class Clip:
     path: pathlib.Path
     valence: float | None = None
     arousal: float | None = None
+    source: str | None = None
+    person: str | None = None
 
     @property
     def key(self) -> str:

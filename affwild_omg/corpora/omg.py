@@ -116,6 +116,7 @@ def _read_row(row, where, split, source, labelled):
         video=video,
         utterance=utterance,
         path=source / video / utterance,
+        source=(row["link"] or "").strip() or None,
         **labels,
     )
 

@@ -1,21 +1,19 @@
-"""Face crops of some utterances."""
+"""Face crops of single utterances, to look at."""
 
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.data import records
+from affwild_omg.data import manifest, records
+from affwild_omg.data.records import CHUNK
 
 
 def read(
     folder: pathlib.Path | str, split: str, keys: Sequence[str], count: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Reads evenly spaced crops of some utterances.
-
-    Only the files of their videos are read, and only those crops decoded.
+    """Reads evenly spaced crops of some utterances, and nothing else.
 
     Args:
         folder: of the records.
@@ -24,40 +22,34 @@ def read(
         count: frames of each; all of a shorter one.
 
     Returns:
-        {key: (crops, uint8 [count, 96, 96, 3] RGB; whether each has a face,
-        bool [count])} in the order of the keys.
+        {key: (images, face)} in the order of the keys: uint8 [frames, 96, 96,
+        3], black without a face, and bool [frames].
 
     Raises:
         UserError: the records cannot be used, or lack an utterance.
     """
-    records.check_files(folder, split)
-    clips = records.read_utterances(folder, split)
-    videos = {f"{clip['video']}/{clip['utterance']}": clip for clip in clips}
-    missing = [key for key in keys if key not in videos]
+    clips = {clip.key: clip for clip in manifest.clips(folder, split)}
+    missing = [key for key in keys if key not in clips]
     if missing:
         raise UserError(
             f"--records={folder} has no utterance {missing[0]} in {split}; "
             "give the records that were evaluated"
         )
-    found = {}
-    with records.reading(folder, split):
-        for video in dict.fromkeys(videos[key]["video"] for key in keys):
-            file = pathlib.Path(folder) / split / f"{video}.tfrecord"
-            for serialised in tf.data.TFRecordDataset(str(file)):
-                record = records.parse(serialised)
-                key = record["key"].numpy().decode()
-                if key in keys:
-                    found[key] = _pick(record, count)
-    return {key: found[key] for key in keys}
+    with manifest.reading(folder, split):
+        return {key: _pick(clips[key], count) for key in keys}
 
 
 def find_split(folder: pathlib.Path | str, keys: Sequence[str]) -> str:
-    """Returns the split that holds some utterances, "<video>/<utterance>".
+    """Returns the split of the records that holds some utterances.
+
+    Args:
+        folder: of the records.
+        keys: "<video>/<utterance>" each.
 
     Raises:
         UserError: the records cannot be used, or no split holds them all.
     """
-    splits = records.read_manifest(folder)["splits"]
+    splits = manifest.read(folder)["splits"]
     for split, part in splits.items():
         held = {f"{x['video']}/{x['utterance']}" for x in part["utterances"]}
         if held.issuperset(keys):
@@ -69,8 +61,11 @@ def find_split(folder: pathlib.Path | str, keys: Sequence[str]) -> str:
     )
 
 
-def _pick(record, count):
-    last = len(record["face"]) - 1
-    frames = np.unique(np.linspace(0, last, count).round().astype(int))
-    images = records.decode(tf.gather(record["image"], frames)).numpy()
-    return images, record["face"].numpy()[frames]
+def _pick(clip, count):
+    last = clip.frames - 1
+    images, face = [], []
+    for frame in np.unique(np.linspace(0, last, count).round().astype(int)):
+        parsed = records.parse(clip.read(frame, frame + 1))
+        images.append(records.decode(parsed["image"][frame % CHUNK]).numpy())
+        face.append(bool(parsed["mask"][frame % CHUNK]))
+    return np.stack(images), np.array(face)

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from affwild_omg.data import manifest
 from affwild_omg.data import records as records_lib
-from affwild_omg.data.windows import cut
-
-SHUFFLE_WINDOWS = 256  # among which training shuffles, images still encoded
-INTERLEAVED_FILES = 16  # read at a time, to mix the videos of a batch
+from affwild_omg.data import windows as windows_lib
+from affwild_omg.data.records import CHUNK
+from affwild_omg.storage import parallel
 
 
 def windows(
-    records: pathlib.Path,
+    records: pathlib.Path | str,
     split: str,
     *,
     sequence_length: int,
@@ -27,47 +27,99 @@ def windows(
         records: folder that prepare wrote.
         split: "train", "validation" or "test".
         sequence_length: T, frames a window.
-        shuffle_seed: None keeps the order of the records; a number shuffles
-            files and windows, the same for the same number.
+        shuffle_seed: None keeps the manifest's order; a number shuffles all
+            windows of the split, the same for the same number.
         labels: replaces the labels of the records: key to [2].
 
     Returns:
-        A dataset of {"key": "<video>/<utterance>", "fps": frames a second,
-        "start": the window's first frame, "length": its frames that are not
-        padding, "frames": uint8 [T, 96, 96, 3], "landmarks": float32 [T, 68,
-        2], "mask": bool [T], True where there is a face, "labels": float32
-        [T, 2]}; padding is zero.
+        A dataset of {"key": "<video>/<utterance>", "start": the window's first
+        frame, "length": its frames that are not padding, "time_us": int64 [T],
+        microseconds since the clip's first frame, "frames": uint8 [T, 96, 96,
+        3], "landmarks": float32 [T, 68, 2], "mask": bool [T], "labels": float32
+        [T, 2], NaN where there is none}. mask is True where there is a frame
+        with a face; padding is zero. Reading it raises errors that
+        `manifest.reading` tells.
 
     Raises:
         UserError: the records cannot be used.
     """
-    files = records_lib.list_files(records, split)
-    dataset = tf.data.Dataset.from_tensor_slices(files)
-    if shuffle_seed is None:
-        dataset = dataset.flat_map(tf.data.TFRecordDataset)
-    else:
-        dataset = dataset.shuffle(len(files), seed=shuffle_seed)
-        dataset = dataset.interleave(
-            tf.data.TFRecordDataset,
-            cycle_length=INTERLEAVED_FILES,
+    clips = manifest.clips(records, split)
+    places = [
+        (number, start)
+        for number, clip in enumerate(clips)
+        for start in windows_lib.starts(clip.frames, sequence_length)
+    ]
+    if shuffle_seed is not None:
+        order = np.random.default_rng(shuffle_seed).permutation(len(places))
+        places = [places[i] for i in order]
+    keys = tf.constant([clip.key for clip in clips])
+    lengths = tf.constant([clip.frames for clip in clips], tf.int64)
+    others = None
+    if labels is not None:
+        others = np.stack([labels[clip.key] for clip in clips])
+        others = tf.constant(others, tf.float32)
+
+    def read(clip, start):
+        found = clips[clip]
+        stop = min(start + sequence_length, found.frames)
+        return np.array(found.read(start, stop), object)
+
+    def window(place):
+        clip, start = place[0], place[1]
+        serialised = tf.numpy_function(read, [clip, start], tf.string)
+        serialised = tf.ensure_shape(serialised, [None])
+        length = tf.minimum(lengths[clip] - start, sequence_length)
+        skipped = start % CHUNK  # of the first record
+        frames = {
+            name: values[skipped : skipped + length]
+            for name, values in records_lib.parse(serialised).items()
+        }
+        images = frames.pop("image")
+        if others is not None:
+            # A frame without a label stays without one.
+            own = frames["labels"]
+            frames["labels"] = tf.where(tf.math.is_nan(own), own, others[clip])
+        return windows_lib.pad(frames, sequence_length) | {
+            "key": keys[clip],
+            "start": start,
+            "length": length,
+            "frames": images,
+        }
+
+    def decoded(window):
+        """Makes a dataset of the window with its images decoded.
+
+        Image by image in tf.data, which costs half of a loop in a function,
+        and without the padding.
+        """
+        return (
+            tf.data.Dataset.from_tensor_slices(window["frames"])
+            .map(records_lib.decode)
+            .batch(sequence_length)
+            .map(
+                lambda images: (
+                    window
+                    | windows_lib.pad({"frames": images}, sequence_length)
+                )
+            )
+        )
+
+    options = tf.data.Options()
+    # The thread that tunes wakes every ten seconds in a long run, and the end
+    # of an epoch waits for it; cores are a good number without it.
+    options.autotune.enabled = False
+    return (
+        tf.data.Dataset.from_tensor_slices(np.array(places, np.int64))
+        .map(window, num_parallel_calls=tf.data.AUTOTUNE)
+        .interleave(
+            decoded,
+            # A window a core: more would only take memory.
+            cycle_length=max(2, parallel.cores()),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-    dataset = dataset.map(
-        records_lib.parse, num_parallel_calls=tf.data.AUTOTUNE
+        .with_options(options)
     )
-    if labels is not None:
-        dataset = _relabelled(dataset, labels)
-    dataset = dataset.flat_map(lambda clip: _cut(clip, sequence_length))
-    if shuffle_seed is not None:
-        dataset = dataset.shuffle(SHUFFLE_WINDOWS, seed=shuffle_seed)
-    options = tf.data.Options()
-    # In a long run autotuning wakes every ten seconds, and the end of an epoch
-    # waits for it. Without it there is a thread a core.
-    options.autotune.enabled = False
-    return dataset.map(
-        _decode, num_parallel_calls=tf.data.AUTOTUNE
-    ).with_options(options)
 
 
 def batches(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
@@ -79,9 +131,11 @@ def batches(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
 
     def fill(values):
         missing = batch_size - tf.shape(values)[0]
-        paddings = [[0, missing]] + [[0, 0]] * (values.shape.rank - 1)
-        shape = (batch_size, *values.shape[1:])
-        return tf.ensure_shape(tf.pad(values, paddings), shape)
+        nothing = tf.zeros([missing, *values.shape[1:]], values.dtype)
+        return tf.ensure_shape(
+            tf.concat([values, nothing], axis=0),
+            (batch_size, *values.shape[1:]),
+        )
 
     return (
         dataset.batch(batch_size)
@@ -94,55 +148,21 @@ def batches(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
 
 
 def count_windows(
-    records: pathlib.Path, split: str, sequence_length: int
+    records: pathlib.Path | str, split: str, sequence_length: int
 ) -> int:
-    """Returns the number of a split's windows, from the manifest."""
+    """Returns how many windows `windows` yields, from the manifest alone."""
     return sum(
-        -(-clip["frames"] // sequence_length)
-        for clip in records_lib.read_utterances(records, split)
+        len(windows_lib.starts(clip.frames, sequence_length))
+        for clip in manifest.clips(records, split)
     )
 
 
-def read_labels(records: pathlib.Path, split: str) -> dict[str, np.ndarray]:
-    """Reads the mean label of each clip of a split.
+def read_labels(
+    records: pathlib.Path | str, split: str
+) -> dict[str, np.ndarray]:
+    """Returns the mean label of each clip of a split, from the manifest alone.
 
     Returns:
-        key to float32 [2], valence and arousal; NaN where there is none.
+        key to float64 [2], valence and arousal; NaN where there is none.
     """
-    dataset = tf.data.TFRecordDataset(
-        records_lib.list_files(records, split)
-    ).map(records_lib.parse, num_parallel_calls=tf.data.AUTOTUNE)
-    with records_lib.reading(records, split):
-        return {
-            clip["key"].decode(): clip["labels"].mean(axis=0)
-            for clip in dataset.as_numpy_iterator()
-        }
-
-
-def _relabelled(dataset, labels):
-    keys = tf.constant(list(labels))
-    values = tf.constant(np.stack(list(labels.values())), tf.float32)
-    table = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(keys, tf.range(len(labels))),
-        default_value=-1,
-    )
-
-    def relabel(clip):
-        label = tf.gather(values, table.lookup(clip["key"]))
-        shape = tf.shape(clip["labels"])
-        return clip | {"labels": tf.broadcast_to(label, shape)}
-
-    return dataset.map(relabel, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _cut(clip, sequence_length):
-    frames = {name: clip[name] for name in ("image", "landmarks", "labels")}
-    windows_of_clip = cut(frames | {"mask": clip["face"]}, sequence_length)
-    return tf.data.Dataset.from_tensor_slices(windows_of_clip).map(
-        lambda window: window | {"key": clip["key"], "fps": clip["fps"]}
-    )
-
-
-def _decode(window):
-    image = window.pop("image")
-    return window | {"frames": records_lib.decode(image)}
+    return {clip.key: clip.labels for clip in manifest.clips(records, split)}

@@ -32,7 +32,7 @@ class Difference:
     Attributes:
         value: in [-2, 2].
         interval: its confidence interval; None, like what follows, where all
-            utterances are of one video.
+            labels of a target are of one video.
         p_value: of the permutation test, two-sided, of no difference.
     """
 
@@ -44,8 +44,8 @@ class Difference:
         value = f"the difference of {wording.number(self.value)}"
         if self.interval is None:
             return (
-                f"{value} cannot be told from sampling noise: all utterances "
-                "are of one video"
+                f"{value} cannot be told from sampling noise: all labelled "
+                "utterances are of one video"
             )
         p_value = f"{self.p_value:.3g}"
         noise = "more than" if float(p_value) < SIGNIFICANT else "within"
@@ -64,7 +64,8 @@ class Comparison:
         folders: the results folders, of "first" and "second" like what
             follows.
         split: that both are of; None where it is not known.
-        scores: of the targets that both have, with intervals.
+        scores: of the targets that both have and that some utterance has a
+            label of, with intervals.
         differences: of these targets, and of `MEAN` if there are two.
     """
 
@@ -132,15 +133,19 @@ def compare(
 
 
 def _rows(runs):
-    """Returns the labelled utterances of each run, and the common targets."""
+    """Returns the labelled utterances of each run, and which targets count.
+
+    They are those that both runs have, and some utterance has a label of.
+    """
     split = results.align(runs)
     both = np.isfinite(split.predictions).all(axis=(0, 1))
+    both &= np.isfinite(split.labels).any(axis=0)
     videos = next(iter(runs.values())).videos
     rows = [
         protocol.labelled(videos, values[:, both], split.labels[:, both])
         for values in split.predictions
     ]
-    if not both.any() or not len(rows[0].labels):
+    if not both.any():
         raise UserError(
             f"{' and '.join(runs)} hold no {results.LABELS} of a target that "
             "both predict; evaluate both on a split that has labels"
@@ -153,7 +158,7 @@ def _differences(rows, scores, targets):
     differences = {}
     for name, columns in protocol.columns_of(targets).items():
         tested = {}
-        if one.videos > 1:
+        if all(one.targets[targets[i]].videos > 1 for i in columns):
             data = (
                 first.labels[:, columns],
                 first.predictions[:, columns],

@@ -1,9 +1,9 @@
 """The CSV tables of a results folder: a row per utterance, or per frame.
 
 Columns of numbers stand in the order of the organisers' tables, arousal before
-valence. A table of frames has video, utterance, frame (from 0), time_s, fps
-and face (1 where one was found), then what is predicted, empty without a face,
-and the truth, empty where there is none.
+valence. A table of frames has video, utterance, frame (from 0), time_s (since
+the first frame, to the microsecond) and face (1 where one was found), then what
+is predicted, empty without a face, and the truth, empty where there is none.
 """
 
 import csv
@@ -20,7 +20,7 @@ from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames
 
 KEY = ("video", "utterance")
-FRAME = (*KEY, "frame", "time_s", "fps", "face")
+FRAME = (*KEY, "frame", "time_s", "face")
 TRUE = "true_"
 REMEDY = "correct it, or write its folder again with evaluate.py --overwrite"
 
@@ -37,7 +37,7 @@ def write_utterances(
         path: CSV to write.
         targets: names of the columns.
         keys: "<video>/<utterance>", [utterances].
-        values: [utterances, targets].
+        values: [utterances, targets]; NaN leaves a field empty.
     """
     _write(
         path,
@@ -48,20 +48,18 @@ def write_utterances(
 
 def write_frames(path: pathlib.Path, frames: Frames) -> None:
     """Writes the frames of a split, before post-processing."""
-    mask, values, labels = (
-        np.concatenate(x) for x in (frames.mask, frames.values, frames.labels)
+    mask, values, labels, times = (
+        np.concatenate(x)
+        for x in (frames.mask, frames.values, frames.labels, frames.times)
     )
     values = np.where(mask[:, np.newaxis], values, np.nan)
-    number = np.concatenate([np.arange(x) for x in frames.lengths])
-    # Records hold float32: more digits would be those of rounding.
-    fps = np.repeat(np.float32(frames.fps), frames.lengths)
     columns = {x: frames.targets.index(x) for x in _ordered(frames.targets)}
     numbers = {
-        "frame": number,
-        "time_s": np.round(number / fps, 3),
-        "fps": fps,
+        "frame": np.concatenate([np.arange(x) for x in frames.lengths]),
+        "time_s": np.round(times, 6),
         "face": mask.astype(int),
         **{name: values[:, i] for name, i in columns.items()},
+        # Records hold float32: more digits would be those of rounding.
         **{TRUE + x: np.float32(labels[:, i]) for x, i in columns.items()},
     }
     _write(path, np.repeat(frames.keys, frames.lengths), numbers)
@@ -77,7 +75,7 @@ def _write(path, keys, numbers):
 
 
 def read_utterances(
-    path: pathlib.Path, flag: str, *, named: bool = True
+    path: pathlib.Path, flag: str, *, named: bool = True, empty: bool = False
 ) -> pd.DataFrame:
     """Reads a table of utterances.
 
@@ -85,10 +83,12 @@ def read_utterances(
         path: CSV with a header; columns are found by name, others ignored.
         flag: that named it, for messages.
         named: whether columns video and utterance are required.
+        empty: whether a number may be missing.
 
     Returns:
-        A column of float64 for each of `TARGETS` that is there. The index
-        holds "<video>/<utterance>", or numbers where nothing is named.
+        A column of float64 for each of `TARGETS` that is there, NaN where a
+        number is missing. The index holds "<video>/<utterance>", or numbers
+        where nothing is named.
 
     Raises:
         UserError: it is not such a table, a row does not have as many fields
@@ -105,7 +105,7 @@ def read_utterances(
             f"they must be {''.join(f'{key}, ' for key in keys)}and one or "
             f"both of {' and '.join(_ordered(TARGETS))}, separated by commas"
         )
-    numbers = {name: table.numbers(name) for name in targets}
+    numbers = {name: table.numbers(name, empty=empty) for name in targets}
     return pd.DataFrame(numbers, index=table.keys() if keys else None)
 
 
@@ -134,7 +134,7 @@ def read_frames(
         )
     keys = table.text["video"] + "/" + table.text["utterance"]
     first = keys.ne(keys.shift())
-    frame, fps, face = (table.numbers(x) for x in ("frame", "fps", "face"))
+    frame, time, face = (table.numbers(x) for x in ("frame", "time_s", "face"))
     values, labels = (
         np.stack([table.numbers(x, empty=True) for x in names], axis=1)
         for names in (targets, truth)
@@ -142,15 +142,15 @@ def read_frames(
     table.refuse(
         (frame != keys.groupby(keys).cumcount())
         | (first != (frame == 0))
-        | (fps <= 0)
+        | np.where(first, time != 0, np.diff(time, prepend=0) <= 0)
         | ~np.isin(face, (0, 1))
         | (face == 1) & np.isnan(values).any(axis=1),
-        "frames must count from 0, those of an utterance together, fps be "
-        "above 0, face 0 or 1, and predictions given where it is 1",
+        "frames must count from 0, those of an utterance together, time_s "
+        "rise from 0, face be 0 or 1, and predictions given where it is 1",
     )
     starts = np.flatnonzero(first)
-    values, mask, labels = (
-        np.split(x, starts[1:]) for x in (values, face == 1, labels)
+    values, mask, labels, times = (
+        np.split(x, starts[1:]) for x in (values, face == 1, labels, time)
     )
     return Frames(
         keys=keys[first].tolist(),
@@ -158,7 +158,7 @@ def read_frames(
         values=values,
         mask=mask,
         labels=labels,
-        fps=fps[starts].tolist(),
+        times=times,
         sequence_length=sequence_length,
     )
 

@@ -7,12 +7,12 @@ import numpy as np
 
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.data import pipeline, records
+from affwild_omg.data import manifest, pipeline
 from affwild_omg.evaluation import protocol, results, selection
 from affwild_omg.evaluation.options import POOLED, EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.inference.predictor import load_predictor
-from affwild_omg.scoring import postprocessing
+from affwild_omg.scoring import aggregation, postprocessing
 from affwild_omg.scoring.postprocessing import Settings
 from affwild_omg.weights import workdir as workdirs
 
@@ -33,7 +33,7 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
     file = selection.file_of(options, overwrite=overwrite)
     with results.folder(options.output, overwrite=overwrite) as directory:
         # What cannot be used is told before the prediction, which takes long.
-        records.check_files(options.records, options.split)
+        manifest.check(options.records, options.split)
         predictor = load_predictor(options.model)
         source = _provenance(options, predictor.card)
         chosen = None
@@ -61,8 +61,8 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
 
 def _provenance(options, card):
     """Returns what is known before the prediction."""
-    manifest = records.read_manifest(options.records)
-    part = manifest["splits"][options.split]
+    listing = manifest.read(options.records)
+    part = listing["splits"][options.split]
     history = workdirs.read_history(options.model) or {}
     # A SavedModel from elsewhere has no card.
     length = options.sequence_length or (card.sequence_length if card else 0)
@@ -74,11 +74,11 @@ def _provenance(options, card):
     return Provenance(
         level=options.level,
         pooling=options.pooling,
-        corpus=manifest.get("corpus"),
+        corpus=listing.get("corpus"),
         split=options.split,
         expected=part["expected"],
         coverage=part["prepared"] / part["expected"],
-        records_sha256=records.digest(options.records),
+        records_sha256=manifest.digest(options.records),
         model=options.model,
         model_sha256=selection.digest(options.model),
         network=json.loads(card.to_json())["architecture"] if card else None,
@@ -101,7 +101,7 @@ def _predict(options, predictor, length):
         unit="batch",
         total=-(-windows // options.batch_size),
     )
-    with bar, records.reading(*where):
+    with bar, manifest.reading(*where):
         frames = protocol.predict_frames(
             predictor.predict, bar, predictor.targets, length
         )
@@ -123,7 +123,7 @@ def _score(frames, source):
         targets=frames.targets,
         predictions=predictions,
         # As in the records: more digits would be those of rounding.
-        labels=frames.utterance_labels.astype(np.float32),
+        labels=aggregation.utterance_labels(frames).astype(np.float32),
         provenance=dataclasses.replace(
             source,
             utterances_without_face=int((frames.seen == 0).sum()),

@@ -94,10 +94,12 @@ def _check(validation_runs, test_runs):
                 f"{validation} is of split test; weights must not be chosen on "
                 "it: evaluate with --split=validation"
             )
-        if not np.isfinite(one.labels).any():
+        known = np.isfinite(one.labels).any(axis=0)
+        for column in np.flatnonzero(~known):
             raise UserError(
-                f"{validation} holds no {results.LABELS}; weights need labels: "
-                "evaluate records of a split that has them"
+                f"{validation} holds no {results.LABELS} of "
+                f"{one.targets[column]}; weights need labels: evaluate records "
+                "of a split that has them"
             )
 
 
@@ -137,13 +139,11 @@ def _fuse(options, runs):
         for name in FACTS
         if all(getattr(x, name) == getattr(first, name) for x in others)
     }
-    # All are scored on the same utterances, whatever targets a run has.
-    labelled = np.isfinite(test.labels).all(axis=1, keepdims=True)
     fused = Results(
         keys=test.keys,
         targets=test.targets,
         predictions=results.as_written(fusion.fuse(test.predictions, weights)),
-        labels=np.where(labelled, test.labels, np.nan),
+        labels=test.labels,
         provenance=Provenance(options=dataclasses.asdict(options), **alike),
         unprocessed=_fuse_unprocessed(*runs),
     )

@@ -65,10 +65,10 @@ def predict_frames(
                 predictions[i][part].astype(np.float64),
                 batch["mask"][i][part],
                 batch["labels"][i][part, columns].astype(np.float64),
-                float(batch["fps"][i]),
+                batch["time_us"][i][part] / 1e6,
             )
             clips.setdefault(key.decode(), []).append(window)
-    values, mask, labels, fps = zip(
+    values, mask, labels, times = zip(
         *(zip(*windows, strict=True) for windows in clips.values()),
         strict=True,
     )
@@ -78,7 +78,7 @@ def predict_frames(
         values=[np.concatenate(x) for x in values],
         mask=[np.concatenate(x) for x in mask],
         labels=[np.concatenate(x) for x in labels],
-        fps=[x[0] for x in fps],
+        times=[np.concatenate(x) for x in times],
         sequence_length=sequence_length,
     )
     if not found.seen.any():
@@ -94,8 +94,9 @@ class Rows(typing.NamedTuple):
 
     Attributes:
         videos: the video of each row, [rows].
-        predictions: [rows, targets].
-        labels: [rows, targets], finite.
+        predictions: [rows, targets]; without meaning where there is no label.
+        labels: [rows, targets], NaN where there is none; a row has one of
+            some target.
     """
 
     videos: np.ndarray
@@ -106,8 +107,8 @@ class Rows(typing.NamedTuple):
 def labelled(
     videos: Sequence[str], predictions: np.ndarray, labels: np.ndarray
 ) -> Rows:
-    """Keeps the rows all of whose labels are finite."""
-    known = np.isfinite(labels).all(axis=1)
+    """Keeps the rows that have a label of some target."""
+    known = np.isfinite(labels).any(axis=1)
     return Rows(np.asarray(videos)[known], predictions[known], labels[known])
 
 
@@ -117,9 +118,10 @@ def rows_of(
     """Brings a split's predictions to the level at which they are scored.
 
     Frames without a face and frames, sequences or utterances without labels
-    are not rows. A sequence's label is the mean over its frames with a face,
-    as in the loss, an utterance's that over all its frames. An utterance
-    without any face has an estimate, see `postprocessing.apply`.
+    are not rows. A sequence's label is the mean over its frames with a face
+    and a label, as in the loss, an utterance's that over all its frames with a
+    label. An utterance without any face has an estimate, see
+    `postprocessing.apply`.
 
     Args:
         frames: the split.
@@ -129,18 +131,22 @@ def rows_of(
     """
     if level == "utterance":
         predictions = postprocessing.apply(settings, frames)
-        return labelled(frames.videos, predictions, frames.utterance_labels)
+        return labelled(
+            frames.videos, predictions, aggregation.utterance_labels(frames)
+        )
     filtered = postprocessing.filter_frames(settings, frames)
-    estimate = aggregation.ESTIMATES[settings.estimate]
     videos, predictions, labels = [], [], []
     for i, video in enumerate(frames.videos):
         for part in frames.sequences(i):
             mask = frames.mask[i][part]
             seen, truth = filtered.values[i][part][mask], frames.labels[i][part]
             truth = truth[mask]
-            if level == "sequence" and len(seen):
-                seen = estimate(seen, axis=0, keepdims=True)
-                truth = truth.mean(axis=0, keepdims=True)
+            if level == "sequence":
+                known = np.isfinite(truth)
+                seen, truth = (
+                    aggregation.sequence_estimate(x, known, by)[np.newaxis]
+                    for x, by in ((seen, settings.estimate), (truth, "mean"))
+                )
             videos.extend([video] * len(seen))
             predictions.append(seen)
             labels.append(truth)
@@ -155,6 +161,8 @@ class Score:
         ccc: concordance correlation coefficient (equation 2).
         pearson: Pearson's r.
         mse: mean squared error.
+        rows: how many have a label of the target.
+        videos: of how many videos these are.
         pearson_p_value: two-sided p-value of r, which takes the rows for
             independent. None for a mean of several videos, for fewer than
             three rows, and where something is constant.
@@ -165,6 +173,8 @@ class Score:
     ccc: float
     pearson: float
     mse: float
+    rows: int
+    videos: int
     pearson_p_value: float | None = None
     constant: str | None = None
 
@@ -176,12 +186,13 @@ class Scores:
     Attributes:
         level: one of `LEVELS`.
         pooling: one of `POOLINGS`.
-        rows: how many rows were scored.
+        rows: how many rows have a label of some target.
         videos: of how many videos these are.
-        targets: {target: score}; empty if there is no row.
+        targets: {target: score} of those that some row has a label of.
+        unlabelled: the other targets.
         intervals: {target or `MEAN`: confidence interval of its CCC}, without
-            those whose labels or predictions are constant, and empty for
-            "per_video" or fewer than two videos; None if not asked for.
+            those whose labels or predictions are constant or of fewer than two
+            videos, and empty for "per_video"; None if not asked for.
     """
 
     level: str
@@ -189,11 +200,12 @@ class Scores:
     rows: int
     videos: int
     targets: Mapping[str, Score]
+    unlabelled: Sequence[str] = ()
     intervals: Mapping[str, Interval] | None = None
 
     @property
     def mean_ccc(self) -> float | None:
-        """The mean of the targets' CCCs; None without any row."""
+        """The mean of the targets' CCCs; None without any."""
         cccs = [score.ccc for score in self.targets.values()]
         return float(np.mean(cccs)) if cccs else None
 
@@ -229,15 +241,25 @@ class Scores:
         if self.intervals is None:
             return "not computed"
         why = "constant" if self.pooling == "pooled" else "of pooled CCC alone"
-        if self.videos < 2:
+        own = self.targets.get(name)
+        if min(x.videos for x in ([own] if own else self.targets.values())) < 2:
             why = "needs two videos"
         return wording.interval(self.intervals.get(name), none=f"none ({why})")
 
     def warnings(self) -> list[str]:
-        """Returns which CCCs are 0 by definition, and why, a line each."""
+        """Returns where labels lack, and which CCCs are 0 by definition."""
+        if not self.rows:
+            return []
+        lines = [f"{name}: no row has a label" for name in self.unlabelled]
+        lines += [
+            f"{name}: {score.rows:,} of {self.rows:,} rows have a label"
+            for name, score in self.targets.items()
+            if score.rows < self.rows
+        ]
         if self.rows == 1:
-            return ["one row alone: nothing varies, so CCC is 0 by definition"]
-        return [
+            alone = "one row alone: nothing varies, so CCC is 0 by definition"
+            return [*lines, alone]
+        return lines + [
             f"{name}: {score.constant} do not vary, so CCC is 0 by definition"
             for name, score in self.targets.items()
             if score.constant
@@ -281,15 +303,15 @@ def score(
         intervals: compute confidence intervals as well, by drawing whole
             videos, see `affwild_omg.scoring.significance`; "per_video" has
             none.
+
+    A row counts for the targets that it has a label of.
     """
-    parts = [slice(None)]
-    if pooling == "per_video":
-        numbers = pd.Series(range(len(rows.videos)))
-        parts = list(numbers.groupby(rows.videos).indices.values())
-    known, found = len(rows.labels) > 0, {}
-    if intervals and known and pooling == "pooled":
-        for name, columns in columns_of(targets).items():
-            data = rows.labels[:, columns], rows.predictions[:, columns]
+    known = np.isfinite(rows.labels).any(axis=0)
+    scored, found = np.flatnonzero(known), {}
+    if intervals and pooling == "pooled":
+        for name, columns in columns_of([targets[i] for i in scored]).items():
+            own = [scored[i] for i in columns]
+            data = rows.labels[:, own], rows.predictions[:, own]
             if ends := significance.interval(*data, rows.videos):
                 found[name] = ends
     return Scores(
@@ -297,16 +319,23 @@ def score(
         pooling=pooling,
         rows=len(rows.labels),
         videos=len(set(rows.videos)),
-        targets={
-            name: _score(rows.labels[:, i], rows.predictions[:, i], parts)
-            for i, name in enumerate(targets if known else ())
-        },
+        targets={targets[i]: _score(rows, i, pooling) for i in scored},
+        unlabelled=[targets[i] for i in np.flatnonzero(~known)],
         intervals=found if intervals else None,
     )
 
 
-def _score(labels, predictions, parts):
-    """Scores a target: the mean over parts of the rows."""
+def _score(rows, column, pooling):
+    """Scores a target: the mean over videos, or one score of all rows."""
+    known = np.isfinite(rows.labels[:, column])
+    videos = rows.videos[known]
+    labels, predictions = (
+        x[known, column] for x in (rows.labels, rows.predictions)
+    )
+    parts = [slice(None)]
+    if pooling == "per_video":
+        numbers = pd.Series(range(len(videos)))
+        parts = list(numbers.groupby(videos).indices.values())
     moments = [concordance.Moments.of(labels[x], predictions[x]) for x in parts]
     total, p_value = sum(moments, concordance.Moments()), None
     sides = zip(("labels", "predictions"), total.vary, strict=True)
@@ -317,6 +346,8 @@ def _score(labels, predictions, parts):
         ccc=float(np.mean([x.concordance for x in moments])),
         pearson=float(np.mean([x.pearson for x in moments])),
         mse=float(np.mean([x.mean_squared_error for x in moments])),
+        rows=total.count,
+        videos=len(set(videos)),
         pearson_p_value=p_value,
         constant=constant or None,
     )

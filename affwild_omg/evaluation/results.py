@@ -157,8 +157,8 @@ class Results:
 
     @property
     def labelled(self) -> np.ndarray:
-        """Whether all targets of an utterance have labels, [utterances]."""
-        return np.isfinite(self.labels).all(axis=1)
+        """Whether an utterance has a label of some target, [utterances]."""
+        return np.isfinite(self.labels).any(axis=1)
 
     def scores(
         self, level: str = "utterance", pooling: str = "pooled", **how
@@ -236,8 +236,9 @@ def folder(
 def write(directory: pathlib.Path, results: Results) -> None:
     """Writes the files of a results folder.
 
-    An utterance stands in `labels.csv` if all its targets have labels. If none
-    does, there is neither that file nor a picture.
+    An utterance stands in `labels.csv` if some target has a label; the field
+    of one that has none is empty. If no utterance has a label, there is neither
+    that file nor a picture.
 
     Args:
         directory: an empty folder.
@@ -262,9 +263,10 @@ def write(directory: pathlib.Path, results: Results) -> None:
         # The CCC of these very points, whatever protocol the headline is of.
         cccs = results.scores().cccs
         figures.scatter(directory / SCATTER, labels, predictions, targets, cccs)
-        if targets == TARGETS:
+        both = np.isfinite(labels).all(axis=1)
+        if targets == TARGETS and both.any():
             figures.plane_histograms(
-                directory / HISTOGRAMS, labels, predictions
+                directory / HISTOGRAMS, labels[both], predictions[both]
             )
     files.write_json(directory / METRICS, results.to_dict())
 
@@ -292,7 +294,9 @@ def read(
     if not (directory / PREDICTIONS).is_file():
         raise UserError(f"{flag}={directory} holds no {PREDICTIONS}; {_ORIGIN}")
     predictions = csv_tables.read_utterances(directory / PREDICTIONS, flag)
-    labels = _read_beside(directory / LABELS, flag, predictions, scored)
+    labels = _read_beside(
+        directory / LABELS, flag, predictions, scored, empty=True
+    )
     unprocessed = by_frame = None
     if (directory / UNPROCESSED).is_file():
         unprocessed = _read_beside(
@@ -336,8 +340,15 @@ def _read_metrics(path, flag, frames):
         ) from error
 
 
-def _read_beside(path, flag, predictions, count):
+def _read_beside(path, flag, predictions, count, *, empty=False):
     """Reads a table of so many of the same utterances.
+
+    Args:
+        path: CSV.
+        flag: that named its folder, for messages.
+        predictions: the table beside it.
+        count: how many utterances it must have.
+        empty: whether a number may be missing.
 
     Returns:
         [utterances, targets] in the order of the predictions, NaN where it
@@ -345,7 +356,7 @@ def _read_beside(path, flag, predictions, count):
     """
     table = predictions[:0]
     if path.is_file():
-        table = csv_tables.read_utterances(path, flag)
+        table = csv_tables.read_utterances(path, flag, empty=empty)
     if odd := [
         *table.columns.symmetric_difference(predictions.columns),
         *table.index.difference(predictions.index, sort=False),

@@ -190,7 +190,7 @@ def _measure(table, row, runs):
         return dataclasses.replace(found, state=ONE_TARGET)
     if isinstance(row, Region):
         of_seeds = [_within(row, one) for one in of_seeds]
-    if not all(one.labelled.any() for one in of_seeds):
+    if not all(np.isfinite(x.labels).any(axis=0).all() for x in of_seeds):
         return dataclasses.replace(found, state=NO_LABELS)
     differ = differences(ran, runs, seeds)
     if ran.pretraining != row.pretraining:
@@ -270,8 +270,8 @@ def _columns(split, name):
         split: aligned runs.
         name: a target, or `MEAN` for all of them.
     """
-    known = np.isfinite(split.labels).all(axis=1)
     targets = protocol.columns_of(split.targets)[name]
+    known = np.isfinite(split.labels[:, targets]).any(axis=1)
     predictions = split.predictions[:, known][..., targets]
     labels = np.tile(split.labels[known][:, targets], len(predictions))
     videos = [video_of(key) for key in np.array(split.keys)[known]]
@@ -296,7 +296,9 @@ def _compare(rows, runs):
         seeds = [seed for seed in best.seeds if seed in row.seeds]
         pair = [runs.read(x.folder, y) for x in (best, row) for y in seeds]
         split = _align(pair) if pair else None
-        if row is best or not split or len(set(_columns(split, MEAN)[2])) < 2:
+        if row is best or not split:
+            continue
+        if any(len(set(_columns(split, x)[2])) < 2 for x in split.targets):
             continue
         p_value = {name: _test(split, name) for name in row.measured}
         tested[row.key] = dataclasses.replace(

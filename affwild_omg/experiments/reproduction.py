@@ -15,7 +15,7 @@ import keras
 from absl import logging
 
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.data import records
+from affwild_omg.data import manifest
 from affwild_omg.evaluation import evaluator, fusion, results
 from affwild_omg.evaluation.options import EvaluationOptions, FusionOptions
 from affwild_omg.experiments import tabulation
@@ -31,6 +31,7 @@ from affwild_omg.experiments.runs import (
 )
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import Fusion
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
 from affwild_omg.storage import files
@@ -120,9 +121,9 @@ def _check_records(options):
             continue
         try:
             for split in ("train", "validation"):
-                records.require_labels(folder, split)
+                manifest.check(folder, split, labels=TARGETS)
             if flag == "records":
-                records.check_files(folder, "test")
+                manifest.check(folder, "test")
         except UserError as error:
             raise UserError(
                 str(error).replace("--records=", f"--{flag}=")
@@ -259,7 +260,7 @@ def _train_and_evaluate(place, corpora, settings):
         training = TrainingOptions(
             **settings, records=_absolute(folder), workdir=str(workdir)
         )
-        manifest = pathlib.Path(training.records, records.MANIFEST)
+        listing = pathlib.Path(training.records, manifest.MANIFEST)
         best = workdir / workdirs.BEST
         stages.append(
             Stage(
@@ -267,7 +268,7 @@ def _train_and_evaluate(place, corpora, settings):
                 _train,
                 training,
                 command="python train.py",
-                inputs=[manifest, *weights],
+                inputs=[listing, *weights],
                 outputs=[best, workdir / workdirs.HISTORY],
                 resume=_resume,
             )
@@ -275,8 +276,8 @@ def _train_and_evaluate(place, corpora, settings):
         settings, weights = settings | {"init_from": str(workdir)}, [best]
     chosen = workdir / workdirs.POSTPROCESSING
     for split, inputs, outputs in (
-        (VALIDATION, [manifest, best], [chosen]),
-        (TEST, [manifest, best, chosen], []),
+        (VALIDATION, [listing, best], [chosen]),
+        (TEST, [listing, best, chosen], []),
     ):
         evaluation = EvaluationOptions(
             model=training.workdir,

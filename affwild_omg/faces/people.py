@@ -4,10 +4,15 @@ A track is one face without a break. Two tracks of one frame are two people;
 others are compared by the most frontal of their crops.
 """
 
+import contextlib
 import dataclasses
 import itertools
+import os
+import pickle
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
 
 import numpy as np
 
@@ -22,9 +27,11 @@ from affwild_omg.faces.views import (
     overlaps,
 )
 
-# Frames that are decided together: a minute at 25 a second, so that all of a
-# clip of an utterance is known before its person is chosen. A face takes
-# 28 KB, those of one person 42 MB.
+# Frames whose tracks are compared together: a minute at 25 a second. A face
+# takes 28 KB, those of one person 42 MB. A border between two portions parts
+# neither tracks nor people. Still, a track goes to a person by what is known of
+# both up to the next border, and of people who look somewhat alike, others may
+# be taken for one; behind a border, the smallest are forgotten.
 PORTION = 1500
 
 # Frames after which a track may go on at its place: a second at 25 a second.
@@ -40,40 +47,71 @@ def main_faces(
     views: Iterable[View],
     recognizer: Callable[[np.ndarray], np.ndarray],
     portion: int,
+    folder: os.PathLike | str | None = None,
 ) -> Iterator[Face]:
     """Yields the main person's face of each view.
+
+    Who that is shows at the end of the clip. Until then all faces lie in a
+    file, 28 KB each, so that no clip is too long for memory.
 
     Args:
         views: of the frames of a clip, in order.
         recognizer: describes a crop by a vector; two of one person are at most
             MAX_DISTANCE apart.
-        portion: views that are decided together.
+        portion: views whose tracks are compared together.
+        folder: for the file, which has no name and goes with the process;
+            None for the system's.
     """
-    known, views = [], iter(views)
-    while part := deque(itertools.islice(views, portion)):
-        tracks = _tracks(part)
-        # What goes on from the last portion first, then the largest: they
-        # leave the others the surest choice.
-        owners = {n: x for x in known for n in x.tracks if n in tracks}
-        for person in known:
-            person.tracks = {}
-        for number, track in sorted(
-            tracks.items(), key=lambda x: (x[0] not in owners, -x[1].area)
-        ):
-            person = owners.get(number)
-            if person is None and known:
-                distances = [x.distance(track, recognizer) for x in known]
-                if min(distances) <= 1:
-                    person = known[int(np.argmin(distances))]
-            if person is None:
-                known.append(person := _Person())
-            person.take(number, track)
-        known = sorted(known, key=lambda x: x.area, reverse=True)[:MAX_PEOPLE]
-        main = known[0].tracks if known else {}
-        while part:  # emptied before the next portion is read
-            view = part.popleft()
-            face = next((view.faces[n] for n in view.faces if n in main), None)
-            yield face or Face.missing(ANOTHER if view.faces else view.reason)
+    known, names, count = [], itertools.count(), 0
+    views = iter(views)
+    with _nameless_file(folder) as file:
+        while part := deque(itertools.islice(views, portion)):
+            tracks = _tracks(part, count)
+            # What goes on from the last portion first, then the largest: they
+            # leave the others the surest choice.
+            owners = {n: x for x in known for n in x.tracks if n in tracks}
+            for person in known:
+                person.tracks = {
+                    number: track.end()
+                    for number, track in person.tracks.items()
+                    if count - max(track.times) <= MAX_GAP
+                }
+            for number, track in sorted(
+                tracks.items(), key=lambda x: (x[0] not in owners, -x[1].area)
+            ):
+                person = owners.get(number)
+                if person is None and known:
+                    distances = [x.distance(track, recognizer) for x in known]
+                    if min(distances) <= 1:
+                        person = known[int(np.argmin(distances))]
+                if person is None:
+                    known.append(person := _Person(next(names)))
+                person.take(number, track)
+            persons = {n: x.name for x in known for n in x.tracks}
+            known.sort(key=lambda x: x.area, reverse=True)
+            del known[MAX_PEOPLE:]
+            while part:  # emptied before the next portion is read
+                view, count = part.popleft(), count + 1
+                faces = {persons[n]: face for n, face in view.faces.items()}
+                pickle.dump((view.reason, faces), file)
+        file.seek(0)
+        for _ in range(count):
+            reason, faces = pickle.load(file)
+            face = faces.get(known[0].name) if known else None
+            yield face or Face.missing(ANOTHER if faces else reason)
+
+
+@contextlib.contextmanager
+def _nameless_file(folder) -> Iterator[BinaryIO]:
+    """Opens a temporary file, whose errors tell its folder."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            yield file
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise  # of another file, or of none
+        where = os.fspath(folder or tempfile.gettempdir())
+        raise OSError(error.errno, error.strerror, where) from error
 
 
 class _Picture:
@@ -101,9 +139,14 @@ class _Picture:
 class _Track:
     """A track's part in a portion."""
 
-    times: dict[int, Box]  # index of a view -> where the face is
+    times: dict[int, Box]  # number of a frame -> where the face is
     area: float  # the sum of its faces' weights
     picture: _Picture
+
+    def end(self) -> "_Track":
+        """Returns what a later portion needs to know: the last frame."""
+        last = max(self.times)
+        return dataclasses.replace(self, times={last: self.times[last]})
 
     def stays(self, other: "_Track") -> bool:
         """Tells whether one goes on where the other has just ended."""
@@ -119,6 +162,7 @@ class _Track:
 class _Person:
     """A person, seen in one or several tracks."""
 
+    name: int
     area: float = 0.0  # the sum over all tracks so far
     tracks: dict[int, _Track] = dataclasses.field(default_factory=dict)
     pictures: deque[_Picture] = dataclasses.field(
@@ -149,10 +193,10 @@ def _weight(face: Face) -> float:
     return face.box[2] * face.box[3] * face.confidence
 
 
-def _tracks(views: Iterable[View]) -> dict[int, _Track]:
-    """Sums up the tracks of a portion by their numbers."""
+def _tracks(views: Iterable[View], first: int) -> dict[int, _Track]:
+    """Sums up the tracks of a portion from a frame on by their numbers."""
     seen = {}
-    for index, view in enumerate(views):
+    for index, view in enumerate(views, first):
         for number, face in view.faces.items():
             seen.setdefault(number, {})[index] = face
     return {

@@ -4,13 +4,13 @@ MTCNN looks at some frames only. Between two looks, the landmarks of each frame
 give the box for those of the next, which costs a fiftieth of a detection; a
 face that a look finds new is followed back to where it came into view.
 
-Several faces are followed at once. The frames of a minute are then decided
-together: tracks become people, and the person with the greatest area x time is
-the one of the clip.
+Several faces are followed at once. Tracks become people, and the person with
+the greatest area x time is the one of the clip.
 """
 
 import dataclasses
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -22,9 +22,17 @@ from affwild_omg.faces.video import DEFAULT_FPS, Video
 from affwild_omg.faces.views import MIN_OVERLAP, Box, Face, View, overlaps
 from affwild_omg.paper.task import CROP_SIZE, DETECT_EVERY
 
-# Looks in a batch of the detector, for each of which DETECT_EVERY frames are
-# held in memory.
+# Looks in a batch of the detector, at most. The frames up to the last of them
+# are held in memory.
 DETECT_BATCH = 3
+
+# Bytes of frames that are held, before and after the one at hand; three frames
+# if those are more. Where it is not enough for a second, as in 4K, the detector
+# looks more often instead, so that still nothing between two looks is missed.
+HELD_BYTES = 256 * 2**20
+
+# Frames in a second of film.
+SECOND = round(DEFAULT_FPS)
 
 # Seconds of film, and frames at 24 to 28 a second, from one look to the next
 # while there is no face, or the last look missed the largest one.
@@ -36,11 +44,6 @@ SEARCH_EVERY = 6
 # the 1.1 by which the detector's boxes of one face are higher than a track's.
 MAX_FACES = 3
 MIN_LARGER = 1.3
-
-# Looks in a row, about a second of film, at which the detector may miss a face
-# that the landmarks still follow. What lies between counts once it sees the
-# face again.
-MAX_MISSES = 6
 
 # Side of the square in which landmarks are sought, centred on the aligned crop,
 # in crop pixels: between the boxes of dlib's detector (58 to 73) and those of
@@ -66,7 +69,7 @@ MIN_KEY_CORRELATION = 0.5
 
 # Root mean square distance of the five anchors from the template's best view,
 # in crop pixels. Real faces reach 2.6, portraits that were turned by up to 75
-# degrees 3.8. It refuses what has not the shape of a face, no more: dlib makes
+# degrees 3.8. It refuses what does not have the shape of a face: dlib makes
 # faces of all it sees, and 99 % of random squares of backgrounds pass (at 3.0
 # still 93 %). What is a face, the detector says.
 MAX_RESIDUAL = 4.0
@@ -86,13 +89,16 @@ def track_faces(
     detect_every: int = DETECT_EVERY,
     search_every: int = SEARCH_EVERY,
     batch: int = DETECT_BATCH,
+    second: int = SECOND,
     portion: int = people.PORTION,
+    folder: os.PathLike | str | None = None,
 ) -> Iterator[Face]:
     """Gives the face of a clip's main person in each of its frames.
 
-    The main person is that with the greatest area x time, of all that was seen
-    up to the end of the portion. At most detect_every * batch frames are held,
-    and the faces of one portion.
+    The main person is that with the greatest area x time, so that no face is
+    given before all frames are read. The frames of a second before and those of
+    a batch after the one at hand are held, HELD_BYTES at most (three at least),
+    and the faces of one portion; the others lie in a file.
 
     Args:
         frames: RGB uint8 [height, width, 3].
@@ -102,19 +108,26 @@ def track_faces(
         detect_every: frames from one look to the next, 1 or more.
         search_every: the same while there is no face, or the last look missed
             the largest one; detect_every if that is less.
-        batch: looks that the detector does at once, 1 or more.
-        portion: frames that are decided together; 1 for a live recording.
+        batch: looks that the detector does at once, 1 or more. The faces do not
+            depend on it, as far as the detector's boxes do not.
+        second: frames in a second of film, 1 or more: so long a face is
+            followed back from where the detector first saw it, and forward
+            from a look that missed it.
+        portion: frames whose tracks are compared together.
+        folder: for the file, which has no name; None for the system's.
 
     Yields:
         Exactly one Face for each frame, in order.
     """
     tracker = _Tracker(
-        _Detections(frames, detector, batch),
+        _Detections(frames, detector),
         landmarker,
-        detect_every,
-        min(search_every, detect_every),
+        detect_every=detect_every,
+        search_every=min(search_every, detect_every),
+        batch=batch,
+        second=second,
     )
-    return people.main_faces(tracker.views(), recognizer, portion)
+    return people.main_faces(tracker.views(), recognizer, portion, folder)
 
 
 def faces_of_video(
@@ -127,8 +140,8 @@ def faces_of_video(
 
     Args:
         video: an open video; its `damage` can be asked afterwards.
-        watch: is shown the time and the pixels of each frame when it is read,
-            up to a portion before its Face is given.
+        watch: is shown the time and the pixels of each frame when it is read;
+            all are before the first Face is given.
         **settings: those of `track_faces`.
 
     Yields:
@@ -145,6 +158,7 @@ def faces_of_video(
 
     fps = getattr(video, "fps", DEFAULT_FPS)
     settings.setdefault("search_every", max(1, int(SEARCH_S * fps)))
+    settings.setdefault("second", max(1, round(fps)))
     for face in track_faces(frames(), **settings):
         yield times.popleft(), face
 
@@ -152,47 +166,105 @@ def faces_of_video(
 class _Tracker:
     """Follows the faces of a video from look to look of the detector."""
 
-    def __init__(self, detections, landmarker, detect_every, search_every):
+    def __init__(
+        self,
+        detections,
+        landmarker,
+        *,
+        detect_every,
+        search_every,
+        batch,
+        second,
+    ):
         self._detections = detections
         self._landmarker = landmarker
         self._detect_every = detect_every
         self._search_every = search_every
-        self._step = detect_every  # from the last look to the next
-        self._pause = 1  # the next step if the next look finds nothing
+        self._batch = batch
+        self._second = second
+        self._number = 0  # of the frame at hand
+        self._due = 0  # number of the frame of the next look
+        self._seen = True  # whether the last look saw the largest face
+        self._pause = 1  # frames to the next look if this one does not see it
         self._tracks = []  # the oldest first
         self._numbers = itertools.count()
         self._reason = views.NOT_DETECTED
+        self._held = deque()  # (frame, view) before the one at hand
 
     def views(self) -> Iterator[View]:
-        """Yields what each frame shows, a look's frames at once.
-
-        Faces of the last MAX_MISSES looks may be taken back afterwards.
-        """
-        held = []  # (frame, view) since the last look
-        due = 0
+        """Yields what each frame shows, once that cannot change any more."""
+        waiting = deque()
         while (frame := self._detections.next_frame()) is not None:
             view = View(self._reason)
+            waiting.append(view)
+            past, ahead = self._share(frame)
+            while len(self._held) > past:
+                self._held.popleft()
             lost = self._follow(frame, view)
-            if due == 0 or lost or self._detections.known or self._ends():
+            if self._number == self._due or lost or self._ends():
                 # Just lost: most likely found again at once, so that frames
                 # ahead need no detection.
-                boxes = self._detections.boxes(
-                    step=None if lost else self._step
-                )
-                self._look(frame, view, boxes, held)
-                yield from (earlier for _, earlier in held)
-                yield view
-                held.clear()
-                due = self._step
-            else:
-                held.append((frame, view))
+                plan = [0] if lost else self._plan(past + 1, ahead)
+                boxes = self._detections.boxes(plan)
+                self._look(frame, view, boxes)
+                self._schedule(past + 1)
+            self._held.append((frame, view))
             self._detections.forget_frame()
-            due -= 1
-        yield from (view for _, view in held)
+            self._number += 1
+            for _ in range(len(waiting) - self._open()):
+                yield waiting.popleft()
+        for track in self._tracks:
+            track.take_back()
+        yield from waiting
+
+    def _share(self, frame) -> tuple[int, int]:
+        """Returns how many frames of this size are held before and after it."""
+        room = max(3, HELD_BYTES // frame.nbytes)
+        past = min(max(self._second, self._detect_every - 1), room - 2)
+        return past, room - 1 - past
+
+    def _open(self) -> int:
+        """Returns of how many frames, the last ones, faces may still change.
+
+        A new face may be followed back through those that are held; a face is
+        taken back to the look that first missed it.
+        """
+        missed = [x.missed for x in self._tracks if x.missed is not None]
+        return max(
+            len(self._held), self._number - min(missed, default=self._number)
+        )
 
     def _ends(self) -> bool:
-        """Tells whether the film ends amid a search."""
-        return self._pause > 1 and self._detections.at_last
+        """Tells whether the film ends before the detector has seen a face."""
+        doubt = any(track.missed is not None for track in self._tracks)
+        return (doubt or not self._seen) and self._detections.at_last
+
+    def _schedule(self, reach: int) -> None:
+        """Sets when the next look is due, after at most `reach` frames."""
+        every = min(self._detect_every, reach)
+        if self._seen:
+            # A multiple, so that a look amid a batch leaves the rest of use.
+            self._due = (self._number // every + 1) * every
+            self._pause = 1
+        else:  # soon again at first: a face that moved fast is still near
+            self._due = self._number + self._pause
+            self._pause = min(2 * self._pause, self._search_every, every)
+
+    def _plan(self, reach: int, ahead: int) -> list[int]:
+        """Lists how far this look and the next are, if all stays as it is."""
+        every = min(self._detect_every, reach)
+        offsets, pause = [0], self._pause
+        while len(offsets) < self._batch:
+            if self._seen:
+                offset = offsets[-1] + every
+                offset -= (self._number + offset) % every
+            else:
+                offset = offsets[-1] + pause
+                pause = min(2 * pause, self._search_every, every)
+            if offset > ahead:
+                break
+            offsets.append(offset)
+        return offsets
 
     def _follow(self, frame, view) -> bool:
         """Carries all tracks on to a frame; true if the largest was lost."""
@@ -208,7 +280,7 @@ class _Tracker:
                 self._tracks.append(after)
         return largest is not None and largest.number not in view.faces
 
-    def _look(self, frame, view, boxes, held) -> None:
+    def _look(self, frame, view, boxes) -> None:
         """Confirms the tracks by the boxes of a frame, and starts new ones."""
         known = np.zeros(len(boxes), bool)
         before, self._tracks = self._tracks, []
@@ -220,8 +292,10 @@ class _Tracker:
                     track.face, track.detail, boxes[near.argmax(), 4]
                 )
                 after = dataclasses.replace(after, number=track.number)
-            elif track.misses < MAX_MISSES:
-                after = dataclasses.replace(track, misses=track.misses + 1)
+            elif track.missed is None:
+                after = dataclasses.replace(track, missed=self._number)
+            elif self._number - track.missed < self._second:
+                after = track
             else:
                 track.take_back()
                 continue
@@ -240,22 +314,21 @@ class _Tracker:
                 self._reason = views.IMPLAUSIBLE
             elif view.number_at(track.face.box) is None:
                 if full:
+                    smallest.take_back()
                     self._tracks.remove(smallest)
-                self._tracks.append(self._trace_back(track, view, held))
+                self._tracks.append(self._trace_back(track, view))
         view.reason = self._reason
         largest = max(self._tracks, key=_size, default=None)
-        seen = largest is not None and not largest.misses
-        if seen:
-            self._step, self._pause = self._detect_every, 1
-        else:  # soon again at first: a face that moved fast is still near
-            self._step = self._pause
-            self._pause = min(2 * self._pause, self._search_every)
+        self._seen = largest is not None and largest.missed is None
 
-    def _trace_back(self, track, view, held) -> "_Track":
-        """Follows a new track back to the last look, and numbers it."""
+    def _trace_back(self, track, view) -> "_Track":
+        """Follows a new track back to where it began, and numbers it.
+
+        Looks in between may have missed it.
+        """
         number = None
         traced, past = [(track, view)], track
-        for frame, earlier in reversed(held):
+        for frame, earlier in reversed(self._held):
             past = _follow(past, frame, self._landmarker)
             if past is None:
                 break
@@ -274,10 +347,9 @@ class _Tracker:
 class _Detections:
     """Frames one by one, and the boxes of those at hand or ahead."""
 
-    def __init__(self, frames, detector, batch):
+    def __init__(self, frames, detector):
         self._frames = iter(frames)
         self._detector = detector
-        self._batch = batch
         self._ahead = deque()  # [frame, boxes or None], the next frame first
 
     def next_frame(self) -> np.ndarray | None:
@@ -289,25 +361,19 @@ class _Detections:
         self._ahead.popleft()
 
     @property
-    def known(self) -> bool:
-        """Whether the boxes of the frame at hand are known already."""
-        return self._ahead[0][1] is not None
-
-    @property
     def at_last(self) -> bool:
         """Whether the frame at hand is the last one."""
         return not self._reaches(1)
 
-    def boxes(self, step: int | None) -> np.ndarray:
+    def boxes(self, offsets: list[int]) -> np.ndarray:
         """Returns the boxes [n, 5] of the frame at hand.
 
         Args:
-            step: if they are not known yet, frames `step` apart are detected
-                in the same batch; None for this frame alone.
+            offsets: frames to detect in the same batch if they are not known
+                yet, counted from the one at hand, which is 0.
         """
         if self._ahead[0][1] is None:
             frame = self._ahead[0][0]
-            offsets = range(0, self._batch * step, step) if step else (0,)
             entries = [
                 self._ahead[offset]
                 for offset in offsets
@@ -339,13 +405,13 @@ class _Track:
     key_detail: np.ndarray
     key_confidence: float
     number: int = -1
-    misses: int = 0  # looks since the detector saw it
-    doubtful: list[View] = dataclasses.field(default_factory=list)
+    missed: int | None = None  # the frame of the first look that missed it
+    doubtful: list[View] = dataclasses.field(default_factory=list)  # since then
 
     def show(self, view: View) -> None:
         """Enters the face into the view of a frame."""
         view.faces[self.number] = self.face
-        if self.misses:
+        if self.missed is not None:
             self.doubtful.append(view)
 
     def take_back(self) -> None:

@@ -23,6 +23,15 @@ DEFAULT_FPS = 25.0
 # their clock, 1000 a second and more.
 MAX_CREDIBLE_FPS = 999.0
 
+# Pixels may be this many times as wide as high, or as high as wide; others are
+# taken as square. Those of television and anamorphic films reach about 2, and
+# no display has pixels beyond 4, but a damaged header may tell of 200, which
+# makes gigabytes of a few frames.
+MAX_PIXEL_RATIO = 4
+
+# Records hold times in whole microseconds.
+TIME_DIGITS = 6
+
 # A file that fails to be read this often in a row does not get any further.
 MAX_FAILURES = 100
 
@@ -104,22 +113,36 @@ class Video(contextlib.AbstractContextManager):
         """Yields (time_s, frame) for each frame that can be decoded.
 
         `time_s` is the frame's presentation time in seconds from the first
-        frame on, strictly increasing; `frame` is RGB uint8 [height, width, 3].
+        frame on, in whole microseconds and strictly increasing; `frame` is RGB
+        uint8 [height, width, 3].
+
+        Raises:
+            UserError: no picture can be made of any frame.
         """
         frame = self._first or self._start()
         self._first = None
         start_s = frame.time or 0.0
         time_s = -math.inf
         while frame is not None:
-            own_s = None if frame.time is None else frame.time - start_s
-            if own_s is None or own_s <= time_s:  # no time, or a wrong one
-                own_s = max(0.0, time_s + 1 / self.fps)
+            try:
+                rgb = self._picture(frame)
+            except av.error.FFmpegError:
+                self.damaged_packets += not frame.is_corrupt  # counted already
+                frame = next(self._frames, None)
+                continue
+            own_s = -math.inf
+            if frame.time is not None:
+                own_s = round(frame.time - start_s, TIME_DIGITS)
+            if own_s <= time_s:  # no time, or a wrong one
+                own_s = round(max(0.0, time_s + 1 / self.fps), TIME_DIGITS)
             time_s = own_s
             self.decoded_frames += 1
             lasts = frame.duration * frame.time_base if frame.duration else 0
             self._end_s = time_s + float(lasts)
-            yield time_s, self._picture(frame)
+            yield time_s, rgb
             frame = next(self._frames, None)
+        if not self.decoded_frames:
+            raise UserError(_NOT_A_VIDEO.format(self.path))
         if self.damage:
             logging.warning(
                 "%s: %s; the %d frames that could be decoded are used",
@@ -173,6 +196,8 @@ class Video(contextlib.AbstractContextManager):
     def _picture(self, frame: av.VideoFrame) -> np.ndarray:
         """Converts a frame to RGB, in square pixels and upright."""
         ratio = self._stream.sample_aspect_ratio or 1
+        if not 1 / MAX_PIXEL_RATIO <= ratio <= MAX_PIXEL_RATIO:
+            ratio = 1
         width, height = frame.width, frame.height
         if ratio > 1:
             width = round(width * ratio)

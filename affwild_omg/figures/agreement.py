@@ -22,10 +22,10 @@ def scatter(
 
     Args:
         path: PNG to write.
-        labels: [utterances, targets].
+        labels: [utterances, targets], NaN where there is none.
         predictions: [utterances, targets].
         targets: names of the columns.
-        cccs: {target: CCC of these very points}.
+        cccs: {target: CCC of these very points}; none without a label.
     """
     figure = canvas.new(3.8, width=canvas.WIDTH / 2 * len(targets))
     axes = figure.subplots(1, len(targets), squeeze=False)
@@ -51,9 +51,10 @@ def scatter(
             xlabel=f"true {target}",
             ylabel=f"predicted {target}",
         )
+        known = np.count_nonzero(np.isfinite(labels[:, column]))
         axis.set_title(
-            f"{target}: CCC {wording.number(cccs[target])}\n"
-            f"{wording.count(len(labels), 'utterance')}, pooled",
+            f"{target}: CCC {wording.number(cccs.get(target))}\n"
+            f"{wording.count(known, 'utterance')}, pooled",
             fontsize=11,
         )
         axis.locator_params(nbins=5)

@@ -1,5 +1,6 @@
 """Plots the scores of groups side by side."""
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +21,8 @@ def groups(
     Args:
         path: PNG to write.
         names: of the groups, from the top; they may have several lines.
-        scores: of each group, {target: what has `ccc` and `mse`}.
+        scores: of each group, {target: what has `ccc` and `mse`}, or no such
+            target.
         intervals: of each group, {target: what has `low` and `high`}, None
             or no such target if there is none.
         targets: what to draw.
@@ -38,10 +40,14 @@ def groups(
             "label": target,
             "clip_on": False,  # an MSE may be 0
         }
-        found = [group[target] for group in scores]
         places = [y + shift for y in range(len(names))]
-        left.plot([score.ccc for score in found], places, **style)
-        right.plot([score.mse for score in found], places, **style)
+        for axis, measure in ((left, "ccc"), (right, "mse")):
+            # NaN, which draws nothing, for a group that lacks the target.
+            values = [
+                getattr(group.get(target), measure, math.nan)
+                for group in scores
+            ]
+            axis.plot(values, places, **style)
         for y, group in zip(places, intervals, strict=True):
             if interval := group.get(target):
                 left.plot(

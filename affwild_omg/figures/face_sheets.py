@@ -72,6 +72,7 @@ class FaceSheet:
             if index % self._every:
                 return
         step = -(-frame.shape[0] // THUMB_HEIGHT)
+        step = min(step, frame.shape[1])  # a thumb is a pixel wide at least
         height, width = (side // step for side in frame.shape[:2])
         blocks = frame[: height * step, : width * step].reshape(
             height, step, width, step, 3

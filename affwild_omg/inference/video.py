@@ -18,7 +18,7 @@ from affwild_omg.storage import files
 DEFAULT_SEQUENCE_LENGTH = 80
 FACE_COLUMNS = ("x", "y", "width", "height", "confidence")
 FORMATS = {  # of the table's columns; the targets have six decimals
-    "time_s": "{:.3f}",
+    "time_s": "{:.6f}",
     **dict.fromkeys(FACE_COLUMNS, "{:.1f}"),
     "confidence": "{:.4f}",
 }
@@ -57,7 +57,9 @@ def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
             if predictor.card
             else DEFAULT_SEQUENCE_LENGTH
         )
-        table = _predict_video(video, predictor, length, options.detect_every)
+        table = _predict_video(
+            video, predictor, length, options.detect_every, temporary
+        )
         _write(table, temporary / f"{path.stem}.csv")
         targets = list(predictor.targets)
         figures.timeline(
@@ -79,22 +81,30 @@ def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
     }
 
 
-def _predict_video(video, predictor, length, detect_every):
+def _predict_video(video, predictor, length, detect_every, folder):
     """Returns one row per frame; NaN where there is no face.
 
     The pixels of a window at a time are held, so that a video of any length
     fits into memory.
     """
-    bar = progress.bar(
-        tracking.faces_of_video(
+    with progress.bar(
+        description="finding faces", unit="frame", total=video.expected_frames
+    ) as bar:
+        timed = tracking.faces_of_video(
             video,
+            watch=lambda *_, bar=bar: bar.update(),
             detector=detection.Detector(),
             landmarker=landmarks.Landmarker(),
             detect_every=detect_every,
-        ),
+            folder=folder,
+        )
+        # Whose face it is shows at the end of the video.
+        first = list(itertools.islice(timed, 1))
+    bar = progress.bar(
+        itertools.chain(first, timed),
         description="predicting",
         unit="frame",
-        total=video.expected_frames,
+        total=video.decoded_frames,
     )
     parts = []
     with bar:
@@ -116,7 +126,7 @@ def _predict_video(video, predictor, length, detect_every):
 
 def _predict_window(faces, length, predictor):
     """Returns [frames of the window, targets]."""
-    window = windows.cut(
+    window = windows.pad(
         {
             "frames": np.stack([face.crop for face in faces]),
             "landmarks": np.stack([face.landmarks for face in faces]),
@@ -124,7 +134,8 @@ def _predict_window(faces, length, predictor):
         },
         length,
     )
-    return predictor.predict(window)[0, : len(faces)]
+    batch = {name: values[np.newaxis] for name, values in window.items()}
+    return predictor.predict(batch)[0, : len(faces)]
 
 
 def _write(table, path):

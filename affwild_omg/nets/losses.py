@@ -13,9 +13,9 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
     """Computes the concordance correlation coefficient of each column.
 
     ccc = 2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2) with biased
-    (1/N) moments (equation 2). CCC and its gradient are 0 where no row counts,
-    and where the denominator is 0 up to rounding (no variance on either side
-    and equal means).
+    (1/N) moments (equation 2), over the rows that count in that column. CCC and
+    its gradient are 0 where none does, and where the denominator is 0 up to
+    rounding (no variance on either side and equal means).
 
     CCC is not a sum over examples: the gradient of each replica's own CCC
     points elsewhere than that of the whole batch. `reduce` therefore sums the
@@ -25,7 +25,7 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
     Args:
         labels: [rows, columns].
         predictions: [rows, columns].
-        weights: [rows]; rows of weight 0 do not count, even if NaN.
+        weights: [rows, columns]; values of weight 0 do not count, even if NaN.
         reduce: sums a tensor over all replicas.
 
     Returns:
@@ -34,24 +34,23 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
     Raises:
         ValueError: the shapes differ or are not [rows, columns].
     """
-    sizes = [tuple(labels.shape), tuple(predictions.shape)]
-    if [len(x) for x in sizes] != [2, 2] or any(
-        None not in pair and pair[0] != pair[1]
-        for pair in zip(*sizes, strict=True)
+    sizes = [tuple(x.shape) for x in (labels, predictions, weights)]
+    if any(len(x) != 2 for x in sizes) or any(
+        len(set(known) - {None}) > 1 for known in zip(*sizes, strict=True)
     ):
         raise ValueError(
-            "labels and predictions must both be [rows, columns], of the same "
-            f"shape, not {sizes[0]} and {sizes[1]}"
+            "labels, predictions and weights must all be [rows, columns], of "
+            f"the same shape, not {', '.join(map(str, sizes))}"
         )
-    counts = ops.expand_dims(ops.cast(weights, predictions.dtype), -1)
-    # Rows without weight may hold NaN, and 0 times NaN is NaN.
+    counts = ops.cast(weights, predictions.dtype)
+    # Values without weight may be NaN, and 0 times NaN is NaN.
     labels = ops.where(counts > 0, labels, 0)
     predictions = ops.where(counts > 0, predictions, 0)
 
     def mean(values, total):
         return reduce(ops.sum(counts * values, axis=0)) / total
 
-    total = ops.maximum(reduce(ops.sum(counts)), 1)
+    total = ops.maximum(reduce(ops.sum(counts, axis=0)), 1)
     label_mean = mean(labels, total)
     prediction_mean = mean(predictions, total)
     label_rest = labels - label_mean
@@ -76,13 +75,13 @@ def sequence_means(values, mask):
 
     Args:
         values: [batch, time, columns].
-        mask: [batch, time], bool.
+        mask: [batch, time, columns], bool.
 
     Returns:
         [batch, columns]; 0 for a sequence in which no frame counts.
     """
-    counts = ops.cast(mask, values.dtype)[..., None]
-    values = ops.where(counts > 0, values, 0)
+    counts = ops.cast(mask, values.dtype)
+    values = ops.where(mask, values, 0)
     return ops.sum(values, axis=1) / ops.maximum(ops.sum(counts, axis=1), 1)
 
 
@@ -96,8 +95,11 @@ def concordance_loss(
 ):
     """Computes 1 - the mean CCC over the targets (equation 3).
 
+    A target counts in the frames that have a label of it; one that has none in
+    the whole batch is left out of the mean.
+
     Args:
-        labels: [batch, time, targets].
+        labels: [batch, time, targets], NaN where there is none.
         predictions: [batch, time, targets].
         mask: [batch, time], bool: which frames count.
         level: "sequence" computes CCC over the means of the batch's
@@ -105,20 +107,25 @@ def concordance_loss(
         reduce: sums a tensor over all replicas, see `concordance`.
 
     Returns:
-        A scalar in [0, 2], the same on every replica.
+        A scalar in [0, 2], the same on every replica; 1 without any label.
 
     Raises:
         ValueError: `level` is something else.
     """
+    counts = ops.logical_and(mask[..., None], ops.isfinite(labels))
     if level == "sequence":
-        labels = sequence_means(labels, mask)
-        predictions = sequence_means(predictions, mask)
-        weights = ops.any(mask, axis=1)
+        labels = sequence_means(labels, counts)
+        predictions = sequence_means(predictions, counts)
+        weights = ops.any(counts, axis=1)
     elif level == "frame":
-        targets = labels.shape[-1]
-        labels = ops.reshape(labels, (-1, targets))
-        predictions = ops.reshape(predictions, (-1, targets))
-        weights = ops.reshape(mask, (-1,))
+        labels, predictions, weights = (
+            ops.reshape(x, (-1, labels.shape[-1]))
+            for x in (labels, predictions, counts)
+        )
     else:
         raise ValueError(f"level must be 'sequence' or 'frame', not {level!r}")
-    return 1 - ops.mean(concordance(labels, predictions, weights, reduce))
+    rows = reduce(ops.sum(ops.cast(weights, predictions.dtype), axis=0))
+    known = ops.cast(rows > 0, predictions.dtype)
+    # CCC is 0 where there is no row.
+    ccc = ops.sum(concordance(labels, predictions, weights, reduce))
+    return 1 - ccc / ops.maximum(ops.sum(known), 1)

@@ -1,6 +1,6 @@
 """The preparation of a corpus: its clips become records of aligned faces.
 
-Videos are prepared in parallel. Each finished one is kept in a hidden
+Clips are prepared in parallel. Each finished one is kept in a hidden
 folder beside the records until all are done, so that an interrupted run of
 hours goes on where it stopped, and a records folder is always whole.
 """
@@ -44,7 +44,7 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
         )
     remove_parents = files.make_folder(target.parent)
     folder = staging.make(target, options)
-    reports = _prepare_videos(clips, folder, options)
+    reports = _prepare(clips, folder, options)
     if all("reason" in report for report in reports):
         files.remove(folder)
         remove_parents()
@@ -54,44 +54,32 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
             f"the first that is there: {present['reason']}"
         )
     manifest = manifests.summarise(reports, options)
-    staging.publish(folder, target, manifest)
+    staging.publish(folder, target, manifest, clips)
     return manifest
 
 
-def _prepare_videos(
+def _prepare(
     clips: list[Clip], folder: pathlib.Path, options: PreparationOptions
 ) -> list[dict]:
     """Returns a report a clip, in their order."""
-    videos = {}
-    for clip in clips:
-        videos.setdefault((clip.split, clip.video), []).append(clip)
-    reports = {}
+    reports = {clip: staging.read_finished(folder, clip) for clip in clips}
+    jobs = [clip for clip, report in reports.items() if report is None]
+    jobs.sort(key=staging.size, reverse=True)
     with progress.bar(
         description="finding faces", unit="clip", total=len(clips)
     ) as bar:
-
-        def keep(job, of_video):
-            for clip, report in zip(job, of_video, strict=True):
-                reports[clip.split, clip.key] = report
-            bar.update(len(job))
-
-        jobs = []
-        for job in videos.values():
-            if finished := staging.read_finished(folder, job):
-                keep(job, finished)
-            else:
-                jobs.append(job)
-        jobs.sort(key=lambda job: -sum(map(staging.size, job)))
+        bar.update(len(clips) - len(jobs))
         if jobs:
-            # A video that is unfinished when this stops leaves only a partial
-            # file, which the next run removes.
+            # A clip that is unfinished when this stops leaves at most a
+            # partial file, which `staging.publish` removes.
             with parallel.parallel_map(
-                functools.partial(worker.prepare_video, folder),
+                functools.partial(worker.prepare, folder, options.preview),
                 jobs,
                 workers=min(options.workers or parallel.cores(), len(jobs)),
                 initializer=worker.start,
                 initargs=(options.detect_every,),
             ) as results:
-                for job, of_video in results:
-                    keep(job, of_video)
-    return [reports[clip.split, clip.key] for clip in clips]
+                for clip, report in results:
+                    reports[clip] = report
+                    bar.update(1)
+    return list(reports.values())

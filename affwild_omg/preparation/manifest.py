@@ -1,5 +1,6 @@
 """The manifest of a records folder: what was prepared, and what was not."""
 
+import collections
 import pathlib
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ from affwild_omg.cli.tables import Table
 from affwild_omg.corpora import omg
 from affwild_omg.corpora.clips import SPLITS
 from affwild_omg.data import records
+from affwild_omg.data.manifest import MANIFEST
 from affwild_omg.preparation.options import PreparationOptions
 
 
@@ -14,15 +16,15 @@ def summarise(reports: Sequence[dict], options: PreparationOptions) -> dict:
     """Sums the reports of all clips up by split.
 
     Args:
-        reports: of `worker.prepare_video`, in the order of the tables.
+        reports: of `worker.prepare`, in the order of the tables.
         options: of the preparation.
 
     Returns:
         The manifest. Each of its splits holds the numbers of utterances
         expected (rows of the table), found (files there) and prepared, of
-        frames and of frames without a face; what was damaged, and how; every
-        clip that failed, with its reason; and the utterances in the records'
-        order.
+        frames and of frames without a face, for each reason; every clip that
+        was damaged, and how; every clip that failed, with its reason; and the
+        utterances, as `worker.prepare` describes them.
     """
     # What the demo drew has no scores to compare with those of real corpora.
     drawn = pathlib.Path(options.source, omg.DEMO).is_file()
@@ -46,20 +48,27 @@ def _split(reports):
         "prepared": len(good),
         "frames": sum(report["frames"] for report in good),
         "frames_without_face": sum(x["frames_without_face"] for x in good),
+        "without_face": dict(
+            sum(
+                (collections.Counter(x.get("without_face")) for x in good),
+                collections.Counter(),
+            )
+        ),
         "damaged": _facts(reports, "damaged"),
         "failed": _facts(reports, "reason"),
-        "utterances": _facts(
-            reports, "frames", "frames_without_face", "labelled"
-        ),
+        "utterances": [
+            {k: v for k, v in report.items() if k not in ("split", "found")}
+            for report in good
+        ],
     }
 
 
-def _facts(reports, *names):
-    """Returns some facts of those clips that have them."""
+def _facts(reports, fact):
+    """Returns a fact of those clips that have it."""
     return [
-        {name: report[name] for name in ("video", "utterance", *names)}
+        {name: report[name] for name in ("video", "utterance", fact)}
         for report in reports
-        if names[0] in report
+        if fact in report
     ]
 
 
@@ -83,7 +92,7 @@ def table(manifest: dict) -> list[str]:
     failed = [clip for part in parts.values() for clip in part["failed"]]
     if failed:
         lines.append(
-            f"{records.MANIFEST} says why {len(failed)} failed; the first: "
+            f"{MANIFEST} says why {len(failed)} failed; the first: "
             f"{failed[0]['reason']}"
         )
     return lines

@@ -26,4 +26,10 @@ class PreparationOptions(options.Checked):
         DETECT_EVERY,
         least=1,
     )
+    preview: bool = option(
+        "Draw a sheet of each clip, <records>/previews/<split>/<video>/"
+        "<utterance>.png: its frames, boxes, landmarks, and why there is no "
+        "face.",
+        False,
+    )
     workers: int = option("Processes; 0 takes one per core.", 0, least=0)

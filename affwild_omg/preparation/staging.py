@@ -1,21 +1,24 @@
 """The hidden folder beside the records that holds what is finished so far.
 
-It holds a TFRecord file and a report for each video. An interrupted run goes
-on with them, if rows, files and options are still the same.
+It holds a TFRecord file and a report for each clip, and a preview if those are
+asked for. An interrupted run goes on with them, if rows, files and options are
+still the same.
 """
 
 import json
 import pathlib
+import re
 from collections.abc import Sequence
 
 from absl import logging
 
 from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.data import records
+from affwild_omg.data.manifest import MANIFEST
 from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import files
 
-PARTIAL = ".partial"  # suffix of a file that a worker is writing
+PREVIEWS = "previews"
 _SETTINGS = "settings.json"
 
 
@@ -28,40 +31,42 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
             "corpus": options.corpus,
             "source": str(pathlib.Path(options.source).resolve()),
             "detect_every": options.detect_every,
+            "preview": options.preview,
         }
     )
     marker = folder / _SETTINGS
     if marker.is_file() and marker.read_text(encoding="utf-8") == text:
         logging.info("going on with the interrupted preparation in %s", folder)
-        for left in folder.glob(f"*/*{PARTIAL}"):
-            left.unlink()
     else:
         files.remove(folder)
-    for split in SPLITS:
-        (folder / split).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     files.write_text(marker, text)
     return folder
 
 
 def paths(
-    folder: pathlib.Path, clips: Sequence[Clip]
-) -> tuple[pathlib.Path, pathlib.Path]:
-    """Returns the files of a video: its records and its report."""
-    video, folder = clips[0].video, folder / clips[0].split
-    return folder / f"{video}.tfrecord", folder / f"{video}.json"
+    folder: pathlib.Path, clip: Clip
+) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
+    """Returns the files of a clip: its records, its preview, its report."""
+    return tuple(
+        folder / place / clip.split / clip.video / f"{clip.utterance}{suffix}"
+        for place, suffix in (
+            ("", records.SUFFIX),
+            (PREVIEWS, ".png"),
+            ("", ".json"),
+        )
+    )
 
 
-def inputs(clips: Sequence[Clip]) -> list[list]:
-    """Returns what the records of a video are made of, as JSON holds it."""
+def inputs(clip: Clip) -> list:
+    """Returns what the records of a clip are made of, as JSON holds it."""
     return [
-        [
-            clip.utterance,
-            clip.valence,
-            clip.arousal,
-            clip.path.stat().st_mtime_ns if clip.path.is_file() else None,
-            size(clip),
-        ]
-        for clip in clips
+        clip.valence,
+        clip.arousal,
+        clip.source,
+        clip.person,
+        clip.path.stat().st_mtime_ns if clip.path.is_file() else None,
+        size(clip),
     ]
 
 
@@ -70,32 +75,50 @@ def size(clip: Clip) -> int:
     return clip.path.stat().st_size if clip.path.is_file() else 0
 
 
-def read_finished(
-    folder: pathlib.Path, clips: Sequence[Clip]
-) -> list[dict] | None:
-    """Returns the reports of a video that an earlier run finished.
+def read_finished(folder: pathlib.Path, clip: Clip) -> dict | None:
+    """Returns the report of a clip that an earlier run finished.
 
-    None if none did, or if its rows in the table or its files have changed.
+    None if none did, or if its row in the table or its file has changed.
     """
-    _, path = paths(folder, clips)
-    if not path.is_file():
+    records_path, _, path = paths(folder, clip)
+    try:
+        finished = json.loads(path.read_text(encoding="utf-8"))
+        report = finished["report"]
+        same = finished["inputs"] == inputs(clip)
+    except (OSError, ValueError, KeyError):
         return None
-    finished = json.loads(path.read_text(encoding="utf-8"))
-    return finished["reports"] if finished["inputs"] == inputs(clips) else None
+    whole = "reason" in report or records_path.is_file()
+    return report if same and whole else None
 
 
-def publish(folder: pathlib.Path, target: pathlib.Path, manifest: dict) -> None:
-    """Moves the finished records to where they belong."""
-    text = json.dumps(manifest, indent=1) + "\n"
-    files.write_text(folder / records.MANIFEST, text)
+def publish(
+    folder: pathlib.Path,
+    target: pathlib.Path,
+    manifest: dict,
+    clips: Sequence[Clip],
+) -> None:
+    """Moves the finished records of some clips to where they belong."""
+    text = json.dumps(manifest, indent=1)
+    # The numbers of a record on a line, not each on its own.
+    text = re.sub(r"\[\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2]", text)
+    # First, because a full disk would stop it: all can go on from here.
+    files.write_text(folder / MANIFEST, f"{text}\n")
     target.mkdir(parents=True, exist_ok=True)
+    kept = {path for clip in clips for path in paths(folder, clip)[:2]}
+    kept |= {folder / MANIFEST, folder / _SETTINGS}
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_file() and path not in kept:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
     # Records without a manifest are refused: there is none while old and
     # new are mixed.
-    for name in (records.MANIFEST, *SPLITS):
+    for name in (MANIFEST, *SPLITS, PREVIEWS):
         files.remove(target / name)
     for split in manifest["splits"]:
-        for report in (folder / split).glob("*.json"):
-            report.unlink()
+        (folder / split).mkdir(exist_ok=True)
         files.replace(folder / split, target / split)
-    files.replace(folder / records.MANIFEST, target / records.MANIFEST)
+    if (folder / PREVIEWS).is_dir():
+        files.replace(folder / PREVIEWS, target / PREVIEWS)
+    files.replace(folder / MANIFEST, target / MANIFEST)
     files.remove(folder)

@@ -1,12 +1,12 @@
-"""One video at a time: its clips become records and a report each."""
+"""One clip at a time: it becomes a records file and a report."""
 
+import collections
 import json
-import os
 import pathlib
 
-import numpy as np
 from absl import logging
 
+from affwild_omg import figures
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.clips import Clip
 from affwild_omg.data import records
@@ -42,69 +42,88 @@ def start(detect_every: int) -> None:
     )
 
 
-def prepare_video(folder: pathlib.Path, clips: list[Clip]) -> list[dict]:
-    """Prepares the clips of one video.
+def prepare(folder: pathlib.Path, preview: bool, clip: Clip) -> dict:
+    """Prepares a clip, in memory that does not depend on its length.
 
     Args:
         folder: the staging folder, see `affwild_omg.preparation.staging`.
-        clips: all of one video.
+        preview: draw a sheet of the clip.
+        clip: what to prepare.
 
     Returns:
-        A report a clip: split, video, utterance, found (whether its file is
-        there), and either frames, frames_without_face, labelled and, if
-        anything was lost, damaged; or the reason why it cannot be prepared.
+        Its report: split, video, utterance, source and person where they are
+        known, found (whether its file is there), and either what
+        `records.write_clip` says, without_face (how many frames for which
+        reason) and, if something was lost, damaged; or the reason why it
+        cannot be prepared.
     """
-    path, report_path = staging.paths(folder, clips)
-    inputs = staging.inputs(clips)
-    path.unlink(missing_ok=True)  # of an earlier run, from other rows or files
-    reports, prepared = [], []
-    for clip in clips:
-        report = {
-            "split": clip.split,
-            "video": clip.video,
-            "utterance": clip.utterance,
-            "found": clip.path.is_file(),
-        }
-        try:
-            faces, facts = _prepare_clip(clip)
-            prepared.append(faces)
-            report |= facts
-        except UserError as error:
-            report["reason"] = str(error)
-        reports.append(report)
-    if prepared:
-        partial = path.with_suffix(staging.PARTIAL)
-        records.write_records(partial, prepared)
-        os.replace(partial, path)
-    finished = {"inputs": inputs, "reports": reports}
+    path, preview_path, report_path = staging.paths(folder, clip)
+    inputs = staging.inputs(clip)
+    for old in (path, preview_path, report_path):  # from another row or file
+        old.unlink(missing_ok=True)
+    report = {
+        "split": clip.split,
+        "video": clip.video,
+        "utterance": clip.utterance,
+        "found": clip.path.is_file(),
+    }
+    for fact in ("source", "person"):
+        if value := getattr(clip, fact):
+            report[fact] = value
+    sheet = figures.FaceSheet(clip.key) if preview else None
+    reasons = collections.Counter()
+    try:
+        with Video(clip.path) as video:
+            frames = _frames(video, clip, path.parent, reasons, sheet)
+            report |= records.write_clip(
+                path, clip.video, clip.utterance, frames
+            )
+        if reasons:
+            report["without_face"] = dict(reasons)
+        if video.damage:
+            report["damaged"] = video.damage
+        if sheet:
+            preview_path.parent.mkdir(parents=True, exist_ok=True)
+            sheet.write(preview_path)
+    except UserError as error:
+        report["reason"] = str(error)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # One odd clip among thousands must not end the work of days.
+        path.unlink(missing_ok=True)
+        report["reason"] = (
+            f"{clip.path}: cannot be prepared ({error!r}); convert the file "
+            "again, or leave it out"
+        )
+    report_path.parent.mkdir(parents=True, exist_ok=True)
+    finished = {"inputs": inputs, "report": report}
     files.write_text(report_path, json.dumps(finished))
-    return reports
+    return report
 
 
-def _prepare_clip(clip):
-    with Video(clip.path) as video:
-        faces = [
-            face for _, face in tracking.faces_of_video(video, **_tracking)
-        ]
-    found = np.array([face.found for face in faces])
-    labels = {
-        name: () if getattr(clip, name) is None else (getattr(clip, name),)
-        for name in ("valence", "arousal")
-    }
-    prepared = records.PreparedClip(
-        video=clip.video,
-        utterance=clip.utterance,
-        fps=video.fps,
-        images=np.stack([face.crop for face in faces]),
-        landmarks=np.stack([face.landmarks for face in faces]),
-        face=found,
-        **labels,
+def _frames(video, clip, folder, reasons, sheet):
+    """Yields the frames of a clip, and tells of them what is to be shown."""
+    nothing = float("nan")
+    labels = tuple(
+        nothing if label is None else label
+        for label in (clip.valence, clip.arousal)
     )
-    facts = {
-        "frames": len(faces),
-        "frames_without_face": int((~found).sum()),
-        "labelled": bool(labels["valence"] and labels["arousal"]),
-    }
-    if video.damage:
-        facts["damaged"] = video.damage
-    return prepared, facts
+    faces = tracking.faces_of_video(
+        video,
+        watch=sheet.watch if sheet else None,
+        folder=folder,
+        **_tracking,
+    )
+    for time_s, face in faces:
+        if not face.found:
+            reasons[face.reason] += 1
+        if sheet:
+            sheet.add(face)
+        yield records.Frame(
+            time_s=time_s,
+            image=face.crop,
+            landmarks=face.landmarks,
+            face=face.found,
+            labels=labels,
+        )

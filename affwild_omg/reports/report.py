@@ -121,10 +121,18 @@ def _read(options, directory):
             f"{results.FRAMES}; write the folder again with evaluate.py "
             "--overwrite"
         )
-    if not corpus and options.records:
-        from affwild_omg.data import records
+    if options.records:
+        from affwild_omg.data import manifest
 
-        corpus = records.read_manifest(options.records).get("corpus")
+        listing = manifest.read(options.records)
+        corpus = corpus or listing.get("corpus")
+        evaluated = found.provenance.records_sha256
+        if evaluated not in (None, manifest.digest(options.records)):
+            raise UserError(
+                f"--records={options.records} are not the records that "
+                f"--results={options.results} are of; give those, or leave "
+                "--records out"
+            )
     return Source(
         options=options, directory=directory, results=found, corpus=corpus
     )

@@ -54,9 +54,11 @@ def agreement(source: Source) -> dict:
     """Gathers the points, and the histograms of the plane."""
     data = source.labelled.labels, source.labelled.predictions
     cccs, targets = source.results.scores().cccs, source.results.targets
-    plane = None
-    if targets == TARGETS:
-        plane = source.draw("plane", figures.plane_histograms, *data)
+    plane, both = None, np.isfinite(data[0]).all(axis=1)
+    if targets == TARGETS and both.any():
+        plane = source.draw(
+            "plane", figures.plane_histograms, *(x[both] for x in data)
+        )
     scatter = source.draw("agreement", figures.scatter, *data, targets, cccs)
     return {"scatter": scatter, "plane": plane}
 
@@ -70,8 +72,8 @@ def calibration(source: Source) -> dict:
 
 def regions(source: Source) -> dict:
     """Gathers the scores by region of the plane, beside the paper's."""
-    if "region" not in source.groups:
-        return {"left_out": "they need both valence and arousal."}
+    if not source.groups.get("region"):
+        return {"left_out": "they need labels of both valence and arousal."}
     rows = tables.TABLES[7].rows if source.corpus == "omg" else ()
     published = {row.heading: row.published for row in rows}
     return _groups(source, "region") | {"published": published}
@@ -120,6 +122,8 @@ def worst(source: Source) -> dict:
     """
     found = source.labelled
     known = source.utterances.dropna(subset="distance")
+    if known.empty:
+        return {"left_out": "no utterance has a label of each target."}
     table = known.nlargest(source.options.worst, "distance")
     faces = timelines = None
     if source.options.records:
@@ -160,21 +164,21 @@ def _draw_faces(source, table):
 
 def _course(results, key, estimate):
     frames, i = results.frames, results.frames.keys.index(key)
-    values, mask, fps = frames.values[i], frames.mask[i], frames.fps[i]
-    sequences = frames.sequences(i)
-    nothing = np.full(len(results.targets), np.nan)
+    values, mask, times = frames.values[i], frames.mask[i], frames.times[i]
+    sequences, counted = frames.sequences(i), frames.counted[i]
     estimates = [
-        aggregation.sequence_estimate(values[part], mask[part], estimate)
+        aggregation.sequence_estimate(values[part], counted[part], estimate)
         for part in sequences
     ]
-    edges = [*(part.start for part in sequences), len(mask)]
+    # How long a lone frame lasts is not known: a second shows it.
+    end = frames.durations[i] or 1.0
     return Course(
         title=key,
-        times=np.arange(len(mask)) / fps,
+        times=times,
         values=np.where(mask[:, None], values, np.nan),
         truth=frames.labels[i],
-        edges=np.array(edges) / fps,
-        sequences=np.array([nothing if x is None else x for x in estimates]),
+        edges=np.array([*(times[part.start] for part in sequences), end]),
+        sequences=np.array(estimates),
         estimate=results.predictions[results.keys.index(key)],
     )
 

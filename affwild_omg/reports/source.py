@@ -55,8 +55,8 @@ class Source:
         """All utterances, by key.
 
         The columns are "video", "utterance", "true_<target>" and
-        "predicted_<target>" of each target, their "distance" in the plane and,
-        if there are frames, "seconds".
+        "predicted_<target>" of each target, their "distance" in the plane, NaN
+        without a label of each target, and, if there are frames, "seconds".
         """
         found, frames = self.results, self.results.frames
         names = [key.rpartition("/")[::2] for key in found.keys]
@@ -67,16 +67,16 @@ class Source:
         errors = found.predictions - found.labels
         table["distance"] = np.linalg.norm(errors, axis=1)
         if frames:
-            seconds = frames.lengths / np.asarray(frames.fps, float)
-            table["seconds"] = pd.Series(seconds, frames.keys)
+            table["seconds"] = pd.Series(frames.durations, frames.keys)
         return table
 
     @functools.cached_property
     def groups(self) -> dict[str, list[Group]]:
         """Scores by "region", "length" and "video", as far as is known.
 
-        Regions are those of the paper's table 7; lengths need frames; videos
-        stand in the order of their MSE, the worst first.
+        Regions are those of the paper's table 7, of utterances with both
+        labels; lengths need frames; videos stand in the order of their mean
+        MSE, the worst first.
         """
         found, masks = self.labelled, {}
         if not found.keys:
@@ -96,7 +96,7 @@ class Source:
             for kind in masks
         }
         groups["video"].sort(
-            key=lambda group: -sum(x.mse for x in group.scores.values())
+            key=lambda x: -np.mean([score.mse for score in x.scores.values()])
         )
         return groups
 

@@ -7,19 +7,24 @@ from affwild_omg.scoring.frames import Frames
 ESTIMATES = {"median": np.median, "mean": np.mean}
 
 
-def sequence_estimate(values, mask, by: str = "median"):
+def sequence_estimate(values, counts, by: str = "median") -> np.ndarray:
     """Reduces one sequence to one estimate (section 5.1).
 
     Args:
         values: [time, targets].
-        mask: [time], bool; other frames do not count.
+        counts: [time, targets], bool; other frames do not count.
         by: "median" (best in the paper) or "mean".
 
     Returns:
-        [targets], or None where no frame counts.
+        [targets], float64; NaN where no frame counts.
     """
-    valid = np.asarray(values, np.float64)[np.asarray(mask, bool)]
-    return ESTIMATES[by](valid, axis=0) if len(valid) else None
+    columns = zip(np.transpose(values), np.transpose(counts), strict=True)
+    return np.array(
+        [
+            ESTIMATES[by](column[own]) if own.any() else np.nan
+            for column, own in columns
+        ]
+    )
 
 
 def utterance_estimates(frames: Frames, by: str = "median") -> np.ndarray:
@@ -27,32 +32,40 @@ def utterance_estimates(frames: Frames, by: str = "median") -> np.ndarray:
 
     Args:
         frames: the split.
-        by: "median" or "mean" of each sequence.
+        by: "median" or "mean" of each sequence's frames that count, see
+            `Frames.counted`.
 
     Returns:
-        [utterances, targets]. An utterance in which no frame counts takes the
-        mean of the others in its video, else of all.
+        [utterances, targets]. An utterance without any face takes the mean of
+        the others in its video, else of all.
 
     Raises:
-        ValueError: not one frame counts.
+        ValueError: not one frame has a face.
     """
     estimates = np.full((len(frames.keys), len(frames.targets)), np.nan)
-    for i, (values, mask) in enumerate(
-        zip(frames.values, frames.mask, strict=True)
-    ):
-        sequences = [
-            estimate
-            for part in frames.sequences(i)
-            if (estimate := sequence_estimate(values[part], mask[part], by))
-            is not None
-        ]
-        if sequences:
-            estimates[i] = np.mean(sequences, axis=0)
     seen = frames.seen > 0
     if not seen.any():
         raise ValueError("no utterance has an estimate to start from")
+    for i in np.flatnonzero(seen):
+        values, counted = frames.values[i], frames.counted[i]
+        sequences = [
+            sequence_estimate(values[part], counted[part], by)
+            for part in frames.sequences(i)
+        ]
+        estimates[i] = np.nanmean(sequences, axis=0)
     videos = np.array(frames.videos)
     for i in np.flatnonzero(~seen):
         others = seen & (videos == videos[i])
         estimates[i] = estimates[others if others.any() else seen].mean(axis=0)
     return estimates
+
+
+def utterance_labels(frames: Frames) -> np.ndarray:
+    """Averages the labels of each utterance's frames that have one.
+
+    Returns:
+        [utterances, targets]; NaN where no frame has a label.
+    """
+    return np.stack(
+        [sequence_estimate(x, np.isfinite(x), "mean") for x in frames.labels]
+    )

@@ -1,6 +1,7 @@
 """Scores of groups of utterances.
 
-Labels and predictions are [utterances, targets] and finite.
+Labels and predictions are [utterances, targets]; a label is NaN where there is
+none, and its utterance does not count in that target.
 """
 
 import dataclasses
@@ -92,7 +93,7 @@ class Group:
         name: of the group.
         utterances: how many it has, 1 or more.
         videos: how many videos they are of.
-        scores: of each target.
+        scores: of each target that some of them have a label of.
     """
 
     name: str
@@ -128,11 +129,18 @@ def agreements(
         predictions: [utterances, targets].
         targets: the names of the columns.
         videos: the video of each utterance, for intervals; None for none.
+
+    Returns:
+        {target: `Agreement`} of those that an utterance has a label of.
     """
     found = {}
     for target, x, y in zip(targets, labels.T, predictions.T, strict=True):
-        ends = None if videos is None else significance.interval(x, y, videos)
-        found[target] = Agreement.of(x, y, ends)
+        known = np.isfinite(x)
+        if known.any():
+            ends = None
+            if videos is not None:
+                ends = significance.interval(x, y, videos)
+            found[target] = Agreement.of(x[known], y[known], ends)
     return found
 
 

@@ -150,16 +150,3 @@ def concordance(labels, predictions) -> float:
             1, and finite.
     """
     return Moments.of(labels, predictions).concordance
-
-
-def vary(labels, predictions) -> bool:
-    """Tells whether nothing is constant, which makes CCC 0 by definition.
-
-    Args:
-        labels: [rows] or [rows, columns], with at least one row.
-        predictions: likewise.
-
-    Returns:
-        Whether both have two values that differ, in every column.
-    """
-    return all(np.ptp(side, axis=0).all() for side in (labels, predictions))

@@ -1,6 +1,7 @@
 """A split's predictions frame by frame: what every protocol starts from."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,10 +17,10 @@ class Frames:
         targets: names of the columns of values and labels.
         values: of each utterance what was predicted, [time, targets]; without
             meaning where the mask is False.
-        mask: of each utterance the frames that count, [time], bool.
+        mask: of each utterance the frames with a face, [time], bool.
         labels: of each utterance the truth, [time, targets], NaN where there
             is none.
-        fps: frames a second of each utterance, [utterances].
+        times: of each utterance the seconds since its first frame, [time].
         sequence_length: frames of the windows that the network saw at a time,
             cut from an utterance's first frame on; the last may be shorter.
     """
@@ -29,7 +30,7 @@ class Frames:
     values: Sequence[np.ndarray]
     mask: Sequence[np.ndarray]
     labels: Sequence[np.ndarray]
-    fps: Sequence[float]
+    times: Sequence[np.ndarray]
     sequence_length: int
 
     @property
@@ -48,12 +49,29 @@ class Frames:
         return np.array([np.count_nonzero(mask) for mask in self.mask])
 
     @property
-    def utterance_labels(self) -> np.ndarray:
-        """The mean label of each utterance, [utterances, targets].
+    def durations(self) -> np.ndarray:
+        """Seconds of each utterance.
 
-        NaN where one of its frames has none.
+        Its last frame lasts as long as the others on average; how long a lone
+        frame lasts is not known, and taken for 0.
         """
-        return np.stack([np.mean(x, axis=0, dtype=float) for x in self.labels])
+        return np.array(
+            [x[-1] * len(x) / max(1, len(x) - 1) for x in self.times]
+        ).round(6)
+
+    @functools.cached_property
+    def counted(self) -> list[np.ndarray]:
+        """Of each utterance the frames that count, [time, targets], bool.
+
+        Those with a face and a label of the target. Where an utterance has
+        none, all with a face.
+        """
+        counted = []
+        for mask, labels in zip(self.mask, self.labels, strict=True):
+            seen = np.broadcast_to(mask[:, np.newaxis], labels.shape)
+            known = seen & np.isfinite(labels)
+            counted.append(np.where(known.any(axis=0), known, seen))
+        return counted
 
     def sequences(self, utterance: int) -> list[slice]:
         """Returns which frames of an utterance each sequence holds."""

@@ -237,21 +237,22 @@ def choose(
 
     Args:
         validation: the validation set; every utterance is smoothed, and
-            scored if all its labels are finite.
+            scored for the targets that it has a label of. A target without any
+            label gets no step.
         estimate: "median" or "mean" of each sequence.
 
     Returns:
-        The settings, and for each target its CCC without any step, "ccc",
-        with the median filter, "ccc_filtered", and with both steps,
-        "ccc_smoothed".
+        The settings, and for each target with labels its CCC without any
+        step, "ccc", with the median filter, "ccc_filtered", and with both
+        steps, "ccc_smoothed".
 
     Raises:
-        UserError: no utterance is labelled.
+        UserError: no utterance has a label.
         ValueError: as `apply`.
     """
-    labels = validation.utterance_labels
-    known = np.isfinite(labels).all(axis=1)
-    if not known.any():
+    labels = aggregation.utterance_labels(validation)
+    scored = np.isfinite(labels).any(axis=0)
+    if not scored.any():
         raise UserError(
             "no utterance of the validation set has labels; choose "
             "post-processing on records of a split that has them"
@@ -263,11 +264,13 @@ def choose(
         steps = dict.fromkeys(validation.targets, Steps(median_window=window))
         settings = Settings(estimate=estimate, targets=steps)
         filtered[window] = apply(settings, validation)
-    chosen, search = {}, {}
-    for column, name in enumerate(validation.targets):
+    chosen, search = dict.fromkeys(validation.targets, Steps()), {}
+    for column in np.flatnonzero(scored):
+        name = validation.targets[column]
 
-        def score(estimates, truth=labels[known, column]):
-            return concordance.concordance(truth, estimates[known])
+        def score(estimates, truth=labels[:, column]):
+            known = np.isfinite(truth)
+            return concordance.concordance(truth[known], estimates[known])
 
         by_window = {x: score(y[:, column]) for x, y in filtered.items()}
         window = max(by_window, key=by_window.get)

@@ -5,7 +5,8 @@ independent. Here whole videos are drawn or swapped (Davison & Hinkley,
 Bootstrap Methods and their Application, 1997, section 3.8; Field & Welsh,
 JRSS B 69, 2007). Labels and predictions may have several columns, such as
 targets or runs: then the statistic is the mean of the columns' CCCs, with the
-same videos drawn in all columns.
+same videos drawn in all columns. A label may be NaN: its row does not count in
+that column, and its prediction may be NaN, too.
 """
 
 import typing
@@ -13,8 +14,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
-
-from affwild_omg.scoring import concordance
 
 SAMPLES = 2000
 LEVEL = 0.95
@@ -42,7 +41,7 @@ def interval(
     The percentile interval (Efron & Tibshirani, An Introduction to the
     Bootstrap, 1993, chapter 13): quantiles of the statistic over samples of as
     many videos as there are, drawn with replacement. A sample without variance
-    has CCC 0.
+    or without a row has CCC 0.
 
     With few videos it is too narrow. In 1,500 and more simulations each (4 to
     12 utterances a video, 64 to 80 % of the variance between videos),
@@ -58,21 +57,20 @@ def interval(
             (0, 1); seed, of the draws.
 
     Returns:
-        The interval. None where there are fewer than two videos, and of CCC
-        where labels or predictions of a column are constant: their CCC, 0 by
-        definition, is no estimate.
+        The interval. None where a column has labels of fewer than two videos,
+        and of CCC where its labels or predictions are constant: their CCC, 0
+        by definition, is no estimate.
 
     Raises:
-        ValueError: labels and predictions are not finite or not of one such
-            shape, or videos are not theirs.
+        ValueError: labels and predictions are not of one such shape, all
+            labels of a column or the prediction of one are not finite, or
+            videos are not theirs.
     """
-    index, count = _numbered(videos, labels)
-    sums = _Sums(labels, predictions, index, count)
-    if count < 2:
+    sides, index, fewest = _checked(videos, labels, predictions)
+    sums = _Sums(*sides, index)
+    if fewest < 2 or (statistic == "concordance" and not sums.vary):
         return None
-    if statistic == "concordance" and not concordance.vary(labels, predictions):
-        return None
-    return _percentiles(getattr(sums, statistic), np.arange(count), **how)
+    return _percentiles(getattr(sums, statistic), sums.groups, **how)
 
 
 def paired_interval(labels, first, second, videos: Sequence, **how) -> Interval:
@@ -84,22 +82,23 @@ def paired_interval(labels, first, second, videos: Sequence, **how) -> Interval:
         labels: [utterances] or [utterances, columns].
         first: predictions of one run, of the same shape.
         second: predictions of the other, likewise.
-        videos: the video of each utterance, [utterances]; two or more.
+        videos: the video of each utterance, [utterances]; two or more with
+            labels of each column.
         **how: samples, level and seed, as for `interval`.
 
     Returns:
         The interval of the first CCC less the second, within [-2, 2].
 
     Raises:
-        ValueError: as `interval`, or all utterances are of one video.
+        ValueError: as `interval`, or all labels of a column are of one video.
     """
-    index, count = _numbered(videos, labels, least=2)
-    one, other = (_Sums(labels, x, index, count) for x in (first, second))
+    (labels, *runs), index, _ = _checked(videos, labels, first, second, least=2)
+    one, other = (_Sums(labels, x, index) for x in runs)
 
     def difference(drawn, axis):
         return one.concordance(drawn, axis) - other.concordance(drawn, axis)
 
-    return _percentiles(difference, np.arange(count), **how)
+    return _percentiles(difference, one.groups, **how)
 
 
 def permutation_test(
@@ -133,13 +132,13 @@ def permutation_test(
     Raises:
         ValueError: as `paired_interval`.
     """
-    index, count = _numbered(videos, labels, least=2)
+    (labels, *runs), index, _ = _checked(videos, labels, first, second, least=2)
+    count = index.max() + 1
     # Each video counts twice, as the first run and as the second have it.
     sums = _Sums(
         np.concatenate([labels, labels]),
-        np.concatenate(np.stack([first, second])),  # of one shape
+        np.concatenate(runs),
         np.concatenate([index, index + count]),
-        2 * count,
     )
 
     def distance(one, other, axis):
@@ -187,35 +186,34 @@ class _Sums:
     """What CCC and MSE need to know of each group of rows.
 
     Attributes:
+        groups: how many there are.
         powers: [5, columns, groups], sums of 1, x, y, xy and e^2: x are labels
             and y predictions, less their means over all rows, which keeps the
             digits; e is their difference.
+        vary: whether labels and predictions do, in every column.
     """
 
-    def __init__(self, labels, predictions, index, groups):
-        """Sums the rows of each group; index: [rows], in [0, groups)."""
-        x, y = (np.asarray(z, np.float64) for z in (labels, predictions))
-        if x.shape != y.shape or x.ndim not in (1, 2) or not x.size:
-            raise ValueError(
-                "labels and predictions must both be [utterances] or "
-                f"[utterances, columns], not {x.shape} and {y.shape}"
-            )
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise ValueError("labels and predictions must be finite")
-        x, y = (z.reshape(len(z), -1).T for z in (x, y))
+    def __init__(self, labels, predictions, index):
+        """Sums the rows of each group; index: of the groups, [rows]."""
+        self.groups = index.max() + 1
+        known = np.isfinite(labels).T
+        x, y = (np.where(known, z.T, np.nan) for z in (labels, predictions))
+        ends = ((np.nanmin(z, axis=1), np.nanmax(z, axis=1)) for z in (x, y))
+        self.vary = all((low < high).all() for low, high in ends)
         errors = (x - y) ** 2
-        x, y = (z - z.mean(axis=1, keepdims=True) for z in (x, y))
+        x, y = (z - np.nanmean(z, axis=1, keepdims=True) for z in (x, y))
+        powers = (known, *(np.nan_to_num(z) for z in (x, y, x * y, errors)))
         self.powers = np.array(
             [
-                [np.bincount(index, column, groups) for column in power]
-                for power in (np.ones_like(x), x, y, x * y, errors)
+                [np.bincount(index, column, self.groups) for column in power]
+                for power in powers
             ]
         )
 
     def _means(self, drawn):
         """Returns the means of x, y, xy and e^2, [columns, n] each."""
         rows, *sums = self.powers[..., drawn].sum(axis=-1)
-        return [total / rows for total in sums]
+        return [total / np.maximum(rows, 1) for total in sums]
 
     def concordance(self, drawn, axis=-1):
         """Computes CCC of drawn groups: [n, groups] to [n].
@@ -237,23 +235,57 @@ class _Sums:
         return errors.mean(axis=0)
 
 
-def _numbered(videos, labels, least=1):
-    """Returns the number of each utterance's video, and how many there are."""
-    names, index = np.unique(videos, return_inverse=True)
-    if len(index) != len(labels) or len(names) < least:
+def _checked(videos, *sides, least=1):
+    """Keeps the utterances that have a label.
+
+    Args:
+        videos: of each utterance.
+        *sides: labels, and predictions of one or more runs.
+        least: of how many videos each column must have labels.
+
+    Returns:
+        The sides, [rows, columns] each; the number of each row's video; and
+        of how many videos the column that has the fewest has labels.
+    """
+    sides = [np.asarray(x, np.float64) for x in sides]
+    shapes = list(dict.fromkeys(x.shape for x in sides))
+    if len(shapes) > 1 or len(shapes[0]) not in (1, 2) or not sides[0].size:
         raise ValueError(
-            f"videos must be one for each of {len(labels)} labels and at "
-            f"least {least}, not {len(names)} of {len(index)} utterances"
+            "labels and predictions must all be [utterances] or [utterances, "
+            f"columns], not {' and '.join(map(str, shapes))}"
         )
-    return index, len(names)
+    sides = [x.reshape(len(x), -1) for x in sides]
+    labels = sides[0]
+    known = ~np.isnan(labels)
+    if not (
+        known.any(axis=0).all()
+        and all(np.isfinite(x[known]).all() for x in sides)
+    ):
+        raise ValueError(
+            "labels must be finite or NaN, not all of a column, and their "
+            "predictions finite"
+        )
+    if len(videos) != len(labels):
+        raise ValueError(
+            f"videos must be one for each of {len(labels)} utterances, not "
+            f"{len(videos)}"
+        )
+    videos, rows = np.asarray(videos), known.any(axis=1)
+    fewest = min(len(np.unique(videos[column])) for column in known.T)
+    if fewest < least:
+        raise ValueError(
+            f"each column must have labels of {least} videos, not {fewest}"
+        )
+    _, index = np.unique(videos[rows], return_inverse=True)
+    return [x[rows] for x in sides], index, fewest
 
 
-def _percentiles(statistic, data, *, samples=SAMPLES, level=LEVEL, seed=0):
+def _percentiles(statistic, groups, *, samples=SAMPLES, level=LEVEL, seed=0):
     low, high = stats.bootstrap(
-        (data,),
+        (np.arange(groups),),
         statistic,
         n_resamples=samples,
-        batch=max(1, BATCH // len(data)),
+        batch=max(1, BATCH // groups),
         vectorized=True,
         confidence_level=level,
         method="percentile",

@@ -14,7 +14,7 @@ from absl import logging
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
-from affwild_omg.data import pipeline, records
+from affwild_omg.data import manifest, pipeline
 from affwild_omg.evaluation import protocol
 from affwild_omg.inference.predictor import keras_predictor
 from affwild_omg.nets import architectures, losses, models, optimizers, parts
@@ -53,7 +53,7 @@ def train(
             is not empty and neither `overwrite` nor `resume` is set.
     """
     for split in ("train", "validation"):
-        records.require_labels(options.records, split)
+        manifest.check(options.records, split, labels=options.network().targets)
     strategy = strategy or default_strategy()
     if options.batch_size % strategy.num_replicas_in_sync:
         raise UserError(
@@ -120,7 +120,7 @@ class _Run:
                 for name, value in dataclasses.asdict(options).items()
                 if value is not None
             },
-            "records_sha256": records.digest(options.records),
+            "records_sha256": manifest.digest(options.records),
         }
         self.epochs = []
         if resume:
@@ -178,8 +178,8 @@ class _Run:
         labels = self.labels["train"] or pipeline.read_labels(
             self.options.records, "train"
         )
-        means = np.mean(list(labels.values()), axis=0)
-        self.model.get_layer("output").bias.assign(means[self.columns])
+        own = np.array(list(labels.values()))[:, self.columns]
+        self.model.get_layer("output").bias.assign(np.nanmean(own, axis=0))
 
     def _fix_parts(self):
         """Fixes what `TrainingOptions.train` does not train."""
@@ -277,15 +277,16 @@ class _Run:
             unit="step",
             total=total,
         )
-        loss_sum, frames = 0.0, 0.0
+        loss_sum, labelled, frames = 0.0, 0.0, 0.0
         start = time.perf_counter()
-        with records.reading(self.options.records, "train"):
+        with manifest.reading(self.options.records, "train"):
             for batch in steps:
-                loss, batch_frames = self.train_step(batch)
-                loss_sum += loss
+                loss, has_labels, batch_frames = self.train_step(batch)
+                loss_sum += loss * has_labels
+                labelled += has_labels
                 frames += batch_frames
         seconds = time.perf_counter() - start
-        loss = float(loss_sum) / total
+        loss = float(loss_sum) / float(labelled)
         self._require_finite(loss, f"the loss of epoch {epoch}")
         return {"loss": loss, "frames_per_second": float(frames) / seconds}
 
@@ -296,12 +297,13 @@ class _Run:
                 state.assign(np.array([seed % 2**32, index], state.dtype))
 
     def _train_step(self, batch):
-        losses_, frames = self.strategy.run(self._replica_step, args=(batch,))
-        # The loss is the whole batch's on each replica already: any will do.
-        return (
-            self.strategy.experimental_local_results(losses_)[0],
-            self.strategy.reduce("SUM", frames, axis=None),
+        losses_, *counts = self.strategy.run(self._replica_step, args=(batch,))
+        labels, frames = (
+            self.strategy.reduce("SUM", count, axis=None) for count in counts
         )
+        # The loss is the whole batch's on each replica already: any will do.
+        loss = self.strategy.experimental_local_results(losses_)[0]
+        return loss, tf.sign(labels), frames
 
     def _replica_step(self, batch):
         context = tf.distribute.get_replica_context()
@@ -313,9 +315,10 @@ class _Run:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         mask = batch["inputs"]["mask"]
+        labels = tf.gather(batch["labels"], self.columns, axis=-1)
         with tf.GradientTape() as tape:
             loss = losses.concordance_loss(
-                tf.gather(batch["labels"], self.columns, axis=-1),
+                labels,
                 self.model(batch["inputs"], training=True),
                 mask,
                 level=self.options.loss_level,
@@ -327,10 +330,13 @@ class _Run:
         variables = self.model.trainable_variables
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return loss, tf.reduce_sum(tf.cast(mask, tf.float32))
+        counts = mask[..., tf.newaxis] & tf.math.is_finite(labels)
+        return loss, *(
+            tf.math.count_nonzero(x, dtype=tf.float32) for x in (counts, mask)
+        )
 
     def _validate(self):
-        with records.reading(self.options.records, "validation"):
+        with manifest.reading(self.options.records, "validation"):
             frames = protocol.predict_frames(
                 self.predictor.predict,
                 self._batches("validation").as_numpy_iterator(),
@@ -400,11 +406,13 @@ class _Run:
 
 
 def _permuted(labels, seed):
-    order = np.random.default_rng(seed).permutation(len(labels))
-    values = list(labels.values())
-    return {
-        key: values[index] for key, index in zip(labels, order, strict=True)
-    }
+    """Swaps the labels of each target among the clips that have one."""
+    values = np.array(list(labels.values()))
+    for column in values.T:
+        known = np.flatnonzero(np.isfinite(column))
+        order = np.random.default_rng(seed).permutation(known)
+        column[known] = column[order]
+    return dict(zip(labels, values, strict=True))
 
 
 def _mean_ccc(entry):

@@ -3,7 +3,7 @@
 import pathlib
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.data import records
+from affwild_omg.data import manifest
 from affwild_omg.training.options import TrainingOptions
 from affwild_omg.weights import workdir as workdirs
 
@@ -27,7 +27,7 @@ def check(workdir: pathlib.Path, options: TrainingOptions) -> None:
             "give --overwrite instead to start again"
         )
     changed = options.changes_from(history["options"])
-    if history.get("records_sha256") != records.digest(options.records):
+    if history.get("records_sha256") != manifest.digest(options.records):
         changed.append("other records")
     if changed:
         raise UserError(

@@ -1,9 +1,24 @@
+"""Windows come out as if a clip were one record, each frame in one of them."""
+
 import collections
 
 import numpy as np
 import pytest
 
-from tests.conftest import FRAMES, clip_seed, make_clip
+from affwild_omg.cli.errors import UserError
+from tests.conftest import FPS, clip_seed, make_frames, write_records_folder
+
+LONG = {"train": {"ann": [47, 4], "bob": [20, 1]}, "test": {"eve": [8]}}
+NAN = float("nan")
+
+
+def partial_labels(key, frames):
+    """Labels by frame with gaps: valence rises, arousal is there and there."""
+    labels = np.full((frames, 2), NAN)
+    labels[:, 0] = np.arange(frames) / 100
+    labels[::3, 1] = 0.5
+    labels[1::4, 0] = NAN
+    return labels
 
 
 @pytest.fixture(scope="module")
@@ -14,112 +29,162 @@ def pipeline(tf):
 
 
 @pytest.fixture(scope="module")
+def folder(tf, tmp_path_factory):
+    root = tmp_path_factory.mktemp("pipeline") / "records"
+    return write_records_folder(root, LONG, partial_labels)
+
+
+@pytest.fixture(scope="module")
 def clips():
-    """The clips behind the small records, by key."""
-    made = {}
-    for videos in FRAMES.values():
-        for video, lengths in videos.items():
-            for index, length in enumerate(lengths):
-                name = f"utterance_{2 * index + 1}.mp4"
-                clip = make_clip(video, name, length, clip_seed(video, index))
-                made[f"{video}/{name}"] = clip
-    return made
+    """The frames behind the records, by key."""
+    return {
+        f"{video}/utterance_{2 * index + 1}.mp4": make_frames(
+            length,
+            clip_seed(video, index),
+            partial_labels("", length),
+        )
+        for videos in LONG.values()
+        for video, lengths in videos.items()
+        for index, length in enumerate(lengths)
+    }
 
 
-@pytest.mark.parametrize("length", [1, 3, 4, 80])
+@pytest.mark.parametrize("length", [1, 7, 20, 33, 80])
 @pytest.mark.parametrize("seed", [None, 5])
 def test_windows_cover_each_frame_exactly_once(
-    pipeline, small_records, clips, length, seed
+    pipeline, folder, clips, length, seed
 ):
     covered = collections.Counter()
     windows = pipeline.windows(
-        small_records, "train", sequence_length=length, shuffle_seed=seed
+        folder, "train", sequence_length=length, shuffle_seed=seed
     )
     count = 0
     for window in windows.as_numpy_iterator():
         count += 1
-        clip = clips[window["key"].decode()]
         start, used = int(window["start"]), int(window["length"])
-        frames = slice(start, start + used)
+        frames = clips[window["key"].decode()][start : start + used]
         covered.update((window["key"], i) for i in range(start, start + used))
-        for name, values in [
-            ("frames", clip.images),
-            ("landmarks", clip.landmarks),
-            ("mask", clip.face),
-        ]:
+        for name, values in {
+            "frames": [frame.image for frame in frames],
+            "landmarks": [frame.landmarks for frame in frames],
+            "mask": [frame.face for frame in frames],
+            "labels": np.array([frame.labels for frame in frames], np.float32),
+            "time_us": [round(frame.time_s * 1e6) for frame in frames],
+        }.items():
             assert len(window[name]) == length
-            np.testing.assert_array_equal(window[name][:used], values[frames])
+            np.testing.assert_array_equal(window[name][:used], values)
             assert not window[name][used:].any()
-        labels = np.array([clip.valence[0], clip.arousal[0]], np.float32)
-        np.testing.assert_array_equal(
-            window["labels"][:used], np.tile(labels, (used, 1))
-        )
+        assert start % length == 0
     assert set(covered.values()) == {1}
-    assert covered.total() == 7 + 4 + 9
-    assert count == pipeline.count_windows(small_records, "train", length)
+    assert covered.total() == 47 + 4 + 20 + 1
+    assert count == pipeline.count_windows(folder, "train", length)
+    assert count == sum(-(-x // length) for x in (47, 4, 20, 1))
 
 
-def keys_and_starts(windows):
+def order_of(pipeline, folder, split, length, seed):
+    windows = pipeline.windows(
+        folder, split, sequence_length=length, shuffle_seed=seed
+    )
     return [
-        (window["key"], int(window["start"]))
+        (window["key"].decode(), int(window["start"]))
         for window in windows.as_numpy_iterator()
     ]
 
 
-def test_order_is_kept_or_shuffled_by_the_seed(pipeline, small_records):
+def test_order_is_kept_or_shuffled_by_the_seed(pipeline, folder):
     def order(seed):
-        return keys_and_starts(
-            pipeline.windows(
-                small_records, "train", sequence_length=2, shuffle_seed=seed
-            )
-        )
+        return order_of(pipeline, folder, "train", 20, seed)
 
-    ann, later, bob = (
-        b"ann/utterance_1.mp4",
-        b"ann/utterance_3.mp4",
-        b"bob/utterance_1.mp4",
-    )
-    assert order(None) == (
-        [(ann, 0), (ann, 2), (ann, 4), (ann, 6)]
-        + [(later, 0), (later, 2)]
-        + [(bob, 0), (bob, 2), (bob, 4), (bob, 6), (bob, 8)]
-    )
+    assert order(None) == [
+        ("ann/utterance_1.mp4", 0),
+        ("ann/utterance_1.mp4", 20),
+        ("ann/utterance_1.mp4", 40),
+        ("ann/utterance_3.mp4", 0),
+        ("bob/utterance_1.mp4", 0),
+        ("bob/utterance_3.mp4", 0),
+    ]
     assert order(1) == order(1)
     assert order(1) != order(2)
     assert sorted(order(1)) == sorted(order(None))
 
 
-def test_last_batch_is_filled_with_windows_that_do_not_count(
-    pipeline, small_records
-):
-    windows = pipeline.windows(small_records, "train", sequence_length=4)
+def test_shuffling_is_global(pipeline, tf, tmp_path):
+    """Windows of a clip lie anywhere, not near each other.
+
+    40 clips of 20 windows: the mean distance of two neighbours of a clip in a
+    permutation of 800 is 800 / 3, by hand; an interleave of 16 files gives 16.
+    """
+    videos = {f"v{i}": [20] for i in range(40)}
+    folder = write_records_folder(tmp_path / "many", {"train": videos})
+    order = order_of(pipeline, folder, "train", 1, 3)
+    places = {place: i for i, place in enumerate(order)}
+    distances = [
+        abs(places[key, start] - places[key, start + 1])
+        for key, start in order
+        if start < 19
+    ]
+    assert np.mean(distances) == pytest.approx(800 / 3, rel=0.1)
+
+
+def test_last_batch_is_filled_with_windows_that_do_not_count(pipeline, folder):
+    windows = pipeline.windows(folder, "train", sequence_length=20)
     batches = list(pipeline.batches(windows, 4).as_numpy_iterator())
-    # ann: 2 + 1 windows, bob: 3; the second batch holds the last two.
     assert [batch["frames"].shape for batch in batches] == [
-        (4, 4, 96, 96, 3)
+        (4, 20, 96, 96, 3)
     ] * 2
     last = batches[1]
-    assert list(last["key"]) == [b"bob/utterance_1.mp4"] * 2 + [b""] * 2
+    assert list(last["key"]) == [
+        b"bob/utterance_1.mp4",
+        b"bob/utterance_3.mp4",
+        b"",
+        b"",
+    ]
     assert last["mask"][:2].any(axis=1).all()
     assert not last["mask"][2:].any()
     assert not last["length"][2:].any()
 
 
-def test_labels_can_be_replaced(pipeline, small_records):
-    labels = pipeline.read_labels(small_records, "train")
+def test_labels_can_be_replaced_where_there_are_any(pipeline, folder, clips):
+    labels = pipeline.read_labels(folder, "train")
     changed = {key: np.array([i, -i]) for i, key in enumerate(labels)}
     windows = pipeline.windows(
-        small_records, "train", sequence_length=4, labels=changed
+        folder, "train", sequence_length=7, labels=changed
     )
     for window in windows.as_numpy_iterator():
-        expected = changed[window["key"].decode()]
-        used = window["labels"][: window["length"]]
-        np.testing.assert_array_equal(used, np.tile(expected, (len(used), 1)))
+        key, start = window["key"].decode(), int(window["start"])
+        used = int(window["length"])
+        own = [frame.labels for frame in clips[key][start : start + used]]
+        expected = np.where(np.isnan(own), NAN, changed[key])
+        np.testing.assert_array_equal(window["labels"][:used], expected)
 
 
-def test_labels_are_read_by_key(pipeline, small_records, clips):
-    labels = pipeline.read_labels(small_records, "test")
-    assert list(labels) == ["eve/utterance_1.mp4", "eve/utterance_3.mp4"]
-    for key, (valence, arousal) in labels.items():
-        assert valence == pytest.approx(clips[key].valence[0], rel=1e-6)
-        assert arousal == pytest.approx(clips[key].arousal[0], rel=1e-6)
+def test_mean_labels_come_from_the_manifest(pipeline, folder, clips):
+    labels = pipeline.read_labels(folder, "train")
+    assert len(labels) == 4
+    for key, values in labels.items():
+        own = np.array([frame.labels for frame in clips[key]])
+        np.testing.assert_allclose(values, np.nanmean(own, axis=0))
+
+
+def test_damage_is_told_while_reading(pipeline, tf, tmp_path):
+    from affwild_omg.data import manifest
+
+    folder = write_records_folder(tmp_path / "records")
+    (clip, *_) = manifest.clips(folder, "train")
+    data = bytearray(clip.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    clip.path.write_bytes(data)
+    windows = pipeline.windows(folder, "train", sequence_length=4)
+    with (
+        pytest.raises(UserError, match=f"{clip.path.name}: record 0 of 1 is d"),
+        manifest.reading(folder, "train"),
+    ):
+        list(windows.as_numpy_iterator())
+
+
+def test_times_are_those_of_the_frames(pipeline, folder):
+    windows = pipeline.windows(folder, "test", sequence_length=80)
+    (window,) = windows.as_numpy_iterator()
+    np.testing.assert_array_equal(
+        window["time_us"][:8], np.arange(8) * round(1e6 / FPS)
+    )

@@ -1,10 +1,16 @@
+"""Records hold what was written, and nothing is read but what is listed."""
+
 import json
+import zlib
 
 import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from tests.conftest import make_clip, write_records_folder
+from affwild_omg.paper.task import TARGETS
+from tests.conftest import FPS, make_frames, write_records_folder
+
+NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
@@ -14,138 +20,278 @@ def records(tf):
     return records
 
 
-def assert_same(tf, records, clip, parsed):
-    np.testing.assert_array_equal(records.decode(parsed["image"]), clip.images)
-    np.testing.assert_array_equal(parsed["landmarks"], clip.landmarks)
-    np.testing.assert_array_equal(parsed["face"], clip.face)
-    assert parsed["key"].numpy().decode() == f"{clip.video}/{clip.utterance}"
-    assert float(parsed["fps"]) == clip.fps
+@pytest.fixture(scope="module")
+def manifest(tf):
+    from affwild_omg.data import manifest
+
+    return manifest
 
 
-def test_round_trip_eagerly_and_in_a_pipeline(tf, records, tmp_path):
-    clips = [make_clip("v", f"utterance_{i}.mp4", 3 + i, i) for i in (1, 2)]
-    records.write_records(tmp_path / "v.tfrecord", clips)
-    dataset = tf.data.TFRecordDataset(str(tmp_path / "v.tfrecord"))
-    for serialised, clip in zip(dataset, clips, strict=True):
-        parsed = records.parse(serialised)
-        assert_same(tf, records, clip, parsed)
-        labels = [[clip.valence[0], clip.arousal[0]]] * len(clip.images)
-        np.testing.assert_allclose(parsed["labels"], labels, rtol=1e-6)
-    for parsed, clip in zip(dataset.map(records.parse), clips, strict=True):
-        assert_same(tf, records, clip, parsed)
+def read_records(tf, path):
+    return [x.numpy() for x in tf.data.TFRecordDataset(str(path))]
 
 
-def test_labels_of_a_frame_each_and_of_none(records):
-    valence, arousal = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
-    clip = make_clip("v", "u", 3, 0, valence=valence, arousal=arousal)
-    parsed = records.parse(records.to_example(clip))
-    expected = np.stack([valence, arousal], axis=1)
-    np.testing.assert_allclose(parsed["labels"], expected, rtol=1e-6)
-    clip = make_clip("v", "u", 3, 0, valence=[], arousal=[])
-    parsed = records.parse(records.to_example(clip))
-    assert np.isnan(parsed["labels"]).all()
+@pytest.mark.parametrize("count", [1, 19, 20, 21, 47])
+def test_round_trip(tf, records, tmp_path, count):
+    """Chunks of 20 frames, eagerly and in tf.data, by TensorFlow's reader."""
+    labels = np.random.default_rng(1).uniform(-1, 1, (count, 2))
+    labels[count // 3] = NAN, 0.25
+    frames = make_frames(count, 7, labels)
+    path = tmp_path / "v" / "u.mp4.tfrecord"
+    entry = records.write_clip(path, "v", "u.mp4", frames)
+    serialised = read_records(tf, path)
+    assert [len(x) for x in serialised] == [x for x, _ in entry["chunks"]]
+    assert [zlib.crc32(x) for x in serialised] == [
+        x for _, x in entry["chunks"]
+    ]
+    assert len(serialised) == -(-count // 20)
+    dataset = tf.data.Dataset.from_tensors(serialised).map(records.parse)
+    for parsed in (records.parse(tf.constant(serialised)), *dataset):
+        rest = len(parsed["mask"]) - count
+        assert 0 <= rest < 20 and (rest == 0 or count > 20)
+        for i, frame in enumerate(frames):
+            np.testing.assert_array_equal(
+                records.decode(parsed["image"][i]), frame.image
+            )
+            np.testing.assert_array_equal(
+                parsed["landmarks"][i], frame.landmarks
+            )
+            assert bool(parsed["mask"][i]) == frame.face
+            assert int(parsed["time_us"][i]) == round(i / FPS * 1e6)
+        np.testing.assert_allclose(parsed["labels"][:count], labels, rtol=1e-6)
+        assert not np.any(parsed["mask"][count:])
+
+
+def test_what_the_manifest_says_of_a_clip(records, tmp_path):
+    # The third of five frames has no face.
+    labels = [[0.5, NAN], [NAN, NAN], [0.25, NAN], [NAN, NAN], [NAN, NAN]]
+    path = tmp_path / "u.tfrecord"
+    entry = records.write_clip(path, "v", "u", make_frames(5, 7, labels))
+    assert entry["labels"] == {
+        "valence": {"frames": 2, "frames_with_face": 1, "mean": 0.375},
+        "arousal": {"frames": 0, "frames_with_face": 0, "mean": None},
+    }
+    assert (entry["frames"], entry["frames_without_face"]) == (5, 1)
+    assert json.loads(json.dumps(entry, allow_nan=False)) == entry
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"landmarks": np.zeros((2, 68, 2))}, r"landmarks must be \(3, 68, 2"),
-        ({"valence": [0.0, 0.1]}, "valence must hold 0, 1 or 3"),
+        ({"landmarks": np.zeros((2, 68, 2))}, r"landmarks must be \[68, 2\]"),
+        ({"image": np.zeros((96, 95, 3))}, r"image must be \[96, 96, 3\]"),
+        ({"time_s": 0.0}, "times must rise, but 0.0 s follows 0.04 s"),
+        ({"time_s": 0.0400004}, "times must rise, but 0.0400004 s follows"),
     ],
 )
-def test_clips_that_break_the_schema_are_refused(records, change, message):
+def test_frames_that_break_the_schema_leave_no_file(
+    records, tmp_path, change, message
+):
+    frames = make_frames(3, 0)
+    frames[2] = records.Frame(**(vars(frames[2]) | change))
     with pytest.raises(ValueError, match=message):
-        records.to_example(make_clip("v", "u", 3, 0, **change))
+        records.write_clip(tmp_path / "u.tfrecord", "v", "u", frames)
+    with pytest.raises(ValueError, match="v/u has no frame"):
+        records.write_clip(tmp_path / "u.tfrecord", "v", "u", [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_are_written_as_they_come(records, tmp_path):
+    """A chunk of frames is held, and the one that is read meanwhile."""
+    alive, most = set(), [0]
+
+    class Image(np.ndarray):
+        def __del__(self):
+            alive.discard(id(self))
+
+    def frames():
+        for i, frame in enumerate(make_frames(70, 0)):
+            image = np.array(frame.image).view(Image)
+            alive.add(id(image))
+            most[0] = max(most[0], len(alive))
+            yield records.Frame(**(vars(frame) | {"image": image}))
+            del image
+            del frame, i
+
+    records.write_clip(tmp_path / "u.tfrecord", "v", "u", frames())
+    assert most[0] <= 2 * records.CHUNK + 1
+
+
+def test_a_disk_that_is_full_is_an_operating_systems_error(
+    records, tmp_path, monkeypatch
+):
+    (tmp_path / "u.tfrecord.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="u.tfrecord"):
+        records.write_clip(tmp_path / "u.tfrecord", "v", "u", make_frames(9, 0))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
 def folder(tf, tmp_path):
-    return write_records_folder(tmp_path / "records")
+    return write_records_folder(tmp_path / "records", {"train": {"v": [47]}})
 
 
-def test_files_come_in_the_manifests_order(records, folder):
-    files = records.list_files(folder, "train")
-    assert [file.rsplit("/", 1)[1] for file in files] == [
-        "ann.tfrecord",
-        "bob.tfrecord",
-    ]
+def test_any_frames_of_a_clip_can_be_read(tf, records, manifest, folder):
+    (clip,) = manifest.clips(folder, "train")
+    whole = read_records(tf, clip.path)
+    assert clip.size == clip.path.stat().st_size
+    assert (clip.key, clip.frames) == ("v/utterance_1.mp4", 47)
+    for start in range(47):
+        for stop in range(start + 1, 48):
+            wanted = whole[start // 20 : (stop + 19) // 20]
+            assert clip.read(start, stop) == wanted
 
 
-def test_other_schema_versions_are_refused(records, folder, monkeypatch):
-    monkeypatch.setattr(records, "SCHEMA_VERSION", 99)
-    records.write_records(
-        folder / "train" / "bob.tfrecord", [make_clip("bob", "u", 2, 0)]
-    )
-    monkeypatch.undo()
-    with pytest.raises(UserError, match="bob.tfrecord has schema version 99"):
-        records.check_files(folder, "train")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["schema_version"] = 7
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match="manifest.json has schema version 7"):
-        records.check_files(folder, "test")
+def test_old_records_are_refused_in_one_line(manifest, folder):
+    content = json.loads((folder / "manifest.json").read_text())
+    content["schema_version"] = 1
+    (folder / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="version 1; .* affwild_omg.prepare"):
+        manifest.check(folder, "train")
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    "content", [b"{", b"\xff{}", b"[]", b'{"schema_version": 2}', b"{}"]
+)
+def test_what_is_no_manifest_is_refused(manifest, folder, content):
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match="manifest"):
+        manifest.check(folder, "train")
+    (folder / "manifest.json").unlink()
+    with pytest.raises(UserError, match="holds no manifest.json"):
+        manifest.check(folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
     [
-        (lambda folder: (folder / "manifest.json").unlink(), "holds no mani"),
         (
-            lambda folder: (folder / "manifest.json").write_text("{"),
-            "not a manifest",
+            lambda part: part["utterances"].append(part["utterances"][0]),
+            "listed",
+        ),
+        (lambda part: part["utterances"].pop(), "2 utterances prepared, 1 lis"),
+        (
+            lambda part: part["utterances"][0].update(frames=15),
+            "52 frames prep",
         ),
         (
-            lambda folder: (folder / "train" / "bob.tfrecord").unlink(),
-            "bob.tfrecord is missing",
+            lambda part: part["utterances"][0].update(frames=6.5),
+            "does not list",
+        ),
+        (lambda part: part["utterances"][0].update(chunks=[]), "does not list"),
+        (
+            lambda part: part["utterances"][0]["chunks"][0].insert(0, 1),
+            "does n",
         ),
         (
-            lambda folder: (folder / "train" / "bob.tfrecord").write_text(
-                "x" * 99
+            lambda part: part["utterances"][0]["chunks"][0].__setitem__(
+                0, 10**30
             ),
-            "bob.tfrecord is damaged",
+            "does not list",
         ),
-        (
-            lambda folder: (folder / "train" / "bob.tfrecord").write_bytes(b""),
-            "bob.tfrecord holds no record",
-        ),
+        (lambda part: part.clear(), "does not list the clips of train"),
     ],
 )
-def test_damaged_folders_are_named(records, folder, damage, message):
-    damage(folder)
-    with pytest.raises(UserError, match=message):
-        records.check_files(folder, "train")
+def test_a_manifest_is_held_against_itself(manifest, tmp_path, change, message):
+    folder = write_records_folder(tmp_path / "r", {"train": {"v": [7, 45]}})
+    content = json.loads((folder / "manifest.json").read_text())
+    change(content["splits"]["train"])
+    (folder / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"{message}.* make the records again"):
+        manifest.check(folder, "train")
 
 
-def test_a_record_that_is_no_example_is_refused(records, tf, folder):
-    path = folder / "train" / "bob.tfrecord"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(b"\xff no example")
-    with pytest.raises(UserError, match="bob.tfrecord is damaged"):
-        records.check_files(folder, "train")
+def flip(data, place):
+    data = bytearray(data)
+    data[place] ^= 1
+    return bytes(data)
 
 
-def test_damage_behind_the_first_record_is_told_while_reading(
-    records, tf, folder
-):
-    from affwild_omg.data import pipeline
-
-    path = folder / "train" / "ann.tfrecord"
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match="a file of train is damaged"):
-        pipeline.read_labels(folder, "train")
+def other_clip(folder):
+    other = write_records_folder(folder / "other", {"train": {"w": [47]}})
+    return (other / "train/w/utterance_1.mp4.tfrecord").read_bytes()
 
 
-def test_a_disk_that_is_full_is_an_operating_systems_error(records):
-    with pytest.raises(OSError, match="/dev/full"):
-        records.write_records("/dev/full", [make_clip("v", "u", 9, 0)])
+# What may happen to a file of 47 frames: whether its size tells it, and else
+# whether reading does.
+DAMAGE = {
+    "cut behind a record": (lambda data, sizes, _: data[: 16 + sizes[0]], True),
+    "cut in a record": (lambda data, *_: data[:-9], True),
+    "empty": (lambda *_: b"", True),
+    "doubled": (lambda data, *_: data * 2, True),
+    "one record twice": (
+        lambda data, sizes, _: data[: 16 + sizes[0]] + data,
+        True,
+    ),
+    "a bit flipped at the start": (lambda data, *_: flip(data, 40), False),
+    "a bit flipped at the end": (lambda data, *_: flip(data, -40), False),
+    "foreign": (lambda data, *_: b"x" * len(data), False),
+    "of other records": (lambda data, sizes, other: other, None),
+}
 
 
-def test_unknown_split_lists_the_known(records, folder):
-    with pytest.raises(UserError, match="'dev'; it has train, validation, te"):
-        records.check_files(folder, "dev")
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_file_is_held_against_the_manifest(manifest, folder, name):
+    change, size_tells = DAMAGE[name]
+    (clip,) = manifest.clips(folder, "train")
+    data = clip.path.read_bytes()
+    other = other_clip(folder.parent)
+    clip.path.write_bytes(change(data, clip.sizes.tolist(), other))
+    if size_tells is None:
+        size_tells = len(other) != len(data)
+    if size_tells:
+        with pytest.raises(UserError, match="utterance_1.mp4.tfrecord has"):
+            manifest.check(folder, "train")
+    else:
+        manifest.check(folder, "train")
+        with (
+            pytest.raises(UserError, match="is damaged or not the one"),
+            manifest.reading(folder, "train"),
+        ):
+            clip.read(0, 47)
 
 
-def test_unlabelled_utterances_cannot_be_trained_on(records, tf, tmp_path):
-    folder = write_records_folder(tmp_path / "bare", valence=[], arousal=[])
-    with pytest.raises(UserError, match="3 of 3 utterances of train have no"):
-        records.require_labels(folder, "train")
+def test_a_missing_file_is_named(manifest, folder):
+    (clip,) = manifest.clips(folder, "train")
+    clip.path.unlink()
+    with pytest.raises(UserError, match="utterance_1.mp4.tfrecord is missing"):
+        manifest.check(folder, "train")
+
+
+def test_unknown_split_lists_the_known(manifest, folder):
+    with pytest.raises(UserError, match="'dev'; it has train$"):
+        manifest.check(folder, "dev")
+
+
+def test_labels_that_a_split_lacks_are_told(manifest, tmp_path, caplog):
+    """Of arousal one clip of two has none, of valence some frames."""
+
+    def labels(key, frames):
+        own = np.full((frames, 2), 0.5)
+        own[1:, 0] = NAN
+        if key == "ann/utterance_3.mp4":
+            own[:, 1] = NAN
+        return own
+
+    clips = {"train": {"ann": [3, 3]}, "test": {"ann": [3]}}
+    folder = write_records_folder(tmp_path / "some", clips, labels)
+    manifest.check(folder, "train", labels=TARGETS)
+    (told,) = caplog.messages
+    assert told.startswith("1 of 2 clips of train have no face with a label")
+    assert told.endswith(": ann/utterance_3.mp4")
+    labels = lambda _, frames: [[0.5, NAN]] * frames  # noqa: E731
+    folder = write_records_folder(tmp_path / "none", clips, labels)
+    manifest.check(folder, "train", labels=("valence",))
+    with pytest.raises(
+        UserError, match="no frame with a face in train has a label of ar"
+    ):
+        manifest.check(folder, "train", labels=TARGETS)
+
+
+def test_the_networks_errors_are_not_taken_for_damage(tf, manifest, folder):
+    """Measured: a mis-shaped product was called a damaged file."""
+    with (
+        pytest.raises(tf.errors.InvalidArgumentError),
+        manifest.reading(folder, "train"),
+    ):
+        tf.linalg.matmul(tf.ones([2, 3]), tf.ones([2, 3]))

@@ -80,31 +80,38 @@ def test_a_comparison_by_hand(tmp_path):
         "pearson": pytest.approx(1),
         "pearson_p_value": pytest.approx(0, abs=1e-6),
         "mse": 0,
+        "rows": 3,
+        "videos": 2,
     }
     assert first["intervals"]["mean"] == [0, pytest.approx((1 + 4 / 7) / 2)]
     assert stated["differences"]["valence"]["value"] == pytest.approx(7 / 11)
 
 
-def simulated(tmp_path, videos=30, better=0.0):
+def simulated(tmp_path, videos=30, better=0.0, gaps=0.0):
     """Writes two runs of videos of 5 utterances each; returns the arrays."""
     random = np.random.default_rng(0)
     labels = random.uniform([-1, 0], 1, (5 * videos, 2)).round(3)
+    known = random.random(labels.shape) >= gaps
+    known[:, 0] |= ~known[:, 1]  # a table has who has a label
     first, second = labels * 0.6 + random.normal(0, 0.3, (2, *labels.shape))
     first[:, 0] += better * (labels - first)[:, 0]
     clusters = np.repeat([f"v{i}" for i in range(videos)], 5)
 
-    truth = table(clusters, *labels, targets=TARGETS)
+    cells = np.where(known, labels, "")
+    truth = table(clusters, *cells, targets=TARGETS)
     for name, values in (("first", first), ("second", second)):
         text = table(clusters, *values, targets=TARGETS)
         write_folder(tmp_path / name, text, truth)
-    return labels, first, second, clusters
+    return np.where(known, labels, np.nan), first, second, clusters
 
 
 def test_scores_against_scipy_and_significance(tmp_path):
-    labels, first, second, clusters = simulated(tmp_path)
+    data = simulated(tmp_path, gaps=0.3)
     comparing.compare(options(tmp_path))
     stated = written(tmp_path)
     for i, target in enumerate(TARGETS):
+        known = np.isfinite(data[0][:, i])
+        labels, first, second, clusters = (x[known] for x in data)
         x = labels[:, i]
         for run, values in (("first", first), ("second", second)):
             y = values[:, i]
@@ -114,6 +121,8 @@ def test_scores_against_scipy_and_significance(tmp_path):
                 "pearson": pytest.approx(r),
                 "pearson_p_value": pytest.approx(p_value, rel=1e-6),
                 "mse": pytest.approx(np.mean((x - y) ** 2)),
+                "rows": known.sum(),
+                "videos": len(set(clusters)),
             }
             own = significance.interval(x, y, clusters)
             assert stated[run]["intervals"][target] == [*own]
@@ -161,22 +170,24 @@ def test_constant_predictions_are_told(tmp_path):
 
 
 def test_one_video_has_scores_but_no_test(tmp_path):
-    one, other, truth = (
-        table.replace("b,u1", "a,u3") for table in (FIRST, SECOND, LABELS)
-    )
-    compared = compare(tmp_path, one, other, (truth, truth)).differences
+    # The valence of "b" is not known.
+    truth = LABELS.replace("0.3,0.3", "0.3,")
+    compared = compare(tmp_path, labels=(truth, truth)).differences
+    # Of "a", as above, 1 - 2/7.
     assert written(tmp_path)["differences"]["valence"] == {
-        "value": pytest.approx(7 / 11),
+        "value": pytest.approx(5 / 7),
         "interval": None,
         "p_value": None,
     }
-    assert str(compared["valence"]) == (
-        "the difference of 0.636 cannot be told from sampling noise: all "
-        "utterances are of one video"
-    )
+    assert compared["arousal"].p_value == 0.5
+    for name, value in (("valence", "0.714"), ("mean", "0.143")):
+        assert str(compared[name]) == (
+            f"the difference of {value} cannot be told from sampling noise: "
+            "all labelled utterances are of one video"
+        )
 
 
-def test_only_targets_that_both_have_are_compared(tmp_path):
+def test_only_targets_that_both_have_and_some_label_are_compared(tmp_path):
     comparison = compare(
         tmp_path,
         second=column(SECOND, "arousal"),
@@ -186,6 +197,13 @@ def test_only_targets_that_both_have_are_compared(tmp_path):
     cccs = [scores.cccs for scores in comparison.scores.values()]
     assert cccs == [{"arousal": pytest.approx(x)} for x in (4 / 7, 1)]
     assert comparison.differences.keys() == {"arousal"}
+    gone = table("aab", [0.1, ""], [0.2, ""], [0.3, ""])
+    for name, predictions in (("first", FIRST), ("second", SECOND)):
+        (tmp_path / name / "predictions.csv").write_text(predictions)
+        (tmp_path / name / "labels.csv").write_text(gone)
+        (tmp_path / name / "metrics.json").write_text('{"utterances": 3}')
+    again = comparing.compare(options(tmp_path), overwrite=True)
+    assert again.differences == comparison.differences
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ v,u1.mp4,0.5,0.25
 v.1,u1.mp4,0.75,-0.5
 """
 FRAMES = """\
-video,utterance,frame,time_s,fps,face,arousal,valence,true_arousal,true_valence
-v.1,u 1.mp4,0,0.0,25.0,1,0.5,-0.25,1.0,0.338
-v.1,u 1.mp4,1,0.04,25.0,0,,,1.0,0.338
-"w, x",u.mp4,0,0.0,29.97003,1,1e-06,2.0,,
+video,utterance,frame,time_s,face,arousal,valence,true_arousal,true_valence
+v.1,u 1.mp4,0,0.0,1,0.5,-0.25,1.0,0.338
+v.1,u 1.mp4,1,0.033367,0,,,1.0,
+v.1,u 1.mp4,2,0.1,1,0.75,0.5,,-0.25
+"w, x",u.mp4,0,0.0,1,1e-06,2.0,,
 """
 
 
@@ -73,7 +74,7 @@ def test_names_and_digits_stay_as_they_are(tmp_path):
         values=values[:, None],
         mask=np.ones((count, 1), bool),
         labels=values[:, None].astype(np.float32).astype(float),
-        fps=[25.0] * count,
+        times=np.zeros((count, 1)),
         sequence_length=80,
     )
     csv_tables.write_frames(path, frames)
@@ -125,10 +126,17 @@ def test_frames_by_hand(tmp_path):
     frames = Frames(
         keys=["v.1/u 1.mp4", "w, x/u.mp4"],
         targets=("valence", "arousal"),
-        values=[np.array([[-0.25, 0.5], [9, 9]]), np.array([[2, 1e-6]])],
-        mask=[np.array([True, False]), np.array([True])],
-        labels=[np.float64(np.float32([[0.338, 1]] * 2)), np.full((1, 2), NAN)],
-        fps=[25.0, float(np.float32(30000 / 1001))],
+        values=[
+            np.array([[-0.25, 0.5], [9, 9], [0.5, 0.75]]),
+            np.array([[2, 1e-6]]),
+        ],
+        mask=[np.array([True, False, True]), np.array([True])],
+        labels=[
+            np.float64(np.float32([[0.338, 1], [NAN, 1], [-0.25, NAN]])),
+            np.full((1, 2), NAN),
+        ],
+        # Not evenly spaced: the first time is that of 29.97 frames a second.
+        times=[np.array([0, 1001 / 30000, 0.1]), np.zeros(1)],
         sequence_length=80,
     )
     path = tmp_path / "frames.csv"
@@ -138,19 +146,23 @@ def test_frames_by_hand(tmp_path):
     assert found.keys == frames.keys
     assert found.targets == frames.targets
     assert found.sequence_length == 80
-    np.testing.assert_array_equal(found.values[0], [[-0.25, 0.5], [NAN, NAN]])
+    np.testing.assert_array_equal(
+        found.values[0], [[-0.25, 0.5], [NAN, NAN], [0.5, 0.75]]
+    )
     np.testing.assert_array_equal(found.values[1], [[2, 1e-6]])
-    np.testing.assert_array_equal(found.labels[0], [[0.338, 1]] * 2)
+    np.testing.assert_array_equal(
+        found.labels[0], [[0.338, 1], [NAN, 1], [-0.25, NAN]]
+    )
     assert np.isnan(found.labels[1]).all()
-    assert [x.tolist() for x in found.mask] == [[True, False], [True]]
-    assert found.fps == [25, 29.97003]
+    assert [x.tolist() for x in found.mask] == [[True, False, True], [True]]
+    assert [x.tolist() for x in found.times] == [[0, 0.033367, 0.1], [0]]
 
 
 def test_frames_of_one_target(tmp_path):
     found = read_frames(
         tmp_path / "frames.csv",
-        "video,utterance,frame,time_s,fps,face,arousal,true_arousal\n"
-        "v,u,0,0,25,1,0.5,\n",
+        "video,utterance,frame,time_s,face,arousal,true_arousal\n"
+        "v,u,0,0,1,0.5,\n",
     )
     assert found.targets == ("arousal",)
     assert found.values[0] == [[0.5]]
@@ -161,15 +173,16 @@ def test_frames_of_one_target(tmp_path):
     ("old", "new", "message"),
     [
         (",face", ",seen", " has columns video, .*seen, .*they must be video,"),
-        ("0.5,", ",", ", line 2: frames must count from 0"),
-        ("25.0,0,,", "25.0,2,,", ", line 3: frames must count"),
-        ("1,0.04,25", "2,0.04,25", ", line 3: frames must count"),
-        ("0.04,25.0", "0.04,0", ", line 3: frames must count"),
-        ("0.338\nv.1", "nan\nv.1", ", line 2: true_valence must be"),
-        ("0,0.0,25.0,", "0,0.0,inf,", ", line 2: fps must be a finite"),
-        ('"w, x",u.mp4', "v.1,u 1.mp4", ", line 4: frames must count"),
-        (",,\n", ",,\nv.1,u 1.mp4,0,0,25,0,,,,\n", ", line 5: frames"),
-        (",,\n", ",,\nv.1,u 1.mp4,2,0,25,0,,,,\n", ", line 5: frames"),
+        ("1,0.5,", "1,,", ", line 2: frames must count from 0"),
+        ("367,0,,", "367,2,,", ", line 3: frames must count"),
+        ("1,0.033", "2,0.033", ", line 3: frames must count"),
+        ("0.033367", "0", ", line 3: frames must count .* time_s rise from 0"),
+        ("1.mp4,0,0.0", "1.mp4,0,0.01", ", line 2: frames must count"),
+        ("0.338\n", "nan\n", ", line 2: true_valence must be"),
+        ("0.033367", "inf", ", line 3: time_s must be a finite"),
+        ('"w, x",u.mp4', "v.1,u 1.mp4", ", line 5: frames must count"),
+        ("1e-06,2.0,,\n", "1,2,,\nv.1,u 1.mp4,0,0,0,,,,\n", ", line 6: frames"),
+        ("1e-06,2.0,,\n", "1,2,,\nv.1,u 1.mp4,3,1,0,,,,\n", ", line 6: frames"),
     ],
 )
 def test_tables_of_frames_that_are_wrong(tmp_path, old, new, message):

@@ -12,8 +12,10 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results
 from affwild_omg.evaluation.options import EvaluationOptions
 from affwild_omg.scoring import postprocessing
-from tests.conftest import FRAMES, clip_seed, make_clip, write_records_folder
+from tests.conftest import FRAMES, clip_seed, make_frames, write_records_folder
 from tests.evaluation.test_results import ccc_by_hand
+
+NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +73,19 @@ def by_hand(model, split, length, estimate):
     for video, lengths in FRAMES[split].items():
         for index, frames in enumerate(lengths):
             name = f"utterance_{2 * index + 1}.mp4"
-            clip = make_clip(video, name, frames, clip_seed(video, index))
+            clip = make_frames(frames, clip_seed(video, index))
+            images, landmarks, face = (
+                np.stack([getattr(frame, field) for frame in clip])
+                for field in ("image", "landmarks", "face")
+            )
             estimates = []
             for start in range(0, frames, length):
                 window = slice(start, start + length)
-                mask = clip.face[window]
+                mask = face[window]
                 values = model(
                     {
-                        "frames": clip.images[None, window],
-                        "landmarks": clip.landmarks[None, window],
+                        "frames": images[None, window],
+                        "landmarks": landmarks[None, window],
                         "mask": mask[None],
                     },
                     training=False,
@@ -87,7 +93,7 @@ def by_hand(model, split, length, estimate):
                 if mask.any():
                     estimates.append(estimate(values[mask], axis=0))
             predictions[video, name] = np.mean(estimates, axis=0)
-            labels[video, name] = [*clip.valence, *clip.arousal]
+            labels[video, name] = clip[0].labels
     return predictions, labels
 
 
@@ -184,7 +190,9 @@ def test_no_label_reaches_the_network_and_old_files_go(
     files = ["frames.csv", "metrics.json", "predictions.csv"]
     drawn = ["histograms.png", "labels.csv", "scatter.png"]
     assert names(evaluated[0].output) == sorted([*files, *drawn])
-    bare = write_records_folder(tmp_path / "bare", valence=[], arousal=[])
+    bare = write_records_folder(
+        tmp_path / "bare", labels=lambda _, frames: np.full((frames, 2), NAN)
+    )
     options = dataclasses.replace(options, records=str(bare))
     shutil.copytree(evaluated[0].output, options.output)
     pathlib.Path(options.output, "notes.txt").touch()
@@ -192,6 +200,10 @@ def test_no_label_reaches_the_network_and_old_files_go(
         evaluation.evaluate(options)
     found = evaluation.evaluate(options, overwrite=True)
     np.testing.assert_array_equal(found.predictions, evaluated[1].predictions)
+    for values, seen in zip(
+        found.frames.values, evaluated[1].frames.values, strict=True
+    ):
+        np.testing.assert_array_equal(values, seen)
     assert not found.labelled.any()
     assert evaluation.table(found) == [
         "no labelled utterances of train, 75.0% of the corpus' split prepared; "
@@ -201,35 +213,75 @@ def test_no_label_reaches_the_network_and_old_files_go(
 
 
 def write_clips(records, clips):
-    """Writes other clips for the test split of records."""
-    from affwild_omg.data.records import write_records
+    """Writes other clips for the test split of records.
 
-    write_records(records / "test" / "eve.tfrecord", clips)
+    Args:
+        records: the folder.
+        clips: {utterance: frames}, all of one video.
+    """
+    from affwild_omg.data.records import write_clip
+
+    place = records / "test" / "eve"
+    entries = [
+        write_clip(place / f"{name}.tfrecord", "eve", name, frames)
+        for name, frames in clips.items()
+    ]
+    manifest = json.loads((records / "manifest.json").read_text())
+    manifest["splits"]["test"]["utterances"] = entries
+    (records / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_utterances_without_a_label_or_a_face(
+def faceless(frames, seed):
+    return [
+        dataclasses.replace(frame, face=False)
+        for frame in make_frames(frames, seed)
+    ]
+
+
+def test_frames_and_utterances_without_a_label_or_a_face(
     evaluation, options, small_records, tmp_path
 ):
     mixed = shutil.copytree(small_records, tmp_path / "mixed")
-    clips = [
-        make_clip("eve", "u1", 8, seed=1),
-        make_clip("eve", "u2", 3, seed=2, valence=[]),
-        make_clip("eve", "u3", 3, seed=3, face=np.zeros(3, bool)),
-    ]
-    write_clips(mixed, clips)
+    gaps = np.full((8, 2), 0.5)
+    gaps[:3, 0] = gaps[3, 1] = NAN
+    gaps[5, 1] = 0.25
+    bare = np.tile([NAN, 0.75], (3, 1))  # of valence
+    write_clips(
+        mixed,
+        {
+            "u1": make_frames(8, 1, gaps),
+            "u2": make_frames(3, 2, bare),
+            "u3": faceless(3, 3),
+            "u4": make_frames(4, 4, np.full((4, 2), NAN)),
+        },
+    )
     options = dataclasses.replace(options, records=str(mixed), split="test")
     found = evaluation.evaluate(options)
-    assert found.labelled.tolist() == [True, False, True]
-    assert list(read_table(options, "labels.csv")) == [
-        ("eve", "u1"),
-        ("eve", "u3"),
-    ]
+    assert found.labelled.tolist() == [True, True, True, False]
+    np.testing.assert_allclose(found.labels[0], [0.5, (0.5 * 6 + 0.25) / 7])
+    np.testing.assert_array_equal(found.labels[1], [NAN, 0.75])
+    again = results.read(options.output, flag="--test", frames=True)
+    np.testing.assert_allclose(again.labels, found.labels, rtol=1e-6)
+    for target, rows in (("valence", 2), ("arousal", 3)):
+        assert found.headline().targets[target].rows == rows
+    # The fifth frame has no face, and the first valence label is the fourth's.
+    valence, arousal = again.frames.values[0].T
+    np.testing.assert_allclose(
+        found.predictions[0],
+        [
+            (valence[3] + np.median(valence[5:])) / 2,
+            (np.median(arousal[:3]) + np.median(arousal[5:])) / 2,
+        ],
+        atol=1e-6,
+    )
     # No utterance is lost: it takes the mean of its video's others.
     np.testing.assert_allclose(
-        found.predictions[2], found.predictions[:2].mean(axis=0), atol=1e-6
+        found.predictions[2],
+        found.predictions[[0, 1, 3]].mean(axis=0),
+        atol=1e-6,
     )
     assert found.provenance.utterances_without_face == 1
-    assert found.provenance.frames_with_face == 7 + 3
+    assert found.provenance.frames_with_face == 7 + 3 + 4
 
 
 def test_what_is_scored_is_what_the_files_hold(evaluation, evaluated):
@@ -296,14 +348,13 @@ def test_steps_are_chosen_on_validation_and_applied_as_they_are(
         raise AssertionError("steps are chosen on test")
 
     monkeypatch.setattr(postprocessing, "choose", choose)
-    (records / "test").mkdir()
     options = dataclasses.replace(options, split="test")
     predictions = []
     for label in (0.9, -0.9):  # of the same frames
-        clips = [
-            make_clip("eve", "u1", 8, 1, valence=[label], arousal=[0.5]),
-            make_clip("eve", "u2", 3, 2, valence=[0.1], arousal=[label]),
-        ]
+        clips = {
+            "u1": make_frames(8, 1, [[label, 0.5]] * 8),
+            "u2": make_frames(3, 2, [[0.1, label]] * 3),
+        }
         write_clips(records, clips)
         found = evaluation.evaluate(options, overwrite=True)
         assert (
@@ -405,8 +456,7 @@ def test_nothing_is_left_after_an_error(
     evaluation, options, small_records, tmp_path
 ):
     records = shutil.copytree(small_records, tmp_path / "blind")
-    blind = make_clip("eve", "u", 8, seed=1, face=np.zeros(8, bool))
-    write_clips(records, [blind])
+    write_clips(records, {"u": faceless(8, 1)})
     output = str(tmp_path / "new" / "out")
     options = dataclasses.replace(options, output=output)
     for change, message in (

@@ -95,6 +95,8 @@ def scores(ccc, pearson, mse):
         "ccc": pytest.approx(ccc),
         "pearson": pytest.approx(pearson),
         "mse": pytest.approx(mse),
+        "rows": 2,
+        "videos": 1,
     }
 
 
@@ -299,14 +301,38 @@ def test_all_are_scored_on_the_same_utterances(options):
     assert metrics["arousal"]["ccc"] == pytest.approx(4 / 33)
     scored = metrics["members"][1]["scores"]["arousal"]
     assert scored["ccc"] == pytest.approx(0.022 / 0.0225)
-    # Of the second, B knows the arousal alone: nobody is scored on it.
+    # Of the second, the arousal alone is known, and that to B.
     keep(options, 1, "arousal")
     write(options.test[1], labels=column(TEST_LABELS, "arousal"))
     write(options.test[0], labels="\n".join(TEST_LABELS.splitlines()[:2]))
     fused = fusing.fuse(options, overwrite=True)
-    assert fused.headline().rows == 1
-    scored = [member["scores"].rows for member in fused.provenance.members]
-    assert scored == [1, 1]
+    assert written(options, "labels.csv") == TEST_LABELS.replace("0.1\n", "\n")
+    members = (member["scores"] for member in fused.provenance.members)
+    rows = [
+        {name: score.rows for name, score in scores.targets.items()}
+        for scores in (fused.headline(), *members)
+    ]
+    both = {"valence": 1, "arousal": 2}
+    assert rows == [both, both, {"arousal": 2}]
+    # The valence of no test utterance is known: there is no mean.
+    gone = table("tt", [0.3, ""], [0.1, ""])
+    for folder, labels in zip(
+        options.test, (gone, column(gone, "arousal")), strict=True
+    ):
+        write(folder, labels=labels)
+    lines = fusing.table(fusing.fuse(options, overwrite=True))
+    assert lines[1].split() == ["fused", "-", "0.121", "-"]
+
+
+def test_utterances_without_a_label_do_not_weigh(options):
+    for folder in options.validation:
+        write(folder, labels=VALIDATION_LABELS.replace("u3,0.3,0.3", "u3,0.3,"))
+    first, second = fuse(options)["members"]
+    # Of two rows, B's covariance .05 * .1, variances .0025 and .01, means .15
+    # apart: CCC 2/7. A is right.
+    assert second["validation_ccc"]["valence"] == pytest.approx(2 / 7)
+    assert first["weights"]["valence"] == pytest.approx(7 / 9)
+    assert first["weights"]["arousal"] == pytest.approx(4 / 11)
 
 
 STEPS = {"estimate": "median", "targets": {"valence": {}}}
@@ -320,7 +346,11 @@ STEPS = {"estimate": "median", "targets": {"valence": {}}}
             {"predictions": TEST_B.replace("t,u2", "t,u3"), "labels": ""},
             "--test=.*test_b lacks 1 .* of --test=.*test_a and adds 1 ",
         ),
-        ("validation", {"labels": ""}, "_b holds no labels.csv; weights need"),
+        (
+            "validation",
+            {"labels": table("vvv", [0.1, ""], [0.2, ""], [0.3, ""])},
+            "_b holds no labels.csv of valence; weights need",
+        ),
         ("validation", {"split": "test"}, "_b is of split test; weights must"),
         ("validation", {"model": "run_a"}, "differ in model: run_a and run_b;"),
         (

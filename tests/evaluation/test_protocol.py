@@ -2,24 +2,30 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import protocol
-from affwild_omg.scoring import postprocessing
+from affwild_omg.scoring import postprocessing, significance
+from affwild_omg.scoring.frames import Frames
 from affwild_omg.scoring.significance import Interval
+from tests.evaluation.test_results import ccc_by_hand
 
 BOTH = ("valence", "arousal")
 NAN = float("nan")
 
 
-def batch(keys, values, mask, labels, length=None, fps=30):
-    """Makes a batch whose first landmark holds what is to be predicted."""
+def batch(keys, values, mask, labels, length=None, times=(0, 40, 90, 120)):
+    """Makes a batch whose first landmark holds what is to be predicted.
+
+    Times, of each window or of all, are milliseconds.
+    """
     values, mask = np.array(values, float), np.array(mask, bool)
     landmarks = np.zeros((*mask.shape, 68, 2), np.float32)
     landmarks[:, :, 0] = values
     return {
         "key": np.array([key.encode() for key in keys], object),
-        "fps": np.full(len(keys), fps, np.float32),
+        "time_us": 1000 * np.resize(times, mask.shape),
         "length": np.array(length or [mask.shape[1]] * len(keys)),
         "frames": np.zeros((*mask.shape, 96, 96, 3), np.uint8),
         "landmarks": landmarks,
@@ -45,7 +51,7 @@ def by_hand():
             [[1, 1, 1, 0], [1, 1, 0, 0]],  # one without a face; padding
             [[[0.5, 1]] * 4, [[0.5, 1]] * 2 + [[0, 0]] * 2],
             [4, 2],
-            fps=25,
+            times=[[0, 40, 90, 120], [170, 200, 0, 0]],
         ),
         batch(
             ["v/b", "v/c"],
@@ -79,7 +85,12 @@ def test_frames_are_those_of_the_clips():
     assert found.keys == ["v/a", "v/b", "v/c"]
     assert found.lengths.tolist() == [6, 4, 3]
     assert found.seen.tolist() == [5, 3, 0]
-    assert found.fps == [25, 30, 30]
+    times = [x.tolist() for x in found.times]
+    assert times == [
+        [0, 0.04, 0.09, 0.12, 0.17, 0.2],
+        [0, 0.04, 0.09, 0.12],
+        [0, 0.04, 0.09],
+    ]
     np.testing.assert_array_equal(
         found.values[0], [[0, 9], [1, 8], [5, 1], [9, 0], [3, 3], [4, 4]]
     )
@@ -126,9 +137,113 @@ def test_labels_that_vary_count_where_a_face_is():
     np.testing.assert_allclose(rows.labels, [[0.5, 0.5]])
     rows = protocol.rows_of(predict([varying]), nothing(), "frame")
     np.testing.assert_allclose(rows.labels, [[0, 0], [0.5, 1], [1, 0.5]])
-    varying["labels"][0, 1] = NAN
-    rows = protocol.rows_of(predict([varying]), nothing(), "frame")
-    np.testing.assert_allclose(rows.labels, [[0, 0], [1, 0.5]])
+
+
+def with_gaps(random):
+    """Draws nine utterances of four videos, with gaps in their labels.
+
+    Of the second video no frame has a valence label, of the fourth one none
+    with a face.
+    """
+    lengths = random.integers(5, 14, 9)
+    videos = [f"v{i}" for i in np.sort(np.arange(9) % 4)]
+    mask, labels = (
+        [random.random((n, *shape)) for n in lengths] for shape in ((), (2,))
+    )
+    mask = [x > 0.3 for x in mask]
+    for video, seen, own in zip(videos, mask, labels, strict=True):
+        own[random.random(own.shape) < 0.4] = NAN
+        own[(video == "v1") | ((video == "v3") & seen), 0] = NAN
+    labels[0][:] = NAN
+    return Frames(
+        keys=[f"{video}/{i}" for i, video in enumerate(videos)],
+        targets=BOTH,
+        values=[random.normal(size=(n, 2)) for n in lengths],
+        mask=mask,
+        labels=labels,
+        times=[np.arange(n) / 25 for n in lengths],
+        sequence_length=4,
+    )
+
+
+def what_is_left(frames, level, column):
+    """Drops what has no label of a target: its videos, labels, predictions."""
+    found = []
+    for video, values, seen, labels in zip(
+        frames.videos, frames.values, frames.mask, frames.labels, strict=True
+    ):
+        y, x = values[:, column], labels[:, column]
+        known, number = np.isfinite(x), np.arange(len(x)) // 4
+        if level == "frame":
+            rows = zip(x[seen & known], y[seen & known], strict=True)
+        else:
+            used = seen & known
+            if level == "utterance" and not used.any():
+                used = seen
+            parts = [used & (number == i) for i in range(4)]
+            parts = [part for part in parts if part.any()]
+            rows = [(x[part].mean(), np.median(y[part])) for part in parts]
+            if level == "utterance":
+                estimate = np.mean([y for _, y in rows])
+                rows = [(x[known].mean(), estimate)] if known.any() else []
+        found += [(video, *row) for row in rows]
+    videos, labels, predictions = zip(*found, strict=True)
+    return np.array(videos), np.array(labels), np.array(predictions)
+
+
+@pytest.mark.parametrize("level", ["frame", "sequence", "utterance"])
+def test_what_has_no_label_is_not_scored(level):
+    frames = with_gaps(np.random.default_rng(0))
+    rows = protocol.rows_of(frames, nothing(), level)
+    pooled, per_video = (
+        protocol.score(rows, BOTH, level=level, pooling=pooling, intervals=True)
+        for pooling in ("pooled", "per_video")
+    )
+    # The last video has valence labels for the utterance alone.
+    videos_of = {"valence": 3 if level == "utterance" else 2, "arousal": 4}
+    for column, name in enumerate(BOTH):
+        videos, x, y = what_is_left(frames, level, column)
+        score = pooled.targets[name]
+        assert (score.rows, score.videos) == (len(x), videos_of[name])
+        assert score.ccc == pytest.approx(ccc_by_hand(x, y))
+        r = stats.pearsonr(x, y)
+        assert score.pearson == pytest.approx(r.statistic)
+        assert score.pearson_p_value == pytest.approx(r.pvalue)
+        assert score.mse == pytest.approx(np.mean((x - y) ** 2))
+        assert pooled.intervals[name] == pytest.approx(
+            significance.interval(x, y, videos)
+        )
+        own = [videos == video for video in np.unique(videos)]
+        cccs = [ccc_by_hand(x[i], y[i]) if i.sum() > 1 else 0 for i in own]
+        score = per_video.targets[name]
+        assert score.ccc == pytest.approx(np.mean(cccs))
+        assert score.rows == len(x)
+    low, high = pooled.intervals["mean"]
+    assert low < pooled.mean_ccc < high
+    json.dumps(pooled.to_dict(), allow_nan=False)
+
+
+def test_a_target_without_a_label_has_no_score_and_one_video_no_interval():
+    labels = [[NAN, 1], [NAN, 2], [NAN, 4]]
+    rows = utterances([[0, 1], [1, 3], [2, 2]], labels, ["v", "w", "w"])
+    found = protocol.score(rows, BOTH, intervals=True)
+    assert found.cccs.keys() == found.intervals.keys() == {"arousal"}
+    assert (found.rows, found.mean_ccc) == (3, found.cccs["arousal"])
+    assert found.table()[2:] == ["valence: no row has a label"]
+    # Valence labels of one video alone.
+    labels[1][0], labels[2][0] = 3, 5
+    rows = utterances([[0, 1], [1, 3], [2, 2]], labels, ["v", "w", "w"])
+    found = protocol.score(rows, BOTH, intervals=True)
+    assert found.intervals.keys() == {"arousal"}
+    for name in ("valence", "mean"):
+        assert found.interval_text(name) == "none (needs two videos)"
+    labels[1][0] = NAN
+    rows = utterances([[0, 1], [1, 3], [2, 2]], labels, ["v", "w", "w"])
+    assert protocol.score(rows, BOTH).warnings() == [
+        "valence: 1 of 3 rows have a label",
+        "valence: labels and predictions do not vary, so CCC is 0 by "
+        "definition",
+    ]
 
 
 def test_post_processing_acts_where_it_belongs():
@@ -193,6 +308,8 @@ def test_scores_are_pooled_over_labelled_utterances():
         pearson=pytest.approx(1),
         pearson_p_value=pytest.approx(0, abs=1e-7),
         mse=pytest.approx(5 / 3),
+        rows=3,
+        videos=1,
     )
     assert scores.cccs == {
         "valence": pytest.approx(8 / 13),
@@ -221,6 +338,8 @@ def test_scores_of_the_videos_are_averaged():
             "ccc": ccc,
             "pearson": pytest.approx((1 - 1 + 0) / 3, abs=1e-9),
             "mse": pytest.approx((5 / 3 + 4 + 4) / 3),
+            "rows": 6,
+            "videos": 3,
         },
         "mean_ccc": ccc,
         "intervals": {"samples": 2000, "level": 0.95, "videos": 3},
@@ -263,6 +382,8 @@ def test_one_row_alone():
         ccc=0,
         pearson=0,
         mse=pytest.approx(0.49),
+        rows=1,
+        videos=1,
         constant="labels and predictions",
     )
     _, line, warning = found.table()

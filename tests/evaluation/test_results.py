@@ -6,7 +6,7 @@ import pytest
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results
 from affwild_omg.evaluation.results import Provenance, Results
-from affwild_omg.scoring import concordance, postprocessing
+from affwild_omg.scoring import aggregation, concordance, postprocessing
 from affwild_omg.scoring.frames import Frames
 
 NAN = float("nan")
@@ -132,17 +132,30 @@ def test_what_is_written(tmp_path, drawn):
     del files["metrics.json"]
     assert files == {
         "predictions.csv": PREDICTIONS + '"w, x",u.mp4,-0.1,1e-07\n',
-        "labels.csv": LABELS,
+        "labels.csv": LABELS + '"w, x",u.mp4,,0.5\n',
     }
-    assert (metrics["utterances"], metrics["rows"]) == (1, 1)
+    again = read(tmp_path / "x")
+    np.testing.assert_array_equal(again.labels, written.labels)
+    assert again.to_dict() == metrics
+    assert (metrics["utterances"], metrics["rows"]) == (2, 2)
+    rows = [metrics[name]["rows"] for name in BOTH]
+    assert rows == [2, 1]
     assert metrics["valence"]["mse"] == pytest.approx(0.25)
     assert metrics["level"] == "utterance" and metrics["moments"] == "1/N"
     assert not {"protocols", "unprocessed", "split"} & metrics.keys()
-    points = [[-1, 0.338]], [[-0.5, 0.75]]
-    assert drawn == [
-        ("scatter.png", *points, {"valence": 0, "arousal": 0, "mean": 0}),
-        ("histograms.png", *points),
-    ]
+    (name, labels, predictions, cccs), plane = drawn
+    assert name == "scatter.png"
+    np.testing.assert_array_equal(labels, [[-1, 0.338], [0.5, NAN]])
+    assert predictions == [[-0.5, 0.75], [1e-7, -0.1]]
+    # Valence -1, .5 and -.5, 0: covariance .75 * .25, variances .5625 and
+    # .0625, equal means.
+    assert cccs == {
+        "valence": pytest.approx(0.6, abs=1e-6),
+        "arousal": 0,
+        "mean": pytest.approx(0.3, abs=1e-6),
+    }
+    # The plane has those who have both labels.
+    assert plane == ("histograms.png", [[-1, 0.338]], [[-0.5, 0.75]])
 
 
 def test_no_labels_no_file_and_one_target_no_plane(tmp_path, drawn):
@@ -164,6 +177,8 @@ def post_processed():
     """Post-processed results of two videos, by frame and by utterance."""
     random = np.random.default_rng(1)
     lengths, keys = [7, 5, 9], ["a/1", "a/2", "b/1"]
+    labels = [np.tile(random.integers(-9, 9, 2) / 8, (n, 1)) for n in lengths]
+    labels[1][:, 1] = labels[2][:3, 0] = NAN
     frames = Frames(
         keys=keys,
         targets=BOTH,
@@ -171,10 +186,8 @@ def post_processed():
             results.as_written(random.normal(size=(n, 2))) for n in lengths
         ],
         mask=[np.arange(n) != 2 for n in lengths],
-        labels=[
-            np.tile(random.integers(-9, 9, 2) / 8, (n, 1)) for n in lengths
-        ],
-        fps=[25.0, 25.0, 30.0],
+        labels=labels,
+        times=[np.arange(n) ** 1.1 for n in lengths],
         sequence_length=4,
     )
     steps = postprocessing.Settings(
@@ -191,7 +204,7 @@ def post_processed():
     return make(
         keys,
         predictions,
-        frames.utterance_labels,
+        aggregation.utterance_labels(frames),
         unprocessed=bare,
         frames=frames,
         provenance=Provenance(
@@ -236,10 +249,11 @@ def test_scores_are_of_the_tables_by_each_protocol():
         concordance.concordance(found.labels[:, 0], found.predictions[:, 0])
     )
     # Without post-processing, the very values of the frames with a face.
-    mask = np.concatenate(frames.mask)
-    labels, values = (
-        np.concatenate(x)[mask, 0] for x in (frames.labels, frames.values)
+    mask, labels, values = map(
+        np.concatenate, (frames.mask, frames.labels, frames.values)
     )
+    mask &= np.isfinite(labels[:, 0])
+    labels, values = labels[mask, 0], values[mask, 0]
     ccc = pytest.approx(concordance.concordance(labels, values))
     assert bare.scores("frame").targets["valence"].ccc == ccc
     assert found.scores("frame").targets["valence"].ccc != ccc
@@ -308,8 +322,8 @@ def test_frames_need_the_length_of_their_sequences(tmp_path, length):
         tmp_path / "x", PREDICTIONS, LABELS, sequence_length=length
     )
     (folder / "frames.csv").write_text(
-        "video,utterance,frame,time_s,fps,face,arousal,true_arousal\n"
-        "v,u1,0,0,25,1,0.5,\n"
+        "video,utterance,frame,time_s,face,arousal,true_arousal\n"
+        "v,u1,0,0,1,0.5,\n"
     )
     message = f"metrics.json is not what .*sequence_length is {length!r}"
     with pytest.raises(UserError, match=message):

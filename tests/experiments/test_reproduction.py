@@ -113,7 +113,7 @@ def test_a_row_end_to_end_interrupted_and_resumed(
 def quick(reproduction, monkeypatch):
     """Replaces training and evaluation by what writes their files at once."""
     from affwild_omg import figures
-    from affwild_omg.data import records
+    from affwild_omg.data import manifest
     from affwild_omg.evaluation import evaluator
     from affwild_omg.training import loop
     from tests.evaluation.test_results import write_folder
@@ -142,7 +142,7 @@ def quick(reproduction, monkeypatch):
                 {
                     "epochs": [],
                     "options": dataclasses.asdict(options),
-                    "records_sha256": records.digest(options.records),
+                    "records_sha256": manifest.digest(options.records),
                 }
             )
             (workdir / "history.json").write_text(text)

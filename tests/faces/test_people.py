@@ -1,6 +1,8 @@
 """Tracks made by hand, whose people are known."""
 
+import errno
 import weakref
+from tempfile import gettempdir
 
 import numpy as np
 import pytest
@@ -113,10 +115,26 @@ def test_people_are_known_from_portion_to_portion(portion):
     assert persons(views, portion) == expected
 
 
-def test_one_who_overtakes_is_shown_from_that_portion_on():
+@pytest.mark.parametrize("portion", [1, 11, 50, 51, 52, 75, 1500])
+@pytest.mark.parametrize(
+    ("start", "x", "same"),
+    [
+        (52, 10, True),  # in its place, just now
+        (74, 10, True),
+        (75, 10, False),  # too long ago
+        (52, 30, False),  # beside its place
+    ],
+)
+def test_a_border_forgets_no_place(portion, start, x, same):
+    views = film((0, 0, 49, face(20)), (1, start, 99, face(27, 40, x=x)))
+    expected = [20] * 50 + [0] * (start - 50) + [27 if same else 0] * 100
+    assert persons(views, portion) == expected[:100]
+
+
+@pytest.mark.parametrize("portion", [1, 10, 1000])
+def test_one_who_overtakes_late_is_the_one_from_the_start(portion):
     views = film((0, 0, 29, face(20)), (1, 15, 99, face(40, x=100)))
-    # 30 against 15 after three portions of ten, 30 against 35 after the fifth.
-    assert persons(views, portion=10) == [20] * 30 + [0] * 10 + [40] * 60
+    assert persons(views, portion) == [0] * 15 + [40] * 85
 
 
 def test_a_crowd_is_forgotten_but_for_the_largest():
@@ -152,3 +170,25 @@ def test_no_portion_is_held_while_the_next_is_read():
         assert shown.found
     # One is in the hands of this test, one just being made.
     assert most <= 10 + 2
+
+
+def test_a_full_disk_is_told_with_its_folder(monkeypatch, tmp_path):
+    def full(dir):
+        return open("/dev/full", "w+b")
+
+    monkeypatch.setattr(people.tempfile, "TemporaryFile", full)
+    views = film((0, 0, 99, face(20)))
+    for folder, told in ((tmp_path, str(tmp_path)), (None, gettempdir())):
+        with pytest.raises(OSError, match="No space left") as raised:
+            list(people.main_faces(views, recognizer, 20, folder))
+        assert raised.value.filename == told
+        assert raised.value.errno == errno.ENOSPC
+
+
+def test_an_error_of_another_file_is_told_as_it_is():
+    def views():
+        yield View(NOT_DETECTED)
+        raise FileNotFoundError(errno.ENOENT, "No such file", "film.mp4")
+
+    with pytest.raises(FileNotFoundError, match="film.mp4"):
+        list(people.main_faces(views(), recognizer, 20))

@@ -206,8 +206,8 @@ def test_stretch_without_a_face_is_found_empty_exactly_there(start):
     assert (
         world.batches
         == {
-            0: [[0, 10], [1, 2], [6], [20, 30], [40]],
-            13: [[0, 10], [13], [14, 15], [19, 23], [33, 43], [53]],
+            0: [[0, 10], [1, 3], [7, 11], [20, 30], [40]],
+            13: [[0, 10], [13], [14, 16], [20, 24], [30, 40], [50]],
         }[start]
     )
 
@@ -286,14 +286,76 @@ def missed_at(*numbers):
     return lambda number, boxes: boxes[1:] if number in numbers else boxes
 
 
+@pytest.mark.parametrize("batch", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("script", "boxes"),
+    [
+        ([[spot(160, 120)]] * 13 + [[]] * 9 + [[spot(160, 120)]] * 33, None),
+        ([[spot(160, 120)]] * 60, missed_at(10, 12, *range(30, 49))),
+        ([[spot(80 + 80 * (n > 27), 100)] for n in range(60)], None),
+        ([[]] * 50, None),
+    ],
+    ids=["gap", "missed", "jump", "empty"],
+)
+def test_looks_do_not_depend_on_their_batches(script, boxes, batch):
+    settings = {"detect_every": 10, "search_every": 4}
+    world, alone = (World(script, *filter(None, [boxes])) for _ in range(2))
+    faces = list(world.track(**settings, batch=batch))
+    expected = list(alone.track(**settings, batch=1))
+    for face, other in zip(faces, expected, strict=True):
+        assert (face.reason, face.box) == (other.reason, other.box)
+        assert face.confidence == other.confidence
+        np.testing.assert_array_equal(face.crop, other.crop)
+    # All looks that were done alone are among those done in batches.
+    assert set(alone.detected) <= set(world.detected)
+
+
 def test_detector_overrules_a_track_that_it_misses_for_a_second():
     # The landmarks would go on. What it did not confirm is taken back.
     world = World([[spot(160, 120)]] * 60, missed_at(*range(10, 60)))
-    faces = list(world.track(detect_every=10, search_every=5, batch=1))
+    settings = {"detect_every": 10, "search_every": 5, "second": 25}
+    faces = list(world.track(**settings, batch=1))
     assert [f.found for f in faces] == [True] * 10 + [False] * 50
+    # Up to the first look that is a second from the one that missed it.
+    assert world.looks[37] and not world.looks[38]
     assert faces[10].reason == NOT_DETECTED
     # A miss asks the detector again soon.
     assert world.detected[:7] == [0, 10, 11, 13, 17, 22, 27]
+
+
+def test_a_smaller_face_is_not_followed_longer():
+    # Looks are detect_every frames apart, as the largest is seen.
+    large = spot(80, 100, side=90)
+    script = [[spot(230, 120, side=60, texture=2), large]] * 130
+    world = World(script, missed_at(*range(24, 130)))
+    list(world.track(detect_every=24, batch=1))
+    assert world.detected == [*range(0, 130, 24)]
+    assert world.looks[72] == 2 and world.looks[73] == 1
+
+
+@pytest.mark.parametrize("frames", [11, 12, 20, 24, 30])
+@pytest.mark.parametrize("seen", [False, True])
+def test_the_films_last_look_decides(frames, seen):
+    # The detector misses the face from 10 on, or all but the last frame.
+    missed = missed_at(*range(10, frames - seen))
+    world = World([[spot(160, 120)]] * frames, missed)
+    faces = list(world.track(detect_every=10, search_every=6, batch=2))
+    assert world.detected.count(frames - 1) == 1
+    assert [face.found for face in faces] == [
+        seen or number < 10 for number in range(frames)
+    ]
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_the_films_last_look_decides_on_a_smaller_face(seen):
+    small, late = spot(80, 100, side=60), spot(220, 120, side=90, texture=2)
+    script = [[small]] * 40 + [[small, late]] * 20
+    world = World(script, missed_at(*range(48, 60 - seen)))
+    faces = list(world.track(detect_every=24, batch=1))
+    assert world.detected == [0, 24, 48, 59]
+    assert [face.reason for face in faces] == [""] * 48 + [
+        "" if seen else ANOTHER
+    ] * 12
 
 
 def test_what_is_lost_unconfirmed_is_taken_back():
@@ -301,6 +363,61 @@ def test_what_is_lost_unconfirmed_is_taken_back():
     world = World(script, missed_at(*range(10, 25)))
     faces = world.track(detect_every=10, search_every=10, batch=1)
     assert [face.found for face in faces] == [True] * 10 + [False] * 15
+
+
+@pytest.mark.parametrize(
+    ("appears", "second", "first"),
+    [
+        (0, 25, 43 - 25),  # a second before the detector sees it
+        (0, 50, 0),
+        (33, 25, 33),  # where it came into view
+    ],
+)
+def test_a_face_is_followed_back_beyond_looks(appears, second, first):
+    script = [[]] * appears + [[spot(160, 120)]] * (60 - appears)
+    world = World(script, missed_at(*range(40)))
+    faces = list(world.track(search_every=6, second=second, batch=1))
+    assert world.detected[-3:] == [37, 43, 48]
+    assert [face.found for face in faces] == [n >= first for n in range(60)]
+
+
+@pytest.mark.parametrize("portion", [1, 11, 50, 51])
+@pytest.mark.parametrize(
+    ("script", "boxes"),
+    [
+        ([[spot(160, 120)]] * 90, missed_at(*range(10, 70))),
+        ([[spot(160, 120)]] * 53 + [[]] * 20, missed_at(*range(48, 99))),
+        ([[spot(160, 120)]] * 90, missed_at(*range(0, 53))),
+        (
+            # Changes too much to be recognized, but in its place.
+            [[spot(160, 120, texture=1 + 0.55 * (n > 49))] for n in range(90)],
+            None,
+        ),
+        (
+            [
+                [spot(80, 100), spot(230, 120, 80, texture=2 + (n > 50))]
+                for n in range(90)
+            ],
+            missed_at(*range(24, 60)),
+        ),
+        (
+            # In doubt from 30 to 60, as looks are rare beside a larger face.
+            [
+                [spot(80, 100)] + [spot(230, 120, 80, 2, 0.4)] * (n > 39)
+                for n in range(90)
+            ],
+            missed_at(*range(24, 90)),
+        ),
+    ],
+    ids=["unseen", "lost", "late", "in place", "two", "long in doubt"],
+)
+def test_a_portions_border_changes_nothing(script, boxes, portion):
+    def track(portion):
+        world = World(script, *filter(None, [boxes]))
+        return list(world.track(detect_every=10, portion=portion))
+
+    for face, other in zip(track(portion), track(1500), strict=True):
+        assert (face.reason, face.box) == (other.reason, other.box)
 
 
 @pytest.mark.parametrize("missed", [(10,), (10, 11, 13, 17, 23)])
@@ -352,6 +469,15 @@ def test_follows_the_largest_faces_only():
     faces = list(world.track(detect_every=10, batch=1))
     np.testing.assert_allclose(middles(faces[10:]), [(160, 150)] * 30, atol=0.1)
     assert world.looks[15] == world.looks[35] == tracking.MAX_FACES
+
+
+def test_who_gives_way_unconfirmed_is_taken_back(monkeypatch):
+    monkeypatch.setattr(tracking, "MAX_FACES", 1)
+    small, late = spot(80, 100, 60), spot(220, 120, 90, texture=2)
+    script = [[small]] * 20 + [[small, late]] * 10
+    world = World(script, missed_at(*range(24, 30)))
+    faces = list(world.track(detect_every=24, batch=1))
+    assert [face.reason for face in faces] == [""] * 24 + [ANOTHER] * 6
 
 
 def test_of_two_tracks_on_one_face_the_older_stays(monkeypatch):
@@ -432,8 +558,21 @@ def test_a_jump_costs_one_look():
     np.testing.assert_allclose(middles(faces), places, atol=0.1)
 
 
-@pytest.mark.parametrize(("every", "batch"), [(8, 1), (8, 3), (1, 4)])
-def test_holds_no_more_frames_than_it_says(every, batch):
+@pytest.mark.parametrize(
+    ("every", "batch", "second", "bound", "expected"),
+    [
+        (8, 1, 5, 1000, 7 + 1),  # before the next look and at hand
+        (8, 3, 5, 1000, 7 + 1 + 16),
+        (1, 4, 5, 1000, 5 + 1 + 3),
+        (8, 3, 20, 1000, 20 + 1 + 16),
+        (24, 3, 25, 10, 10),
+        (24, 3, 25, 0, 3),  # the one at hand and its neighbours
+    ],
+)
+def test_holds_no_more_frames_than_it_says(
+    monkeypatch, every, batch, second, bound, expected
+):
+    monkeypatch.setattr(tracking, "HELD_BYTES", bound * HEIGHT * WIDTH * 3)
     script = [[spot(160, 120)]] * 40 + [[]] * 40 + [[spot(160, 120)]] * 40
     world = World(script)
     alive, most = weakref.WeakSet(), 0
@@ -449,20 +588,12 @@ def test_holds_no_more_frames_than_it_says(every, batch):
             most = max(most, len(alive))
             yield frame
 
-    settings = {"detect_every": every, "batch": batch, "portion": 30}
-    faces = list(track_faces(frames(), **world.fakes, **settings))
-    assert len(faces) == 120
+    settings = {"detect_every": every, "batch": batch, "second": second}
+    faces = track_faces(frames(), **world.fakes, **settings, portion=30)
+    assert [x.found for x in faces] == [bool(x) for x in script]
     gc.collect()
-    # One is in the hands of frames().
-    assert most <= every * batch + 1
-
-
-def test_portions_bound_how_long_a_face_waits():
-    world = World([[spot(160, 120)]] * 60)
-    done = 0
-    for face in world.track(detect_every=5, batch=1, portion=10):
-        done += 1
-        assert face.found and world.read - done < 10 + 5
+    # One more is in the hands of frames().
+    assert expected <= most <= expected + 1
 
 
 def test_frames_may_change_their_size_on_the_way():

@@ -167,7 +167,15 @@ def test_a_turned_film_is_read_upright(film, tmp_path, matrix, upright):
 
 @pytest.mark.parametrize(
     ("ratio", "shape"),
-    [("4/3", (48, 64)), ("3/4", (64, 48)), ("1/1", (48, 48))],
+    [
+        ("4/3", (48, 64)),
+        ("3/4", (64, 48)),
+        ("1/1", (48, 48)),
+        ("4/1", (48, 192)),
+        ("1/4", (192, 48)),
+        ("41/10", (48, 48)),  # no display has such pixels
+        ("1/40", (48, 48)),
+    ],
 )
 def test_pixels_that_are_not_square_are_stretched(tmp_path, ratio, shape):
     squeezed = [make_frame(i, 48, 48) for i in range(4)]
@@ -187,6 +195,25 @@ def test_variable_rates_pauses_and_doubled_times(tmp_path):
     times, found, video = read(path)
     np.testing.assert_allclose(times, np.array(own) / 1000, atol=1e-6)
     assert len(found) == len(own) and video.damage is None
+
+
+def test_times_rise_in_whole_microseconds(tmp_path):
+    # 0.3 microseconds apart, and 0.6 that are 1 when rounded.
+    own = [0, 400_000, 400_003, 1_200_004, 1_200_010]
+    ticks = fractions.Fraction(1, 10_000_000)
+    path = tmp_path / "clip.mov"
+    with av.open(str(path), "w") as container:
+        film = container.add_stream("mjpeg", rate=25)
+        film.width, film.height, film.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        film.codec_context.time_base = film.time_base = ticks
+        for index, time in enumerate(own):
+            container.mux(_encode(film, make_frame(index), time, ticks))
+        container.mux(film.encode(None))
+    times, frames, video = read(path)
+    assert len(frames) == len(own)
+    # One that does not rise comes a frame after the one before.
+    expected = [0, 40_000, 40_000 + round(1e6 / video.fps), 120_000, 120_001]
+    assert [1e6 * time for time in times] == pytest.approx(expected, abs=1e-6)
 
 
 def test_times_count_from_the_first_frame(tmp_path):
@@ -319,6 +346,27 @@ def test_a_damaged_packet_costs_itself_alone(tmp_path, capfd):
     for index, frame in zip(wanted, frames, strict=True):
         np.testing.assert_array_equal(frame, make_frame(index))
     assert capfd.readouterr().err.count("\n") <= 1
+
+
+def test_a_frame_without_a_picture_counts_as_damaged(film, monkeypatch):
+    picture, made = Video._picture, []
+
+    def failing(video, frame):
+        made.append(frame)
+        if len(made) - 1 in lost:
+            raise av.error.PatchWelcomeError(1, "no picture")
+        return picture(video, frame)
+
+    monkeypatch.setattr(Video, "_picture", failing)
+    lost = {7}
+    times, frames, video = read(film[0])
+    assert video.damage == "1 damaged packet"
+    np.testing.assert_array_equal(times, np.delete(film[1], 7))
+    np.testing.assert_array_equal(frames, np.delete(film[2], 7, axis=0))
+    # It may hold for the whole film.
+    lost = range(1000)
+    with Video(film[0]) as video, pytest.raises(UserError, match="not one"):
+        list(video)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts"])

@@ -102,6 +102,18 @@ def test_agreement_at_any_size(look, count, targets):
         look(drawing.plane_histograms, labels, predictions)
 
 
+def test_agreement_where_labels_are_missing(look):
+    labels, predictions = values(5)
+    labels[:, 0] = labels[[1, 3], 1] = np.nan
+    figure = look(
+        drawing.scatter, labels, predictions, TARGETS, {"arousal": 0.5}
+    )
+    assert [axis.get_title() for axis in figure.axes] == [
+        "valence: CCC -\n0 utterances, pooled",
+        "arousal: CCC 0.500\n3 utterances, pooled",
+    ]
+
+
 def test_counts_of_the_plane(look):
     labels = np.array([[-0.9, 0.1], [-0.9, 0.1], [-0.9, 0.1], [0.9, 0.9]])
     predictions = np.array([[0.9, 0.9], [0.9, 0.9], [0.9, 0.1], [1.5, 0.9]])
@@ -145,10 +157,14 @@ def test_groups_at_any_size(look, count, targets):
     assert drawn.count([0.02] * count) == len(targets)
 
 
-def test_names_of_any_kind(look):
+def test_names_of_any_kind_and_a_group_without_a_target(look):
     names = ["$x^2$ " + "long" * 30, "a\\b_{c}"]
-    scores = {"valence": types.SimpleNamespace(ccc=-0.25, mse=0.02)}
-    look(drawing.groups, names, [scores] * 2, [{}] * 2, ["valence"])
+    score = types.SimpleNamespace(ccc=-0.25, mse=0.02)
+    scores = [{"arousal": score}, dict.fromkeys(TARGETS, score)]
+    figure = look(drawing.groups, names, scores, [{}] * 2, TARGETS)
+    valence, arousal, *_ = (line.get_xdata() for line in figure.axes[0].lines)
+    np.testing.assert_array_equal(valence, [np.nan, -0.25])
+    np.testing.assert_array_equal(arousal, [-0.25, -0.25])
 
 
 def test_long_names_are_cut_in_the_middle():
@@ -182,6 +198,7 @@ def test_timelines_at_any_number(look, count):
 
 def test_what_a_timeline_shows(look):
     truth = np.linspace(0, 1, 100).reshape(50, 2)
+    truth[10:30] = np.nan
     figure = look(
         drawing.timelines, [course(50, truth=truth)], TARGETS, estimate="mean"
     )
@@ -333,6 +350,16 @@ def test_a_face_sheet_shows_what_was_found_and_why_not(look, tmp_path):
     np.testing.assert_allclose(
         [ys[first_row].min(), ys[first_row].max()], [edge.y0, edge.y1], atol=3
     )
+
+
+def test_a_face_sheet_shows_the_narrowest_frames(look):
+    sheet = drawing.FaceSheet("clip")
+    frame = np.arange(2048, dtype=np.uint8).reshape(1024, 2, 1)
+    sheet.watch(0.0, frame.repeat(3, axis=2))
+    sheet.add(types.SimpleNamespace(found=False, confidence=0, reason="dark"))
+    # The mean of 2x2 pixels: 0, 1, 2 and 3, and so on.
+    assert sheet._cells[0].thumb[:3, 0, 0].tolist() == [1, 5, 9]
+    look(sheet.write)
 
 
 def test_a_face_sheet_needs_a_face_a_frame(tmp_path):

@@ -223,7 +223,7 @@ def test_windows_by_another_way(
                 continue
             found = [float(x) for x in row]
             np.testing.assert_allclose(found, values, atol=1e-5)
-    assert rows[9]["time_s"] == "0.360"
+    assert rows[9]["time_s"] == "0.360000"
     assert [rows[9][name] for name in ("x", "height")] == ["1.0", "4.0"]
 
 

@@ -38,8 +38,8 @@ def column(values):
     ],
 )
 def test_hand_worked_cases(losses, labels, predictions, expected):
-    weights = np.ones(len(labels))
-    ccc = losses.concordance(column(labels), column(predictions), weights)
+    x, y = column(labels), column(predictions)
+    ccc = losses.concordance(x, y, np.ones_like(x))
     np.testing.assert_allclose(ccc, [expected], atol=1e-6)
 
 
@@ -47,11 +47,11 @@ def test_columns_and_weights_against_another_formula(losses):
     random = np.random.default_rng(0)
     x = random.normal(0.5, 0.3, (40, 2)).astype("f")
     y = (0.4 * x + random.normal(0.1, 0.2, (40, 2))).astype("f")
-    weights = random.integers(0, 2, 40)
-    garbage = np.where(weights[:, None] > 0, y, np.nan)
-    expected = [lin(x[weights > 0, i], y[weights > 0, i]) for i in range(2)]
-    for predictions in (y, garbage):
-        ccc = losses.concordance(x, predictions, weights)
+    known = random.random((40, 2)) < 0.5  # others in each column
+    x_garbage, y_garbage = (np.where(known, z, np.nan) for z in (x, y))
+    expected = [lin(x[known[:, i], i], y[known[:, i], i]) for i in range(2)]
+    for sides in ((x, y), (x_garbage, y), (x, y_garbage)):
+        ccc = losses.concordance(*sides, known)
         np.testing.assert_allclose(ccc, expected, atol=1e-5)
 
 
@@ -62,9 +62,9 @@ def test_columns_and_weights_against_another_formula(losses):
 def test_gradient_is_finite_where_nothing_varies(
     tf, losses, labels, predictions
 ):
-    y = tf.Variable(column(predictions))
+    x, y = column(labels), tf.Variable(column(predictions))
     with tf.GradientTape() as tape:
-        ccc = losses.concordance(column(labels), y, np.ones(len(labels)))
+        ccc = losses.concordance(x, y, np.ones_like(x))
     assert np.isfinite(tape.gradient(ccc, y)).all()
 
 
@@ -112,6 +112,36 @@ def test_frame_level_pools_the_frames_that_count(losses):
     np.testing.assert_allclose(loss, expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("level", ["sequence", "frame"])
+def test_a_frame_without_a_label_counts_in_its_other_targets(tf, losses, level):
+    random = np.random.default_rng(6)
+    labels, predictions = random.normal(size=(2, 4, 5, 3))
+    mask = random.random((4, 5)) < 0.8
+    labels[random.random(labels.shape) < 0.3] = np.nan
+    labels[2, :, 0] = np.nan  # a window without any label of a target
+    labels[..., 2] = np.nan  # a target without any in the batch
+    expected = []
+    for i in range(2):
+        known = mask & np.isfinite(labels[..., i])
+        rows = [
+            (labels[j, known[j], i], predictions[j, known[j], i])
+            for j in range(4)
+            if known[j].any()
+        ]
+        if level == "sequence":
+            rows = [[x.mean(keepdims=True) for x in row] for row in rows]
+        expected.append(lin(*np.concatenate(rows, axis=1)))
+    found = tf.Variable(predictions)
+    with tf.GradientTape() as tape:
+        loss = losses.concordance_loss(labels, found, mask, level=level)
+    np.testing.assert_allclose(loss, 1 - np.mean(expected), atol=1e-9)
+    gradient = tape.gradient(loss, found).numpy()
+    counted = mask[..., None] & np.isfinite(labels)
+    np.testing.assert_array_equal(gradient != 0, counted)
+    nothing = np.full_like(labels, np.nan)
+    assert losses.concordance_loss(nothing, predictions, mask, level=level) == 1
+
+
 def test_padding_never_changes_the_loss(losses):
     random = np.random.default_rng(5)
     labels, predictions = random.normal(size=(2, 4, 5, 2))
@@ -129,10 +159,15 @@ def test_padding_never_changes_the_loss(losses):
 
 
 def test_mismatch_is_refused(losses):
-    with pytest.raises(ValueError, match="same shape"):
-        losses.concordance(np.ones((3, 2)), np.ones((3, 1)), np.ones(3))
-    with pytest.raises(ValueError, match=r"\[rows, columns\].*not \(3,\) and"):
-        losses.concordance(np.ones(3), np.ones(3), np.ones(3))
+    whole = np.ones((3, 2))
+    for other in (np.ones((3, 1)), np.ones(3)):
+        for place in range(3):
+            sides = [whole] * 3
+            sides[place] = other
+            with pytest.raises(ValueError, match="same shape"):
+                losses.concordance(*sides)
+    with pytest.raises(ValueError, match=r"\[rows, columns\].*not \(3,\), "):
+        losses.concordance(*[np.ones(3)] * 3)
     with pytest.raises(ValueError, match="level must be"):
         losses.concordance_loss(
             np.ones((1, 1, 1)), np.ones((1, 1, 1)), np.ones((1, 1)), level="x"

@@ -1,5 +1,6 @@
 import concurrent.futures
 import concurrent.futures.process
+import dataclasses
 import functools
 
 import cv2
@@ -21,10 +22,10 @@ def preparing(tf):
 
 
 @pytest.fixture(scope="module")
-def records(tf):
-    from affwild_omg.data import records
+def manifests(tf):
+    from affwild_omg.data import manifest
 
-    return records
+    return manifest
 
 
 def write_video(path, frames, codec="mp4v", path_of=None):
@@ -39,7 +40,7 @@ def write_video(path, frames, codec="mp4v", path_of=None):
 
 def write_table(source, rows, name="omg_TrainVideos.csv"):
     lines = [
-        f"x,0,1,{video},{utterance},{arousal},{valence},0\n"
+        f"link,0,1,{video},{utterance},{arousal},{valence},0\n"
         for video, utterance, arousal, valence in rows
     ]
     (source / name).write_text(HEADER + "".join(lines))
@@ -87,7 +88,7 @@ def fake(preparing, monkeypatch):
 
     seen = []
 
-    def faces_of_video(video, **settings):
+    def faces_of_video(video, watch=None, **settings):
         seen.append(video.path)
         for index, (time_s, frame) in enumerate(video):
             face = Face(
@@ -97,7 +98,9 @@ def fake(preparing, monkeypatch):
                 crop=np.full((96, 96, 3), frame.mean(), np.uint8),
                 landmarks=np.full((68, 2), index, np.float32),
             )
-            yield time_s, Face.missing() if index == 1 else face
+            if watch is not None:
+                watch(time_s, frame)
+            yield time_s, Face.missing("why") if index == 1 else face
 
     monkeypatch.setattr(
         preparing.worker.tracking, "faces_of_video", faces_of_video
@@ -117,31 +120,48 @@ def names(directory):
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_manifest_counts_everything(preparing, records, source, fake):
+def test_manifest_counts_everything(preparing, manifests, source, fake):
     options = options_of(source)
     manifest = preparing.prepare(options)
     target = source.parent / "records"
-    assert records.read_manifest(target) == manifest
+    assert manifests.read(target) == manifest
     train = manifest["splits"]["train"]
     failed = train.pop("failed")
+    for clip in train["utterances"]:
+        ((size, _),) = clip.pop("chunks")
+        path = target / "train" / clip["video"] / clip["utterance"]
+        assert path.with_suffix(".mp4.tfrecord").stat().st_size == size + 16
     assert train == {
         "expected": 3,
         "found": 3,
         "prepared": 2,
         "frames": 10,
         "frames_without_face": 2,
+        "without_face": {"why": 2},
         "damaged": [],
         "utterances": [
             {
                 "video": video,
                 "utterance": utterance,
+                "source": "link",
                 "frames": frames,
                 "frames_without_face": 1,
-                "labelled": True,
+                "without_face": {"why": 1},
+                "labels": {
+                    name: {
+                        "frames": frames,
+                        "frames_with_face": frames - 1,
+                        "mean": mean,
+                    }
+                    for name, mean in (
+                        ("valence", valence),
+                        ("arousal", arousal),
+                    )
+                },
             }
-            for video, utterance, frames in (
-                ("bob", "u3.mp4", 6),
-                ("ann", "u1.mp4", 4),
+            for video, utterance, frames, valence, arousal in (
+                ("bob", "u3.mp4", 6, -0.5, 0.75),
+                ("ann", "u1.mp4", 4, 0.5, 0.25),
             )
         ],
     }
@@ -158,35 +178,74 @@ def test_manifest_counts_everything(preparing, records, source, fake):
     assert "No such file" in validation["failed"][0]["reason"]
     assert names(source.parent) == ["corpus", "records"]
     assert names(target) == ["manifest.json", "train", "validation"]
-    assert names(target / "train") == ["ann.tfrecord", "bob.tfrecord"]
+    assert names(target / "train") == ["ann", "bob"]
+    assert names(target / "train" / "bob") == ["u3.mp4.tfrecord"]
     assert names(target / "validation") == []
 
 
-def test_records_hold_the_clips(tf, preparing, records, source, fake):
+def test_records_hold_the_clips(tf, preparing, manifests, source, fake):
+    from affwild_omg.data import records
+
     (source / "omg_TestVideos_WithoutLabels.csv").write_text(
         "link,start,end,video,utterance\nx,0,1,ann,u1.mp4\n"
     )
-    manifest = preparing.prepare(options_of(source))
-    files = records.list_files(source.parent / "records", "train")
-    assert [file.rsplit("/", 1)[1] for file in files] == [
-        "bob.tfrecord",
-        "ann.tfrecord",
-    ]
-    (clip,) = map(records.parse, tf.data.TFRecordDataset(files[0]))
-    assert clip["key"] == b"bob/u3.mp4"
-    assert float(clip["fps"]) == pytest.approx(10)
-    np.testing.assert_array_equal(clip["face"], [1, 0, 1, 1, 1, 1])
+    preparing.prepare(options_of(source))
+    target = source.parent / "records"
+    bob, ann = manifests.clips(target, "train")
+    assert [bob.key, ann.key] == ["bob/u3.mp4", "ann/u1.mp4"]
+    clip = records.parse(bob.read(0, 6))
+    np.testing.assert_array_equal(clip["time_us"], np.arange(6) * 100_000)
+    np.testing.assert_array_equal(clip["mask"], [1, 0, 1, 1, 1, 1])
     np.testing.assert_array_equal(clip["labels"], [[-0.5, 0.75]] * 6)
-    greys = records.decode(clip["image"]).numpy()[:, 0, 0, 0]
+    greys = [records.decode(x).numpy()[0, 0, 0] for x in clip["image"]]
     np.testing.assert_allclose(greys, [0, 0, 20, 30, 40, 50], atol=4)
     np.testing.assert_array_equal(
         clip["landmarks"][:, 0, 0], [0, 0, 2, 3, 4, 5]
     )
-    (utterance,) = manifest["splits"]["test"]["utterances"]
-    assert utterance["labelled"] is False
-    files = records.list_files(source.parent / "records", "test")
-    (clip,) = map(records.parse, tf.data.TFRecordDataset(files))
-    assert np.isnan(clip["labels"]).all()
+    (clip,) = manifests.clips(target, "test")
+    assert clip.labelled.tolist() == [0, 0] and np.isnan(clip.labels).all()
+    assert np.isnan(records.parse(clip.read(0, 4))["labels"]).all()
+
+
+def test_one_odd_clip_does_not_end_the_others(
+    preparing, manifests, source, fake, monkeypatch
+):
+    find = preparing.worker.tracking.faces_of_video
+
+    def odd(video, **settings):
+        yield from find(video, **settings)
+        if "bob" in video.path:
+            raise ZeroDivisionError("never seen before")
+
+    monkeypatch.setattr(preparing.worker.tracking, "faces_of_video", odd)
+    manifest = preparing.prepare(options_of(source))
+    train = manifest["splits"]["train"]
+    assert [clip["video"] for clip in train["utterances"]] == ["ann"]
+    reason = train["failed"][0]["reason"]
+    assert "u3.mp4: cannot be prepared (ZeroDivisionError('never" in reason
+    assert names(source.parent / "records" / "train") == ["ann"]
+
+
+def test_a_full_disk_while_publishing_loses_nothing(
+    preparing, source, fake, monkeypatch
+):
+    write = preparing.staging.files.write_text
+
+    def full(path, text):
+        if path.name == "manifest.json":
+            raise OSError(28, "No space left on device", str(path))
+        write(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing.staging.files, "write_text", full)
+        with pytest.raises(OSError, match="No space left on device.*manifest"):
+            preparing.prepare(options_of(source))
+    fake.clear()
+    # A report that was cut off counts as none.
+    (report,) = source.parent.glob(".records.partial/train/bob/u3*.json")
+    report.write_text("")
+    preparing.prepare(options_of(source))
+    assert [path.rsplit("/", 2)[1] for path in fake] == ["bob"]
 
 
 def test_damage_is_said(preparing, source, fake):
@@ -206,23 +265,23 @@ def test_damage_is_said(preparing, source, fake):
     assert "manifest.json says why 3 failed" in text[3]
 
 
-def interrupt_after(preparing, monkeypatch, videos, error):
-    """Lets a run stop after some videos; returns how to mend it."""
-    prepare_video = preparing.worker.prepare_video
-    left = iter(range(videos))
+def interrupt_after(preparing, monkeypatch, clips, error):
+    """Lets a run stop after some clips; returns how to mend it."""
+    prepare = preparing.worker.prepare
+    left = iter(range(clips))
 
-    def stopping(staging, clips):
+    def stopping(staging, preview, clip):
         if next(left, None) is None:
             # What a killed worker leaves behind.
-            (staging / "train" / "killed.partial").write_text("half")
+            path, *_ = preparing.staging.paths(staging, clip)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_name(f"{path.name}.partial").write_text("half")
             raise error
-        return prepare_video(staging, clips)
+        return prepare(staging, preview, clip)
 
-    patch = functools.partial(
-        monkeypatch.setattr, preparing.worker, "prepare_video"
-    )
+    patch = functools.partial(monkeypatch.setattr, preparing.worker, "prepare")
     patch(stopping)
-    return lambda: patch(prepare_video)
+    return lambda: patch(prepare)
 
 
 @pytest.mark.parametrize(
@@ -238,37 +297,37 @@ def interrupt_after(preparing, monkeypatch, videos, error):
     ],
 )
 def test_an_interrupted_run_goes_on(
-    preparing, records, source, fake, monkeypatch, error, raised, message
+    preparing, manifests, source, fake, monkeypatch, error, raised, message
 ):
     options = options_of(source, workers=2)
-    mend = interrupt_after(preparing, monkeypatch, videos=1, error=error)
+    mend = interrupt_after(preparing, monkeypatch, clips=1, error=error)
     with pytest.raises(raised, match=message):
         preparing.prepare(options)
     assert names(source.parent) == [".records.partial", "corpus"]
     first = list(fake)
-    assert {path.rsplit("/", 2)[1] for path in first} == {"bob"}
+    assert [path.rsplit("/", 2)[1] for path in first] == ["bob"]
 
     mend()
     preparing.prepare(options)
-    assert {path.rsplit("/", 2)[1] for path in fake[len(first) :]} == {"ann"}
+    assert [path.rsplit("/", 2)[1] for path in fake[len(first) :]] == ["ann"]
     assert names(source.parent) == ["corpus", "records"]
     resumed = {
-        path.name: path.read_bytes()
-        for path in (source.parent / "records" / "train").iterdir()
+        f"{path.parent.name}/{path.name}": path.read_bytes()
+        for path in (source.parent / "records" / "train").glob("*/*")
     }
-    assert resumed.keys() == {"ann.tfrecord", "bob.tfrecord"}
+    assert resumed.keys() == {"ann/u1.mp4.tfrecord", "bob/u3.mp4.tfrecord"}
     whole = source.parent / "whole"
     manifest = preparing.prepare(options_of(source, records=str(whole)))
     for name, content in resumed.items():
         assert (whole / "train" / name).read_bytes() == content
-    assert records.read_manifest(source.parent / "records") == manifest
+    assert manifests.read(source.parent / "records") == manifest
 
 
 @pytest.mark.parametrize(
-    "change", ["label", "file", "row", "detect_every", "corpus"]
+    "change", ["label", "file", "row", "detect_every", "preview", "corpus"]
 )
 def test_what_has_changed_is_prepared_again(
-    preparing, records, source, fake, monkeypatch, change
+    preparing, source, fake, monkeypatch, change
 ):
     options = options_of(source)
     mend = interrupt_after(preparing, monkeypatch, 1, KeyboardInterrupt())
@@ -285,6 +344,8 @@ def test_what_has_changed_is_prepared_again(
         write_video(source / "bob" / "u3.mp4", frames=7)
     if change == "detect_every":
         options = options_of(source, detect_every=5)
+    if change == "preview":
+        options = options_of(source, preview=True)
     if change == "corpus":
         monkeypatch.setitem(readers.READERS, "other", omg.read)
         options = options_of(source, corpus="other")
@@ -292,20 +353,24 @@ def test_what_has_changed_is_prepared_again(
     assert str(source / "bob" / "u3.mp4") in fake
 
 
-def test_overwriting_leaves_nothing_of_the_old(
-    preparing, records, source, fake
-):
-    options = options_of(source)
-    preparing.prepare(options)
+def test_overwriting_leaves_nothing_of_the_old(preparing, source, fake):
+    preparing.prepare(options_of(source, preview=True))
     target = source.parent / "records"
+    sheets = sorted(x for x in target.rglob("*.png"))
+    assert [str(x.relative_to(target)) for x in sheets] == [
+        "previews/train/ann/u1.mp4.png",
+        "previews/train/bob/u3.mp4.png",
+    ]
+    assert all(cv2.imread(str(sheet)) is not None for sheet in sheets)
     (target / "notes.txt").write_text("mine")
+    options = options_of(source)
     with pytest.raises(UserError, match="--records=.* is not empty"):
         preparing.prepare(options)
     (source / "omg_ValidationVideos.csv").unlink()
     write_table(source, [("ann", "u1.mp4", 0.25, 0.5)])
     preparing.prepare(options, overwrite=True)
     assert names(target) == ["manifest.json", "notes.txt", "train"]
-    assert names(target / "train") == ["ann.tfrecord"]
+    assert names(target / "train") == ["ann"]
 
 
 def test_nothing_is_left_when_nothing_can_be_prepared(preparing, source, fake):
@@ -329,13 +394,17 @@ def test_each_corpus_has_its_reader(preparing, source, fake, monkeypatch):
 
     def reader(folder):
         read.append(folder)
-        return omg.read(folder)[:1]
+        clip = omg.read(folder)[0]
+        return [dataclasses.replace(clip, source=None, person="Bob")]
 
     monkeypatch.setitem(readers.READERS, "other", reader)
     manifest = preparing.prepare(options_of(source, corpus="other"))
     assert read == [str(source)]
     assert manifest["corpus"] == "other"
-    assert manifest["splits"]["train"]["expected"] == 1
+    train = manifest["splits"]["train"]
+    assert train["expected"] == 1
+    assert train["utterances"][0]["person"] == "Bob"
+    assert "source" not in train["utterances"][0]
 
 
 @pytest.mark.parametrize("drawn", [True, False])

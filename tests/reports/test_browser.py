@@ -69,9 +69,9 @@ def page(tf, tmp_path_factory):  # its records start TensorFlow
         network=test_report.NETWORK,
         training={"init_from": "long/" * 30},
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "FRAMES", {"test": {name: [2, 5], "w": [8, 3]}})
-        records = conftest.write_records_folder(root / "records")
+    records = conftest.write_records_folder(
+        root / "records", {"test": {name: [2, 5], "w": [8, 3]}}
+    )
     output = root / "report"
     options = {"results": str(folder), "records": str(records)}
     return report.write(ReportOptions(output=str(output), **options))

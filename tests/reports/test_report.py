@@ -54,7 +54,7 @@ def frames(lengths=(2, 5, 8, 3), labels=LABELS):
         labels=[
             np.tile(x, (n, 1)) for x, n in zip(labels, lengths, strict=True)
         ],
-        fps=[2.0] * 4,
+        times=[np.arange(n) / 2 for n in lengths],
         sequence_length=4,
     )
 
@@ -190,7 +190,7 @@ def test_the_page_says_what_the_folder_holds(folder):
         "Where there is only one utterance, or labels or predictions do not "
         "vary, CCC is 0 by definition and has no interval.",
         "2 to 4 s 1 0.000 - 0.0900",  # v/u2, of 5 frames
-        "All videos, by the sum of their MSEs",
+        "All videos, by the mean of their MSEs",
         "w 1 0.6400 0.800 0.0400 -0.200 v 2 0.0450 -0.150",
         "w u1 -0.200 0.600 0.600 0.400 0.825 4.0",
         "No faces are shown: no --records were given.",
@@ -325,8 +325,27 @@ def test_the_page_needs_nothing_else(folder):
     assert len(texts) == len(sources) == len(set(texts)) == 6
 
 
+GAPS = np.where([[1, 0], [1, 1], [0, 1], [0, 0]], LABELS, NAN)
+# Valence of u1 and u2: covariance .2 * .05, variances .04 and .0025, means .15
+# apart: CCC 4/13, MSE .045, of one video. Arousal of u2 and w/u1: .15 * .05,
+# .0225 and .0025, .1 apart: CCC 3/7, MSE .02; of a video twice it is 0.
+
+
+def frames_with_gaps():
+    """Returns frames of `GAPS`; those of v/u2 are not evenly spaced."""
+    found = frames(labels=GAPS)
+    found.labels[1][0, 0] = NAN
+    found.times[1][:] = [0, 0.1, 0.4, 0.5, 0.8]
+    found.values[1][:, 0] = [0.5, 0.6, 0.7, 0.8, 0.9]
+    return found
+
+
+FROM_FRAMES = {"sequence_estimate": "median", "sequence_length": 4}
+
+
 def test_same_input_same_bytes(tmp_path):  # of the pictures, too
-    folder = make(tmp_path / "results")
+    how = {"labels": GAPS, "frames": frames_with_gaps()}
+    folder = make(tmp_path / "results", **how, **FROM_FRAMES)
 
     def content():
         write(folder)
@@ -348,6 +367,59 @@ def tell(drawn, tmp_path):
     return tell
 
 
+def test_a_page_with_gaps_in_its_labels(tell, drawn, tmp_path):
+    page = tell(labels=GAPS, frames=frames_with_gaps(), **FROM_FRAMES)
+    for words in (
+        "CCC of valence 0.308 no interval CCC of arousal 0.429 95% interval "
+        "0.000 to 0.429 mean CCC 0.368 no interval",
+        "3 utterances with labels.",
+        "Valence: 2 of 3 rows have a label. Arousal: 2 of 3 rows have",
+        "The utterances with a label of one target are of 1 video only.",
+        "by about half an interval, 0.214 (arousal) (with",
+        "utterance, pooled 3 0.308 0.0450 0.429 0.0200 0.368",
+        "valence 0.300 0.150 -0.150 0.200 0.050 0.250 1.000 0.308",
+        "V in [0,1], A in [0,0.5) 1",
+        "under 2 s 2 0.308 - 0.0450 0.000 - 0.0000",
+        "4 to 8 s 1 - - - 0.000 - 0.0400",
+        # By the mean of .04 alone, and of .045 and 0.
+        "w 1 - - 0.0400 -0.200 v 2 0.0450 -0.150 0.0000 0.000",
+        # Who has both labels.
+        "distance seconds v u2 0.500 0.200 0.300 0.300 0.300 1.0 No faces",
+    ):
+        assert words in page, words
+    assert not re.search(r"\bnan\b", page, re.IGNORECASE)
+    labels, *_ = drawn["agreement"]
+    np.testing.assert_array_equal(labels, GAPS[:3])
+    labels, predictions = drawn["plane"]
+    assert labels.tolist() == [[0.5, 0.3]]
+    ((course,), _) = drawn["timelines"]
+    assert course.times.tolist() == [0, 0.1, 0.4, 0.5, 0.8]
+    assert course.edges.tolist() == [0, 0.8, 1]
+    # Medians of 0.6 and 0.8, and of 0.3, 0.4 and 0.6; then the fifth frame.
+    np.testing.assert_allclose(course.sequences, [[0.7, 0.4], [0.9, 0.7]])
+    np.testing.assert_array_equal(course.truth[:2], [[NAN, 0.3], [0.5, 0.3]])
+    groups = pd.read_csv(tmp_path / "0/report/groups.csv")
+    of_video = groups[groups["by"] == "video"].set_index("group")
+    assert of_video["valence_mse"].tolist() == pytest.approx(
+        [NAN, 0.045], nan_ok=True
+    )
+
+
+def test_a_page_of_utterances_with_one_label_each(tell, drawn):
+    labels = np.array([[0.1, NAN], [0.5, NAN], [NAN, 0.6], [NAN, 0.2]])
+    page = tell(labels=labels)
+    assert "Left out: they need labels of both valence and arousal." in page
+    assert "Left out: no utterance has a label of each target." in page
+    assert "plane" not in drawn and "regions" not in drawn
+
+
+def test_a_page_of_one_target_with_labels_of_two(tell):
+    page = tell(labels=np.where([0, 1], LABELS, NAN))
+    assert "Valence: no row has a label." in page
+    assert "utterance, pooled 3 - - 0.667 0.0133 -" in page
+    assert not re.search(r"\bnan\b|mean CCC 0", page, re.IGNORECASE)
+
+
 def test_a_page_without_labels(tell, tmp_path):
     page = tell(labels=np.full((4, 2), NAN))
     assert "No utterance has labels: scores, and all else" in page
@@ -365,7 +437,7 @@ def test_a_page_of_one_target_and_without_frames(tell, drawn):
     for words in (
         "utterance, per video 2 0.000 0.0100",
         "None was applied: these are the network's own values.",
-        "Left out: they need both valence and arousal.",
+        "Left out: they need labels of both valence and arousal.",
         "Left out: the results folder holds no frames",
         "All videos video utterances",
         "No timelines: the results folder holds no frames",
@@ -403,15 +475,18 @@ def test_another_headline(folder):
         write(folder)
 
 
-def test_a_headline_without_rows_is_left_out(tell):
-    unseen = frames()
+def test_a_headline_without_rows_is_left_out(tell, drawn):
+    unseen = frames((2, 5, 1, 3))
     for mask in unseen.mask[:3]:  # whose labels are known
         mask[:] = False
-    how = {"sequence_estimate": "median", "sequence_length": 4}
-    page = tell(frames=unseen, level="frame", **how)
+    page = tell(frames=unseen, level="frame", **FROM_FRAMES)
     assert "Left out: there is nothing to score by frame." in page
     assert "utterance, pooled 3 -0.553" in page
     assert "sequence, pooled" not in page
+    # How long the one frame of w/u1 lasts is not known.
+    ((course, *_), _) = drawn["timelines"]
+    assert "w u1 -0.200 0.600 0.600 0.400 0.825 0.0" in page
+    assert course.edges.tolist() == [0, 1]
 
 
 def test_anyones_predictions(folder):
@@ -518,4 +593,7 @@ def test_faces_are_those_of_the_records(tmp_path, small_records, drawn):
     assert images.shape == (8, 96, 96, 3) and len(others) == 3
     change(folder, split="validation")
     with pytest.raises(UserError, match="--records=.* has no utterance eve/"):
+        write(folder, records=str(small_records))
+    change(folder, records_sha256="of others")
+    with pytest.raises(UserError, match="are not the records that --results="):
         write(folder, records=str(small_records))

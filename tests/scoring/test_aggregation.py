@@ -1,8 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from affwild_omg.scoring import aggregation
 from affwild_omg.scoring.frames import Frames
+
+NAN = float("nan")
 
 
 def split(videos, values, masks):
@@ -13,19 +17,21 @@ def split(videos, values, masks):
         values=[np.array(x, float)[:, np.newaxis] for x in values],
         mask=[np.array(x, bool) for x in masks],
         labels=[np.zeros((len(x), 1)) for x in values],
-        fps=[25.0] * len(videos),
+        times=[np.arange(len(x)) / 25 for x in values],
         sequence_length=2,
     )
 
 
 def test_sequence_estimates_by_hand():
     values = [[1, 10], [2, 20], [9, 60], [5, 0]]
-    mask = [True, True, True, False]
-    median = aggregation.sequence_estimate(values, mask)
-    np.testing.assert_array_equal(median, [2, 20])
-    mean = aggregation.sequence_estimate(values, mask, by="mean")
-    np.testing.assert_array_equal(mean, [4, 30])
-    assert aggregation.sequence_estimate(values, [False] * 4) is None
+    counts = np.array([[1, 0], [1, 1], [1, 1], [0, 0]], bool)
+    median = aggregation.sequence_estimate(values, counts)
+    np.testing.assert_array_equal(median, [2, 40])
+    mean = aggregation.sequence_estimate(values, counts, by="mean")
+    np.testing.assert_array_equal(mean, [4, 40])
+    counts[:, 0] = False
+    one = aggregation.sequence_estimate(values, counts)
+    np.testing.assert_array_equal(one, [NAN, 40])
 
 
 def test_utterance_is_the_mean_of_its_sequences():
@@ -34,6 +40,19 @@ def test_utterance_is_the_mean_of_its_sequences():
     np.testing.assert_array_equal(
         aggregation.utterance_estimates(frames), [[5.5]]
     )
+    # Of frames 0, 2 and 3 with labels, the first has a face.
+    labels = [np.array([[0.5], [NAN], [0], [1], [NAN]])]
+    frames = dataclasses.replace(frames, labels=labels)
+    np.testing.assert_array_equal(
+        aggregation.utterance_estimates(frames), [[1]]
+    )
+    np.testing.assert_array_equal(aggregation.utterance_labels(frames), [[0.5]])
+    # Without any label it has an estimate all the same.
+    frames = dataclasses.replace(frames, labels=[np.full((5, 1), NAN)])
+    np.testing.assert_array_equal(
+        aggregation.utterance_estimates(frames), [[5.5]]
+    )
+    assert np.isnan(aggregation.utterance_labels(frames))
 
 
 def test_unseen_utterances_take_their_videos_mean_else_the_splits():

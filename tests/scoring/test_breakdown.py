@@ -4,6 +4,7 @@ import pytest
 from affwild_omg.scoring import breakdown, significance
 from affwild_omg.scoring.concordance import concordance
 
+NAN = float("nan")
 TARGETS = ("valence", "arousal")
 
 
@@ -61,18 +62,24 @@ def test_groups_by_hand():
     assert two.scores["arousal"].ccc == pytest.approx(0.01 / 0.015)
 
 
-def test_groups_have_their_own_intervals(utterances):
+def test_groups_have_their_own_intervals_of_what_has_a_label(utterances):
     labels, predictions, _, videos = utterances
-    mask = labels[:, 0] > 0
-    (group,) = breakdown.by_group(
-        labels, predictions, videos, {"x": mask}, TARGETS
-    )
-    score = group.scores["arousal"]
-    assert score.ccc == concordance(labels[mask, 1], predictions[mask, 1])
-    assert score.interval == significance.interval(
-        labels[mask, 1], predictions[mask, 1], np.array(videos)[mask]
-    )
-    assert score.interval.low < score.ccc < score.interval.high
+    groups = {"x": labels[:, 0] > 0, "y": labels[:, 0] < 0}
+    labels[::3, 1] = labels[groups["y"], 0] = NAN
+    labels[5] = NAN
+    found = breakdown.by_group(labels, predictions, videos, groups, TARGETS)
+    for group in found:
+        mask = groups[group.name] & ~np.isnan(labels[:, 1])
+        score = group.scores["arousal"]
+        assert score.ccc == concordance(labels[mask, 1], predictions[mask, 1])
+        assert score.prediction_mean == np.mean(predictions[mask, 1])
+        assert score.interval == significance.interval(
+            labels[mask, 1], predictions[mask, 1], np.array(videos)[mask]
+        )
+        assert score.interval.low < score.ccc < score.interval.high
+    # None of the second has a valence label.
+    assert [list(x.scores) for x in found] == [[*TARGETS], ["arousal"]]
+    assert found[1].to_row().keys().isdisjoint(["valence_ccc", "valence_mse"])
 
 
 def test_no_utterance_is_lost_between_groups(utterances):

@@ -160,19 +160,3 @@ def test_a_side_stays_constant_by_parts():
     # Two constants that differ are no constant.
     total = Moments.of([0.1, 0.1], [0, 1]) + Moments.of([0.2, 0.2], [0, 1])
     assert total.vary == (True, True)
-
-
-@pytest.mark.parametrize(
-    ("labels", "predictions", "expected"),
-    [
-        ([0, 1], [5, 5.5], True),
-        ([3], [4], False),
-        # A mean of these is rounded, and their variance above 0.
-        ([0.1] * 10, list(range(10)), False),
-        ([[0, 1], [1, 2]], [[0, 0], [1, -1e-300]], True),
-        ([[0, 1], [1, 2]], [[0, 7], [1, 7]], False),
-    ],
-)
-def test_what_varies_does_so_in_every_column(labels, predictions, expected):
-    assert concordance.vary(labels, predictions) is expected
-    assert concordance.vary(predictions, labels) is expected

@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.scoring import postprocessing
+from affwild_omg.scoring import aggregation, postprocessing
 from affwild_omg.scoring.concordance import concordance
 from affwild_omg.scoring.frames import Frames
 from affwild_omg.scoring.postprocessing import Settings, Steps
@@ -108,7 +108,7 @@ def split(videos, values, mask=None, labels=None, *, length, targets=BOTH):
         values=values,
         mask=mask or [np.ones(len(x), bool) for x in values],
         labels=[],
-        fps=[25.0] * len(videos),
+        times=[np.arange(len(x)) / 25 for x in values],
         sequence_length=length,
     )
     return labelled(frames, none if labels is None else labels)
@@ -231,10 +231,9 @@ def test_the_best_of_all_is_chosen_by_what_apply_gives():
     random = np.random.default_rng(7)
     frames = noise()
     labels = random.normal(size=(len(frames.keys), 2))
-    labels[2, 0] = labels[5, 1] = NAN  # neither target of theirs counts
-    known = np.isfinite(labels).all(axis=1)
+    labels[2, 0] = labels[5, 1] = labels[6] = NAN  # who count in the other
     frames = labelled(frames, labels)
-    labels = frames.utterance_labels  # whose means are rounded
+    labels = aggregation.utterance_labels(frames)  # whose means are rounded
     settings, search = postprocessing.choose(frames)
     assert json.loads(json.dumps(search)) == search
     for column, name in enumerate(BOTH):
@@ -244,6 +243,7 @@ def test_the_best_of_all_is_chosen_by_what_apply_gives():
             estimates = postprocessing.apply(
                 Settings(targets=dict.fromkeys(BOTH, steps)), frames
             )
+            known = ~np.isnan(labels[:, column])
             return concordance(labels[known, column], estimates[known, column])
 
         windows = {x: score(x, 0.0) for x in (1, 3, 5, 9, 15, 25)}
@@ -287,6 +287,12 @@ def test_one_target_alone():
             use(settings, noise())
     with pytest.raises(UserError, match="no utterance of the validation set"):
         postprocessing.choose(labelled(frames, np.full_like(labels, NAN)))
+    # With a second target that has no label: no step raises its CCC.
+    both, found = postprocessing.choose(
+        labelled(noise(), np.hstack([np.full_like(labels, NAN), labels]))
+    )
+    assert both.targets["valence"] == Steps()
+    assert found.keys() == {"arousal"}
 
 
 def test_settings_survive_json():

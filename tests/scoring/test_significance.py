@@ -17,6 +17,7 @@ TRUE_CCC = (
     * (0.05 + 0.01)
     / ((0.08 + 0.02) + (0.07 + 0.04) + (MEANS[0] - MEANS[1]) ** 2)
 )
+NAN = float("nan")
 HOW = {"samples": 150, "level": 0.9, "seed": 2}
 
 
@@ -65,9 +66,12 @@ def by_rows(statistic, clusters, samples, level, seed):
 
 
 def mean_ccc(labels, predictions):
-    """Averages the columns' CCCs of [rows, columns]."""
-    columns = zip(labels.T, predictions.T, strict=True)
-    return np.mean([concordance(*column) for column in columns])
+    """Averages the columns' CCCs of the labelled rows of [rows, columns]."""
+    columns = [
+        (x[~np.isnan(x)], y[~np.isnan(x)])
+        for x, y in zip(labels.T, predictions.T, strict=True)
+    ]
+    return np.mean([len(x) and concordance(x, y) for x, y in columns])
 
 
 def swapped_differences(labels, first, second, clusters):
@@ -119,7 +123,8 @@ def test_intervals_against_a_loop_over_rows(offset, exact):
     check_intervals(*values, clusters, abs=exact)
 
 
-def test_columns_are_drawn_together_and_averaged():
+@pytest.mark.parametrize("gaps", [False, True])
+def test_columns_are_drawn_together_and_averaged(gaps):
     labels, first, second, clusters = simulate(18, 9, 2)
     # Another target, and a second run of the first one.
     labels = np.stack([labels, -labels / 2, labels], axis=1)
@@ -127,6 +132,12 @@ def test_columns_are_drawn_together_and_averaged():
         np.stack(columns, axis=1)
         for columns in ((first, second, first**2), (second, first, first))
     )
+    if gaps:
+        labels[np.random.default_rng(0).random(labels.shape) < 0.4] = NAN
+        labels[clusters == 4, 0] = NAN
+        labels[clusters > 2, 1] = NAN  # some samples have no row of it
+        for predictions in (first, second):  # which are not looked at
+            predictions[np.isnan(labels)] = NAN
     check_intervals(labels, first, second, clusters)
     differences = swapped_differences(labels, first, second, clusters)
     count = np.sum(differences >= differences[0] - 1e-12)
@@ -280,11 +291,18 @@ def test_holm_by_hand():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"videos": list("aaaa")}, "at least 2, not 1 of 4 utterances"),
-        ({"videos": list("aab")}, "one for each of 4 labels"),
-        ({"labels": [[1, 2, 3, 4]]}, "one for each of 1 labels"),
+        ({"videos": list("aaaa")}, "labels of 2 videos, not 1"),
+        (
+            dict.fromkeys(("first", "second"), np.ones((4, 2)))
+            | {"labels": [[1, 1], [2, 2], [3, NAN], [4, NAN]]},
+            "each column must have labels of 2 videos, not 1",
+        ),
+        ({"videos": list("aab")}, "one for each of 4 utterances"),
+        ({"labels": [[1, 2, 3, 4]]}, r"not \(1, 4\) and \(4,\)"),
         ({"first": [1, 2, 3], "second": [1, 2, 4, 4, 5]}, "must"),
         ({"second": [1, 2, 3, np.inf]}, "finite"),
+        ({"labels": [1, 2, 3, np.inf]}, "finite"),
+        ({"labels": [NAN] * 4}, "not all of a column"),
     ],
 )
 @pytest.mark.parametrize(
@@ -315,4 +333,13 @@ def test_an_interval_is_found_where_it_is_an_estimate():
     )
     assert 0 < of_errors.low < of_errors.high
     with pytest.raises(ValueError, match="finite"):
-        find(labels, [0.1, np.nan, 0.2, 0.3], videos)
+        find(labels, [0.1, NAN, 0.2, 0.3], videos)
+    # A second column has labels of one video, or of both but all alike.
+    for column, ends in (
+        ([NAN, NAN, 0.1, 0.5], None),
+        ([NAN, 0.5, NAN, 0.5], None),
+        ([NAN, 0.4, NAN, 0.5], significance.Interval),
+    ):
+        columns = np.transpose([labels, column])
+        found = find(columns, np.transpose([predictions] * 2), videos)
+        assert found is ends or type(found) is ends

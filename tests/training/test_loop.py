@@ -383,11 +383,16 @@ def test_patience_stops_early(training, tiny):
 
 
 def test_shuffled_labels_are_the_same_labels_on_other_keys(training):
-    labels = {str(i): np.array([i]) for i in range(20)}
+    labels = {str(i): np.array([i, -i], float) for i in range(20)}
     permuted = training._permuted(labels, seed=0)
     assert list(permuted) == list(labels)
-    assert sorted(permuted.values()) == sorted(labels.values())
-    assert sum(permuted[key] == labels[key] for key in labels) < 5
+    assert sorted(x for x, _ in permuted.values()) == list(range(20))
+    assert all(x == -y for x, y in permuted.values())
+    assert sum((permuted[x] == labels[x]).any() for x in labels) < 5
+    labels["3"][0] = np.nan  # what has no label keeps to that
+    permuted = training._permuted(labels, seed=0)
+    assert [key for key, x in permuted.items() if np.isnan(x[0])] == ["3"]
+    assert not any(np.isnan(x[1]) for x in permuted.values())
 
 
 def one_step(training, options, strategy):
@@ -423,6 +428,60 @@ def test_two_replicas_take_the_step_of_one(tf, training, tiny, batch_size):
     pairs = zip(one[1], one[2], strict=True)
     moved = max(np.abs(before - after).max() for before, after in pairs)
     assert moved > 1e-3  # or the comparison would show nothing
+
+
+def test_labels_may_have_gaps(tf, training, tiny, tmp_path):
+    """Windows labelled by utterance, by frame and not at all, in one batch."""
+    from affwild_omg.data import pipeline
+    from affwild_omg.inference.predictor import keras_predictor
+
+    def labels(key, frames):
+        if key == "bob/utterance_1.mp4":
+            return np.tile([0.3, 0.6], (frames, 1))
+        own = np.random.default_rng(frames).uniform(-1, 1, (frames, 2))
+        own[::2, 0] = np.nan
+        if key == "ann/utterance_3.mp4":
+            own[:, 1] = np.nan
+        return own
+
+    records = write_records_folder(tmp_path / "gaps", labels=labels)
+    options = dataclasses.replace(
+        tiny, records=str(records), sequence_length=3, batch_size=8
+    )
+    one = one_step(training, options, tf.distribute.get_strategy())
+    two = one_step(
+        training, options, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    )
+    assert_same_weights(one[2], two[2], atol=1e-5)
+    run = start(training, options)
+    means = np.array(list(pipeline.read_labels(records, "train").values()))
+    np.testing.assert_allclose(
+        run.model.get_layer("output").bias,
+        [means[:, 0].mean(), means[[0, 2], 1].mean()],
+        rtol=1e-6,
+    )
+    run.model.set_weights(one[1])
+    predict, ccc = keras_predictor(run.model, run.card).predict, []
+    windows = pipeline.windows(records, "train", sequence_length=3)
+    (batch,) = windows.batch(8).as_numpy_iterator()
+    predictions = predict(
+        {x: batch[x] for x in ("frames", "landmarks", "mask")}
+    )
+    for target in range(2):
+        pairs = []
+        for i, mask in enumerate(batch["mask"]):
+            truth = batch["labels"][i, :, target]
+            known = mask & ~np.isnan(truth)
+            if known.any():
+                own = predictions[i, known, target]
+                pairs.append((truth[known].mean(), own.mean()))
+        x, y = np.transpose(pairs)
+        error = np.mean((x - y) ** 2)
+        covariance = np.cov(x, y, bias=True)[0, 1]
+        ccc.append(2 * covariance / (error + 2 * covariance))
+    assert one[0] == pytest.approx(1 - np.mean(ccc), abs=1e-5)
+    validation = run._validate()
+    assert validation["valence"]["rows"] == validation["arousal"]["rows"] == 2
 
 
 def test_a_whole_run_works_on_two_replicas(tf, training, tiny_run, tiny):

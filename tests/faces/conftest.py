@@ -7,7 +7,7 @@ from affwild_omg.faces.landmarks import Landmarker
 
 
 @pytest.fixture(scope="session")
-def detector():
+def detector(tf):  # whose devices must be set before anything uses TensorFlow
     return Detector()
 
 

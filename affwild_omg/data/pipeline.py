@@ -10,7 +10,7 @@ from affwild_omg.data import manifest
 from affwild_omg.data import records as records_lib
 from affwild_omg.data import windows as windows_lib
 from affwild_omg.data.records import CHUNK
-from affwild_omg.storage import parallel
+from affwild_omg.storage import memory, parallel
 
 
 def windows(
@@ -43,6 +43,7 @@ def windows(
     Raises:
         UserError: the records cannot be used.
     """
+    memory.return_large_blocks()
     clips = manifest.clips(records, split)
     places = [
         (number, start)

@@ -227,7 +227,11 @@ def write_clips(records, clips):
         for name, frames in clips.items()
     ]
     manifest = json.loads((records / "manifest.json").read_text())
-    manifest["splits"]["test"]["utterances"] = entries
+    manifest["splits"]["test"] |= {
+        "prepared": len(entries),
+        "frames": sum(entry["frames"] for entry in entries),
+        "utterances": entries,
+    }
     (records / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -52,14 +52,22 @@ def load(monkeypatch):
     """Runs one command's file, with its flags and no other's."""
     own = flags.FLAGS
     verbosity = logging.get_verbosity()
-    defined = flags.FlagValues()
-    defined.append_flag_values(own)  # absl's own, such as --verbosity
-    monkeypatch.setattr(flags, "FLAGS", defined)
-    for name in ("DEFINE_bool", "DEFINE_string"):
-        function = functools.partial(getattr(flags, name), flag_values=defined)
-        monkeypatch.setattr(flags, name, function)
-    yield lambda name: runpy.run_path(str(PACKAGE / f"{name}.py"))["main"]
-    defined.unparse_flags()
+    define = {x: getattr(flags, x) for x in ("DEFINE_bool", "DEFINE_string")}
+    every = []
+
+    def load(name):
+        # Anew each time: no flag may be defined twice.
+        every.append(defined := flags.FlagValues())
+        defined.append_flag_values(own)  # absl's own, such as --verbosity
+        monkeypatch.setattr(flags, "FLAGS", defined)
+        for kind, function in define.items():
+            function = functools.partial(function, flag_values=defined)
+            monkeypatch.setattr(flags, kind, function)
+        return runpy.run_path(str(PACKAGE / f"{name}.py"))["main"]
+
+    yield load
+    for defined in every:
+        defined.unparse_flags()
     logging.set_verbosity(verbosity)
 
 

@@ -164,9 +164,9 @@ def clips(records: pathlib.Path | str, split: str) -> list[Clip]:
     return found
 
 
-def _compare(what, stated, listed_):
-    if stated != listed_:
-        raise ValueError(f"{stated} {what} prepared, {listed_} listed")
+def _compare(what, stated, found):
+    if stated != found:
+        raise ValueError(f"{stated} {what} prepared, {found} listed")
 
 
 def _clip(folder, entry):

@@ -36,7 +36,7 @@ from affwild_omg.paper.task import CROP_SIZE, LANDMARKS, TARGETS
 
 SCHEMA_VERSION = 2
 SUFFIX = ".tfrecord"
-PARTIAL = ".partial"  # suffix of a file that is being written
+_PARTIAL = ".partial"  # suffix of a file that is being written
 CHUNK = 20  # frames of a record: the paper's 80 are four
 
 FRAMING = 12, 4  # bytes of TFRecord before and behind a record
@@ -100,7 +100,7 @@ def write_clip(
             microseconds.
         OSError: the file cannot be written, for lack of space among others.
     """
-    partial = path.with_name(f"{path.name}{PARTIAL}")
+    partial = path.with_name(f"{path.name}{_PARTIAL}")
     partial.parent.mkdir(parents=True, exist_ok=True)
     frames, chunks, time_s = iter(frames), [], -1.0
     count = found = 0

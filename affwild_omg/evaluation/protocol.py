@@ -290,7 +290,7 @@ def score(
     pooling: str = "pooled",
     intervals: bool = False,
 ) -> Scores:
-    """Scores rows.
+    """Scores rows, each for the targets that it has a label of.
 
     Args:
         rows: what is scored.
@@ -303,8 +303,6 @@ def score(
         intervals: compute confidence intervals as well, by drawing whole
             videos, see `affwild_omg.scoring.significance`; "per_video" has
             none.
-
-    A row counts for the targets that it has a label of.
     """
     known = np.isfinite(rows.labels).any(axis=0)
     scored, found = np.flatnonzero(known), {}

@@ -67,26 +67,7 @@ def main_faces(
     with _nameless_file(folder) as file:
         while part := deque(itertools.islice(views, portion)):
             tracks = _tracks(part, count)
-            # What goes on from the last portion first, then the largest: they
-            # leave the others the surest choice.
-            owners = {n: x for x in known for n in x.tracks if n in tracks}
-            for person in known:
-                person.tracks = {
-                    number: track.end()
-                    for number, track in person.tracks.items()
-                    if count - max(track.times) <= MAX_GAP
-                }
-            for number, track in sorted(
-                tracks.items(), key=lambda x: (x[0] not in owners, -x[1].area)
-            ):
-                person = owners.get(number)
-                if person is None and known:
-                    distances = [x.distance(track, recognizer) for x in known]
-                    if min(distances) <= 1:
-                        person = known[int(np.argmin(distances))]
-                if person is None:
-                    known.append(person := _Person(next(names)))
-                person.take(number, track)
+            _assign(tracks, count, known, names, recognizer)
             persons = {n: x.name for x in known for n in x.tracks}
             known.sort(key=lambda x: x.area, reverse=True)
             del known[MAX_PEOPLE:]
@@ -99,6 +80,26 @@ def main_faces(
             reason, faces = pickle.load(file)
             face = faces.get(known[0].name) if known else None
             yield face or Face.missing(ANOTHER if faces else reason)
+
+
+def _assign(tracks, first, known, names, recognizer) -> None:
+    """Gives each track of the portion from a frame on to a person."""
+    # What goes on from the last portion first, then the largest: they leave the
+    # others the surest choice.
+    owners = {n: x for x in known for n in x.tracks if n in tracks}
+    for person in known:
+        person.forget(first)
+    for number, track in sorted(
+        tracks.items(), key=lambda x: (x[0] not in owners, -x[1].area)
+    ):
+        person = owners.get(number)
+        if person is None and known:
+            distances = [x.distance(track, recognizer) for x in known]
+            if min(distances) <= 1:
+                person = known[int(np.argmin(distances))]
+        if person is None:
+            known.append(person := _Person(next(names)))
+        person.take(number, track)
 
 
 @contextlib.contextmanager
@@ -168,6 +169,14 @@ class _Person:
     pictures: deque[_Picture] = dataclasses.field(
         default_factory=lambda: deque(maxlen=MAX_PICTURES)
     )
+
+    def forget(self, frame: int) -> None:
+        """Keeps the ends of those tracks that may go on from a frame."""
+        self.tracks = {
+            number: track.end()
+            for number, track in self.tracks.items()
+            if frame - max(track.times) <= MAX_GAP
+        }
 
     def take(self, number: int, track: _Track) -> None:
         """Adds a track of this portion."""

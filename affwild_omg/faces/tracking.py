@@ -156,9 +156,8 @@ def faces_of_video(
                 watch(time_s, frame)
             yield frame
 
-    fps = getattr(video, "fps", DEFAULT_FPS)
-    settings.setdefault("search_every", max(1, int(SEARCH_S * fps)))
-    settings.setdefault("second", max(1, round(fps)))
+    settings.setdefault("search_every", max(1, int(SEARCH_S * video.fps)))
+    settings.setdefault("second", max(1, round(video.fps)))
     for face in track_faces(frames(), **settings):
         yield times.popleft(), face
 

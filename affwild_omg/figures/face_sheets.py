@@ -135,7 +135,7 @@ class FaceSheet:
             row, column = divmod(place, COLUMNS)
             left = _GAP + column * cell_width
             top = below + row * (_HIGH + _CAPTION + _GAP)
-            _draw_cell(axis, self._cells[index], index, left, top)
+            _draw_cell(axis, self._cells[index], left, top)
         canvas.save(figure, path, dpi=_DPI)
 
     def _draw_strip(self, axis) -> None:
@@ -169,7 +169,7 @@ class FaceSheet:
         )
 
 
-def _draw_cell(axis, cell, index, left, top) -> None:
+def _draw_cell(axis, cell, left, top) -> None:
     """Draws a frame with its box, its crop with landmarks, and a caption."""
     face = cell.face
     height, width = cell.thumb.shape[:2]

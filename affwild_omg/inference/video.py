@@ -89,10 +89,10 @@ def _predict_video(video, predictor, length, detect_every, folder):
     """
     with progress.bar(
         description="finding faces", unit="frame", total=video.expected_frames
-    ) as bar:
+    ) as finding:
         timed = tracking.faces_of_video(
             video,
-            watch=lambda *_, bar=bar: bar.update(),
+            watch=lambda *_: finding.update(),
             detector=detection.Detector(),
             landmarker=landmarks.Landmarker(),
             detect_every=detect_every,

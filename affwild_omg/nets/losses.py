@@ -70,6 +70,19 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
     )
 
 
+def counted(labels, mask):
+    """Tells which frames count for each target: those that have its label.
+
+    Args:
+        labels: [batch, time, targets], NaN where there is none.
+        mask: [batch, time], bool: which frames may count at all.
+
+    Returns:
+        [batch, time, targets], bool.
+    """
+    return ops.logical_and(mask[..., None], ops.isfinite(labels))
+
+
 def sequence_means(values, mask):
     """Averages each sequence over the frames that count.
 
@@ -112,7 +125,7 @@ def concordance_loss(
     Raises:
         ValueError: `level` is something else.
     """
-    counts = ops.logical_and(mask[..., None], ops.isfinite(labels))
+    counts = counted(labels, mask)
     if level == "sequence":
         labels = sequence_means(labels, counts)
         predictions = sequence_means(predictions, counts)

@@ -330,9 +330,9 @@ class _Run:
         variables = self.model.trainable_variables
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        counts = mask[..., tf.newaxis] & tf.math.is_finite(labels)
         return loss, *(
-            tf.math.count_nonzero(x, dtype=tf.float32) for x in (counts, mask)
+            tf.math.count_nonzero(x, dtype=tf.float32)
+            for x in (losses.counted(labels, mask), mask)
         )
 
     def _validate(self):

@@ -612,8 +612,11 @@ def test_frames_may_change_their_size_on_the_way():
 
 
 def test_faces_of_video_keeps_times_and_faces_together():
+    class Film(list):
+        fps = 25.0
+
     world = World([[spot(160, 120)]] * 12 + [[]] * 3)
-    video = [(number**2 / 10, world.frame(number)) for number in range(15)]
+    video = Film((number**2 / 10, world.frame(number)) for number in range(15))
     watched = []
     results = faces_of_video(
         video,

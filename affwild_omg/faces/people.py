@@ -17,7 +17,11 @@ from typing import BinaryIO
 import numpy as np
 
 from affwild_omg.faces import alignment
-from affwild_omg.faces.recognition import MAX_DISTANCE, MAX_DISTANCE_IN_PLACE
+from affwild_omg.faces.recognition import (
+    MAX_DISTANCE,
+    MAX_DISTANCE_IN_PLACE,
+    MIN_TURNED_RESIDUAL,
+)
 from affwild_omg.faces.views import (
     ANOTHER,
     MIN_OVERLAP,
@@ -116,10 +120,16 @@ def _nameless_file(folder) -> Iterator[BinaryIO]:
 
 
 class _Picture:
-    """A crop, described when needed."""
+    """A face's crop, described when needed.
 
-    def __init__(self, crop: np.ndarray):
-        self._crop = crop
+    Attributes:
+        turned: whether the face is far from frontal.
+    """
+
+    def __init__(self, face: Face):
+        residual = alignment.residual(face.landmarks)
+        self.turned = residual > MIN_TURNED_RESIDUAL
+        self._crop = face.crop
         self._descriptor = None
 
     def distance(self, other: "_Picture", recognizer) -> float:
@@ -189,11 +199,15 @@ class _Person:
         others = self.tracks.values()
         if any(track.times.keys() & other.times for other in others):
             return np.inf
-        in_place = any(map(track.stays, others))
-        limit = MAX_DISTANCE_IN_PLACE if in_place else MAX_DISTANCE
-        return (
-            min(track.picture.distance(x, recognizer) for x in self.pictures)
-            / limit
+        in_place, picture = any(map(track.stays, others)), track.picture
+        return min(
+            picture.distance(x, recognizer)
+            / (
+                MAX_DISTANCE_IN_PLACE
+                if in_place and (picture.turned or x.turned)
+                else MAX_DISTANCE
+            )
+            for x in self.pictures
         )
 
 
@@ -216,7 +230,7 @@ def _tracks(views: Iterable[View], first: int) -> dict[int, _Track]:
                 min(
                     faces.values(),
                     key=lambda face: alignment.residual(face.landmarks),
-                ).crop
+                )
             ),
         )
         for number, faces in seen.items()

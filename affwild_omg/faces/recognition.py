@@ -16,9 +16,13 @@ import numpy as np
 # two at 0.67 and more; the correlation of their pixels overlaps (0.27 to 1
 # against -0.05 to 0.61).
 MAX_DISTANCE = 0.6
-# The same where a face is seen again at its place: turned by 60 degrees and
-# more, it lies up to 0.75 from itself.
+# The same where a turned face is seen again at its place: at 60 degrees and
+# more, it lies up to 0.75 from itself. Frontal ones must not be forgiven as
+# much, because a cut may put another person at that very place.
 MAX_DISTANCE_IN_PLACE = 0.75
+# Distance of a turned face's anchors from the frontal template's, in crop
+# pixels: that of 45 degrees.
+MIN_TURNED_RESIDUAL = 6.0
 
 # The network's pictures have 150 pixels, the eyes at (47.5, 47) and (100, 47):
 # from those of TEMPLATE_ANCHORS.

@@ -388,7 +388,9 @@ class _Detections:
 
     def _reaches(self, offset: int) -> bool:
         while len(self._ahead) <= offset:
-            frame = next(self._frames, None)
+            # What is held is counted in frames of the size at hand.
+            sizes = {entry[0].shape for entry in self._ahead}
+            frame = next(self._frames, None) if len(sizes) < 2 else None
             if frame is None:
                 return False
             self._ahead.append([frame, None])

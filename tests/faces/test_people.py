@@ -8,14 +8,24 @@ import numpy as np
 import pytest
 
 from affwild_omg.faces import people
+from affwild_omg.faces.alignment import TEMPLATE_ANCHORS
 from affwild_omg.faces.views import ANOTHER, NOT_DETECTED, Face, View
 
+# The template's, turned by 60 degrees: half as wide, the nose 10 pixels aside.
+TURNED_ANCHORS = [[40, 36], [54, 36], [57.5, 50.5], [42, 66], [53, 66]]
 
-def face(person, side=50.0, x=0.0):
+
+def face(person, side=50.0, x=0.0, turned=True):
     """Makes a face whose crop's first pixels place the person on a line."""
     crop = np.zeros((96, 96, 3), np.uint8)
     crop[0, 0, 0] = person
     landmarks = np.zeros((68, 2), np.float32)
+    for row, place in zip(
+        [slice(36, 42), slice(42, 48), 30, 48, 54],
+        TURNED_ANCHORS if turned else TEMPLATE_ANCHORS,
+        strict=True,
+    ):
+        landmarks[row] = place
     return Face(True, (x, 0.0, side, side), 1.0, crop, landmarks)
 
 
@@ -54,19 +64,25 @@ def test_area_times_time_decides(side, main):
 
 
 @pytest.mark.parametrize(
-    ("other", "x", "gap", "same"),
+    ("other", "x", "gap", "turned", "same"),
     [
-        (25, 300, 40, True),  # 0.5 away
-        (27, 300, 40, False),  # 0.7 away
-        (27, 10, 25, True),  # in its place, just now
-        (27, 10, 26, False),  # too long ago
-        (27, 30, 25, False),  # beside its place
-        (28, 10, 25, False),  # 0.8 away
+        (25, 300, 40, False, True),  # 0.5 away
+        (27, 300, 40, True, False),  # 0.7 away
+        (27, 10, 25, True, True),  # turned, in its place, just now
+        (27, 10, 25, False, False),  # not turned
+        (27, 10, 26, True, False),  # too long ago
+        (27, 30, 25, True, False),  # beside its place
+        (28, 10, 25, True, False),  # 0.8 away
     ],
 )
-def test_a_track_goes_on_as_another_of_its_person(other, x, gap, same):
+@pytest.mark.parametrize("first_turned", [False, True])
+def test_a_track_goes_on_as_another_of_its_person(
+    other, x, gap, turned, same, first_turned
+):
     start = 49 + gap
-    views = film((0, 0, 49, face(20)), (1, start, 99, face(other, 40, x=x)))
+    first = face(20, turned=turned and first_turned)
+    second = face(other, 40, x=x, turned=turned)
+    views = film((0, 0, 49, first), (1, start, 99, second))
     assert persons(views)[start:] == [other if same else 0] * (100 - start)
     # Backwards too: the larger is known first.
     views = film((1, 0, 49, face(20, 40, x=x)), (0, start, 99, face(other, 90)))
@@ -96,9 +112,7 @@ def test_the_most_alike_is_chosen():
 
 
 def test_the_most_frontal_crop_stands_for_a_track():
-    # Landmarks of zeros are far from the template; these are nearer.
-    frontal = face(25)
-    frontal.landmarks[:] = 47
+    frontal = face(25, turned=False)
     views = film((0, 0, 49, face(20)), (1, 70, 99, face(90, x=300)))
     views[80].faces[1] = frontal
     assert persons(views)[70:80] == [90] * 10

@@ -1,5 +1,6 @@
 """The real detector and landmarker, on a portrait and on real clips."""
 
+import dataclasses
 import itertools
 
 import cv2
@@ -8,10 +9,10 @@ import pytest
 import skimage.data
 from matplotlib import cbook
 
-from affwild_omg.faces import alignment, recognition
+from affwild_omg.faces import alignment, people, recognition
 from affwild_omg.faces.tracking import faces_of_video, track_faces
 from affwild_omg.faces.video import Video
-from affwild_omg.faces.views import ANOTHER
+from affwild_omg.faces.views import ANOTHER, View
 
 # Seen by eye in skimage.data.astronaut().
 LEFT_PUPIL, RIGHT_PUPIL, NOSE = (203, 101), (247, 104), (223, 127)
@@ -255,3 +256,24 @@ def test_a_clip_shows_one_of_two_people(
         assert holds(face.box, NOSE)
     for face in faces[13:17]:
         assert holds(face.box, (767 - NOSE[0], NOSE[1]))
+
+
+@pytest.mark.parametrize("offset", [0, 12, 24, 36])
+@pytest.mark.parametrize("second", ["asl_yes.mkv", "cap13_edit2.mp4"])
+def test_a_cut_to_another_face_at_the_same_place(
+    clip, detector, landmarker, second, offset
+):
+    """As between speakers who are filmed alike; each is shown shortly."""
+    first, count = "asl_yes.mkv", offset + 12
+    one, other = (
+        [
+            dataclasses.replace(face, box=(0.0, 0.0, side, side))
+            for face in first_faces(clip(name), count, detector, landmarker)
+        ][offset:]
+        for name, side in ((first, 90.0), (second, 80.0))
+    )
+    views = [View("", {0: face}) for face in one]
+    views += [View("", {1: face}) for face in other]
+    shown = people.main_faces(views, recognition.describe, len(views))
+    same = second == first
+    assert [face.found for face in shown] == [True] * 12 + [same] * 12

@@ -247,6 +247,7 @@ def test_sudden_half_change_detects_at_once():
     # Still alike (0.77) but not as a face is from one frame to the next.
     half = [spot(160, 120, texture=1.45)]
     world = World([[spot(160, 120)]] * 7 + [half] * 7)
+    world.recognizer = lambda crop: np.zeros(1)  # one person
     faces = list(world.track(detect_every=50, batch=1))
     assert world.detected == [0, 7]
     assert all(face.found for face in faces)
@@ -389,7 +390,7 @@ def test_a_face_is_followed_back_beyond_looks(appears, second, first):
         ([[spot(160, 120)]] * 53 + [[]] * 20, missed_at(*range(48, 99))),
         ([[spot(160, 120)]] * 90, missed_at(*range(0, 53))),
         (
-            # Changes too much to be recognized, but in its place.
+            # Changes too much to be recognized.
             [[spot(160, 120, texture=1 + 0.55 * (n > 49))] for n in range(90)],
             None,
         ),
@@ -597,18 +598,24 @@ def test_holds_no_more_frames_than_it_says(
 
 
 def test_frames_may_change_their_size_on_the_way():
+    read = []  # at each look
+
     class Resized(World):
         def frame(self, number):
+            self.last = number
             frame = super().frame(number)
             return frame if number < 6 else frame[:200, :300]
 
         def detector(self, frames):
             assert len({frame.shape for frame in frames}) == 1
+            read.append(self.last)
             return super().detector(frames)
 
     world = Resized([[spot(120, 100)]] * 12)
     faces = list(world.track(detect_every=4, batch=3))
     assert len(faces) == 12 and all(face.found for face in faces)
+    # A size that may need more memory is not reached ahead for.
+    assert read == [6, 11]
 
 
 def test_faces_of_video_keeps_times_and_faces_together():

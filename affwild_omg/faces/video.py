@@ -5,6 +5,7 @@ square pixels, each once, at its time.
 """
 
 import contextlib
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -35,10 +36,12 @@ TIME_DIGITS = 6
 # A file that fails to be read this often in a row does not get any further.
 MAX_FAILURES = 100
 
-# How much earlier than its stream says a film may end, in frames and as a
-# share: containers round, and a header may count a frame too many.
+# How much earlier than its stream says a film may end, in frames, or as a share
+# up to so many seconds: containers round, and a header may count a frame too
+# many.
 EARLY_FRAMES = 2
 EARLY_SHARE = 0.01
+EARLY_S = 0.5
 
 _NOT_A_VIDEO = (
     "{}: not a video, or damaged at its start (not one frame can be decoded); "
@@ -66,6 +69,7 @@ class Video(contextlib.AbstractContextManager):
         expected_frames: an estimate from the header, None where it has none.
         decoded_frames: how many frames the last iteration has decoded so far.
         damaged_packets: how many compressed frames it found damaged.
+        replaced_times: how many frames' own times it found wrong.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -99,10 +103,12 @@ class Video(contextlib.AbstractContextManager):
         found = []
         if self.damaged_packets:
             found.append(wording.count(self.damaged_packets, "damaged packet"))
+        if self.replaced_times:
+            found.append(wording.count(self.replaced_times, "replaced time"))
         early_s = (self._stated_s or 0.0) - self._end_s
         if early_s > max(
             EARLY_FRAMES * self._end_s / max(1, self.decoded_frames),
-            EARLY_SHARE * (self._stated_s or 0.0),
+            min(EARLY_SHARE * (self._stated_s or 0.0), EARLY_S),
         ):
             found.append(
                 f"ends after {self._end_s:.2f} of {self._stated_s:.2f} s"
@@ -114,33 +120,41 @@ class Video(contextlib.AbstractContextManager):
 
         `time_s` is the frame's presentation time in seconds from the first
         frame on, in whole microseconds and strictly increasing; `frame` is RGB
-        uint8 [height, width, 3].
+        uint8 [height, width, 3]. A time that does not increase, or that the
+        next frame takes back, is replaced.
 
         Raises:
             UserError: no picture can be made of any frame.
         """
-        frame = self._first or self._start()
+        first = self._first or self._start()
         self._first = None
-        start_s = frame.time or 0.0
-        time_s = -math.inf
-        while frame is not None:
+        start_s = first.time or 0.0
+
+        def own(frame):
+            known = frame is not None and frame.time is not None
+            return round(frame.time - start_s, TIME_DIGITS) if known else None
+
+        time_s, last_s = -math.inf, None
+        ahead = itertools.chain([first], self._frames, [None])
+        for frame, later in itertools.pairwise(ahead):
             try:
                 rgb = self._picture(frame)
             except av.error.FFmpegError:
                 self.damaged_packets += not frame.is_corrupt  # counted already
-                frame = next(self._frames, None)
                 continue
-            own_s = -math.inf
-            if frame.time is not None:
-                own_s = round(frame.time - start_s, TIME_DIGITS)
-            if own_s <= time_s:  # no time, or a wrong one
-                own_s = round(max(0.0, time_s + 1 / self.fps), TIME_DIGITS)
-            time_s = own_s
+            own_s, later_s = own(frame), own(later)
+            new_s = -math.inf if own_s is None else own_s
+            if later_s is not None and time_s < later_s < new_s:
+                new_s = round((time_s + later_s) / 2, TIME_DIGITS)
+            if new_s <= time_s:  # no time, or a wrong one
+                new_s = round(max(0.0, time_s + 1 / self.fps), TIME_DIGITS)
+            # Files without times may give all frames the same one.
+            self.replaced_times += own_s not in (None, last_s, new_s)
+            time_s, last_s = new_s, own_s
             self.decoded_frames += 1
             lasts = frame.duration * frame.time_base if frame.duration else 0
             self._end_s = time_s + float(lasts)
             yield time_s, rgb
-            frame = next(self._frames, None)
         if not self.decoded_frames:
             raise UserError(_NOT_A_VIDEO.format(self.path))
         if self.damage:
@@ -162,7 +176,7 @@ class Video(contextlib.AbstractContextManager):
     def _start(self) -> av.VideoFrame:
         """Opens the file anew, and returns its first frame."""
         self.close()
-        self.decoded_frames = self.damaged_packets = 0
+        self.decoded_frames = self.damaged_packets = self.replaced_times = 0
         self._container = _open(self.path)
         self._stream = _choose(self._container, self.path)
         self._frames = self._decode()
@@ -174,24 +188,35 @@ class Video(contextlib.AbstractContextManager):
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yields what can be decoded, and counts what cannot."""
+        for packet in self._packets():
+            damaged = packet.is_corrupt
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                frames, damaged = (), True
+            self.damaged_packets += damaged
+            for frame in frames:
+                self.damaged_packets += frame.is_corrupt and not damaged
+                if self._container.format.name == "avi":
+                    # It stores no times; FFmpeg makes some up, out of order.
+                    frame.pts = frame.dts
+                yield frame
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """Yields what can be read, and an empty packet to flush the decoder."""
         failures = 0
         while failures < MAX_FAILURES:
             try:
                 for packet in self._container.demux(self._stream):
-                    damaged = packet.is_corrupt
-                    try:
-                        frames = packet.decode()
-                    except av.error.FFmpegError:
-                        frames, damaged = (), True
-                    self.damaged_packets += damaged
-                    for frame in frames:
-                        self.damaged_packets += frame.is_corrupt and not damaged
-                        failures = 0
-                        yield frame
+                    failures = 0
+                    yield packet
                 return
             except av.error.FFmpegError:  # the container itself is damaged
                 failures += 1
                 self.damaged_packets += failures == 1
+        flush = av.Packet()
+        flush.stream, flush.time_base = self._stream, self._stream.time_base
+        yield flush
 
     def _picture(self, frame: av.VideoFrame) -> np.ndarray:
         """Converts a frame to RGB, in square pixels and upright."""
@@ -225,12 +250,14 @@ def _turn(rgb: np.ndarray, matrix) -> np.ndarray:
 
 
 def _stated_duration(stream) -> float | None:
-    """Returns what a stream says of its own duration in seconds."""
+    """Returns how long a stream says that it is, in seconds."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
-    try:  # Matroska has it as a text
+    try:  # Matroska has its end on the container's clock, as a text
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+        end_s = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+        start_s = float((stream.start_time or 0) * stream.time_base)
+        return max(0.0, end_s - start_s)
     except (KeyError, ValueError):
         return None
 
@@ -278,5 +305,8 @@ def _choose(container, path: str):
             x.width * x.height,
         ),
     )
-    stream.thread_type = "AUTO"
+    # Threads that decode several frames at once tell damage late; at the end of
+    # the file, the frames that wait behind it would be lost. dav1d has its own.
+    stream.thread_type = "SLICE"
+    stream.codec_context.options = {"max_frame_delay": "1"}
     return stream

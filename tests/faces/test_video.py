@@ -1,6 +1,7 @@
 """The same frames come out of any container: all, upright, at their times."""
 
 import fractions
+import itertools
 import struct
 
 import av
@@ -9,6 +10,7 @@ import pytest
 from av.stream import Disposition
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.faces import video as video_module
 from affwild_omg.faces.video import Video
 
 RATE = 20
@@ -81,12 +83,13 @@ def _encode(stream, rgb, time, ticks=fractions.Fraction(1)):
     return stream.encode(frame)
 
 
-def remux(source, target):
+def remux(source, target, change=lambda index, packet: None):
     """Copies a film into another container, without encoding it again."""
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(video=0):
+        for index, packet in enumerate(old.demux(video=0)):
             if packet.dts is not None:
+                change(index, packet)
                 packet.stream = stream
                 new.mux(packet)
     return target
@@ -221,7 +224,50 @@ def test_times_count_from_the_first_frame(tmp_path):
     path = write_video(
         tmp_path / "clip.mkv", frames, times=[700, 750, 800, 850]
     )
-    np.testing.assert_allclose(read(path)[0], [0, 0.05, 0.1, 0.15], atol=1e-6)
+    times, _, video = read(path)
+    np.testing.assert_allclose(times, [0, 0.05, 0.1, 0.15], atol=1e-6)
+    assert video.expected_frames == 4 and video.damage is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected", "damage"),
+    [
+        # The next frame contradicts it: it lies halfway to that.
+        ([12], np.arange(COUNT) / RATE, "1 replaced time"),
+        # Two jumps cannot be known before it is too late.
+        (
+            [12, 13],
+            np.arange(COUNT) / RATE + 100 * (np.arange(COUNT) >= 12),
+            "16 replaced times",
+        ),
+    ],
+)
+def test_wrong_times_are_replaced_and_told(tmp_path, wrong, expected, damage):
+    def late(index, packet):
+        packet.pts += (index in wrong) * int(100 / packet.time_base)
+
+    path = write_video(tmp_path / "clip.mp4", codec="mpeg4")
+    times, frames, video = read(remux(path, tmp_path / "clip.nut", late))
+    np.testing.assert_allclose(times, expected, atol=1e-6)
+    assert len(frames) == COUNT and video.damage == damage
+
+
+@pytest.mark.parametrize("suffix", ["mjpeg", "mkv"])
+def test_missing_times_are_no_damage(tmp_path, suffix):
+    def stop(index, packet):
+        packet.pts = packet.dts = 0
+
+    path = write_video(tmp_path / "clip.mp4", codec="mjpeg", pixels="yuvj420p")
+    times, _, video = read(remux(path, tmp_path / f"clip.{suffix}", stop))
+    np.testing.assert_allclose(times, np.arange(COUNT) / video.fps, atol=1e-4)
+    assert video.damage is None
+
+
+def test_frames_that_avi_stores_out_of_order_have_their_times(film, tmp_path):
+    times, frames, video = read(write_video(tmp_path / "clip.avi"))
+    np.testing.assert_allclose(times, film[1], atol=1e-6)
+    np.testing.assert_array_equal(frames, film[2])
+    assert video.damage is None
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -346,6 +392,58 @@ def test_a_damaged_packet_costs_itself_alone(tmp_path, capfd):
     for index, frame in zip(wanted, frames, strict=True):
         np.testing.assert_array_equal(frame, make_frame(index))
     assert capfd.readouterr().err.count("\n") <= 1
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
+@pytest.mark.parametrize("last", [1, 2, 3, 4])
+def test_damage_at_the_end_costs_itself_alone(tmp_path, codec, last):
+    frames = [make_frame(i, 64, 64) for i in range(COUNT)]
+    path = write_video(tmp_path / "clip.mp4", frames, codec=codec)
+    data = bytearray(path.read_bytes())
+    position, size = packets_of(path)[-last]
+    data[position : position + size] = b"\xff" * size
+    path.write_bytes(data)
+    _, found, video = read(path)
+    assert len(found) == COUNT - 1
+    assert video.damage == "1 damaged packet"
+
+
+@pytest.mark.parametrize(("lost", "told"), [(4, False), (7, True)])
+def test_an_early_end_of_a_long_film_is_told(tmp_path, lost, told):
+    path = write_video(
+        tmp_path / "clip.mkv",
+        [make_frame(0, 16, 16)] * 800,
+        codec="mpeg4",
+        times=range(0, 80_000, 100),
+    )
+    data = path.read_bytes()
+    path.write_bytes(data[: packets_of(path)[-lost][0]])
+    _, frames, video = read(path)
+    assert len(frames) == 800 - lost
+    assert ("ends after" in (video.damage or "")) == told
+
+
+def test_what_was_read_before_a_failure_is_decoded(film, monkeypatch):
+    class Failing:
+        """A container that cannot be read beyond its twentieth packet."""
+
+        def __init__(self, path):
+            container = av.open(path)
+            self.streams, self.format = container.streams, container.format
+            self.close = container.close
+            self.packets = itertools.islice(container.demux(video=0), 20)
+
+        def demux(self, stream):
+            yield from self.packets
+            raise av.error.InvalidDataError(1, "unreadable")
+
+    with av.open(str(film[0])) as container:
+        read_packets = itertools.islice(container.demux(video=0), 20)
+        shown = sorted(float(x.pts * x.time_base) for x in read_packets)
+    monkeypatch.setattr(video_module, "_open", Failing)
+    times, frames, video = read(film[0])
+    np.testing.assert_allclose(times, np.array(shown) - shown[0], atol=1e-6)
+    assert len(frames) == 20 and "1 damaged packet" in video.damage
 
 
 def test_a_frame_without_a_picture_counts_as_damaged(film, monkeypatch):

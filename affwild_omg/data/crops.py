@@ -49,10 +49,9 @@ def find_split(folder: pathlib.Path | str, keys: Sequence[str]) -> str:
     Raises:
         UserError: the records cannot be used, or no split holds them all.
     """
-    splits = manifest.read(folder)["splits"]
-    for split, part in splits.items():
-        held = {f"{x['video']}/{x['utterance']}" for x in part["utterances"]}
-        if held.issuperset(keys):
+    splits = manifest.splits(folder)
+    for split, clips in splits.items():
+        if {clip.key for clip in clips}.issuperset(keys):
             return split
     raise UserError(
         f"--records={folder}: none of {', '.join(splits)} has all of "

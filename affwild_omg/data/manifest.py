@@ -28,7 +28,10 @@ _REMEDY = (
     "make the records again with python -m affwild_omg.prepare --overwrite"
 )
 # What JSON that is something else raises when it is read.
-_MALFORMED = ValueError, KeyError, TypeError, AttributeError, OverflowError
+_MALFORMED = (
+    *(ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
+)
 
 
 class Damaged(Exception):
@@ -134,34 +137,46 @@ def read(records: pathlib.Path | str) -> dict:
     return manifest
 
 
+def splits(records: pathlib.Path | str) -> dict[str, list[Clip]]:
+    """Returns the clips of each split that has any, in the manifest's order.
+
+    Raises:
+        UserError: the manifest cannot be used.
+    """
+    found = {}
+    for split, part in read(records)["splits"].items():
+        folder = pathlib.Path(records, split)
+        try:
+            listing = [_clip(folder, entry) for entry in part["utterances"]]
+            keys = [clip.key for clip in listing]
+            _compare("utterances", part["prepared"], len(keys))
+            _compare("different utterances", len(keys), len(set(keys)))
+            _compare("frames", part["frames"], sum(x.frames for x in listing))
+            if part["expected"] < len(keys):
+                raise ValueError(f"{len(keys)} of {part['expected']} prepared")
+        except _MALFORMED as error:
+            raise UserError(
+                f"{pathlib.Path(records, MANIFEST)} does not list the clips of "
+                f"{split} as it must ({error!r}); {_REMEDY}"
+            ) from error
+        if listing:
+            found[split] = listing
+    return found
+
+
 def clips(records: pathlib.Path | str, split: str) -> list[Clip]:
     """Returns the clips of a split, in the manifest's order.
 
     Raises:
         UserError: the manifest cannot be used, or has no such split.
     """
-    splits = read(records)["splits"]
-    folder = pathlib.Path(records, split)
-    try:
-        prepared = [name for name in splits if splits[name]["utterances"]]
-        part = splits[split] if split in prepared else {"utterances": []}
-        found = [_clip(folder, entry) for entry in part["utterances"]]
-        if found:
-            keys = [clip.key for clip in found]
-            _compare("utterances", part["prepared"], len(keys))
-            _compare("different utterances", len(keys), len(set(keys)))
-            _compare("frames", part["frames"], sum(x.frames for x in found))
-    except _MALFORMED as error:
-        raise UserError(
-            f"{pathlib.Path(records, MANIFEST)} does not list the clips of "
-            f"{split} as it must ({error!r}); {_REMEDY}"
-        ) from error
-    if not found:
+    found = splits(records)
+    if split not in found:
         raise UserError(
             f"--records={records} has no utterance of split {split!r}; it "
-            f"has {', '.join(prepared) or 'none at all'}"
+            f"has {', '.join(found) or 'none at all'}"
         )
-    return found
+    return found[split]
 
 
 def _compare(what, stated, found):

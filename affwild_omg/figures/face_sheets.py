@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.patches import Patch, Rectangle
@@ -16,7 +17,7 @@ _WIDE, _HIGH = 228, 128  # of a frame, 16:9, beside which stands its crop
 _GAP, _CAPTION = 12, 24
 _STRIP, _HEADER = 60, 44
 _DPI = 100
-# Of the reasons in the order of their numbers, told apart by the colour-blind.
+# Of the reasons in their order, told apart by the colour-blind.
 _REASON_COLOURS = ("0.75", "tab:orange", "tab:purple", "tab:brown", "tab:red")
 _FOUND = "tab:blue"
 
@@ -36,15 +37,22 @@ class FaceSheet:
     full; of all others, the confidence and the reason. A frame may be shown
     long before its face is known:
 
-        sheet = FaceSheet("clip.mp4")
+        sheet = FaceSheet("clip.mp4", views.REASONS)
         for _, face in tracking.faces_of_video(video, watch=sheet.watch):
             sheet.add(face)
         sheet.write(path)
     """
 
-    def __init__(self, name: str):
-        """Makes an empty sheet with a clip's name."""
+    def __init__(self, name: str, reasons: Sequence[str]):
+        """Makes an empty sheet.
+
+        Args:
+            name: of the clip.
+            reasons: why there may be no face; each has its colour by its
+                place, the same on all sheets.
+        """
         self._name = name
+        self._colours = dict(zip(reasons, _REASON_COLOURS, strict=False))
         self._every = 1
         self._cells = {}  # index of a frame -> _Cell
         self._times = []
@@ -145,13 +153,15 @@ class FaceSheet:
         counts = collections.Counter(self._reasons)
         axis.fill_between(frames, self._confidences, color=_FOUND, step="mid")
         handles = [Patch(color=_FOUND, label=f"face {counts.pop('', 0)}")]
-        for colour, (reason, count) in zip(
-            _REASON_COLOURS, sorted(counts.items()), strict=False
-        ):
+        for reason, colour in self._colours.items():
+            if reason not in counts:
+                continue
             axis.fill_between(
                 frames, reasons == reason, color=colour, lw=0, step="mid"
             )
-            handles.append(Patch(color=colour, label=f"{reason} {count}"))
+            handles.append(
+                Patch(color=colour, label=f"{reason} {counts[reason]}")
+            )
         axis.set(xlim=(-0.5, len(reasons) - 0.5), ylim=(0, 1))
         axis.set_axis_off()
         axis.legend(

@@ -8,6 +8,8 @@ hours goes on where it stopped, and a records folder is always whole.
 import functools
 import pathlib
 
+from absl import logging
+
 from affwild_omg.cli import progress
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.clips import Clip
@@ -30,11 +32,11 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
 
     Raises:
         UserError: the source or the target cannot be used, not one clip could
-            be prepared, or a worker process died.
+            be prepared, or no process can work.
     """
-    target = files.check_output(
-        options.records, flag="--records", overwrite=overwrite
-    ).resolve()
+    target = pathlib.Path(options.records).resolve()
+    staging.take_back(target)
+    files.check_output(options.records, flag="--records", overwrite=overwrite)
     clips = READERS[options.corpus](options.source)
     if not any(clip.path.is_file() for clip in clips):
         raise UserError(
@@ -45,23 +47,24 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     remove_parents = files.make_folder(target.parent)
     folder = staging.make(target, options)
     reports = _prepare(clips, folder, options)
-    if all("reason" in report for report in reports):
+    good = [clip for clip, x in reports.items() if "reason" not in x]
+    if not good:
         files.remove(folder)
         remove_parents()
-        present = next(report for report in reports if report["found"])
+        present = next(x for x in reports.values() if x["found"])
         raise UserError(
             f"--source={options.source}: not one clip could be prepared; "
             f"the first that is there: {present['reason']}"
         )
-    manifest = manifests.summarise(reports, options)
-    staging.publish(folder, target, manifest, clips)
+    manifest = manifests.summarise(list(reports.values()), options)
+    staging.publish(folder, target, manifest, good)
     return manifest
 
 
 def _prepare(
     clips: list[Clip], folder: pathlib.Path, options: PreparationOptions
-) -> list[dict]:
-    """Returns a report a clip, in their order."""
+) -> dict[Clip, dict]:
+    """Returns the report of each clip, in their order."""
     reports = {clip: staging.read_finished(folder, clip) for clip in clips}
     jobs = [clip for clip, report in reports.items() if report is None]
     jobs.sort(key=staging.size, reverse=True)
@@ -73,13 +76,18 @@ def _prepare(
             # A clip that is unfinished when this stops leaves at most a
             # partial file, which `staging.publish` removes.
             with parallel.parallel_map(
-                functools.partial(worker.prepare, folder, options.preview),
+                functools.partial(worker.prepare, folder, options),
                 jobs,
                 workers=min(options.workers or parallel.cores(), len(jobs)),
-                initializer=worker.start,
-                initargs=(options.detect_every,),
+                start=functools.partial(worker.start, options.detect_every),
+                died=worker.failed,
             ) as results:
                 for clip, report in results:
                     reports[clip] = report
+                    if "no_preview" in report:
+                        logging.warning(
+                            "%s: no preview could be drawn (%s)",
+                            *(clip.path, report["no_preview"]),
+                        )
                     bar.update(1)
-    return list(reports.values())
+    return reports

@@ -2,12 +2,14 @@
 
 It holds a TFRecord file and a report for each clip, and a preview if those are
 asked for. An interrupted run goes on with them, if rows, files and options are
-still the same.
+still the same, wherever it was interrupted: `take_back` undoes half a
+publication.
 """
 
 import json
 import pathlib
 import re
+import shutil
 from collections.abc import Sequence
 
 from absl import logging
@@ -19,12 +21,18 @@ from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import files
 
 PREVIEWS = "previews"
+_REPORTS = "reports"  # apart from the records, which leave before them
 _SETTINGS = "settings.json"
+_MOVING = "moving"  # exists while records move to where they belong
+
+
+def _folder(target: pathlib.Path) -> pathlib.Path:
+    return target.parent / f".{target.name}.partial"
 
 
 def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
     """Returns the staging folder, emptied if it is of other options."""
-    folder = target.parent / f".{target.name}.partial"
+    folder = _folder(target)
     text = json.dumps(
         {
             "schema_version": records.SCHEMA_VERSION,
@@ -53,7 +61,7 @@ def paths(
         for place, suffix in (
             ("", records.SUFFIX),
             (PREVIEWS, ".png"),
-            ("", ".json"),
+            (_REPORTS, ".json"),
         )
     )
 
@@ -87,8 +95,7 @@ def read_finished(folder: pathlib.Path, clip: Clip) -> dict | None:
         same = finished["inputs"] == inputs(clip)
     except (OSError, ValueError, KeyError):
         return None
-    whole = "reason" in report or records_path.is_file()
-    return report if same and whole else None
+    return report if same and records_path.is_file() else None
 
 
 def publish(
@@ -100,11 +107,11 @@ def publish(
     """Moves the finished records of some clips to where they belong."""
     text = json.dumps(manifest, indent=1)
     # The numbers of a record on a line, not each on its own.
-    text = re.sub(r"\[\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2]", text)
-    # First, because a full disk would stop it: all can go on from here.
-    files.write_text(folder / MANIFEST, f"{text}\n")
+    text = re.sub(r"\[\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2]", text) + "\n"
+    # First, because a full disk would stop it: the old records are whole yet.
+    files.write_text(folder / MANIFEST, text)
     target.mkdir(parents=True, exist_ok=True)
-    kept = {path for clip in clips for path in paths(folder, clip)[:2]}
+    kept = {path for clip in clips for path in paths(folder, clip)}
     kept |= {folder / MANIFEST, folder / _SETTINGS}
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_file() and path not in kept:
@@ -115,10 +122,29 @@ def publish(
     # new are mixed.
     for name in (MANIFEST, *SPLITS, PREVIEWS):
         files.remove(target / name)
+    # From here on, the target holds only what was moved there.
+    (folder / MANIFEST).replace(folder / _MOVING)
     for split in manifest["splits"]:
         (folder / split).mkdir(exist_ok=True)
-        files.replace(folder / split, target / split)
+        shutil.move(folder / split, target / split)
     if (folder / PREVIEWS).is_dir():
-        files.replace(folder / PREVIEWS, target / PREVIEWS)
-    files.replace(folder / MANIFEST, target / MANIFEST)
+        shutil.move(folder / PREVIEWS, target / PREVIEWS)
+    files.write_text(target / MANIFEST, text)
     files.remove(folder)
+
+
+def take_back(target: pathlib.Path) -> None:
+    """Takes back what an interrupted `publish` has moved, if there was one."""
+    folder = _folder(target)
+    if not (folder / _MOVING).is_file() or (target / MANIFEST).is_file():
+        return
+    for name in (*SPLITS, PREVIEWS):
+        for path in list((target / name).rglob("*")):
+            back = folder / path.relative_to(target)
+            # To another disk, files are copied before any is removed: what is
+            # in both places may be cut off in the second.
+            if path.is_file() and not back.exists():
+                back.parent.mkdir(parents=True, exist_ok=True)
+                files.replace(path, back)
+        files.remove(target / name)
+    (folder / _MOVING).unlink()

@@ -1,6 +1,7 @@
 """One clip at a time: it becomes a records file and a report."""
 
 import collections
+import functools
 import json
 import pathlib
 
@@ -10,16 +11,18 @@ from affwild_omg import figures
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.clips import Clip
 from affwild_omg.data import records
-from affwild_omg.faces import detection, landmarks, tracking
+from affwild_omg.faces import detection, landmarks, tracking, views
 from affwild_omg.faces.video import Video
 from affwild_omg.preparation import staging
+from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import files
 
 _tracking = {}  # a worker process' own settings, made by `start`
 
 
+@functools.cache
 def start(detect_every: int) -> None:
-    """Makes this process a worker.
+    """Makes this process a worker, once.
 
     Args:
         detect_every: frames from one face detection to the next.
@@ -42,35 +45,55 @@ def start(detect_every: int) -> None:
     )
 
 
-def prepare(folder: pathlib.Path, preview: bool, clip: Clip) -> dict:
+def failed(clip: Clip, how: str) -> dict:
+    """Returns the report of a clip that killed the process of `prepare`."""
+    reason = (
+        f"{clip.path}: its process died ({how}), alone as well; free memory, "
+        "convert the file again, or leave it out"
+    )
+    return _facts(clip) | {"reason": reason}
+
+
+def _facts(clip):
+    """Returns what a report says of any clip."""
+    facts = {
+        "split": clip.split,
+        "video": clip.video,
+        "utterance": clip.utterance,
+        "found": clip.path.is_file(),
+        "source": clip.source,
+        "person": clip.person,
+    }
+    return {name: x for name, x in facts.items() if x not in (None, "")}
+
+
+def prepare(
+    folder: pathlib.Path, options: PreparationOptions, clip: Clip
+) -> dict:
     """Prepares a clip, in memory that does not depend on its length.
 
     Args:
         folder: the staging folder, see `affwild_omg.preparation.staging`.
-        preview: draw a sheet of the clip.
+        options: of the preparation.
         clip: what to prepare.
 
     Returns:
         Its report: split, video, utterance, source and person where they are
         known, found (whether its file is there), and either what
         `records.write_clip` says, without_face (how many frames for which
-        reason) and, if something was lost, damaged; or the reason why it
-        cannot be prepared.
+        reason) and, if so, damaged (what was lost) or no_preview (why none
+        could be drawn); or the reason why it cannot be prepared, which is not
+        kept for the next run: it may be the disk's, and pass.
     """
+    start(options.detect_every)
     path, preview_path, report_path = staging.paths(folder, clip)
     inputs = staging.inputs(clip)
     for old in (path, preview_path, report_path):  # from another row or file
         old.unlink(missing_ok=True)
-    report = {
-        "split": clip.split,
-        "video": clip.video,
-        "utterance": clip.utterance,
-        "found": clip.path.is_file(),
-    }
-    for fact in ("source", "person"):
-        if value := getattr(clip, fact):
-            report[fact] = value
-    sheet = figures.FaceSheet(clip.key) if preview else None
+    report = _facts(clip)
+    sheet = None
+    if options.preview:
+        sheet = figures.FaceSheet(clip.key, views.REASONS)
     reasons = collections.Counter()
     try:
         with Video(clip.path) as video:
@@ -78,24 +101,31 @@ def prepare(folder: pathlib.Path, preview: bool, clip: Clip) -> dict:
             report |= records.write_clip(
                 path, clip.video, clip.utterance, frames
             )
-        if reasons:
-            report["without_face"] = dict(reasons)
-        if video.damage:
-            report["damaged"] = video.damage
-        if sheet:
-            preview_path.parent.mkdir(parents=True, exist_ok=True)
-            sheet.write(preview_path)
     except UserError as error:
-        report["reason"] = str(error)
+        return report | {"reason": str(error)}
     except (OSError, MemoryError):
         raise
     except Exception as error:
         # One odd clip among thousands must not end the work of days.
         path.unlink(missing_ok=True)
-        report["reason"] = (
+        reason = (
             f"{clip.path}: cannot be prepared ({error!r}); convert the file "
             "again, or leave it out"
         )
+        return report | {"reason": reason}
+    if reasons:
+        report["without_face"] = dict(reasons)
+    if video.damage:
+        report["damaged"] = video.damage
+    if sheet:
+        preview_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            sheet.write(preview_path)
+        except OSError:
+            raise
+        except Exception as error:
+            preview_path.unlink(missing_ok=True)
+            report["no_preview"] = repr(error)
     report_path.parent.mkdir(parents=True, exist_ok=True)
     finished = {"inputs": inputs, "report": report}
     files.write_text(report_path, json.dumps(finished))

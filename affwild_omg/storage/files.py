@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from affwild_omg.cli.errors import UserError
 
-_PARTIAL = ".partial-"  # begins the names of temporary folders
+_PARTIAL = ".partial-"  # begins the names of temporary files and folders
 
 
 def check_output(
@@ -107,7 +107,7 @@ def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     """Moves a file or folder over one of the same name."""
     # Where the target is on another disk this copies, so that it is done beside
     # the target, which appears whole.
-    beside = target.with_name(f".{target.name}.partial")
+    beside = target.with_name(f"{_PARTIAL}{target.name}")
     remove(beside)
     shutil.move(source, beside)
     if target.is_dir():
@@ -126,7 +126,7 @@ def remove(path: pathlib.Path) -> None:
 def write_text(path: os.PathLike | str, text: str) -> None:
     """Writes a text file whole or not at all."""
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f"{_PARTIAL}{path.name}")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 

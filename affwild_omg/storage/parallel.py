@@ -1,12 +1,14 @@
 """Maps jobs over processes, which end when the main one is interrupted."""
 
 import concurrent.futures
-import concurrent.futures.process
 import contextlib
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+
+from absl import logging
 
 from affwild_omg.cli.errors import UserError
 
@@ -17,58 +19,110 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-@contextlib.contextmanager
 def parallel_map(
     work: Callable,
     jobs: Sequence,
     *,
     workers: int,
-    initializer: Callable | None = None,
-    initargs: tuple = (),
-) -> Iterator[Iterator[tuple]]:
+    start: Callable = int,
+    died: Callable | None = None,
+) -> contextlib.AbstractContextManager[Iterator[tuple]]:
     """Opens an iterator of (job, work(job)), as the jobs are finished.
 
     Whatever ends the block early, Ctrl-C too, ends the processes with it.
+
+    A process that dies, by a crash in a library or for lack of memory, takes
+    the others with it. What they had in work is then done again one by one, a
+    process at a time, so that the rest can go on.
 
     Args:
         work: a function that can be pickled.
         jobs: what to call it on, the longest first, so that no worker is
             left alone with one at the end.
         workers: processes.
-        initializer: called once in each process.
-        initargs: its arguments.
+        start: makes a process able to work. `work` calls it, too; where it
+            kills its process, no job is to blame.
+        died: called with a job that kills its process alone, and how that
+            died; what it returns takes the place of the job's result.
 
     Raises:
-        UserError: a process died.
+        UserError: a process died, and there is no `died`; or it died in
+            `start`.
     """
+    return contextlib.closing(_results(work, jobs, workers, start, died))
+
+
+def _results(work, jobs, workers, start, died):
+    left = list(jobs)
+    while left:
+        left, how = yield from _attempt(work, left, workers, start)
+        if not left:
+            return
+        if died is None:
+            raise UserError(
+                f"a worker process died ({how}), most likely for lack of "
+                "memory; give the same command again, with more memory free"
+            )
+        logging.warning(
+            "a worker process died (%s); what was in work is done again, one "
+            "by one",
+            how,
+        )
+        # Jobs are begun in their order.
+        suspects, left = left[:workers], left[workers:]
+        while suspects:
+            suspects, how = yield from _attempt(work, suspects, 1, start)
+            if suspects:
+                yield suspects[0], died(suspects.pop(0), how)
+
+
+def _attempt(work, jobs, workers, start):
+    """Yields (job, result).
+
+    Returns:
+        The jobs that are left because a process died, and how it died.
+    """
+    left = dict(enumerate(jobs))
     others = set(multiprocessing.active_children())
     # Spawned: a forked TensorFlow hangs.
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers,
-        multiprocessing.get_context("spawn"),
-        initializer=initializer,
-        initargs=initargs,
+        workers, multiprocessing.get_context("spawn")
     )
     try:
         with _interrupts_held():
-            tasks = {pool.submit(work, job): job for job in jobs}
-        yield (
-            (tasks[task], task.result())
-            for task in concurrent.futures.as_completed(tasks)
-        )
-    except BaseException as error:
+            ready = pool.submit(start)
+            tasks = {ready: None}
+            with contextlib.suppress(BrokenProcessPool):
+                for index, job in left.items():
+                    tasks[pool.submit(work, job)] = index
+        processes = set(multiprocessing.active_children()) - others
+        for task in concurrent.futures.as_completed(tasks):
+            if isinstance(task.exception(), BrokenProcessPool):
+                continue
+            result = task.result()
+            if task is not ready:
+                yield left.pop(tasks[task]), result
+    except BaseException:
         # Nobody should wait for a worker's job after Ctrl-C.
         pool.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
-        if isinstance(error, concurrent.futures.process.BrokenProcessPool):
-            raise UserError(
-                "a worker process died, most likely for lack of memory; what "
-                "is finished is kept: give the same command again, with more "
-                f"memory free or fewer --workers than {workers}"
-            ) from error
         raise
     pool.shutdown()
+    how = _how(process.exitcode for process in processes)
+    if left and workers == 1 and ready.exception():
+        raise UserError(
+            f"a worker process died as it started ({how}), before it had any "
+            "work; free memory, or install the packages again"
+        )
+    return list(left.values()), how
+
+
+def _how(codes):
+    """Returns in words how the first process died, which ended the others."""
+    ended = (None, 0, -signal.SIGTERM)
+    code = next((code for code in codes if code not in ended), -signal.SIGTERM)
+    return signal.strsignal(-code) if code < 0 else f"exit code {code}"
 
 
 @contextlib.contextmanager

@@ -57,3 +57,10 @@ def test_the_split_of_some_utterances(small_records):
     assert crops.find_split(small_records, [other]) == "validation"
     with pytest.raises(UserError, match="--records=.*none of .* has all of"):
         crops.find_split(small_records, [key, other])
+
+
+def test_a_malformed_manifest_is_told(tmp_path):
+    content = '{"schema_version": 2, "splits": {"train": {}}}'
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match="does not list the clips of train"):
+        crops.find_split(tmp_path, ["eve/utterance_1.mp4"])

@@ -151,7 +151,11 @@ def test_old_records_are_refused_in_one_line(manifest, folder):
 
 
 @pytest.mark.parametrize(
-    "content", [b"{", b"\xff{}", b"[]", b'{"schema_version": 2}', b"{}"]
+    "content",
+    [
+        *(b"{", b"\xff{}", b"[]", b'{"schema_version": 2}', b"{}"),
+        b'{"schema_version": 2, "splits":' + 99999 * b"[",
+    ],
 )
 def test_what_is_no_manifest_is_refused(manifest, folder, content):
     (folder / "manifest.json").write_bytes(content)
@@ -190,6 +194,8 @@ def test_what_is_no_manifest_is_refused(manifest, folder, content):
             "does not list",
         ),
         (lambda part: part.clear(), "does not list the clips of train"),
+        (lambda part: part.pop("expected"), "does not list"),
+        (lambda part: part.update(expected=1), "2 of 1 prepared"),
     ],
 )
 def test_a_manifest_is_held_against_itself(manifest, tmp_path, change, message):

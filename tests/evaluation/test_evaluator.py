@@ -228,6 +228,7 @@ def write_clips(records, clips):
     ]
     manifest = json.loads((records / "manifest.json").read_text())
     manifest["splits"]["test"] |= {
+        "expected": len(entries),
         "prepared": len(entries),
         "frames": sum(entry["frames"] for entry in entries),
         "utterances": entries,

@@ -5,7 +5,7 @@ import types
 
 import numpy as np
 import pytest
-from matplotlib import image
+from matplotlib import colors, image
 
 from affwild_omg import figures as drawing
 from affwild_omg.figures import canvas
@@ -316,7 +316,7 @@ def fill(sheet, found, lag=0):
     ("frames", "every"), [(1, 1), (24, 1), (25, 2), (48, 2), (49, 4)]
 )
 def test_a_face_sheet_fits_clips_of_any_length(frames, every):
-    sheet = drawing.FaceSheet("clip")
+    sheet = drawing.FaceSheet("clip", ())
     fill(sheet, [True] * frames, lag=7)
     assert sorted(sheet._cells) == list(range(0, frames, every))
     assert all(cell.face is not None for cell in sheet._cells.values())
@@ -327,7 +327,7 @@ def test_a_face_sheet_fits_clips_of_any_length(frames, every):
 
 
 def test_a_face_sheet_shows_what_was_found_and_why_not(look, tmp_path):
-    sheet = drawing.FaceSheet("film.mp4")
+    sheet = drawing.FaceSheet("film.mp4", ("too bright", "too dark"))
     fill(sheet, [True] * 4 + [False] * 2)
     figure = look(sheet.write)
     strip, cells = figure.axes
@@ -335,6 +335,9 @@ def test_a_face_sheet_shows_what_was_found_and_why_not(look, tmp_path):
     assert texts[3:5] == ["0.30 s   confidence 0.75", "0.40 s   too dark"]
     legend = [text.get_text() for text in strip.get_legend().get_texts()]
     assert legend == ["face 4", "too dark 2"]
+    # The colour of the second reason, although the first is not there.
+    patch = strip.get_legend().get_patches()[1]
+    assert patch.get_facecolor() == colors.to_rgba("tab:orange")
     assert figure.texts[0].get_text() == "film.mp4"
     # The box lies around the red face in the picture.
     picture = image.imread(tmp_path / "picture.png")[..., :3]
@@ -353,7 +356,7 @@ def test_a_face_sheet_shows_what_was_found_and_why_not(look, tmp_path):
 
 
 def test_a_face_sheet_shows_the_narrowest_frames(look):
-    sheet = drawing.FaceSheet("clip")
+    sheet = drawing.FaceSheet("clip", ())
     frame = np.arange(2048, dtype=np.uint8).reshape(1024, 2, 1)
     sheet.watch(0.0, frame.repeat(3, axis=2))
     sheet.add(types.SimpleNamespace(found=False, confidence=0, reason="dark"))
@@ -363,7 +366,7 @@ def test_a_face_sheet_shows_the_narrowest_frames(look):
 
 
 def test_a_face_sheet_needs_a_face_a_frame(tmp_path):
-    sheet = drawing.FaceSheet("clip")
+    sheet = drawing.FaceSheet("clip", ())
     with pytest.raises(ValueError, match="not 0 and 0"):
         sheet.write(tmp_path / "sheet.png")
     sheet.watch(0.0, np.zeros((9, 9, 3), np.uint8))

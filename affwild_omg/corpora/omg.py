@@ -74,7 +74,7 @@ def _read_table(table, split, source):
             missing = [name for name in columns if name not in header]
             if missing:
                 raise UserError(
-                    f"{table} lacks column {', '.join(missing)}; the columns "
+                    f"{table} lacks {', '.join(missing)}; the columns "
                     f"must be {', '.join(columns)}"
                 )
             rows = [(reader.line_num, row) for row in reader]

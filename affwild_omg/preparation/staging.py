@@ -45,7 +45,12 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
     marker = folder / _SETTINGS
     if marker.is_file() and marker.read_text(encoding="utf-8") == text:
         logging.info("going on with the interrupted preparation in %s", folder)
-    else:
+    elif folder.exists():
+        logging.warning(
+            "starting anew: the interrupted preparation in %s had other flags, "
+            "or is of another version",
+            folder,
+        )
         files.remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(marker, text)

@@ -78,9 +78,9 @@ def test_splits_come_from_the_tables(tmp_path):
     [
         (
             HEADER.replace("arousal,", ""),
-            "lacks column arousal; the columns must be link, .*valence$",
+            "lacks arousal; the columns must be link, .*valence$",
         ),
-        ("", "lacks column link, start, end, video, utterance, arousal, "),
+        ("", "lacks link, start, end, video, utterance, arousal, "),
         (HEADER + row(arousal="1.01"), r"line 2: arousal '1.01' .*\[0, 1\]"),
         (HEADER + row(arousal="-0.1"), r"arousal '-0.1' must be a number"),
         (HEADER + row() + row("w", valence="-5"), r"line 3: valence '-5' .*-1"),

@@ -488,7 +488,7 @@ def test_an_interrupted_run_goes_on(
     "change", ["label", "file", "row", "detect_every", "preview", "corpus"]
 )
 def test_what_has_changed_is_prepared_again(
-    preparing, source, fake, monkeypatch, change
+    preparing, source, fake, monkeypatch, caplog, change
 ):
     options = options_of(source)
     mend = interrupt_after(preparing, monkeypatch, 1, KeyboardInterrupt())
@@ -510,8 +510,12 @@ def test_what_has_changed_is_prepared_again(
     if change == "corpus":
         monkeypatch.setitem(readers.READERS, "other", omg.read)
         options = options_of(source, corpus="other")
-    preparing.prepare(options)
+    with caplog.at_level("INFO", logger="absl"):
+        preparing.prepare(options)
     assert str(source / "bob" / "u3.mp4") in fake
+    anew = change in ("detect_every", "preview", "corpus")
+    begun = "starting anew: " if anew else "going on with "
+    assert caplog.messages[0].startswith(begun)
 
 
 def test_overwriting_leaves_nothing_of_the_old(preparing, source, fake):

@@ -123,11 +123,20 @@ def windows(
     )
 
 
-def batches(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Batches windows, the last batch filled up with empty ones.
+def batches(
+    dataset: tf.data.Dataset, batch_size: int, count: int | None = None
+) -> tf.data.Dataset:
+    """Batches windows; what a batch lacks is filled up with empty ones.
 
     An empty window has key "" and no frame that counts. It keeps every batch
     of one shape, which replicas need, without dropping a window.
+
+    Args:
+        dataset: of windows.
+        batch_size: windows in a batch, at most.
+        count: windows of the dataset. As many batches then share them as
+            evenly as they can, so that CCC has something to compare in the
+            last one, too; None fills all batches but the last.
     """
 
     def fill(values):
@@ -138,14 +147,26 @@ def batches(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
             (batch_size, *values.shape[1:]),
         )
 
-    return (
-        dataset.batch(batch_size)
-        .map(
-            lambda batch: {name: fill(x) for name, x in batch.items()},
-            num_parallel_calls=tf.data.AUTOTUNE,
+    if count:
+        number = -(-count // batch_size)
+        # Batch k ends before window (k + 1) * count / number.
+        dataset = (
+            dataset.enumerate()
+            .group_by_window(
+                lambda index, _: (index * number + number - 1) // count,
+                lambda _, windows: windows.batch(batch_size),
+                window_size_func=lambda k: (
+                    (k + 1) * count // number - k * count // number
+                ),
+            )
+            .map(lambda _, batch: batch)
         )
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    else:
+        dataset = dataset.batch(batch_size)
+    return dataset.map(
+        lambda batch: {name: fill(x) for name, x in batch.items()},
+        num_parallel_calls=tf.data.AUTOTUNE,
+    ).prefetch(tf.data.AUTOTUNE)
 
 
 def count_windows(

@@ -43,6 +43,18 @@ class UnfoldTime(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("affwild_omg")
+class Dropout(keras.layers.Dropout):
+    """Dropout that is off, in training too, where it is not trainable.
+
+    Layers that stay as they are would otherwise feed noise to those that are
+    trained on them.
+    """
+
+    def call(self, inputs, training=False):
+        return super().call(inputs, training and self.trainable)
+
+
+@keras.saving.register_keras_serializable("affwild_omg")
 class FrameBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation whose statistics ignore frames that do not count.
 
@@ -86,9 +98,10 @@ class FrameBatchNormalization(keras.layers.BatchNormalization):
 class _GRUStep(keras.layers.Layer):
     """One step of `GRU` on x W + b; holds the weights of the state."""
 
-    def __init__(self, units, **kwargs):
+    def __init__(self, units, reset_after, **kwargs):
         super().__init__(**kwargs)
         self.units = units
+        self.reset_after = reset_after
         self.state_size = units
         self.output_size = units
 
@@ -98,29 +111,37 @@ class _GRUStep(keras.layers.Layer):
             shape=(self.units, 3 * self.units),
             initializer="orthogonal",
         )
+        if self.reset_after:
+            self.recurrent_bias = self.add_weight(
+                name="recurrent_bias",
+                shape=(3 * self.units,),
+                initializer="zeros",
+            )
 
     def call(self, inputs, states):
         (state,) = states
         gates = 2 * self.units
+        kernel = self.recurrent_kernel
+        if self.reset_after:
+            inner = ops.matmul(state, kernel) + self.recurrent_bias
+            inner, inner_candidate = inner[:, :gates], inner[:, gates:]
+        else:
+            inner = ops.matmul(state, kernel[:, :gates])
         update, reset = ops.split(
-            ops.sigmoid(
-                inputs[:, :gates]
-                + ops.matmul(state, self.recurrent_kernel[:, :gates])
-            ),
-            2,
-            axis=-1,
+            ops.sigmoid(inputs[:, :gates] + inner), 2, axis=-1
         )
-        candidate = ops.tanh(
-            inputs[:, gates:]
-            + ops.matmul(reset * state, self.recurrent_kernel[:, gates:])
-        )
+        if self.reset_after:
+            inner_candidate = reset * inner_candidate
+        else:
+            inner_candidate = ops.matmul(reset * state, kernel[:, gates:])
+        candidate = ops.tanh(inputs[:, gates:] + inner_candidate)
         state = update * state + (1 - update) * candidate
         return state, [state]
 
 
 @keras.saving.register_keras_serializable("affwild_omg")
 class GRU(keras.layers.Layer):
-    """Gated recurrent units whose reset gate acts before the matrix product.
+    """Gated recurrent units, with one product for the inputs of all frames.
 
     With x the input, h the state and * the element-wise product, a step is
 
@@ -136,20 +157,31 @@ class GRU(keras.layers.Layer):
         bias              [3 * units]             bz, br, bc
         recurrent_kernel  [units, 3 * units]      Uz, Ur, Uc
 
-    x W is one product for all frames, computed before the loop: a tap of
-    73,728 features would otherwise read its kernel, and sum its gradient, once
-    per frame. As in the authors' cell, gate biases start at 1 and the
-    candidate's bias at 0.
+    With `reset_after`, the candidate is that of NVIDIA's kernels and of
+    `keras.layers.GRU(reset_after=True)`, whose bias [2, 3 * units] holds
+    `bias` and
+
+        recurrent_bias    [3 * units]             dz, dr, dc
+
+        c = tanh(x Wc + r * (h Uc + dc) + bc)
+
+    with dz and dr beside bz and br.
+
+    x W is computed before the loop: a tap of 73,728 features would otherwise
+    read its kernel, and sum its gradient, once per frame. As in the authors'
+    cell, gate biases start at 1 and the candidate's bias at 0.
 
     Args:
         units: size of the state.
+        reset_after: whether the reset gate acts after the matrix product.
     """
 
-    def __init__(self, units, **kwargs):
+    def __init__(self, units, reset_after=False, **kwargs):
         super().__init__(**kwargs)
         self.units = units
+        self.reset_after = reset_after
         self.recurrence = keras.layers.RNN(
-            _GRUStep(units, dtype=self.dtype_policy, name="step"),
+            _GRUStep(units, reset_after, dtype=self.dtype_policy, name="step"),
             return_sequences=True,
             dtype=self.dtype_policy,
             name="recurrence",
@@ -193,4 +225,5 @@ class GRU(keras.layers.Layer):
         )
 
     def get_config(self):
-        return super().get_config() | {"units": self.units}
+        own = {"units": self.units, "reset_after": self.reset_after}
+        return super().get_config() | own

@@ -70,6 +70,53 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
     )
 
 
+def comparable(labels, weights, reduce: Callable = _unchanged):
+    """Tells of which columns CCC can be raised: those whose labels differ.
+
+    Where all labels are equal, CCC is 0 whatever the predictions are, and so
+    is its gradient.
+
+    Args:
+        labels: [rows, columns].
+        weights: [rows, columns]; values of weight 0 do not count, even if NaN.
+        reduce: see `concordance`.
+
+    Returns:
+        [columns], bool.
+    """
+    counts = ops.cast(weights, labels.dtype)
+    labels = ops.where(counts > 0, labels, 0)
+    total = ops.maximum(reduce(ops.sum(counts, axis=0)), 1)
+    mean = reduce(ops.sum(counts * labels, axis=0)) / total
+    variance = reduce(ops.sum(counts * (labels - mean) ** 2, axis=0)) / total
+    # The variance of equal values is a rounding error.
+    return variance > 1e-10 * (variance + mean**2)
+
+
+def rows(values, counts, level: str):
+    """Returns what CCC compares.
+
+    Args:
+        values: [batch, time, columns].
+        counts: [batch, time, columns], bool: which of them count.
+        level: see `concordance_loss`.
+
+    Returns:
+        [rows, columns], and which of them count.
+
+    Raises:
+        ValueError: `level` is not known.
+    """
+    if level == "sequence":
+        return sequence_means(values, counts), ops.any(counts, axis=1)
+    if level == "frame":
+        columns = values.shape[-1]
+        return ops.reshape(values, (-1, columns)), ops.reshape(
+            counts, (-1, columns)
+        )
+    raise ValueError(f"level must be 'sequence' or 'frame', not {level!r}")
+
+
 def counted(labels, mask):
     """Tells which frames count for each target: those that have its label.
 
@@ -108,8 +155,8 @@ def concordance_loss(
 ):
     """Computes 1 - the mean CCC over the targets (equation 3).
 
-    A target counts in the frames that have a label of it; one that has none in
-    the whole batch is left out of the mean.
+    A target counts in the frames that have a label of it; one that cannot be
+    compared (see `comparable`) in the whole batch is left out of the mean.
 
     Args:
         labels: [batch, time, targets], NaN where there is none.
@@ -120,25 +167,17 @@ def concordance_loss(
         reduce: sums a tensor over all replicas, see `concordance`.
 
     Returns:
-        A scalar in [0, 2], the same on every replica; 1 without any label.
+        A scalar in [0, 2], the same on every replica; 1 without any target
+        that can be compared.
 
     Raises:
         ValueError: `level` is something else.
     """
     counts = counted(labels, mask)
-    if level == "sequence":
-        labels = sequence_means(labels, counts)
-        predictions = sequence_means(predictions, counts)
-        weights = ops.any(counts, axis=1)
-    elif level == "frame":
-        labels, predictions, weights = (
-            ops.reshape(x, (-1, labels.shape[-1]))
-            for x in (labels, predictions, counts)
-        )
-    else:
-        raise ValueError(f"level must be 'sequence' or 'frame', not {level!r}")
-    rows = reduce(ops.sum(ops.cast(weights, predictions.dtype), axis=0))
-    known = ops.cast(rows > 0, predictions.dtype)
-    # CCC is 0 where there is no row.
-    ccc = ops.sum(concordance(labels, predictions, weights, reduce))
-    return 1 - ccc / ops.maximum(ops.sum(known), 1)
+    labels, weights = rows(labels, counts, level)
+    predictions, _ = rows(predictions, counts, level)
+    known = comparable(labels, weights, reduce)
+    ccc = concordance(labels, predictions, weights, reduce)
+    ccc = ops.sum(ops.where(known, ccc, 0))
+    total = ops.sum(ops.cast(known, predictions.dtype))
+    return 1 - ccc / ops.maximum(total, 1)

@@ -139,13 +139,13 @@ def _fully_connected(last_pool, landmarks, architecture):
         kernel_initializer="he_normal",
         name="fc",
     )(x)
-    return keras.layers.Dropout(architecture.fc_dropout, name="fc_dropout")(x)
+    return layers.Dropout(architecture.fc_dropout, name="fc_dropout")(x)
 
 
 def _gru_stack(x, mask, name, architecture):
     for layer in range(1, architecture.depth + 1):
         if layer > 1:
-            x = keras.layers.Dropout(
+            x = layers.Dropout(
                 architecture.rnn_dropout, name=f"{name}_dropout{layer - 1}"
             )(x)
         x = _gru(
@@ -155,13 +155,7 @@ def _gru_stack(x, mask, name, architecture):
 
 
 def _gru(x, mask, units, kind, name):
-    if kind == "reset_before":
-        return layers.GRU(units, name=name)(x, mask)
-    # NVIDIA's own kernels only take masks without holes, but a face may be
-    # missing anywhere.
-    return keras.layers.GRU(
-        units, return_sequences=True, use_cudnn=False, name=name
-    )(x, mask=mask)
+    return layers.GRU(units, reset_after=kind == "cudnn", name=name)(x, mask)
 
 
 def _concatenate(tensors, name):

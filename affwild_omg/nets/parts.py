@@ -1,7 +1,5 @@
 """The weights of a model by name, and the part that each belongs to."""
 
-from collections.abc import Iterator
-
 import keras
 
 
@@ -12,35 +10,38 @@ def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
     fresh model and for a loaded one.
     """
     return {
-        f"{prefix}{weight.path}": weight
-        for prefix, layer in _layers(model)
+        f"{name.removesuffix(layer.name)}{weight.path}": weight
+        for name, layer in named_layers(model).items()
         for weight in layer.weights
     }
 
 
-def layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yields every layer, including those of a fusion's members."""
-    for _, layer in _layers(model):
-        yield layer
-
-
-def _layers(model, prefix=""):
+def named_layers(model: keras.Model, place: str = "") -> dict[str, keras.Layer]:
+    """Returns every layer by its name, in a fusion like "member1/conv1_1"."""
+    found = {}
     for layer in model.layers:
+        name = f"{place}{layer.name}"
         if isinstance(layer, keras.Model):
-            yield from _layers(layer, f"{prefix}{layer.name}/")
+            found |= named_layers(layer, f"{name}/")
         else:
-            yield prefix, layer
+            found[name] = layer
+    return found
 
 
-def part_of(layer: str) -> str:
+def part_of(name: str) -> str:
     """Returns which of `architectures.PARTS` a layer belongs to, by its name.
 
     "cnn" is the convolutional network, "fc" the fully connected layer on it
-    and the landmark encoder, "rnn" the GRU stacks, and "output" everything
-    above: a head, a fusion's own layer and the output layer.
+    and the landmark encoder, "rnn" the GRU stacks and what a fusion's member
+    has above them, and "output" everything above: a head, a fusion's own layer
+    and the output layer. A dropout belongs to the layer before it.
     """
-    if layer in ("head", "fusion_fc", "fusion_gru", "output"):
-        return "output"
-    if layer in ("fc", "landmark_encoder"):
+    *member, layer = name.split("/")
+    if layer in ("fc", "fc_dropout", "landmark_encoder"):
         return "fc"
-    return "rnn" if "_gru" in layer else "cnn"
+    if layer == "head" and not member:
+        return "output"
+    if layer in ("fusion_fc", "fusion_gru", "output"):
+        return "output"
+    recurrent = "_gru" in layer or "_dropout" in layer or layer == "head"
+    return "rnn" if recurrent else "cnn"

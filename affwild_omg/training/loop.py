@@ -17,14 +17,21 @@ from affwild_omg.cli.options import to_flags
 from affwild_omg.data import manifest, pipeline
 from affwild_omg.evaluation import protocol
 from affwild_omg.inference.predictor import keras_predictor
-from affwild_omg.nets import architectures, losses, models, optimizers, parts
+from affwild_omg.nets import models, optimizers
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
 from affwild_omg.storage import files
-from affwild_omg.training import resumption
-from affwild_omg.training.options import TRAINED, TrainingOptions
-from affwild_omg.weights import model_file, transfer
+from affwild_omg.training import regime, resumption, start
+from affwild_omg.training.options import TrainingOptions
+from affwild_omg.training.step import Step, is_comparable
+from affwild_omg.weights import model_file
 from affwild_omg.weights import workdir as workdirs
+
+# Steps after which the gradients are looked at: each look waits for the device.
+CHECK_EVERY = 10
+
+# The largest share of saturated gates that a training starts with in silence.
+MAX_SATURATED = 0.01
 
 
 def train(
@@ -45,8 +52,10 @@ def train(
 
     Returns:
         {"best_epoch", "best_ccc" (mean of the targets), "options" (those that
-        are not None), "records_sha256" (of their manifest), "epochs": one
-        entry per epoch with its loss, validation CCCs and speed}.
+        are not None), "records_sha256" (of their manifest), "start": what
+        `regime.measure` found before the first step, "epochs": one entry per
+        epoch with its loss, validation CCCs, speed, how many batches had
+        nothing to compare, and the same measures}.
 
     Raises:
         UserError: the options or the records cannot be used, or the workdir
@@ -122,16 +131,27 @@ class _Run:
             },
             "records_sha256": manifest.digest(options.records),
         }
-        self.epochs = []
+        self.epochs, self.start = [], None
         if resume:
-            self.epochs = workdirs.read_history(self.workdir)["epochs"]
+            history = workdirs.read_history(self.workdir)
+            self.epochs, self.start = history["epochs"], history.get("start")
         self.events = None  # TensorBoard's, from the first epoch on
-        self.initialisation = []  # reports of what was taken from where
+        # Reports of what was taken from where.
+        self.initialisation = []
+        if resume:
+            self.initialisation = workdirs.read_initialisation(self.workdir)
+        self.probe = self._first_windows()
         with strategy.scope():
             self.model = models.build(card.architecture, options.seed)
             if not resume:
-                self._initialise()
-            self._fix_parts()
+                self.initialisation = start.initialise(
+                    self.model,
+                    card.architecture,
+                    options,
+                    faces=self.probe["frames"][self.probe["mask"]],
+                    label_means=self._label_means(),
+                )
+            start.fix_parts(self.model, options, self.initialisation)
             rates = options.rates()
             self.optimizer = (
                 optimizers.PartAdam(options.learning_rate, rates=rates)
@@ -145,59 +165,33 @@ class _Run:
                 path = self.workdir / workdirs.LAST
                 model_file.load_weights(self.model, path, flag="--workdir")
         self.predictor = keras_predictor(self.model, card)
-        self.train_step = tf.function(self._train_step)
+        self.step = Step(
+            self.model, self.optimizer, strategy, options.loss_level
+        )
 
-    def _initialise(self):
-        """Takes weights from where the options say."""
-        sources = [
-            ("--members", path, {"member": member})
-            for member, path in self.options.member_runs().items()
-        ]
-        if path := self.options.init_from:
-            strict = self.options.init_strict
-            sources.append(("--init_from", path, {"strict": strict}))
-        for flag, path, how in sources:
-            source = transfer.read(path, flag=flag)
-            report = transfer.take(
-                self.model, self.card.architecture, source, **how
-            )
-            self.initialisation.append(report)
-            for line in report.lines():
-                logging.info("%s", line)
-        taken = [name for one in self.initialisation for name in one.taken]
-        if "output/bias" not in taken:
-            self._start_at_label_means()
-
-    def _start_at_label_means(self):
-        """Sets the output's bias to the mean of the training labels.
-
-        CCC's gradient falls with the square of the distance of the means: a
-        network that starts half a unit off the labels, as one from 0 does in
-        arousal, may wander off before it has learned anything.
-        """
+    def _label_means(self):
         labels = self.labels["train"] or pipeline.read_labels(
             self.options.records, "train"
         )
         own = np.array(list(labels.values()))[:, self.columns]
-        self.model.get_layer("output").bias.assign(np.nanmean(own, axis=0))
+        return np.nanmean(own, axis=0)
 
-    def _fix_parts(self):
-        """Fixes what `TrainingOptions.train` does not train."""
-        trained = set()
-        for layer in parts.layers(self.model):
-            if layer.weights:
-                part = parts.part_of(layer.name)
-                layer.trainable = part in TRAINED[self.options.train]
-                trained |= {part} if layer.trainable else set()
-        for part in self.options.rates():
-            if part not in trained:
-                known = sorted(trained, key=architectures.PARTS.index)
-                raise UserError(
-                    f"--part_learning_rates gives a rate to {part}, which "
-                    f"{self.options.architecture} does not have or --train="
-                    f"{self.options.train} leaves fixed; trained are "
-                    f"{', '.join(known)}"
-                )
+    def _first_windows(self):
+        """Returns the first windows that can be trained on, of a replica."""
+        with manifest.reading(self.options.records, "train"):
+            batches = list(self._train_batches(self.options.seed).take(1))
+        if not batches:
+            raise UserError(
+                f"--records={self.options.records}: in each batch of "
+                f"--batch_size={self.options.batch_size} all labels that "
+                f"--loss_level={self.options.loss_level} compares are equal, "
+                "so that CCC is 0 whatever is predicted; a larger batch may "
+                "have others"
+            )
+        share = self.options.batch_size // self.strategy.num_replicas_in_sync
+        return keras.tree.map_structure(
+            lambda values: values.numpy()[: max(2, share)], batches[0]
+        )
 
     def fit(self):
         if not self.epochs:
@@ -209,6 +203,16 @@ class _Run:
                 f"{sum(math.prod(variable.shape) for variable in trained):,}",
                 self.strategy.num_replicas_in_sync,
             )
+            self.start = self._measure()
+            for tap, found in self.start.items():
+                logging.info("%s", _regime_line(tap, found))
+                if found.get("saturated_gates", 0) > MAX_SATURATED:
+                    logging.warning(
+                        "the gates that read %s start saturated, and may "
+                        "hardly learn: their features are too large, about 1 "
+                        "is expected",
+                        tap,
+                    )
         elif self._done():
             logging.info(
                 "nothing is left to train: it ended after epoch %d; more "
@@ -219,6 +223,7 @@ class _Run:
             epoch = len(self.epochs) + 1
             entry = {"epoch": epoch} | self._train_epoch(epoch)
             entry["validation"] = self._validate()
+            entry["taps"] = self._measure()
             self.epochs.append(entry)
             if epoch == 1:
                 # Only now does an earlier training give way.
@@ -226,6 +231,14 @@ class _Run:
             self._save()
             self._report(entry)
         return self._summary()
+
+    def _measure(self):
+        return regime.measure(
+            self.model,
+            self.card.architecture,
+            self.probe,
+            self.options.loss_level,
+        )
 
     def _done(self):
         if not self.epochs:
@@ -242,10 +255,11 @@ class _Run:
             "best_epoch": best["epoch"],
             "best_ccc": _mean_ccc(best),
             **self.provenance,
+            "start": self.start,
             "epochs": self.epochs,
         }
 
-    def _batches(self, split, shuffle_seed=None):
+    def _batches(self, split, shuffle_seed=None, count=None):
         windows = pipeline.windows(
             self.options.records,
             split,
@@ -253,87 +267,82 @@ class _Run:
             shuffle_seed=shuffle_seed,
             labels=self.labels[split],
         )
-        return pipeline.batches(windows, self.options.batch_size)
+        return pipeline.batches(windows, self.options.batch_size, count)
+
+    def _train_batches(self, seed):
+        """Builds the dataset of an epoch's batches, but for useless ones."""
+        return (
+            self._batches("train", seed, self._train_windows())
+            .map(
+                lambda batch: (
+                    {
+                        name: batch[name]
+                        for name in ("frames", "landmarks", "mask")
+                    }
+                    | {
+                        "labels": tf.gather(
+                            batch["labels"], self.columns, axis=-1
+                        )
+                    }
+                )
+            )
+            .filter(
+                lambda batch: is_comparable(
+                    batch["labels"], batch["mask"], self.options.loss_level
+                )
+            )
+        )
+
+    def _train_windows(self):
+        return pipeline.count_windows(
+            self.options.records, "train", self.options.sequence_length
+        )
 
     def _train_epoch(self, epoch):
         # Seeds of its own for each epoch, so that a resumed training
         # sees the windows and the dropout that the whole one would have.
         epoch_seed = self.options.seed * 100_003 + epoch
-        self._seed_dropout(epoch_seed)
-        names = [tensor.name for tensor in self.model.inputs]
-        dataset = self._batches("train", epoch_seed).map(
-            lambda batch: {
-                "inputs": {name: batch[name] for name in names},
-                "labels": batch["labels"],
-            }
-        )
-        windows = pipeline.count_windows(
-            self.options.records, "train", self.options.sequence_length
-        )
-        total = -(-windows // self.options.batch_size)
-        steps = progress.bar(
+        self.step.seed_dropout(epoch_seed)
+        dataset = self._train_batches(epoch_seed)
+        batches = -(-self._train_windows() // self.options.batch_size)
+        bar = progress.bar(
             self.strategy.experimental_distribute_dataset(dataset),
             description=f"epoch {epoch}/{self.options.epochs}",
             unit="step",
-            total=total,
+            total=batches,
         )
-        loss_sum, labelled, frames = 0.0, 0.0, 0.0
-        start = time.perf_counter()
+        loss_sum, frames, norms = 0.0, 0.0, []
+        begin = time.perf_counter()
         with manifest.reading(self.options.records, "train"):
-            for batch in steps:
-                loss, has_labels, batch_frames = self.train_step(batch)
-                loss_sum += loss * has_labels
-                labelled += has_labels
+            for batch in bar:
+                loss, norm, batch_frames = self.step(batch)
+                loss_sum += loss
                 frames += batch_frames
-        seconds = time.perf_counter() - start
-        loss = float(loss_sum) / float(labelled)
-        self._require_finite(loss, f"the loss of epoch {epoch}")
-        return {"loss": loss, "frames_per_second": float(frames) / seconds}
+                norms.append(norm)
+                if len(norms) % CHECK_EVERY == 0:
+                    self._require_finite_gradients(norms, epoch)
+        self._require_finite_gradients(norms, epoch)
+        seconds = time.perf_counter() - begin
+        return {
+            "loss": float(loss_sum) / max(1, len(norms)),
+            "frames_per_second": float(frames) / seconds,
+            "skipped_batches": batches - len(norms),
+        }
 
-    def _seed_dropout(self, seed):
-        for index, layer in enumerate(parts.layers(self.model)):
-            if isinstance(layer, keras.layers.Dropout) and layer.rate:
-                state = layer.seed_generator.state
-                state.assign(np.array([seed % 2**32, index], state.dtype))
-
-    def _train_step(self, batch):
-        losses_, *counts = self.strategy.run(self._replica_step, args=(batch,))
-        labels, frames = (
-            self.strategy.reduce("SUM", count, axis=None) for count in counts
-        )
-        # The loss is the whole batch's on each replica already: any will do.
-        loss = self.strategy.experimental_local_results(losses_)[0]
-        return loss, tf.sign(labels), frames
-
-    def _replica_step(self, batch):
-        context = tf.distribute.get_replica_context()
-        replicas = context.num_replicas_in_sync
-
-        def over_replicas(sums):
-            if replicas == 1:
-                return sums
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
-
-        mask = batch["inputs"]["mask"]
-        labels = tf.gather(batch["labels"], self.columns, axis=-1)
-        with tf.GradientTape() as tape:
-            loss = losses.concordance_loss(
-                labels,
-                self.model(batch["inputs"], training=True),
-                mask,
-                level=self.options.loss_level,
-                reduce=over_replicas,
+    def _require_finite_gradients(self, norms, epoch):
+        """Checks the last norms: a CCC of NaN would pass for one of 0."""
+        last = np.array(norms[-CHECK_EVERY:], float)
+        bad = np.flatnonzero(~np.isfinite(last))
+        if bad.size:
+            step = len(norms) - len(last) + bad[0] + 1
+            kept = "no epoch was finished before it"
+            if self.epochs:
+                kept = f"{self.workdir} keeps the model of epoch {epoch - 1}"
+            raise UserError(
+                f"the gradient of step {step} of epoch {epoch} is not finite; "
+                "a --learning_rate lower than "
+                f"{self.options.learning_rate:g} may keep it so; {kept}"
             )
-            # Every replica's loss is the whole batch's. The gradient of
-            # all_reduce sums over the replicas, and so does the optimizer.
-            scaled = loss / replicas
-        variables = self.model.trainable_variables
-        gradients = tape.gradient(scaled, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return loss, *(
-            tf.math.count_nonzero(x, dtype=tf.float32)
-            for x in (losses.counted(labels, mask), mask)
-        )
 
     def _validate(self):
         with manifest.reading(self.options.records, "validation"):
@@ -376,8 +385,7 @@ class _Run:
         files.write_text(self.workdir / workdirs.FLAGFILE, flags)
         if self.initialisation:
             files.write_json(
-                self.workdir / workdirs.INITIALISATION,
-                [dataclasses.asdict(report) for report in self.initialisation],
+                self.workdir / workdirs.INITIALISATION, self.initialisation
             )
         files.write_json(self.workdir / workdirs.HISTORY, summary)
 
@@ -392,9 +400,16 @@ class _Run:
         if self.events is None:
             path = self.workdir / workdirs.EVENTS
             self.events = tf.summary.create_file_writer(str(path))
-        with self.events.as_default(step=entry["epoch"]):
+        with self.events.as_default():
             for name, value in scalars.items():
-                tf.summary.scalar(name, value)
+                tf.summary.scalar(name, value, entry["epoch"])
+            steps = {entry["epoch"]: entry["taps"]}
+            if entry["epoch"] == 1:
+                steps[0] = self.start
+            for step, taps in steps.items():
+                for tap, found in taps.items():
+                    for name, value in found.items():
+                        tf.summary.scalar(f"{name}/{tap}", value, step)
         self.events.flush()
         logging.info(
             "epoch %d: loss %.3f, validation CCC %s, %.0f frames/s",
@@ -403,6 +418,22 @@ class _Run:
             ", ".join(f"{x} {wording.number(ccc)}" for x, ccc in cccs.items()),
             entry["frames_per_second"],
         )
+        if entry["skipped_batches"]:
+            logging.warning(
+                "%d batch(es) of epoch %d were left out, because the labels in "
+                "them are all equal, or there are none",
+                *(entry["skipped_batches"], entry["epoch"]),
+            )
+
+
+def _regime_line(tap, found):
+    line = (
+        f"{tap}: features of size {found['feature_rms']:.3g}, gradient "
+        f"{found['gradient_norm']:.3g}"
+    )
+    if "saturated_gates" in found:
+        line += f", {100 * found['saturated_gates']:.1f} % of gates saturated"
+    return line
 
 
 def _permuted(labels, seed):

@@ -119,6 +119,11 @@ class TrainingOptions(options.Checked):
         "all",
         choices=tuple(TRAINED),
     )
+    freeze_batch_norm: bool = option(
+        "Leave batch normalisation that came with weights as it is: its "
+        "statistics would become those of the few people of a batch.",
+        True,
+    )
     sequence_length: int = option("Frames of a window.", 80, least=1)
     batch_size: int = option("Windows per step, over all GPUs.", 4, least=1)
     learning_rate: float = option(

@@ -44,11 +44,14 @@ class Source:
         description: what it is, for the log.
         architecture: its network; the bare backbone for a weight file.
         weights: {name: array}, see `affwild_omg.nets.parts.named_weights`.
+        large: whether the features are of another size than 1, so that they
+            need `calibration.calibrate`.
     """
 
     description: str
     architecture: Architecture | Fusion
     weights: Mapping[str, np.ndarray]
+    large: bool = False
 
 
 def source(

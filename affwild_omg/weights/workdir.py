@@ -43,6 +43,25 @@ def read_history(workdir: os.PathLike | str) -> dict | None:
     return history
 
 
+def read_initialisation(workdir: os.PathLike | str) -> list[dict]:
+    """Returns what `training.loop.train` took from elsewhere, if anything.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = pathlib.Path(workdir, INITIALISATION)
+    if not path.is_file():
+        return []
+    try:
+        reports = json.loads(path.read_text(encoding="utf-8"))
+        [report["taken"] for report in reports]  # raises unless it is
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error!r}); restore it, or train again"
+        ) from error
+    return reports
+
+
 def clear(workdir: pathlib.Path) -> None:
     """Removes the files of a training, and leaves alone what else is there."""
     for name in (BEST, LAST, HISTORY, POSTPROCESSING, FLAGFILE, INITIALISATION):

@@ -126,6 +126,28 @@ def test_shuffling_is_global(pipeline, tf, tmp_path):
     assert np.mean(distances) == pytest.approx(800 / 3, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "expected"),
+    [
+        (9, 4, [3, 3, 3]),
+        (5, 4, [2, 3]),
+        (8, 4, [4, 4]),
+        (3, 4, [3]),
+        (11, 4, [3, 4, 4]),
+    ],
+)
+def test_batches_share_the_windows_evenly(pipeline, tf, count, size, expected):
+    windows = tf.data.Dataset.range(1, count + 1).map(lambda x: {"x": x})
+    batches = [
+        list(batch["x"])
+        for batch in pipeline.batches(windows, size, count).as_numpy_iterator()
+    ]
+    assert [len(batch) for batch in batches] == [size] * len(expected)
+    real = [[x for x in batch if x] for batch in batches]
+    assert sum(real, []) == list(range(1, count + 1))
+    assert [len(batch) for batch in real] == expected
+
+
 def test_last_batch_is_filled_with_windows_that_do_not_count(pipeline, folder):
     windows = pipeline.windows(folder, "train", sequence_length=20)
     batches = list(pipeline.batches(windows, 4).as_numpy_iterator())

@@ -63,10 +63,39 @@ def test_gru_shares_weights_with_keras(layers, sequence):
     np.testing.assert_allclose(ours(x, valid), expected, atol=1e-6)
 
 
-def test_gru_starts_as_tensorflow_1_does(layers, sequence):
-    layer = layers.GRU(2)
+def test_gru_that_resets_after_the_product_is_keras_own(layers, sequence):
+    import keras
+
+    x, valid = sequence
+    ours = layers.GRU(4, reset_after=True)
+    ours(x, valid)
+    random = np.random.default_rng(1)
+    ours.set_weights([random.normal(size=w.shape) for w in ours.weights])
+    own = {weight.name: weight.numpy() for weight in ours.weights}
+    theirs = keras.layers.GRU(4, return_sequences=True, use_cudnn=False)
+    theirs.build(x.shape)
+    bias = np.stack([own["bias"], own["recurrent_bias"]])
+    theirs.set_weights([own["kernel"], own["recurrent_kernel"], bias])
+    expected = np.where(valid[..., None], theirs(x, mask=valid), 0)
+    np.testing.assert_allclose(ours(x, valid), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("reset_after", [False, True])
+def test_gru_starts_as_tensorflow_1_does(layers, sequence, reset_after):
+    layer = layers.GRU(2, reset_after=reset_after)
     layer(*sequence)
     np.testing.assert_array_equal(layer.bias, [1, 1, 1, 1, 0, 0])
+    if reset_after:
+        assert not layer.recurrence.cell.recurrent_bias.numpy().any()
+
+
+def test_dropout_leaves_alone_what_is_not_trained(layers):
+    x = np.ones((4, 50), np.float32)
+    layer = layers.Dropout(0.5, seed=0)
+    dropped = layer(x, training=True).numpy()
+    assert set(np.unique(dropped)) == {0, 2}
+    layer.trainable = False
+    np.testing.assert_array_equal(layer(x, training=True), x)
 
 
 def test_fold_and_unfold_are_inverse(layers):

@@ -142,6 +142,26 @@ def test_a_frame_without_a_label_counts_in_its_other_targets(tf, losses, level):
     assert losses.concordance_loss(nothing, predictions, mask, level=level) == 1
 
 
+@pytest.mark.parametrize("level", ["sequence", "frame"])
+def test_equal_labels_say_nothing(tf, losses, level):
+    """Their CCC is 0 whatever is predicted: the other target is the loss."""
+    random = np.random.default_rng(7)
+    labels, predictions = random.normal(size=(2, 4, 3, 2)).astype("f")
+    mask = random.random((4, 3)) < 0.8
+    labels[..., 1] = 0.3
+    found = tf.Variable(predictions)
+    with tf.GradientTape() as tape:
+        loss = losses.concordance_loss(labels, found, mask, level=level)
+    other = losses.concordance_loss(
+        labels[..., :1], predictions[..., :1], mask, level=level
+    )
+    np.testing.assert_allclose(loss, other, atol=1e-6)
+    assert not tape.gradient(loss, found).numpy()[..., 1].any()
+    counts = losses.counted(labels, mask)
+    known = losses.comparable(*losses.rows(labels, counts, level))
+    assert known.numpy().tolist() == [True, False]
+
+
 def test_padding_never_changes_the_loss(losses):
     random = np.random.default_rng(5)
     labels, predictions = random.normal(size=(2, 4, 5, 2))

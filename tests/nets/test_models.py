@@ -142,3 +142,21 @@ def test_backbones_compute_what_keras_applications_does(
         rtol=1e-4,
         atol=1e-6,
     )
+
+
+def test_parts_of_a_fusion_end_where_its_members_do():
+    from affwild_omg.nets import parts
+
+    names = {
+        "conv1_1": "cnn",
+        "fc_dropout": "fc",
+        "pool2_gru1": "rnn",
+        "pool2_dropout1": "rnn",
+        "head": "output",
+        "fusion_gru": "output",
+    }
+    assert {name: parts.part_of(name) for name in names} == names
+    members = names | {"head": "rnn"}
+    del members["fusion_gru"]
+    for name, part in members.items():
+        assert parts.part_of(f"member1/{name}") == part

@@ -178,8 +178,9 @@ def parameters(architecture):
 
     sizes = collections.Counter()
     with keras.StatelessScope(initialize_variables=False):
-        for layer in parts.layers(models.build(architecture)):
-            sizes[parts.part_of(layer.name)] += layer.count_params()
+        network = models.build(architecture)
+        for name, layer in parts.named_layers(network).items():
+            sizes[parts.part_of(name)] += layer.count_params()
     # Forgets what was never initialised.
     keras.backend.clear_session(free_memory=False)
     return sizes

@@ -133,7 +133,17 @@ def test_tensorboard_gets_its_scalars(tf, small_run):
         "validation/mean_ccc",
         "validation/ccc_valence",
         "validation/ccc_arousal",
+        *(
+            f"{measure}/{tap}"
+            for measure in ("feature_rms", "gradient_norm", "saturated_gates")
+            for tap in ("pool2", "pool5", "fc")
+        ),
     }
+    for step in (0, 2):
+        taps = summary["epochs"][step - 1]["taps"] if step else summary["start"]
+        for measure, value in taps["pool5"].items():
+            shown = written[f"{measure}/pool5"][step]
+            assert shown == pytest.approx(value, rel=1e-6)
     for entry in summary["epochs"]:
         assert written["loss"][entry["epoch"]] == pytest.approx(entry["loss"])
 
@@ -312,6 +322,9 @@ def test_members_of_a_fusion_bring_their_weights(training, small_run, tiny):
     for name, weight in parts.named_weights(own).items():
         if not name.startswith("output/"):
             np.testing.assert_array_equal(before[f"member1/{name}"], weight)
+    # What stays feeds no noise to what is trained on it.
+    for name, layer in parts.named_layers(run.model).items():
+        assert not (layer.trainable and "member" in name)
     run._train_epoch(1)
     after = parts.named_weights(run.model)
     moved = {
@@ -372,6 +385,39 @@ def test_parts_have_their_learning_rates(training, tiny):
     assert steps == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.parametrize("freeze", [True, False])
+def test_batch_norm_that_was_trained_stays(training, tiny, tmp_path, freeze):
+    import keras
+
+    from affwild_omg.nets import models, parts
+    from affwild_omg.weights import model_file
+
+    cnn = dataclasses.replace(
+        tiny,
+        architecture="resnet50",
+        backbone="resnet50_slim",
+        taps=["fc"],
+        **dict.fromkeys(["depth", "units"]),
+    )
+    card = training.card_of(cnn)
+    model = models.build(card.architecture, 7)
+    model_file.save_model(model, card, tmp_path / "cnn.keras")
+
+    def trained(options):
+        named = parts.named_layers(start(training, options).model)
+        return {
+            isinstance(layer, keras.layers.BatchNormalization): layer.trainable
+            for layer in named.values()
+            if layer.weights
+        }
+
+    assert trained(cnn) == {True: True, False: True}
+    taken = dataclasses.replace(
+        cnn, init_from=str(tmp_path / "cnn.keras"), freeze_batch_norm=freeze
+    )
+    assert trained(taken) == {True: not freeze, False: True}
+
+
 def test_patience_stops_early(training, tiny):
     options = dataclasses.replace(
         tiny,
@@ -407,8 +453,9 @@ def one_step(training, options, strategy):
     run = training._Run(options, card, strategy, resume=False)
     # Plain descent shows the gradient's size, which Adam would hide.
     with strategy.scope():
-        run.optimizer = keras.optimizers.SGD(0.1)
-        run.optimizer.build(run.model.trainable_variables)
+        optimizer = keras.optimizers.SGD(0.1)
+        optimizer.build(run.model.trainable_variables)
+    run.step = training.Step(run.model, optimizer, strategy, "sequence")
     start = run.model.get_weights()
     return run._train_epoch(1)["loss"], start, run.model.get_weights()
 
@@ -484,12 +531,89 @@ def test_labels_may_have_gaps(tf, training, tiny, tmp_path):
     assert validation["valence"]["rows"] == validation["arousal"]["rows"] == 2
 
 
-def test_a_whole_run_works_on_two_replicas(tf, training, tiny_run, tiny):
+def test_each_replica_has_its_own_dropout(tf, training, tiny):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    summary = training.train(tiny, strategy=strategy)
-    # Dropout differs from one replica's, the data and the loss do not.
-    losses = [run["epochs"][0]["loss"] for run in (summary, tiny_run[1])]
-    assert losses[0] == pytest.approx(losses[1], abs=0.2)
+    run = training._Run(tiny, training.card_of(tiny), strategy, resume=False)
+    layer = run.model.get_layer("fc_dropout")
+
+    @tf.function
+    def step():
+        dropped = strategy.run(lambda: layer(tf.ones((8, 64)), training=True))
+        return strategy.experimental_local_results(dropped)
+
+    def masks(seed):
+        run.step.seed_dropout(seed)
+        return np.array([step() for _ in range(2)]) > 0
+
+    first = masks(1)
+    np.testing.assert_array_equal(masks(1), first)
+    # Two steps on two replicas, and another epoch: half of any two agree.
+    flat = np.concatenate([first, masks(2)]).reshape(8, -1)
+    for one in range(8):
+        for other in range(one):
+            agree = (flat[one] == flat[other]).mean()
+            assert agree == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_run_that_diverges_stops_at_once(
+    training, tiny, tiny_run, monkeypatch
+):
+    """NaN predictions give a loss of 1, which alone says nothing."""
+    train_epoch = training._Run._train_epoch
+
+    def poisoned(self, epoch):
+        if epoch == 2:
+            bias = self.model.get_layer("fc").bias
+            bias.assign(bias * np.nan)
+        return train_epoch(self, epoch)
+
+    monkeypatch.setattr(training._Run, "_train_epoch", poisoned)
+    with pytest.raises(UserError) as raised:
+        training.train(dataclasses.replace(tiny, epochs=3))
+    assert str(raised.value) == (
+        "the gradient of step 1 of epoch 2 is not finite; a --learning_rate "
+        f"lower than 0.001 may keep it so; {tiny.workdir} keeps the model of "
+        "epoch 1"
+    )
+    for name in ("best.keras", "last.keras"):
+        assert_same_weights(
+            weights_of(tiny.workdir, name),
+            weights_of(tiny_run[0].workdir, name),
+        )
+
+
+def test_a_batch_without_a_gradient_is_left_out(training, tiny, tmp_path):
+    """Adam's momentum would move the weights nevertheless."""
+    clips = {"train": {"a": [4, 4], "b": [4, 4]}, "validation": {"c": [4, 4]}}
+    options = dataclasses.replace(tiny, batch_size=2)
+
+    def run_of(name, odd):
+        def labels(key, frames):
+            return np.full((frames, 2), 0.5 if key == odd else 0.3)
+
+        records = write_records_folder(tmp_path / name, clips, labels)
+        return start(
+            training, dataclasses.replace(options, records=str(records))
+        )
+
+    run = run_of("some", "b/utterance_1.mp4")
+    entry = run._train_epoch(1)
+    assert entry["skipped_batches"] == 1
+    assert int(run.optimizer.iterations) == 1
+    with pytest.raises(UserError, match="--batch_size=2 all labels .* equal"):
+        run_of("equal", "none")
+
+
+def test_a_whole_run_works_on_two_replicas(tf, training, tiny, tmp_path):
+    # Each replica has its own dropout, so that a run on one has another.
+    one = dataclasses.replace(tiny, fc_dropout=0.0, rnn_dropout=0.0)
+    two = dataclasses.replace(one, workdir=str(tmp_path / "two"))
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    (first,) = training.train(one)["epochs"]
+    (second,) = training.train(two, strategy=strategy)["epochs"]
+    assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
+    ccc = [x["validation"]["mean_ccc"] for x in (first, second)]
+    assert ccc[0] == pytest.approx(ccc[1], abs=1e-4)
 
 
 def test_nothing_is_left_of_a_run_without_an_epoch(

@@ -1,0 +1,100 @@
+"""The regime that a network trains in: its features and gates, tap by tap.
+
+A gate whose pre-activation is far from 0 has next to no gradient. What drives
+it there are features of the wrong size, or steps that are too long for a tap of
+so many features.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from affwild_omg.nets import losses, parts
+from affwild_omg.nets.architectures import Architecture, Fusion
+
+# A sigmoid has a thousandth of its steepest slope at about 8.
+SATURATED = 8.0
+
+
+def measure(
+    model: keras.Model,
+    network: Architecture | Fusion,
+    batch: Mapping[str, np.ndarray],
+    loss_level: str,
+) -> dict[str, dict[str, float]]:
+    """Measures features, gates and gradients on a batch, without dropout.
+
+    Args:
+        model: built from the network.
+        network: what it is.
+        batch: the model's inputs, and "labels" [batch, time, targets].
+        loss_level: see `losses.concordance_loss`.
+
+    Returns:
+        For each tap, in a fusion like "member1/pool2": "feature_rms", the root
+        mean square of its features; "gradient_norm", that of the loss by the
+        weights that read the tap; and, where those are a GRU layer's,
+        "saturated_gates", the share in [0, 1] of the gates' pre-activations
+        that are beyond SATURATED by the features alone. The GRU layer of
+        several taps has one share.
+    """
+    named = parts.named_layers(model)
+    readers = list(_readers(network))
+    kernels = [named[layer].kernel for _, layer, _ in readers]
+    with tf.GradientTape() as tape:
+        loss = losses.concordance_loss(
+            batch["labels"],
+            model({x.name: batch[x.name] for x in model.inputs}),
+            batch["mask"],
+            level=loss_level,
+        )
+    gradients = tape.gradient(loss, [kernel.value for kernel in kernels])
+    found = {}
+    for (place, layer, taps), gradient in zip(readers, gradients, strict=True):
+        features = _features(model, place, taps, batch)
+        sizes = [x.shape[-1] for x in features]
+        shares = {}
+        if "_gru" in layer:
+            gates = np.concatenate(features, axis=-1) @ named[layer].kernel
+            gates = (gates + named[layer].bias)[:, : 2 * named[layer].units]
+            shares["saturated_gates"] = float(
+                np.mean(np.abs(gates) > SATURATED)
+            )
+        for tap, own, rows in zip(
+            taps, features, tf.split(gradient, sizes), strict=True
+        ):
+            found[place + tap] = {
+                "feature_rms": float(np.sqrt(np.mean(np.square(own)))),
+                "gradient_norm": float(tf.norm(rows)),
+            } | shares
+    return found
+
+
+def _readers(
+    network: Architecture | Fusion, place: str = ""
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yields the place of a network, a layer that reads taps, and the taps."""
+    if isinstance(network, Fusion):
+        for index, member in enumerate(network.members, start=1):
+            yield from _readers(member, f"member{index}/")
+    elif network.recurrence == "per_tap":
+        for tap in network.taps:
+            yield place, f"{place}{tap}_gru1", (tap,)
+    elif network.recurrence == "joint":
+        yield place, f"{place}joint_gru1", network.taps
+    elif network.head_units:
+        yield place, f"{place}head", network.taps
+    elif not place:
+        yield place, "output", network.taps
+
+
+def _features(model, place, taps, batch):
+    """Returns each tap's features [frames, features] where there is a face."""
+    if place:
+        model = model.get_layer(place.rstrip("/"))
+    outputs = [model.get_layer(f"{tap}_sequence").output for tap in taps]
+    part = keras.Model(model.inputs, outputs)
+    values = part({x.name: batch[x.name] for x in model.inputs})
+    return [np.asarray(x)[batch["mask"]] for x in keras.tree.flatten(values)]

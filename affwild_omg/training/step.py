@@ -1,0 +1,117 @@
+"""A step of training, on one device or on several that share a batch."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from affwild_omg.nets import losses, parts
+
+
+def is_comparable(
+    labels: tf.Tensor, mask: tf.Tensor, loss_level: str
+) -> tf.Tensor:
+    """Tells whether a batch has any gradient.
+
+    A step without one would still move the weights, by Adam's momentum.
+
+    Args:
+        labels: [batch, time, targets], NaN where there is none.
+        mask: [batch, time], bool.
+        loss_level: see `losses.concordance_loss`.
+
+    Returns:
+        A bool.
+    """
+    counts = losses.counted(labels, mask)
+    return tf.reduce_any(
+        losses.comparable(*losses.rows(labels, counts, loss_level))
+    )
+
+
+class Step:
+    """Trains a model by a batch at a time."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        strategy: tf.distribute.Strategy,
+        loss_level: str,
+    ):
+        """Makes a step.
+
+        Args:
+            model: of the strategy's scope.
+            optimizer: built for the model's trainable variables.
+            strategy: where to compute.
+            loss_level: see `losses.concordance_loss`.
+        """
+        self._model = model
+        self._optimizer = optimizer
+        self._strategy = strategy
+        self._loss_level = loss_level
+
+    def seed_dropout(self, seed: int) -> None:
+        """Sets the noise of all steps from here on."""
+        for index, layer in enumerate(parts.named_layers(self._model).values()):
+            if not isinstance(layer, keras.layers.Dropout) or not layer.rate:
+                continue
+            # Each replica has its own frames, and needs its own noise.
+            state = layer.seed_generator.state.value
+            states = self._strategy.experimental_local_results(state)
+            for replica, own in enumerate(states):
+                key = np.random.SeedSequence([seed, index, replica])
+                own.assign(tf.cast(key.generate_state(2), own.dtype))
+
+    @tf.function
+    def __call__(self, batch: Mapping) -> list[tf.Tensor]:
+        """Trains the model by a batch.
+
+        Args:
+            batch: of the strategy's distributed dataset: the model's inputs,
+                and "labels" [batch, time, targets].
+
+        Returns:
+            Its loss before the step, the gradient's norm (the sum of the
+            replicas' norms) and the number of frames that counted.
+        """
+        results = self._strategy.run(self._on_replica, args=(batch,))
+        # The same on each replica already: any will do.
+        return [
+            self._strategy.experimental_local_results(result)[0]
+            for result in results
+        ]
+
+    def _on_replica(self, batch):
+        context = tf.distribute.get_replica_context()
+        replicas = context.num_replicas_in_sync
+
+        def over_replicas(sums):
+            if replicas == 1:
+                return sums
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+
+        inputs = {x.name: batch[x.name] for x in self._model.inputs}
+        with tf.GradientTape() as tape:
+            loss = losses.concordance_loss(
+                batch["labels"],
+                self._model(inputs, training=True),
+                batch["mask"],
+                level=self._loss_level,
+                reduce=over_replicas,
+            )
+            # Every replica's loss is the whole batch's. The gradient of
+            # all_reduce sums over the replicas, and so does the optimizer.
+            scaled = loss / replicas
+        variables = self._model.trainable_variables
+        gradients = tape.gradient(scaled, variables)
+        self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return (
+            loss,
+            over_replicas(tf.linalg.global_norm(gradients)),
+            over_replicas(
+                tf.math.count_nonzero(batch["mask"], dtype=tf.float32)
+            ),
+        )

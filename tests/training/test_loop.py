@@ -286,6 +286,38 @@ def test_weights_come_from_an_earlier_run(training, tiny, tmp_path):
     assert set(report["taken"]) | set(report["fresh"]) == set(weights)
 
 
+def test_weights_of_vgg_face_start_at_a_size_to_learn_from(
+    training, tiny, tmp_path, caplog
+):
+    """The file keeps Caffe's scale, whose features are in the hundreds."""
+    from affwild_omg.nets import models, parts
+
+    # A width that the reader can tell from the first convolution.
+    tiny = dataclasses.replace(tiny, width=1 / 32)
+    plain = parts.named_weights(models.build(tiny.network(), 3))
+    arrays = {
+        name.replace("/", "_"): weight.numpy()
+        for name, weight in plain.items()
+        if name.startswith("conv")
+    }
+    # As a frame within 0 to 255 gives it, and folding keeps it.
+    arrays["conv1_1_kernel"] *= 2
+    arrays["conv5_3_bias"] += 7
+    np.savez(tmp_path / "vgg.npz", **arrays)
+    options = dataclasses.replace(tiny, init_from=str(tmp_path / "vgg.npz"))
+    with caplog.at_level("INFO", logger="absl"):
+        run = start(training, options)
+    (line,) = [x for x in caplog.messages if "scaled to about 1" in x]
+    assert float(line.split("conv5_3 ")[1]) > 50
+    weights = parts.named_weights(run.model)
+    scales = weights["conv5_3/bias"].numpy() / arrays["conv5_3_bias"]
+    assert np.ptp(scales) == 0 and np.log2(scales[0]) % 1 == 0
+    found = run._measure()["fc"]
+    assert 0.1 < found["feature_rms"] < 10
+    assert found["saturated_gates"] < 0.01
+    assert run.initialisation[0]["taken"][0] == "conv1_1/kernel"
+
+
 def test_the_output_is_taken_as_it_is(training, small_run, tmp_path):
     """From corpus to corpus nothing is rescaled, nor is the bias moved."""
     options = dataclasses.replace(

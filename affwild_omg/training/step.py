@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from affwild_omg.nets import losses, parts
@@ -62,8 +61,8 @@ class Step:
             state = layer.seed_generator.state.value
             states = self._strategy.experimental_local_results(state)
             for replica, own in enumerate(states):
-                key = np.random.SeedSequence([seed, index, replica])
-                own.assign(tf.cast(key.generate_state(2), own.dtype))
+                key = [seed % 2**32 + replica * 2**32, index]
+                own.assign(tf.constant(key, own.dtype))
 
     @tf.function
     def __call__(self, batch: Mapping) -> list[tf.Tensor]:

@@ -308,7 +308,7 @@ def test_weights_of_vgg_face_start_at_a_size_to_learn_from(
     with caplog.at_level("INFO", logger="absl"):
         run = start(training, options)
     (line,) = [x for x in caplog.messages if "scaled to about 1" in x]
-    assert float(line.split("conv5_3 ")[1]) > 50
+    assert float(line.split("conv1_1 ")[1].split(",")[0]) > 50
     weights = parts.named_weights(run.model)
     scales = weights["conv5_3/bias"].numpy() / arrays["conv5_3_bias"]
     assert np.ptp(scales) == 0 and np.log2(scales[0]) % 1 == 0

@@ -149,14 +149,19 @@ def batches(
 
     if count:
         number = -(-count // batch_size)
-        # Batch k ends before window (k + 1) * count / number.
+        size, larger = divmod(count, number)  # the first are larger by one
+        border = larger * (size + 1)
         dataset = (
             dataset.enumerate()
             .group_by_window(
-                lambda index, _: (index * number + number - 1) // count,
+                lambda index, _: tf.where(
+                    index < border,
+                    index // (size + 1),
+                    larger + (index - border) // size,
+                ),
                 lambda _, windows: windows.batch(batch_size),
-                window_size_func=lambda k: (
-                    (k + 1) * count // number - k * count // number
+                window_size_func=lambda batch: (
+                    size + tf.cast(batch < larger, tf.int64)
                 ),
             )
             .map(lambda _, batch: batch)

@@ -130,10 +130,10 @@ def test_shuffling_is_global(pipeline, tf, tmp_path):
     ("count", "size", "expected"),
     [
         (9, 4, [3, 3, 3]),
-        (5, 4, [2, 3]),
+        (5, 4, [3, 2]),
         (8, 4, [4, 4]),
         (3, 4, [3]),
-        (11, 4, [3, 4, 4]),
+        (11, 4, [4, 4, 3]),
     ],
 )
 def test_batches_share_the_windows_evenly(pipeline, tf, count, size, expected):

@@ -51,22 +51,29 @@ def measure(
             level=loss_level,
         )
     gradients = tape.gradient(loss, [kernel.value for kernel in kernels])
+    # One pass through each network, whatever reads its taps.
+    tapped = {}
+    for place, _, taps in readers:
+        tapped.setdefault(place, []).extend(taps)
+    features = {}
+    for place, taps in tapped.items():
+        features |= _features(model, place, taps, batch)
     found = {}
     for (place, layer, taps), gradient in zip(readers, gradients, strict=True):
-        features = _features(model, place, taps, batch)
-        sizes = [x.shape[-1] for x in features]
+        own = [features[place + tap] for tap in taps]
+        sizes = [x.shape[-1] for x in own]
         shares = {}
         if "_gru" in layer:
-            gates = np.concatenate(features, axis=-1) @ named[layer].kernel
+            gates = np.concatenate(own, axis=-1) @ named[layer].kernel
             gates = (gates + named[layer].bias)[:, : 2 * named[layer].units]
             shares["saturated_gates"] = float(
                 np.mean(np.abs(gates) > SATURATED)
             )
-        for tap, own, rows in zip(
-            taps, features, tf.split(gradient, sizes), strict=True
+        for tap, values, rows in zip(
+            taps, own, tf.split(gradient, sizes), strict=True
         ):
             found[place + tap] = {
-                "feature_rms": float(np.sqrt(np.mean(np.square(own)))),
+                "feature_rms": float(np.sqrt(np.mean(np.square(values)))),
                 "gradient_norm": float(tf.norm(rows)),
             } | shares
     return found
@@ -91,10 +98,13 @@ def _readers(
 
 
 def _features(model, place, taps, batch):
-    """Returns each tap's features [frames, features] where there is a face."""
+    """Returns the taps' features [frames, features] where there is a face."""
     if place:
         model = model.get_layer(place.rstrip("/"))
     outputs = [model.get_layer(f"{tap}_sequence").output for tap in taps]
     part = keras.Model(model.inputs, outputs)
     values = part({x.name: batch[x.name] for x in model.inputs})
-    return [np.asarray(x)[batch["mask"]] for x in keras.tree.flatten(values)]
+    return {
+        place + tap: np.asarray(x)[batch["mask"]]
+        for tap, x in zip(taps, keras.tree.flatten(values), strict=True)
+    }

@@ -60,17 +60,20 @@ def initialise(
         for line in report.lines():
             logging.info("%s", line)
         if source.large:
-            _calibrate(model, faces)
+            _calibrate(model, faces, report.taken)
     if "output/bias" not in _taken(reports):
         model.get_layer("output").bias.assign(label_means)
     return reports
 
 
-def _calibrate(model, faces):
+def _calibrate(model, faces, taken):
     """Brings VGG-Face's features to a size that the rest can learn from."""
     faces = faces[:: -(-len(faces) // CALIBRATION_FRAMES)]
     members = [x for x in model.layers if isinstance(x, keras.Model)]
     for network in members or [model]:
+        place = f"{network.name}/" if members else ""
+        if f"{place}conv1_1/kernel" not in taken:
+            continue  # a member of another backbone, or of another width
         sizes = calibration.calibrate(network, faces)
         logging.info(
             "VGG-Face's features scaled to about 1, by powers of two; their "

@@ -31,11 +31,11 @@ from affwild_omg.faces.views import (
     overlaps,
 )
 
-# Frames whose tracks are compared together: a minute at 25 a second. A face
-# takes 28 KB, those of one person 42 MB. A border between two portions parts
-# neither tracks nor people. Still, a track goes to a person by what is known of
-# both up to the next border, and of people who look somewhat alike, others may
-# be taken for one; behind a border, the smallest are forgotten.
+# Frames whose tracks are compared together: a minute at 25 a second. A border
+# between two portions parts neither tracks nor people. Still, a track goes to a
+# person by what is known of both up to the next border, and of people who look
+# somewhat alike, others may be taken for one; behind a border, the smallest are
+# forgotten.
 PORTION = 1500
 
 # Frames after which a track may go on at its place: a second at 25 a second.
@@ -66,24 +66,26 @@ def main_faces(
         folder: for the file, which has no name and goes with the process;
             None for the system's.
     """
-    known, names, count = [], itertools.count(), 0
+    known, names, owners = [], itertools.count(), []
     views = iter(views)
     with _nameless_file(folder) as file:
-        while part := deque(itertools.islice(views, portion)):
-            tracks = _tracks(part, count)
-            _assign(tracks, count, known, names, recognizer)
-            persons = {n: x.name for x in known for n in x.tracks}
+        for first in itertools.count(step=portion):
+            count, tracks = _write(
+                itertools.islice(views, portion), first, file
+            )
+            _assign(tracks, first, known, names, recognizer)
+            owners.append({n: x.name for x in known for n in x.tracks})
             known.sort(key=lambda x: x.area, reverse=True)
             del known[MAX_PEOPLE:]
-            while part:  # emptied before the next portion is read
-                view, count = part.popleft(), count + 1
-                faces = {persons[n]: face for n, face in view.faces.items()}
-                pickle.dump((view.reason, faces), file)
+            if count < portion:
+                break
         file.seek(0)
-        for _ in range(count):
+        main = known[0].name if known else None
+        for index in range(first + count):
             reason, faces = pickle.load(file)
-            face = faces.get(known[0].name) if known else None
-            yield face or Face.missing(ANOTHER if faces else reason)
+            persons = owners[index // portion]
+            faces = {persons[n]: face for n, face in faces.items()}
+            yield faces.get(main) or Face.missing(ANOTHER if faces else reason)
 
 
 def _assign(tracks, first, known, names, recognizer) -> None:
@@ -123,14 +125,18 @@ class _Picture:
     """A face's crop, described when needed.
 
     Attributes:
-        turned: whether the face is far from frontal.
+        residual: how far the face is from frontal, as `alignment.residual`.
     """
 
     def __init__(self, face: Face):
-        residual = alignment.residual(face.landmarks)
-        self.turned = residual > MIN_TURNED_RESIDUAL
+        self.residual = alignment.residual(face.landmarks)
         self._crop = face.crop
         self._descriptor = None
+
+    @property
+    def turned(self) -> bool:
+        """Whether the face is far from frontal."""
+        return self.residual > MIN_TURNED_RESIDUAL
 
     def distance(self, other: "_Picture", recognizer) -> float:
         """Computes how unlike the people on two pictures are."""
@@ -146,13 +152,23 @@ class _Picture:
         return self._descriptor
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class _Track:
     """A track's part in a portion."""
 
-    times: dict[int, Box]  # number of a frame -> where the face is
-    area: float  # the sum of its faces' weights
-    picture: _Picture
+    area: float = 0.0  # the sum of its faces' weights
+    picture: _Picture | None = None  # the most frontal one
+    times: dict[int, Box] = dataclasses.field(  # number of a frame -> where
+        default_factory=dict
+    )
+
+    def show(self, frame: int, face: Face) -> None:
+        """Adds the face of a frame."""
+        self.times[frame] = face.box
+        self.area += _weight(face)
+        picture = _Picture(face)
+        if self.picture is None or picture.residual < self.picture.residual:
+            self.picture = picture
 
     def end(self) -> "_Track":
         """Returns what a later portion needs to know: the last frame."""
@@ -216,22 +232,16 @@ def _weight(face: Face) -> float:
     return face.box[2] * face.box[3] * face.confidence
 
 
-def _tracks(views: Iterable[View], first: int) -> dict[int, _Track]:
-    """Sums up the tracks of a portion from a frame on by their numbers."""
-    seen = {}
-    for index, view in enumerate(views, first):
+def _write(views, first, file) -> tuple[int, dict[int, _Track]]:
+    """Writes the views of a portion from a frame on to the file.
+
+    Returns:
+        Their count, and their tracks by number.
+    """
+    tracks, count = {}, 0
+    for view in views:
+        pickle.dump((view.reason, view.faces), file)
         for number, face in view.faces.items():
-            seen.setdefault(number, {})[index] = face
-    return {
-        number: _Track(
-            times={index: face.box for index, face in faces.items()},
-            area=sum(_weight(face) for face in faces.values()),
-            picture=_Picture(
-                min(
-                    faces.values(),
-                    key=lambda face: alignment.residual(face.landmarks),
-                )
-            ),
-        )
-        for number, faces in seen.items()
-    }
+            tracks.setdefault(number, _Track()).show(first + count, face)
+        count += 1
+    return count, tracks

@@ -21,6 +21,7 @@ from affwild_omg.faces import alignment, people, recognition, views
 from affwild_omg.faces.video import DEFAULT_FPS, Video
 from affwild_omg.faces.views import MIN_OVERLAP, Box, Face, View, overlaps
 from affwild_omg.paper.task import CROP_SIZE, DETECT_EVERY
+from affwild_omg.storage import memory
 
 # Looks in a batch of the detector, at most. The frames up to the last of them
 # are held in memory.
@@ -147,6 +148,7 @@ def faces_of_video(
     Yields:
         The presentation time in seconds and the Face of each frame.
     """
+    memory.return_large_blocks()  # the detector's maps
     times = deque()
 
     def frames() -> Iterator[np.ndarray]:

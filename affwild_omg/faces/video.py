@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 from absl import logging
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 
 from affwild_omg.cli import wording
@@ -229,7 +230,10 @@ class Video(contextlib.AbstractContextManager):
         elif ratio < 1:
             height = round(height / ratio)
         rgb = frame.reformat(width, height, "rgb24", interpolation="BICUBIC")
-        return _turn(rgb.to_ndarray(), frame.side_data.get("DISPLAYMATRIX"))
+        # Asked for its side data, a frame would hold what holds the frame, and
+        # both would stay until Python's next collection: 85 MB of them.
+        side_data = SideDataContainer(frame)
+        return _turn(rgb.to_ndarray(), side_data.get("DISPLAYMATRIX"))
 
 
 def _turn(rgb: np.ndarray, matrix) -> np.ndarray:

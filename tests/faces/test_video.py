@@ -1,6 +1,7 @@
 """The same frames come out of any container: all, upright, at their times."""
 
 import fractions
+import gc
 import itertools
 import struct
 
@@ -354,6 +355,21 @@ def test_a_live_recording_states_no_duration(film, tmp_path):
     _, frames, video = read(tmp_path / "live.mkv")
     np.testing.assert_array_equal(frames, film[2])
     assert video.expected_frames is None and video.damage is None
+
+
+def test_frames_are_freed_at_once(film):
+    def alive():
+        return sum(isinstance(x, av.VideoFrame) for x in gc.get_objects())
+
+    gc.collect()
+    gc.disable()  # what is in a cycle stays
+    try:
+        before = alive()
+        after = [alive() - before for _ in Video(film[0])]
+    finally:
+        gc.enable()
+    assert len(after) == COUNT
+    assert max(after) <= 8
 
 
 def test_reads_lazily_and_again_from_the_start(film):

@@ -134,6 +134,13 @@ class TrainingOptions(options.Checked):
         "such as cnn=1e-5,rnn=1e-3 (default: none does).",
         None,
     )
+    max_fan_in: int = option(
+        "Inputs of a unit up to which its weights take the whole learning "
+        "rate; above, it falls as 1 / inputs; 0: all take the whole one, as in "
+        "the paper.",
+        0,
+        least=0,
+    )
     epochs: int = option("Passes over the training data, at most.", 50, least=1)
     patience: int = option(
         "Epochs without a better validation CCC before it stops; 0: never.",

@@ -105,9 +105,9 @@ class TrainingOptions(options.Checked):
     )
     # Where its weights come from, and which of them are trained.
     init_from: str | None = option(
-        "Workdir, .keras file, VGG-Face weights (.mat, .h5, .npz) or ImageNet "
-        "weights (.h5) to start from: every weight that fits is taken "
-        "(default: random weights).",
+        "Workdir, .keras file, VGG-Face weights (.mat, .caffemodel, .t7, .h5, "
+        ".npz) or ImageNet weights (.h5) to start from: every weight that fits "
+        "is taken (default: random weights).",
         None,
     )
     init_strict: bool = option(

@@ -99,10 +99,12 @@ class Provenance:
         known = {k: x for k, x in vars(self).items() if x is not None}
         if self.postprocessing:
             known["postprocessing"] = self.postprocessing.to_dict()
-        if self.equal_weights:  # of a fusion that was not read back
+        if self.equal_weights:
             known["equal_weights"] = self.equal_weights.to_dict()
+        if self.members:  # of one that was read back, without scores
             known["members"] = [
-                member | {"scores": member["scores"].to_dict()}
+                member
+                | {k: x.to_dict() for k, x in member.items() if k == "scores"}
                 for member in self.members
             ]
         return known

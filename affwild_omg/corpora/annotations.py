@@ -10,7 +10,8 @@ from affwild_omg.corpora.problems import Problems
 
 NAN = float("nan")
 # What stands for "not annotated" in Aff-Wild and Aff-Wild2: either value.
-UNANNOTATED = {-5.0, 5.0}
+NONE = -5.0
+UNANNOTATED = {NONE, -NONE}
 MOST = 10  # problems of one file that have a line of their own
 
 Columns = tuple[array.array, array.array]
@@ -39,25 +40,29 @@ def read_lines(path: pathlib.Path, problems: Problems) -> list[str] | None:
 class Complaints:
     """Tells a file's bad lines: the first ones, then how many more."""
 
-    def __init__(self, path: pathlib.Path, problems: Problems):
+    def __init__(
+        self, path: pathlib.Path, problems: Problems, unit: str = "line"
+    ):
         """Begins with a file.
 
         Args:
             path: the file.
             problems: takes what is wrong.
+            unit: what is counted.
         """
-        self._path, self._problems, self._count = path, problems, 0
+        self._path, self._problems, self._unit = path, problems, unit
+        self._count = 0
 
     def add(self, line: int, what: object) -> None:
-        """Takes what is wrong in a line, counted from 1, and what follows."""
+        """Takes what is wrong in a line, by its number, and what follows."""
         self._count += 1
         if self._count <= MOST:
-            self._problems.add(f"{self._path}, line {line}: {what}")
+            self._problems.add(f"{self._path}, {self._unit} {line}: {what}")
 
     def end(self) -> None:
         """Tells how many more there were."""
         if self._count > MOST:
-            more = wording.count(self._count - MOST, "more line")
+            more = wording.count(self._count - MOST, f"more {self._unit}")
             self._problems.add(f"{self._path}: {more} like these")
 
 
@@ -68,6 +73,7 @@ def columns(
     *,
     first: int = 1,
     scale: float = 1.0,
+    unit: str = "line",
 ) -> Columns:
     """Returns the labels of frames, NaN where a frame has none.
 
@@ -79,9 +85,10 @@ def columns(
         problems: takes what is wrong.
         first: line of the first row.
         scale: what the values are divided by.
+        unit: what a row is.
     """
     labels = array.array("d"), array.array("d")
-    complaints = Complaints(path, problems)
+    complaints = Complaints(path, problems, unit)
     for line, row in enumerate(rows, first):
         append(labels, row, complaints, line, scale)
     complaints.end()
@@ -121,7 +128,7 @@ def parse(row: Sequence[str], scale: float = 1.0) -> tuple[float, float]:
         return NAN, NAN
     if not (abs(valence) <= 1 and abs(arousal) <= 1):
         raise UserError(
-            f"valence and arousal must lie in [-1, 1], not "
-            f"{','.join(row)!r} (-5 or 5 for none)"
+            f"valence and arousal must lie in [{-scale:g}, {scale:g}], not "
+            f"{','.join(row)!r} ({scale * NONE:g} for none)"
         )
     return valence, arousal

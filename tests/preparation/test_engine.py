@@ -650,7 +650,7 @@ def test_labels_stay_with_their_frames(
     beyond = "; label i is that of frame i, and what is beyond has none"
     assert manifest["problems"] == [
         f"{by_frame}/Train_Set/odd.txt, line 2: valence and arousal must lie "
-        "in [-1, 1], not '0,2' (-5 or 5 for none); its frame counts as not "
+        "in [-1, 1], not '0,2' (-5 for none); its frame counts as not "
         "annotated",
         f"{batch}/b.avi: 6 frames, but 8 rows of labels{beyond}",
         f"{batch}/c.avi: 6 frames, but 5 rows of labels{beyond}",

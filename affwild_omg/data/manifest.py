@@ -53,6 +53,8 @@ class Clip:
             [2].
         sizes: bytes of each record, [records].
         checksums: CRC-32 of each record, [records].
+        source: where the video comes from, None if it is not known.
+        person: the corpus' name of who is seen, likewise.
     """
 
     video: str
@@ -63,6 +65,8 @@ class Clip:
     labelled: np.ndarray
     sizes: np.ndarray
     checksums: np.ndarray
+    source: str | None = None
+    person: str | None = None
 
     @property
     def key(self) -> str:
@@ -201,7 +205,16 @@ def _clip(folder, entry):
         labelled=np.array([label["frames_with_face"] for label in labels]),
         sizes=sizes,
         checksums=checksums,
+        source=_name(entry, "source"),
+        person=_name(entry, "person"),
     )
+
+
+def _name(entry, fact):
+    name = entry.get(fact)
+    if not (name is None or isinstance(name, str) and name):
+        raise ValueError(f"{entry['utterance']}: {fact} {name!r} is no name")
+    return name
 
 
 def check(

@@ -7,12 +7,11 @@ import numpy as np
 
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.cli.tables import Table
 from affwild_omg.data import manifest, pipeline
 from affwild_omg.evaluation import protocol, results, selection
 from affwild_omg.evaluation.options import POOLED, EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
-from affwild_omg.evaluation.sources import BASELINES, Facts
+from affwild_omg.evaluation.sources import Facts
 from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.scoring import aggregation, postprocessing
 from affwild_omg.scoring.postprocessing import Settings
@@ -152,39 +151,12 @@ def table(found: Results) -> list[str]:
             f"{protocol.INTERVAL_NAME} {scores.interval_text(name)}"
             for name, ccc in scores.cccs.items()
         ]
-    if source.split != "train":
-        lines += _beside(found)
     return [
         *lines,
+        *results.beside_lines(found),
         f"{found.labelled.sum() or 'no'} labelled utterances of "
         f"{source.split}, {source.coverage:.1%} of the corpus' split prepared; "
         f"scored by {source.level}, CCC {POOLED[source.pooling]}",
-    ]
-
-
-def _beside(found):
-    """Returns what is known of sources as lines, and what they explain."""
-    facts, counts = found.facts, found.facts.counts()
-    if not facts.trained:
-        return [
-            "no training split in the records: there are no baselines, and "
-            "what it shares with train is not known"
-        ]
-    names = BASELINES | {"source_disjoint": "model, source not in train"}
-    rows, scores = [], {"model": found.headline()}
-    scores |= {names[name]: x for name, x in found.beside().items()}
-    for name, own in scores.items():
-        cccs = [own.cccs.get(x) for x in (*found.targets, protocol.MEAN)]
-        rows.append([name, *map(wording.number, cccs), f"{own.rows:,}"])
-    header = ("CCC", *found.targets, protocol.MEAN, "rows")
-    lines = Table(header, rows).lines() if found.labelled.any() else []
-    unknown = len(found.keys) - counts["with_source"]
-    return [
-        *lines,
-        f"{counts['in_train']:,} of {len(found.keys):,} utterances have a "
-        f"source that stands in train, too; {counts['not_in_train']:,} have "
-        "none that does"
-        + (f"; of {unknown:,} it is not known" if unknown else ""),
     ]
 
 

@@ -140,6 +140,7 @@ def _fuse(options, runs):
         labels=test.labels,
         provenance=Provenance(options=dataclasses.asdict(options), **alike),
         unprocessed=_fuse_unprocessed(*runs),
+        facts=test.facts,
     )
     members = []
     for i, folder in enumerate(options.test):
@@ -239,6 +240,7 @@ def table(fused: Results) -> list[str]:
             )
     return [
         *lines,
+        *results.beside_lines(fused),
         f"{scores.rows or 'no'} labelled utterances of {source.split or 'test'}"
         f", {len(source.members)} runs fused",
     ]

@@ -20,12 +20,14 @@ import numpy as np
 import pandas as pd
 
 from affwild_omg import figures
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
+from affwild_omg.cli.tables import Table
 from affwild_omg.evaluation import csv_tables, protocol
 from affwild_omg.evaluation.csv_tables import REMEDY
 from affwild_omg.evaluation.options import LEVELS, POOLINGS
 from affwild_omg.evaluation.protocol import Scores
-from affwild_omg.evaluation.sources import BASELINES, FACTS, Facts
+from affwild_omg.evaluation.sources import BASELINES, FACTS, Facts, clusters
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames, video_of
 from affwild_omg.scoring.postprocessing import Settings
@@ -169,11 +171,8 @@ class Results:
 
     @property
     def clusters(self) -> np.ndarray:
-        """What is independent: each utterance's source, else its video."""
-        videos = np.array(self.videos, object)
-        if self.facts is None:
-            return videos
-        return np.where(self.facts.sources != "", self.facts.sources, videos)
+        """What is independent, see `sources.clusters`."""
+        return clusters(self.keys, self.facts)
 
     def subset(self, chosen: np.ndarray) -> "Results":
         """Returns the results of some utterances, bool [utterances]."""
@@ -398,6 +397,11 @@ def read(
             by_frame.lengths.sum(),
             provenance.frames,
         )
+        if by_frame.keys != predictions.index.tolist():
+            raise UserError(
+                f"{flag}={directory / FRAMES} has other utterances than "
+                f"{PREDICTIONS} beside it, or in another order; {REMEDY}"
+            )
     if (directory / FACTS).is_file():
         facts = Facts.read(directory / FACTS, flag)
         _check_fit(
@@ -477,6 +481,43 @@ def _check_count(name, unit, count, stated):
         )
 
 
+def beside_table(found: Results) -> Table:
+    """Returns what stands beside the model, see `Results.beside`, as text."""
+    names = BASELINES | {"source_disjoint": "model, source not in train"}
+    rows, scores = [], {"model": found.headline()}
+    scores |= {names[name]: x for name, x in found.beside().items()}
+    for name, own in scores.items():
+        cccs = [own.cccs.get(x) for x in (*found.targets, protocol.MEAN)]
+        rows.append([name, *map(wording.number, cccs), f"{own.rows:,}"])
+    return Table(("CCC", *found.targets, protocol.MEAN, "rows"), rows)
+
+
+def overlap_text(facts: Facts) -> str:
+    """Returns in a sentence how many sources stand in train, too."""
+    if not facts.trained:
+        return (
+            "no training split in the records: there are no baselines, and "
+            "what it shares with train is not known"
+        )
+    counts, total = facts.counts(), len(facts.table)
+    unknown = total - counts["with_source"]
+    return (
+        f"{counts['in_train']:,} of {wording.count(total, 'utterance')} have a "
+        f"source that stands in train, too; {counts['not_in_train']:,} have "
+        "none that does"
+        + (f"; of {unknown:,} it is not known" if unknown else "")
+    )
+
+
+def beside_lines(found: Results) -> list[str]:
+    """Returns what sources explain as lines for a console."""
+    if found.facts is None or found.provenance.split == "train":
+        return []
+    scored = found.labelled.any() and found.facts.trained
+    lines = beside_table(found).lines() if scored else []
+    return [*lines, overlap_text(found.facts)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Several runs' results on one split, in one order.
@@ -487,12 +528,19 @@ class Split:
         predictions: [runs, utterances, targets], NaN where a run lacks the
             target.
         labels: [utterances, targets], NaN where no run knows it.
+        facts: of the first run that has any, else None.
     """
 
     keys: list[str]
     targets: tuple[str, ...]
     predictions: np.ndarray
     labels: np.ndarray
+    facts: Facts | None = None
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """What is independent, see `sources.clusters`."""
+        return clusters(self.keys, self.facts)
 
 
 def align(runs: Mapping[str, Results]) -> Split:
@@ -536,4 +584,6 @@ def align(runs: Mapping[str, Results]) -> Split:
                 "records"
             )
         labels = np.where(np.isnan(labels), own, labels)
-    return Split(list(keys), targets, np.stack(predictions), labels)
+    known = (x.facts for x in runs.values() if x.facts is not None)
+    facts = next((x.of(keys) for x in known), None)
+    return Split(list(keys), targets, np.stack(predictions), labels, facts)

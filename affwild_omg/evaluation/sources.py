@@ -21,6 +21,7 @@ from absl import logging
 
 from affwild_omg.evaluation import csv_tables
 from affwild_omg.paper.task import TARGETS
+from affwild_omg.scoring.frames import video_of
 
 FACTS = "facts.csv"
 # What each baseline predicts, by the prefix of its columns.
@@ -142,3 +143,16 @@ class Facts:
     def baseline(self, prefix: str, targets: Sequence[str]) -> np.ndarray:
         """Returns what one of `BASELINES` predicts, [utterances, targets]."""
         return self.table[[f"{prefix}_{x}" for x in targets]].to_numpy()
+
+
+def clusters(keys: Sequence[str], facts: Facts | None) -> np.ndarray:
+    """Returns what is independent: the source of each, else its video.
+
+    Args:
+        keys: "<video>/<utterance>", [utterances].
+        facts: of these utterances; None where nothing is known.
+    """
+    videos = np.array([video_of(key) for key in keys], object)
+    if facts is None:
+        return videos
+    return np.where(facts.sources != "", facts.sources, videos)

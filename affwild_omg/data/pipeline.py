@@ -172,10 +172,10 @@ def batches(
         )
     else:
         dataset = dataset.batch(batch_size)
+    # AUTOTUNE would hold more batches the more often it was waited for.
     return dataset.map(
-        lambda batch: {name: fill(x) for name, x in batch.items()},
-        num_parallel_calls=tf.data.AUTOTUNE,
-    ).prefetch(tf.data.AUTOTUNE)
+        lambda batch: {name: fill(x) for name, x in batch.items()}
+    ).prefetch(2)
 
 
 def count_windows(

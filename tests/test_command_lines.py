@@ -158,6 +158,7 @@ def test_all_commands_and_files_are_installed(monkeypatch):
     assert sorted(given["entry_points"]["console_scripts"]) == [
         "affwild-compare = affwild_omg.compare:main",
         "affwild-demo = affwild_omg.demo:main",
+        "affwild-describe = affwild_omg.describe:main",
         "affwild-evaluate = affwild_omg.evaluate:main",
         "affwild-export = affwild_omg.export:main",
         "affwild-fuse = affwild_omg.fuse:main",
@@ -281,6 +282,8 @@ def shelf(small_run, small_records, small_saved_model, tmp_path_factory):
     (shelf / "text.mp4").write_text("this is not a video")
     _write_uni_task(workdir / "best.keras", shelf / "uni.keras")
     (shelf / "empty").mkdir()
+    (shelf / "odd").mkdir()
+    (shelf / "odd" / "omg_TrainVideos.csv").write_text("link,start,end\n")
     (shelf / "unfinished").mkdir()
     (shelf / "unfinished" / "flags.cfg").touch()
     shutil.copytree(small_saved_model, shelf / "broken_saved")
@@ -325,6 +328,12 @@ def _write_uni_task(model, path):
     ("line", "words"),
     [
         ("prepare --source=empty", ["--source=empty holds no rows of OMG"]),
+        (
+            "prepare --source=empty --corpus=afewva",
+            ["--source=empty holds no clip of AFEW-VA"],
+        ),
+        ("prepare --source=empty --frames=crops", ["does not go with"]),
+        ("describe --source=odd --strict", ["odd/omg_TrainVideos.csv lacks"]),
         ("evaluate --model=unfinished", ["has finished an epoch"]),
         ("evaluate --model=broken_saved", ["--model=broken_saved is damaged"]),
         ("evaluate --output=text.mp4/out", ["text.mp4/out", "another path"]),
@@ -353,6 +362,7 @@ def _write_uni_task(model, path):
 def test_bad_input_is_told_in_a_line(shelf, call, monkeypatch, line, words):
     good = {
         "prepare": "--corpus=omg --records=new/records",
+        "describe": "--corpus=omg --output=new/description",
         "evaluate": "--model=workdir --records=records --output=new/out",
         "export": "--model=workdir --output=new/saved",
         "predict": "--model=workdir --video=text.mp4 --output=new/out",
@@ -368,6 +378,25 @@ def test_bad_input_is_told_in_a_line(shelf, call, monkeypatch, line, words):
     name, *changes = line.split()
     assert_one_line(call(name, *good[name].split(), *changes), *words)
     assert sorted(shelf.rglob("*")) == before
+
+
+def test_a_corpus_is_described(call, tmp_path, caplog):
+    header = "link,start,end,video,utterance,arousal,valence\n"
+    (tmp_path / "omg_TrainVideos.csv").write_text(
+        header + "x,0,1,v,u1.mp4,0.5,-0.5\nx,0,1,v,u2.mp4,0.5,-5\n"
+    )
+    output = tmp_path / "description"
+    line = f"describe --corpus=omg --source={tmp_path} --output={output}"
+    code, out, _ = call(*line.split())
+    assert code == 0
+    (told,) = caplog.messages
+    assert "line 3: valence '-5' must be a number in [-1, 1]" in told
+    *shown, last = out.splitlines()
+    assert shown[1].split()[:4] == ["train", "1", "231", "1"]
+    assert last == f"description in {output}"
+    kept = (output / "description.txt").read_text().splitlines()
+    assert kept == [*shown, told]
+    assert (output / "labels.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ and crops of each end in `_left` or `_right`.
 
 import pathlib
 
+from absl import logging
+
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import annotations, folders
 from affwild_omg.corpora.clips import Clip
@@ -86,6 +88,7 @@ def _enter(texts, path, problems):
         return
     header = [cell.strip().lower() for cell in lines[0].split(",")]
     if header[0] in OTHER_TASKS:
+        logging.info("%s: of another task, passed over", path)
         return
     if sorted(header) != sorted(HEADER):
         problems.add(

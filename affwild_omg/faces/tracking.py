@@ -53,9 +53,9 @@ MIN_LARGER = 1.3
 SEARCH_SIDE = 76.0
 
 # The same square in a ready crop, as a share of the crop's side. In crops as
-# those of Aff-Wild2, from the brows to the chin, 1.3 times as wide, and as here,
-# it leads to the film's landmarks (to 0.8 pixels, five people); the whole crop
-# led to others where there is much hair.
+# those of Aff-Wild2, in tight and wide ones and in those made here, it leads to
+# the film's landmarks (to 0.8 pixels, five people); all of the crop led to
+# others where there is much hair.
 CROP_SHARE = 0.8
 
 # Faces are compared by the detail of their aligned crops from brows to chin,

@@ -283,6 +283,33 @@ def test_a_cut_to_another_face_at_the_same_place(
     assert [face.found for face in shown] == [True] * 12 + [same] * 12
 
 
+def test_one_of_two_people_is_followed(detector, landmarker, portrait):
+    """They stand side by side, and have changed places in one of nine."""
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        data = np.frombuffer(file.read(), np.uint8)
+    hopper = cv2.cvtColor(cv2.imdecode(data, 1), cv2.COLOR_BGR2RGB)
+    two = [portrait, cv2.resize(hopper[:512], (512, 512))]
+    usual, changed = np.hstack(two), np.hstack(two[::-1])
+    frames = [usual] * 4 + [changed] + [usual] * 4
+    faces = {
+        side: list(
+            track_faces(
+                frames,
+                detector=detector,
+                landmarker=landmarker,
+                detect_every=1,
+                side=side,
+            )
+        )
+        for side in ("left", "right")
+    }
+    for side in faces:
+        where = [face.box[0] > 512 - 56 for face in faces[side]]
+        right = side == "right"
+        assert where == [right] * 4 + [not right] + [right] * 4
+        assert all(face.found for face in faces[side])
+
+
 # Eyes, nose and corners of the mouth in Aff-Wild2's crops of 112 pixels.
 IN_READY_CROPS = np.array(
     [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]]

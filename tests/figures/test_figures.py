@@ -114,6 +114,28 @@ def test_agreement_where_labels_are_missing(look):
     ]
 
 
+@pytest.mark.parametrize("count", [0, 1, 12_000])
+def test_labels_of_the_splits_lie_in_their_planes(look, count):
+    train = np.random.default_rng(0).uniform([-1, -0.5], 1, (count, 2))
+    gaps = np.array([[np.nan, np.nan], [-0.95, 0.5], [-0.95, 0.5], [1, 0]])
+    labels = {"train": train, "validation": gaps, "test": gaps[:1]}
+    figure = look(drawing.label_planes, labels)
+    above, below = figure.axes[:3], figure.axes[3:6]
+    assert [axis.get_title() for axis in above] == [
+        f"train: {count:,} label" + "s" * (count != 1),
+        "validation: 3 labels",
+        "test: 0 labels",
+    ]
+    counts = [axis.collections[0].get_array().filled(0) for axis in above]
+    assert [array.sum() for array in counts] == [count, 3, 0]
+    # Arousal goes from bottom to top, valence from left to right.
+    low = min([0, *train[:, 1]])
+    row = int((0.5 - low) / (1 - low) * 20)
+    assert counts[1][row, 0] == 2 and counts[1].max() == 2
+    shown = [len(axis.collections[0].get_offsets()) for axis in below]
+    assert shown == [min(count, 4000), 3, 0]
+
+
 def test_counts_of_the_plane(look):
     labels = np.array([[-0.9, 0.1], [-0.9, 0.1], [-0.9, 0.1], [0.9, 0.9]])
     predictions = np.array([[0.9, 0.9], [0.9, 0.9], [0.9, 0.1], [1.5, 0.9]])

@@ -4,7 +4,6 @@ import array
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.problems import Problems
 
@@ -12,7 +11,6 @@ NAN = float("nan")
 # What stands for "not annotated" in Aff-Wild and Aff-Wild2: either value.
 NONE = -5.0
 UNANNOTATED = {NONE, -NONE}
-MOST = 10  # problems of one file that have a line of their own
 
 Columns = tuple[array.array, array.array]
 
@@ -37,35 +35,6 @@ def read_lines(path: pathlib.Path, problems: Problems) -> list[str] | None:
     return text.split("\n")
 
 
-class Complaints:
-    """Tells a file's bad lines: the first ones, then how many more."""
-
-    def __init__(
-        self, path: pathlib.Path, problems: Problems, unit: str = "line"
-    ):
-        """Begins with a file.
-
-        Args:
-            path: the file.
-            problems: takes what is wrong.
-            unit: what is counted.
-        """
-        self._path, self._problems, self._unit = path, problems, unit
-        self._count = 0
-
-    def add(self, line: int, what: object) -> None:
-        """Takes what is wrong in a line, by its number, and what follows."""
-        self._count += 1
-        if self._count <= MOST:
-            self._problems.add(f"{self._path}, {self._unit} {line}: {what}")
-
-    def end(self) -> None:
-        """Tells how many more there were."""
-        if self._count > MOST:
-            more = wording.count(self._count - MOST, f"more {self._unit}")
-            self._problems.add(f"{self._path}: {more} like these")
-
-
 def columns(
     rows: Iterable[Sequence[str]],
     path: pathlib.Path,
@@ -83,33 +52,24 @@ def columns(
         rows: of each frame, valence and arousal as text.
         path: the file that they stand in, for messages.
         problems: takes what is wrong.
-        first: line of the first row.
+        first: number of the first row.
         scale: what the values are divided by.
-        unit: what a row is.
+        unit: what is numbered.
     """
     labels = array.array("d"), array.array("d")
-    complaints = Complaints(path, problems, unit)
-    for line, row in enumerate(rows, first):
-        append(labels, row, complaints, line, scale)
-    complaints.end()
+    for number, row in enumerate(rows, first):
+        try:
+            pair = parse(row, scale)
+        except UserError as error:
+            problems.add(
+                f"{path}, {unit} {number}: {error}; its frame counts as not "
+                "annotated",
+                path,
+            )
+            pair = NAN, NAN
+        for column, value in zip(labels, pair, strict=True):
+            column.append(value)
     return labels
-
-
-def append(
-    labels: Columns,
-    row: Sequence[str],
-    complaints: Complaints,
-    line: int,
-    scale: float = 1.0,
-) -> None:
-    """Appends the labels of a frame's row, NaN and a complaint if it is bad."""
-    try:
-        pair = parse(row, scale)
-    except UserError as error:
-        complaints.add(line, f"{error}; its frame counts as not annotated")
-        pair = NAN, NAN
-    for column, value in zip(labels, pair, strict=True):
-        column.append(value)
 
 
 def parse(row: Sequence[str], scale: float = 1.0) -> tuple[float, float]:

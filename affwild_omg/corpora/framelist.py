@@ -7,7 +7,6 @@ are relative to the list's folder. Without a clip column, the pictures of a
 folder are a clip.
 """
 
-import array
 import os
 import pathlib
 
@@ -74,10 +73,10 @@ def _read_list(path, source, clips, seen, problems):
             f"{lines[0]!r}; the list is left out"
         )
         return
-    complaints = annotations.Complaints(path, problems)
     for line, row in enumerate(rows, 1):
         if line == 1 and row[0].lower() == COLUMNS[0]:
             continue
+        where = f"{path}, line {line}"
         try:
             picture, clip = _read_names(row, path.parent, source)
             if picture in seen:
@@ -86,15 +85,16 @@ def _read_list(path, source, clips, seen, problems):
                     "picture may stand once"
                 )
         except UserError as error:
-            complaints.add(line, f"{error}; the line is left out")
+            problems.add(f"{where}: {error}; the line is left out", path)
             continue
-        seen[picture] = f"{path}, line {line}"
+        seen[picture] = where
         pictures, labels = clips.setdefault(
-            (path.stem, clip), ([], (array.array("d"), array.array("d")))
+            (path.stem, clip), ([], annotations.columns([], path, problems))
         )
         pictures.append(picture)
-        annotations.append(labels, row[1:3], complaints, line)
-    complaints.end()
+        label = annotations.columns([row[1:3]], path, problems, first=line)
+        for column, value in zip(labels, label, strict=True):
+            column.extend(value)
 
 
 def _read_names(row, folder, source):

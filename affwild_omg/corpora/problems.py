@@ -1,18 +1,18 @@
 """What is wrong with a corpus, a line each, while the rest goes on."""
 
+import collections
+import os
+
 from absl import logging
 
 from affwild_omg.cli.errors import UserError
 
-SHOWN = 20  # lines on the console; all are kept
+SHOWN = 20  # lines on the console
+OF_A_FILE = 10  # lines that are kept of each file; further ones are counted
 
 
 class Problems:
-    """Collects what readers leave out, and why.
-
-    Attributes:
-        lines: one of each problem: what, where, the rule and the way out.
-    """
+    """Collects what readers leave out, and why."""
 
     def __init__(self, *, strict: bool = False):
         """Makes an empty collection.
@@ -20,22 +20,39 @@ class Problems:
         Args:
             strict: make the first problem an error.
         """
-        self.lines: list[str] = []
-        self._strict = strict
+        self._lines, self._strict = [], strict
+        self._of_files = collections.Counter()
 
-    def add(self, line: str) -> None:
+    @property
+    def lines(self) -> list[str]:
+        """A line of each problem: what, where, the rule and the way out."""
+        return self._lines + [
+            f"{path}: {count - OF_A_FILE:,} more like these"
+            for path, count in self._of_files.items()
+            if count > OF_A_FILE
+        ]
+
+    def add(self, line: str, path: os.PathLike | None = None) -> None:
         """Takes a problem.
+
+        Args:
+            line: what tells it.
+            path: the file, if it may have many.
 
         Raises:
             UserError: problems are errors.
         """
         if self._strict:
             raise UserError(line)
-        self.lines.append(line)
-        if len(self.lines) <= SHOWN:
+        if path is not None:
+            self._of_files[path] += 1
+            if self._of_files[path] > OF_A_FILE:
+                return
+        self._lines.append(line)
+        if len(self._lines) <= SHOWN:
             logging.warning("%s", line)
-        if len(self.lines) == SHOWN:
-            logging.warning("further problems are counted, not shown")
+        if len(self._lines) == SHOWN:
+            logging.warning("further problems are kept, not shown")
 
 
 STRICT = Problems(strict=True)

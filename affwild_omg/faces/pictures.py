@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from affwild_omg.cli import wording
+from affwild_omg.cli.errors import UserError
 from affwild_omg.faces import tracking
 from affwild_omg.faces.views import IMPLAUSIBLE, NO_PICTURE, Face
 
@@ -47,8 +48,12 @@ class Pictures:
         return wording.count(len(self.unreadable), "unreadable picture")
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Yields (time_s, RGB uint8 [height, width, 3]) of each picture."""
-        self.unreadable = []
+        """Yields (time_s, RGB uint8 [height, width, 3]) of each picture.
+
+        Raises:
+            UserError: not one can be read.
+        """
+        self.number, self.unreadable = -1, []
         for number, name in enumerate(self._names):
             if not name:
                 continue
@@ -65,6 +70,11 @@ class Pictures:
                 continue
             self.number = number
             yield number / self.fps, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        if self.number < 0:
+            raise UserError(
+                f"{self.path}: not one picture of the clip is there and can be "
+                "read; put them there, or leave the clip out"
+            )
 
 
 def faces_of_crops(

@@ -40,7 +40,7 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     files.check_output(options.records, flag="--records", overwrite=overwrite)
     problems = Problems(strict=options.strict)
     clips = READERS[options.corpus](options.source, problems, options.frames)
-    of_reader = list(problems.lines)
+    of_reader = problems.lines
     if not any(clip.found for clip in clips):
         raise UserError(
             f"--source={options.source}: none of the tables' {len(clips)} "

@@ -42,7 +42,6 @@ def summarise(
     return {
         "schema_version": records.SCHEMA_VERSION,
         "corpus": "demo" if drawn else options.corpus,
-        "frames_from": options.frames,
         "detect_every": options.detect_every,
         "problems": [
             *problems,

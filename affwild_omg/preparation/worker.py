@@ -10,9 +10,9 @@ from absl import logging
 
 from affwild_omg import figures
 from affwild_omg.cli.errors import UserError
-from affwild_omg.corpora import annotations
 from affwild_omg.corpora.clips import Clip
 from affwild_omg.corpora.folders import CROPS
+from affwild_omg.corpora.problems import Problems
 from affwild_omg.data import records
 from affwild_omg.faces import detection, landmarks, pictures, tracking, views
 from affwild_omg.faces.video import Video
@@ -127,7 +127,7 @@ def prepare(
         report["without_face"] = dict(reasons)
     if video.damage:
         report["damaged"] = video.damage
-    if problems := list(_problems(video, clip)):
+    if problems := _problems(video, clip):
         report["problems"] = problems
     if sheet:
         preview_path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,28 +147,31 @@ def prepare(
 def _open(clip, options):
     if clip.pictures is None:
         return Video(clip.path)
-    if not clip.found:
-        raise UserError(f"{clip.path}: not one picture of it is there")
     return contextlib.nullcontext(
         pictures.Pictures(clip.path, clip.pictures, options.fps)
     )
 
 
 def _problems(video, clip):
-    """Yields what does not fit between a clip's labels and its frames."""
-    if clip.pictures is not None:
-        for path in video.unreadable[: annotations.MOST]:
-            yield f"{path}: not a picture; its frame counts as without a face"
-        frames = len(clip.pictures)
-    else:
+    """Returns what does not fit between a clip's labels and its frames."""
+    problems = Problems()
+    if clip.pictures is None:
         frames = video.number + 1
+    else:
+        frames = len(clip.pictures)
+        for path in video.unreadable:
+            problems.add(
+                f"{path}: not a picture; its frame counts as without a face",
+                clip.path,
+            )
     # Crops end where the last face was found.
     short = clip.pictures is None and frames < clip.rows
     if clip.frame_labels and (short or frames > clip.rows):
-        yield (
+        problems.add(
             f"{clip.path}: {frames} frames, but {clip.rows} rows of labels; "
             "label i is that of frame i, and what is beyond has none"
         )
+    return problems.lines
 
 
 def _frames(video, clip, options, folder, reasons, sheet):

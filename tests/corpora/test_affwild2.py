@@ -126,7 +126,7 @@ def test_many_bad_rows_are_a_few_lines(source):
     problems = Problems()
     affwild2.read(source, problems)
     assert len(problems.lines) == 11
-    assert problems.lines[-1].endswith("b.txt: 15 more lines like these")
+    assert problems.lines[-1].endswith("b.txt: 15 more like these")
 
 
 def test_columns_are_found_by_name(source):

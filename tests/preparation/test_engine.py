@@ -794,7 +794,7 @@ def test_crops_need_no_video(
         manifest["splits"]["train"][x] for x in ("damaged", "failed")
     )
     assert damaged[0]["damaged"] == "1 unreadable picture"
-    assert "c: not one picture of it is there" in failed[0]["reason"]
+    assert "c: not one picture of the clip is there" in failed[0]["reason"]
 
 
 def test_whole_pictures_are_searched_for_faces(

@@ -26,19 +26,7 @@ def read(
     problems: Problems = STRICT,
     frames: str = folders.VIDEO,
 ) -> list[Clip]:
-    """Reads AFEW-VA.
-
-    Args:
-        source: folder that holds all, at any depth.
-        problems: takes what is left out.
-        frames: `VIDEO`; its pictures are whole, no crops.
-
-    Returns:
-        The clips by their names.
-
-    Raises:
-        UserError: there is no annotation, or crops are asked for.
-    """
+    """Reads AFEW-VA, as `corpora.readers` says; there are no crops."""
     if frames == folders.CROPS:
         raise UserError(
             "--frames=crops does not go with --corpus=afewva, which has whole "
@@ -113,9 +101,7 @@ def _read_clip(path, names, problems):
         video=path.stem,
         utterance=path.stem,
         path=path.parent,
-        pictures=[pictures.get(number, "") for number in range(first, end)]
-        if pictures
-        else (),
+        pictures=[pictures.get(number, "") for number in range(first, end)],
         frame_labels=labels,
         person=content.get("actor"),
     )

@@ -6,6 +6,7 @@ has whole numbers, in thousandths. Films are `<video>.mp4` or `.avi`, crops
 `<video>/<number>.jpg`, of which those without a face are missing.
 """
 
+import contextlib
 import itertools
 import math
 import pathlib
@@ -14,8 +15,8 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import annotations, folders
 from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.corpora.problems import STRICT, Problems
+from affwild_omg.paper.task import TARGETS
 
-TARGETS = ("valence", "arousal")
 THOUSANDTHS = 1000.0
 # Beyond what stands for "not annotated", whole numbers are thousandths.
 MOST_UNITS = 5.0
@@ -26,19 +27,7 @@ def read(
     problems: Problems = STRICT,
     frames: str = folders.VIDEO,
 ) -> list[Clip]:
-    """Reads Aff-Wild's annotations.
-
-    Args:
-        source: folder that holds all, at any depth.
-        problems: takes what is left out.
-        frames: whether clips are films or crops.
-
-    Returns:
-        The clips by their names, those of train first.
-
-    Raises:
-        UserError: there is no annotation.
-    """
+    """Reads Aff-Wild's annotations, as `corpora.readers` says."""
     media, texts = folders.Media(source, frames), {}
     for folder, names in folders.walk(source, problems):
         media.add(folder, names)
@@ -88,14 +77,11 @@ def _scale(texts):
     largest = 0.0
     for _, lines in itertools.chain(*(x.values() for x in texts.values())):
         for line in lines:
-            try:
-                value = float(line)
-            except ValueError:  # a bad line says nothing
-                continue
-            if math.isfinite(value) and not value.is_integer():
-                return 1.0
-            if math.isfinite(value):
-                largest = max(largest, abs(value))
+            with contextlib.suppress(ValueError):  # a bad line says nothing
+                if math.isfinite(value := float(line)):
+                    if not value.is_integer():
+                        return 1.0
+                    largest = max(largest, abs(value))
     return THOUSANDTHS if largest > MOST_UNITS else 1.0
 
 

@@ -33,19 +33,7 @@ def read(
     problems: Problems = STRICT,
     frames: str = folders.VIDEO,
 ) -> list[Clip]:
-    """Reads Aff-Wild2's annotations.
-
-    Args:
-        source: folder that holds all, at any depth.
-        problems: takes what is left out.
-        frames: whether clips are films or crops.
-
-    Returns:
-        The clips by their names, those of train first.
-
-    Raises:
-        UserError: there is no annotation.
-    """
+    """Reads Aff-Wild2's annotations, as `corpora.readers` says."""
     media, texts = folders.Media(source, frames), {}
     for folder, names in folders.walk(source, problems):
         media.add(folder, names)

@@ -103,28 +103,28 @@ class Media:
         Crops are named by the number of their frame, from 1 on. What is not
         there gets the path that it might have.
         """
-        places = self._places.get(name, ())
+        suffix = ".mp4" if self._frames == VIDEO else ""
+        places = self._places.get(name, [self._source / f"{name}{suffix}"])
         # Aligned crops often lie beside others.
-        aligned = [x for x in places if "aligned" in str(x)]
-        for other in (aligned or places)[1:]:
+        aligned = [
+            path
+            for path in places
+            if "aligned" in str(path.relative_to(self._source))
+        ]
+        path, *others = aligned or places
+        for other in others:
             problems.add(
-                f"{other}: {(aligned or places)[0]} is of the same name, and "
-                "is taken; remove one of the two"
+                f"{other}: {path} is of the same name, and is taken; remove "
+                "one of the two"
             )
-        places = aligned or places
         if self._frames == VIDEO:
-            return {
-                "path": places[0] if places else self._source / f"{name}.mp4"
-            }
-        if not places:
-            return {"path": self._source / name, "pictures": ()}
-        folder = places[0]
-        return {"path": folder, "pictures": self._numbered(folder, problems)}
+            return {"path": path}
+        return {"path": path, "pictures": self._numbered(path, problems)}
 
     def _numbered(self, folder, problems):
         pictures = {}
-        for name in self._names[folder]:
-            number = re.fullmatch(r"0*([1-9]\d{0,6})\.\w+", name)
+        for name in self._names.get(folder, ()):
+            number = re.fullmatch(r"0*([1-9]\d{0,5})\.\w+", name)
             if number is None:
                 what = "crops are named by their frame's number, from 1 on"
             elif int(number[1]) in pictures:
@@ -132,6 +132,6 @@ class Media:
             else:
                 pictures[int(number[1])] = name
                 continue
-            problems.add(f"{folder / name}: {what}; it is left out")
+            problems.add(f"{folder / name}: {what}; it is left out", folder)
         last = max(pictures, default=0)
         return [pictures.get(number, "") for number in range(1, last + 1)]

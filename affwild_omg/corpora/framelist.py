@@ -24,19 +24,7 @@ def read(
     problems: Problems = STRICT,
     frames: str = folders.VIDEO,
 ) -> list[Clip]:
-    """Reads lists of frames.
-
-    Args:
-        source: folder that holds the lists and the pictures.
-        problems: takes what is left out.
-        frames: of no effect: either way, the pictures are the list's.
-
-    Returns:
-        The clips in the lists' order.
-
-    Raises:
-        UserError: there is no list, or not one good line in any.
-    """
+    """Reads lists of frames, as `corpora.readers` says."""
     source, clips, seen = pathlib.Path(source), {}, {}
     for folder, names in folders.walk(source, problems):
         for path in map(folder.joinpath, names):
@@ -47,7 +35,6 @@ def read(
             f"--source={source} holds no list of frames; put train.csv, with "
             "lines path,valence,arousal, anywhere below it"
         )
-    order = sorted(clips, key=lambda key: SPLITS.index(key[0]))
     return [
         Clip(
             split=split,
@@ -57,8 +44,8 @@ def read(
             pictures=pictures,
             frame_labels=labels,
         )
-        for (split, name), (pictures, labels) in (
-            (key, clips[key]) for key in order
+        for (split, name), (pictures, labels) in sorted(
+            clips.items(), key=lambda x: SPLITS.index(x[0][0])
         )
     ]
 

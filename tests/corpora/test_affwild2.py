@@ -69,7 +69,7 @@ def test_crops_are_found_with_their_gaps(source, layout):
     # Of the same names, not aligned.
     write(source / "cropped" / "video2_left" / "00002.jpg")
     first, left, _ = affwild2.read(source, frames="crops")
-    assert not first.found and first.pictures == ()
+    assert not first.found and not first.pictures
     assert (left.video, left.utterance) == ("video2", "video2_left")
     assert left.path == source / layout / "video2_left"
     assert list(left.pictures) == ["00001.jpg", "", "00003.jpg", "00004.jpg"]

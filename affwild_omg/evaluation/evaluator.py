@@ -8,10 +8,9 @@ import numpy as np
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest, pipeline
-from affwild_omg.evaluation import protocol, results, selection
+from affwild_omg.evaluation import protocol, results, selection, sources
 from affwild_omg.evaluation.options import POOLED, EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
-from affwild_omg.evaluation.sources import Facts
 from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.scoring import aggregation, postprocessing
 from affwild_omg.scoring.postprocessing import Settings
@@ -38,13 +37,17 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         predictor = load_predictor(options.model)
         source = _provenance(options, predictor.card)
         chosen = None
-        if not options.choose_postprocessing:
+        if options.choose_postprocessing:
+            deciding = sources.choose_of_records(
+                options.records, predictor.targets, options.validation
+            )
+        else:
             chosen = selection.find(
                 options, file, source.sequence_length, source.tail
             )
         frames = _predict(options, predictor, source)
         if options.choose_postprocessing:
-            chosen = selection.choose(options, frames)
+            chosen = selection.choose(options, frames, deciding)
         if chosen:
             source = dataclasses.replace(
                 source,
@@ -55,7 +58,7 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
                 },
             )
             chosen.write(directory / workdirs.POSTPROCESSING)
-        facts = Facts.of_records(options.records, options.split)
+        facts = sources.Facts.of_records(options.records, options.split)
         found = _score(frames, source, facts.of(frames.keys))
         results.write(directory, found)
         if options.choose_postprocessing:

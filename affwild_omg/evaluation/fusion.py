@@ -12,7 +12,7 @@ from absl import logging
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.cli.tables import Table
-from affwild_omg.evaluation import results
+from affwild_omg.evaluation import results, sources
 from affwild_omg.evaluation.options import FusionOptions
 from affwild_omg.evaluation.protocol import INTERVAL_NAME, MEAN
 from affwild_omg.evaluation.results import Provenance, Results
@@ -107,12 +107,15 @@ def _check(validation_runs, test_runs):
             )
 
 
-def _concordances(split):
+def _concordances(split, weigh_on):
     """Returns each run's CCC, [runs, targets], NaN where it lacks one."""
+    chosen = sources.choose(
+        split.facts, split.labels, split.targets, "--weigh_on", weigh_on
+    )
     present = np.isfinite(split.predictions).all(axis=1)
     ccc = np.full(present.shape, np.nan)
     for run, column in np.argwhere(present):
-        known = np.isfinite(split.labels[:, column])
+        known = np.isfinite(split.labels[:, column]) & chosen
         ccc[run, column] = concordance.concordance(
             split.labels[known, column], split.predictions[run, known, column]
         )
@@ -125,7 +128,7 @@ def _fuse(options, runs):
     present = np.isfinite(test.predictions).all(axis=1)
     ccc = np.where(present, 1.0, np.nan)  # equal weights
     if validation:
-        ccc = _concordances(*validation)
+        ccc = _concordances(*validation, options.weigh_on)
         _require_positive(options, ccc, test.targets)
     weights = fusion.weights(ccc)
     first, *others = (run.provenance for run in runs[-1].values())
@@ -140,7 +143,7 @@ def _fuse(options, runs):
         predictions=results.as_written(fusion.fuse(test.predictions, weights)),
         labels=test.labels,
         provenance=Provenance(options=dataclasses.asdict(options), **alike),
-        unprocessed=_fuse_unprocessed(*runs),
+        unprocessed=_fuse_unprocessed(runs, options.weigh_on),
         facts=test.facts,
     )
     members = []
@@ -192,7 +195,7 @@ def _require_positive(options, ccc, targets):
         )
 
 
-def _fuse_unprocessed(*of_splits):
+def _fuse_unprocessed(of_splits, weigh_on):
     """Fuses what the runs were before post-processing; None if none had any.
 
     The weights are those of the CCCs without it, as in table 3.
@@ -207,7 +210,7 @@ def _fuse_unprocessed(*of_splits):
     )
     ccc = np.isfinite(test.predictions).all(axis=1)
     if validation:
-        ccc = _concordances(*validation)
+        ccc = _concordances(*validation, weigh_on)
     if not (ccc > 0).any(axis=0).all():
         return None  # without post-processing there is nothing to weigh by
     return results.as_written(

@@ -12,6 +12,10 @@ LEVELS = ("utterance", "sequence", "frame")
 POOLINGS = ("pooled", "per_video")
 POOLED = {"pooled": "over all of them", "per_video": "averaged over the videos"}
 
+# Which utterances of a validation split decide: all, as in the paper, or those
+# whose source does not stand in train.
+VALIDATIONS = ("all", "disjoint")
+
 _RESULTS = "Folder for metrics.json, predictions.csv, labels.csv and pictures."
 _POOLING = "CCC over all of them, or the mean of the videos' own CCCs."
 
@@ -53,6 +57,12 @@ class EvaluationOptions(options.Checked):
         "validation, and write them to the workdir.",
         False,
     )
+    validation: str = option(
+        "Which utterances the steps are chosen on: all (the paper's), or those "
+        "whose source does not stand in train.",
+        "all",
+        choices=VALIDATIONS,
+    )
     sequence_length: int = option(
         "Frames of a window; 0 takes the model's own.", 0, least=0
     )
@@ -64,6 +74,11 @@ class EvaluationOptions(options.Checked):
             raise UserError(
                 "--choose_postprocessing goes with --split=validation, not "
                 f"{self.split}: steps must not be chosen on what is scored"
+            )
+        if self.validation != "all" and not self.choose_postprocessing:
+            raise UserError(
+                f"--validation={self.validation} goes with "
+                "--choose_postprocessing, and changes nothing without it"
             )
 
 
@@ -109,6 +124,12 @@ class FusionOptions(options.Checked):
         choices=("ccc", "equal"),
     )
     output: str = option(_RESULTS)
+    weigh_on: str = option(
+        "Which utterances of --validation weights come from: all (the "
+        "paper's), or those whose source does not stand in train.",
+        "all",
+        choices=VALIDATIONS,
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -119,6 +140,11 @@ class FusionOptions(options.Checked):
                 if equal
                 else "--validation is missing, whose CCCs are the weights; "
                 "give it, or --weights=equal"
+            )
+        if equal and self.weigh_on != "all":
+            raise UserError(
+                f"--weigh_on={self.weigh_on} changes nothing with "
+                "--weights=equal; leave it out"
             )
         count = len(self.test if equal else self.validation)
         if not 2 <= count == len(self.test):

@@ -8,7 +8,9 @@ been trained on since from the one that they were chosen for.
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 
+import numpy as np
 from absl import logging
 
 from affwild_omg.cli.errors import UserError
@@ -37,6 +39,7 @@ class Chosen:
         tail: how these were cut, see `paper.windows.cut`.
         search: the CCCs by step, see `postprocessing.choose`.
         model_sha256: of the model file; "" for a SavedModel.
+        validation: which utterances they were chosen on, of `VALIDATIONS`.
     """
 
     settings: Settings
@@ -44,6 +47,7 @@ class Chosen:
     search: dict
     model_sha256: str
     tail: str = "pad"
+    validation: str = "all"
 
     def write(self, file: pathlib.Path) -> None:
         """Writes post-processing, whole or not at all."""
@@ -70,6 +74,7 @@ class Chosen:
             }
             # Earlier versions cut in one way alone.
             aside["tail"] = content.pop("tail", "pad")
+            aside["validation"] = content.pop("validation", "all")
             return cls(settings=Settings.from_dict(content), **aside)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(
@@ -118,10 +123,18 @@ def file_of(
     return file
 
 
-def choose(options: EvaluationOptions, validation: Frames) -> Chosen:
-    """Chooses steps, see `postprocessing.choose`."""
+def choose(
+    options: EvaluationOptions, validation: Frames, keys: Sequence[str]
+) -> Chosen:
+    """Chooses steps on some utterances, see `postprocessing.choose`.
+
+    Args:
+        options: of the evaluation.
+        validation: the whole split.
+        keys: of the utterances that decide.
+    """
     settings, search = postprocessing.choose(
-        validation,
+        validation.subset(np.isin(validation.keys, keys)),
         estimate=options.estimate,
         weights=options.sequence_weights,
     )
@@ -131,6 +144,7 @@ def choose(options: EvaluationOptions, validation: Frames) -> Chosen:
         tail=validation.tail,
         search=search,
         model_sha256=_file_digest(options.model),
+        validation=options.validation,
     )
 
 

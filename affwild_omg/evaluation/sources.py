@@ -19,6 +19,8 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from affwild_omg.cli import wording
+from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import csv_tables
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import video_of
@@ -156,3 +158,77 @@ def clusters(keys: Sequence[str], facts: Facts | None) -> np.ndarray:
     if facts is None:
         return videos
     return np.where(facts.sources != "", facts.sources, videos)
+
+
+def choose(
+    facts: Facts | None,
+    labels: np.ndarray,
+    targets: Sequence[str],
+    flag: str,
+    which: str,
+) -> np.ndarray:
+    """Returns which utterances of a validation split decide.
+
+    Args:
+        facts: of the split; None where nothing is known.
+        labels: [utterances, targets], NaN where there is none.
+        targets: names of the columns.
+        flag: that says which, for messages.
+        which: one of `options.VALIDATIONS`.
+
+    Returns:
+        bool [utterances].
+
+    Raises:
+        UserError: disjoint ones are wanted, and what stands in train is not
+            known, or too few are left for a CCC of a target that some
+            utterance has a label of.
+    """
+    if which == "all":
+        return np.ones(len(labels), bool)
+    flag = f"{flag}={which}"
+    if facts is None or not facts.trained:
+        raise UserError(
+            f"{flag} needs to know which sources stand in train, but there is "
+            f"no training split or no {FACTS} of one that has it; leave it "
+            "out, or evaluate records that have a training split"
+        )
+    chosen = facts.disjoint
+    for target, column in zip(targets, labels.T, strict=True):
+        known = np.isfinite(column)
+        if known.any() and len(set(column[known & chosen])) < 2:
+            raise UserError(
+                f"{flag} leaves {chosen.sum()} of "
+                f"{wording.count(len(labels), 'utterance')}, too few for a CCC "
+                f"of {target}: of two, at least, the source must be known not "
+                "to stand in train, and the labels differ; leave it out, or "
+                "prepare tables that name the sources"
+            )
+    return chosen
+
+
+def choose_of_records(
+    records: pathlib.Path | str, targets: Sequence[str], which: str
+) -> list[str]:
+    """Returns the keys of those utterances of validation that decide.
+
+    Args:
+        records: the folder.
+        targets: what is predicted.
+        which: what --validation says, one of `options.VALIDATIONS`.
+
+    Raises:
+        UserError: as `choose`, or the records cannot be used.
+    """
+    from affwild_omg.data import manifest
+
+    clips = manifest.clips(records, "validation")
+    columns = [TARGETS.index(target) for target in targets]
+    labels = np.array(
+        [np.where(x.labelled, x.labels, np.nan)[columns] for x in clips]
+    )
+    facts = None
+    if which != "all":
+        facts = Facts.of_records(records, "validation")
+    chosen = choose(facts, labels, targets, "--validation", which)
+    return [clips[i].key for i in np.flatnonzero(chosen)]

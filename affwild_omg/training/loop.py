@@ -15,7 +15,7 @@ from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
 from affwild_omg.data import manifest, pipeline
-from affwild_omg.evaluation import protocol
+from affwild_omg.evaluation import protocol, sources
 from affwild_omg.inference.predictor import keras_predictor
 from affwild_omg.nets import models, optimizers
 from affwild_omg.paper.task import TARGETS
@@ -120,6 +120,9 @@ class _Run:
         self.workdir = pathlib.Path(options.workdir)
         self.targets = card.architecture.targets
         self.columns = [TARGETS.index(target) for target in self.targets]
+        self.deciding = sources.choose_of_records(
+            options.records, self.targets, options.validation
+        )
         self.labels = dict.fromkeys(("train", "validation"))
         if options.shuffle_labels:
             for split in self.labels:
@@ -204,6 +207,12 @@ class _Run:
                 f"{sum(math.prod(variable.shape) for variable in trained):,}",
                 self.strategy.num_replicas_in_sync,
             )
+            if self.options.validation != "all":
+                logging.info(
+                    "%d utterances of validation tell the best epoch, whose "
+                    "source does not stand in train",
+                    len(self.deciding),
+                )
             self.start = self._measure()
             for tap, found in self.start.items():
                 logging.info("%s", _regime_line(tap, found))
@@ -364,6 +373,7 @@ class _Run:
         self._require_finite(
             np.concatenate(seen).sum(), "a prediction of validation"
         )
+        frames = frames.subset(np.isin(frames.keys, self.deciding))
         nothing = postprocessing.Settings.nothing(self.targets)
         rows = protocol.rows_of(frames, nothing, "utterance")
         return protocol.score(rows, self.targets).to_dict()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
+from affwild_omg.evaluation.options import VALIDATIONS
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import PARTS
 from affwild_omg.paper.windows import TAILS
@@ -154,6 +155,12 @@ class TrainingOptions(options.Checked):
         "Epochs without a better validation CCC before it stops; 0: never.",
         10,
         least=0,
+    )
+    validation: str = option(
+        "Which utterances of validation tell the best epoch: all (the "
+        "paper's), or those whose source does not stand in train.",
+        "all",
+        choices=VALIDATIONS,
     )
     loss_level: str = option(
         "What CCC compares in the loss: means of sequences, the same weighted "

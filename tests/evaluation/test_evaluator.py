@@ -550,3 +550,50 @@ def test_without_a_training_split_there_are_no_baselines(
         "no training split in the records: there are no baselines, and what "
         "it shares with train is not known"
     )
+
+
+CLIPS = {
+    "train": {"ann": [7], "bob": [9]},
+    "validation": {"cat": [5], "dan": [6, 3], "eve": [5]},
+}
+# Of validation, only the clip of "eve" comes from what is trained on.
+SOURCES = {"ann": "x", "bob": "y", "cat": "c", "dan": "d", "eve": "y"}
+
+
+@pytest.fixture(scope="module")
+def sourced(small_records, tmp_path_factory):
+    """Records of `CLIPS` and `SOURCES`; to be read only."""
+    folder = tmp_path_factory.mktemp("sourced")
+    plain = write_records_folder(folder / "plain", CLIPS)
+    return with_sources(plain, folder / "records", SOURCES)
+
+
+def test_steps_are_chosen_on_what_is_not_trained_on(
+    evaluation, options, sourced, small_records, workdir, tmp_path
+):
+    options = dataclasses.replace(
+        options,
+        model=str(workdir),
+        records=sourced,
+        split="validation",
+        choose_postprocessing=True,
+        validation="disjoint",
+    )
+    found = evaluation.evaluate(options)
+    assert len(found.keys) == 4  # all are scored
+    content = json.loads((workdir / "postprocessing.json").read_text())
+    assert content["validation"] == "disjoint"
+    for i, target in enumerate(("valence", "arousal")):
+        # The scores are of rounded estimates, the search's are not.
+        ccc = ccc_by_hand(found.labels[:3, i], found.unprocessed[:3, i])
+        assert content["search"][target]["ccc"] == pytest.approx(ccc, abs=1e-4)
+    again = dataclasses.replace(
+        options, records=str(small_records), output=str(tmp_path / "again")
+    )
+    with pytest.raises(
+        UserError, match="--validation=disjoint leaves 0 of 2 utterances"
+    ):
+        evaluation.evaluate(again, overwrite=True)
+    assert not pathlib.Path(again.output).exists()
+    with pytest.raises(UserError, match="changes nothing without it"):
+        dataclasses.replace(options, choose_postprocessing=False)

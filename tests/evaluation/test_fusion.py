@@ -434,3 +434,38 @@ def test_bad_options_are_named(changes, message):
     good = {"validation": ["a", "b"], "test": ["c", "d"], "output": "out"}
     with pytest.raises(UserError, match=message):
         FusionOptions(**good | changes)
+
+
+def test_weights_of_sources_that_are_not_in_train(options):
+    """The second utterance's source stands in train."""
+    with pytest.raises(UserError, match="--weigh_on=disjoint needs to know"):
+        fuse(dataclasses.replace(options, weigh_on="disjoint"))
+    header = (
+        "video,utterance,source,person,in_train,mean_arousal,mean_valence,"
+        "source_mean_arousal,source_mean_valence\n"
+    )
+    path = pathlib.Path(options.validation[0], "facts.csv")
+    rows = "v,u1,x,,0,,,,\nv,u2,y,,1,,,,\nv,u3,z,,{},,,,\n"
+    path.write_text(header + rows.format(0))
+    test = pathlib.Path(options.test[1], "facts.csv")
+    test.write_text(header + "t,u1,x,,0,.5,.2,.5,.2\nt,u2,y,,1,.5,.2,.1,.4\n")
+    options = dataclasses.replace(options, weigh_on="disjoint")
+    metrics = fuse(options)
+    # Of u1 and u3. Valence: A is equal, B doubled: variances .01 and .04,
+    # covariance .02, means .2 apart. Arousal: A .1 above, all others .01; B is
+    # equal.
+    for member, weights in zip(
+        metrics["members"], ((9 / 13, 2 / 5), (4 / 13, 3 / 5)), strict=True
+    ):
+        for name, weight in zip(("valence", "arousal"), weights, strict=True):
+            assert member["weights"][name] == pytest.approx(weight)
+    # The facts of the run that has some go on.
+    assert written(options, "facts.csv") == test.read_text().replace(
+        ",.", ",0."
+    )
+    assert metrics["sources"]["not_in_train"] == 1
+    path.write_text(header + rows.format(1))
+    with pytest.raises(UserError, match="leaves 1 of 3 utterances, too few"):
+        fuse(options, overwrite=True)
+    with pytest.raises(UserError, match="changes nothing with --weights=equal"):
+        dataclasses.replace(options, weights="equal", validation=None)

@@ -10,6 +10,8 @@ import pytest
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures
 from tests.conftest import write_records_folder
+from tests.evaluation.test_evaluator import CLIPS, SOURCES, with_sources
+from tests.evaluation.test_results import ccc_by_hand
 
 
 @pytest.fixture(scope="module")
@@ -720,3 +722,38 @@ def test_nothing_is_left_of_a_run_without_an_epoch(
                 dataclasses.replace(tiny, **change), strategy=strategy
             )
     assert not pathlib.Path(tiny.workdir).exists()
+
+
+def test_the_best_epoch_is_that_of_sources_not_trained_on(
+    training, tiny, tmp_path
+):
+    """The last clip of validation comes from what is trained on."""
+    from affwild_omg.evaluation import evaluator
+    from affwild_omg.evaluation.options import EvaluationOptions
+
+    plain = write_records_folder(tmp_path / "plain", CLIPS)
+    options = dataclasses.replace(
+        tiny,
+        records=with_sources(plain, tmp_path / "records", SOURCES),
+        validation="disjoint",
+    )
+    summary = training.train(options)
+    found = evaluator.evaluate(
+        EvaluationOptions(
+            model=options.workdir,
+            records=options.records,
+            split="validation",
+            output=str(tmp_path / "out"),
+        )
+    )
+    stated = summary["epochs"][0]["validation"]
+    assert stated["rows"] == 3
+    for i, target in enumerate(found.targets):
+        ccc = ccc_by_hand(found.labels[:3, i], found.predictions[:3, i])
+        assert stated[target]["ccc"] == pytest.approx(ccc, abs=1e-4)
+    other = dataclasses.replace(
+        options, records=str(plain), workdir=str(tmp_path / "other")
+    )
+    with pytest.raises(UserError, match="leaves 0 of 4 utterances, too few"):
+        training.train(other)
+    assert not pathlib.Path(other.workdir).exists()

@@ -1,7 +1,8 @@
 """Compares two evaluated runs: is one better, or is it sampling noise?
 
-Both are scored on the same utterances. How far the difference of their CCCs
-can be trusted is told from drawing and swapping whole videos.
+Both are scored on the same utterances; of anyone's predictions in a CSV, on
+those that both have. How far the difference of their CCCs can be trusted is
+told from drawing and swapping whole videos, or sources where they are known.
 """
 
 from affwild_omg.cli import app

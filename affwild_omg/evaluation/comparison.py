@@ -1,20 +1,22 @@
 """Comparison of two evaluated runs: is one better, or is it sampling noise?
 
 Both are scored on the same utterances, pooled (section 6.1), from their
-predictions.csv. Utterances of one source, or one video where the source is not
-known, are not independent, so they are drawn and swapped as a whole, see
-`affwild_omg.scoring.significance`.
+predictions.csv, or from anyone's table. Utterances of one source, or one video
+where the source is not known, are not independent, so they are drawn and
+swapped as a whole, see `affwild_omg.scoring.significance`.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from affwild_omg.cli import wording
-from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.cli.tables import Table
-from affwild_omg.evaluation import protocol, results
+from affwild_omg.evaluation import protocol, results, submission
 from affwild_omg.evaluation.options import ComparisonOptions
 from affwild_omg.evaluation.protocol import Scores
 from affwild_omg.scoring import significance
@@ -64,18 +66,21 @@ class Comparison:
     """Two runs' scores on the same utterances, and how they differ.
 
     Attributes:
-        folders: the results folders, of "first" and "second" like what
-            follows.
+        folders: the results folders or tables, of "first" and "second" like
+            what follows.
         split: that both are of; None where it is not known.
         scores: of the targets that both have and that some utterance has a
             label of, with intervals.
         differences: of these targets, and of `MEAN` if there are two.
+        left_out: the utterances that one alone has; None where both must have
+            the same.
     """
 
     folders: Mapping[str, str]
     split: str | None
     scores: Mapping[str, Scores]
     differences: Mapping[str, Difference]
+    left_out: Mapping[str, list[str]] | None = None
 
     def to_dict(self) -> dict:
         """Returns the comparison as comparison.json states it."""
@@ -91,7 +96,10 @@ class Comparison:
             }
             for name, difference in self.differences.items()
         }
-        return runs | {"differences": differences, "split": self.split}
+        found = runs | {"differences": differences, "split": self.split}
+        if self.left_out is not None:
+            found["left_out"] = dict(self.left_out)
+        return found
 
 
 def compare(
@@ -99,16 +107,17 @@ def compare(
 ) -> Comparison:
     """Compares two runs, and writes `comparison.json`.
 
-    The same folders give the same file.
+    The same folders give the same file. If one of the two is a table of
+    anyone's predictions, those utterances count that both have.
 
     Args:
         options: what and where.
         overwrite: replace a comparison that is there.
 
     Raises:
-        UserError: a folder cannot be used, or the two are of different splits,
-            have different utterances or labels, no target in common, or no
-            labels.
+        UserError: a folder or table cannot be used, or the two are of
+            different splits, have different utterances (two folders) or none
+            in common, different labels, no target in common, or no labels.
     """
     with files.atomic_directory(
         options.output,
@@ -117,10 +126,7 @@ def compare(
         owned=("comparison.csv",),  # of earlier versions
     ) as directory:
         folders = {name: getattr(options, name) for name in RUNS}
-        runs = {
-            f"--{name}={folder}": results.read(folder, flag=f"--{name}")
-            for name, folder in folders.items()
-        }
+        runs, left_out = _read(options, folders)
         one, other = splits = [x.provenance.split for x in runs.values()]
         if None not in splits and one != other:
             raise UserError(
@@ -131,12 +137,46 @@ def compare(
         scores = [protocol.score(x, targets, intervals=True) for x in rows]
         comparison = Comparison(
             folders=folders,
-            split=one,
+            split=one or other,
             scores=dict(zip(RUNS, scores, strict=True)),
             differences=_differences(rows, scores, targets),
+            left_out=left_out,
         )
         files.write_json(directory / FILE, comparison.to_dict())
     return comparison
+
+
+def _read(options, folders):
+    """Returns both runs, of what both have, and what only one has."""
+    tables = [x for x in folders.values() if os.path.isfile(x)]
+    runs = {
+        name: submission.read(x, f"--{name}", names=options.table)
+        if x in tables
+        else results.read(x, flag=f"--{name}")
+        for name, x in folders.items()
+    }
+    left_out = None
+    if tables:
+        first, second = (pd.Index(run.keys) for run in runs.values())
+        left_out = {
+            "first": first.difference(second, sort=False).tolist(),
+            "second": second.difference(first, sort=False).tolist(),
+        }
+        if len(left_out["first"]) == len(first):
+            raise UserError(
+                "--first and --second have no utterance in common: one has "
+                f"{listed(first, 2)}, the other {listed(second, 2)}"
+            )
+        runs = {
+            name: run.subset(~np.isin(run.keys, left_out[name]))
+            for name, run in runs.items()
+        }
+    elif options.table:
+        raise UserError(
+            f"--table={options.table} names the rows of a CSV, but --first and "
+            "--second are folders, which name their own; leave it out"
+        )
+    return {f"--{x}={folders[x]}": run for x, run in runs.items()}, left_out
 
 
 def _rows(runs):
@@ -200,10 +240,19 @@ def table(comparison: Comparison) -> list[str]:
     sources = ""
     if first.sources is not None:
         sources = f" from {wording.count(first.sources, 'source')}"
+    left_out = []
+    if comparison.left_out is not None:
+        counts = {x: len(keys) for x, keys in comparison.left_out.items()}
+        left_out = [
+            "left out, as only one of the two has them: "
+            f"{wording.count(counts['first'], 'utterance')} of the first, "
+            f"{counts['second']:,} of the second"
+        ]
     return [
         *Table(("", "", *protocol.HEADER), rows, words=2).lines(),
         *(f"{run} run, {x}" for run, scores in runs for x in scores.warnings()),
         f"{wording.count(first.rows, 'labelled utterance')} of "
         f"{wording.count(first.videos, 'video')}{sources}{split}",
+        *left_out,
         *(f"{name}: {text}" for name, text in comparison.differences.items()),
     ]

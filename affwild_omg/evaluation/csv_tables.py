@@ -97,9 +97,7 @@ def read_facts(
         UserError: it is not such a table, or a row is not as it must be.
     """
     table = _Table.read(path, flag)
-    columns = [*KEY, *names, *numbers]
-    if missing := [x for x in columns if x not in table.text]:
-        raise UserError(f"{table.where} lacks {', '.join(missing)}; {REMEDY}")
+    table.require([*KEY, *names, *numbers])
     found = table.text[list(names)].assign(
         **{name: table.numbers(name, empty=True) for name in numbers}
     )
@@ -148,6 +146,21 @@ def read_utterances(
         )
     numbers = {name: table.numbers(name, empty=empty) for name in targets}
     return pd.DataFrame(numbers, index=table.keys() if keys else None)
+
+
+def read_keys(path: pathlib.Path, flag: str) -> list[str]:
+    """Reads which utterances a table names, "<video>/<utterance>" each.
+
+    Args:
+        path: CSV with columns video and utterance; others are ignored.
+        flag: that named it, for messages.
+
+    Raises:
+        UserError: it is not such a table, or an utterance occurs twice.
+    """
+    table = _Table.read(path, flag)
+    table.require(KEY)
+    return table.keys()
 
 
 def read_frames(
@@ -249,6 +262,13 @@ class _Table:
         lines, fields = zip(*rows, strict=True) if rows else ((), ())
         text = pd.DataFrame(fields, index=lines, columns=header, dtype=str)
         return cls(text, where)
+
+    def require(self, columns):
+        """Raises UserError if one of these columns is not there."""
+        if missing := [name for name in columns if name not in self.text]:
+            raise UserError(
+                f"{self.where} lacks {', '.join(missing)}; {REMEDY}"
+            )
 
     def refuse(self, wrong, rule):
         """Raises UserError about the first line where wrong is True."""

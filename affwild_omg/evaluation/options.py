@@ -167,14 +167,22 @@ class ComparisonOptions(options.Checked):
     """Which two runs are compared: the flags of affwild_omg.compare."""
 
     first: str = option(
-        "Results of one run: a folder that evaluate.py or fuse wrote.",
+        "Results of one run: a folder that evaluate.py or fuse wrote, or a CSV "
+        "of anyone's predictions.",
         exists=True,
     )
     second: str = option(
-        "Results of the other run on the same split: another such folder.",
+        "Results of the other run on the same split: another such folder or "
+        "CSV.",
         exists=True,
     )
     output: str = option("Folder for comparison.json.")
+    table: str = option(
+        "CSV that names, in its order, the rows of a CSV without columns video "
+        "and utterance, such as omg_TestVideos_WithoutLabels.csv; empty: none.",
+        "",
+        exists=True,
+    )
 
     def __post_init__(self):
         super().__post_init__()

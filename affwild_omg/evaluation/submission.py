@@ -9,6 +9,7 @@ video and utterance unless told otherwise.
 import dataclasses
 import pathlib
 
+import numpy as np
 import pandas as pd
 
 from affwild_omg.cli.errors import UserError, listed
@@ -70,6 +71,49 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
         )
         results.write(directory, found)
     return found
+
+
+def read(path: str, flag: str, *, names: str = "") -> Results:
+    """Reads anyone's predictions as results without labels.
+
+    Args:
+        path: CSV with columns arousal, valence or both.
+        flag: that named it, for messages.
+        names: CSV that names its rows, in its order; only where it does not
+            name them itself.
+
+    Raises:
+        UserError: a table cannot be read, nothing names the rows, or the two
+            have not as many.
+    """
+    where = f"{flag}={path}"
+    table = csv_tables.read_utterances(pathlib.Path(path), flag, named=False)
+    if isinstance(table.index, pd.RangeIndex):
+        if not names:
+            raise UserError(
+                f"{where} has no columns video and utterance; name the table "
+                "whose rows it follows by --table, such as "
+                "omg_TestVideos_WithoutLabels.csv"
+            )
+        keys = csv_tables.read_keys(pathlib.Path(names), "--table")
+        if len(keys) != len(table):
+            raise UserError(
+                f"{where} has {len(table)} rows, --table={names} {len(keys)}; "
+                "it must be the table whose rows the other follows, one by one"
+            )
+        table = table.set_axis(keys)
+    elif names:
+        raise UserError(
+            f"{where} names its rows itself, so that --table={names} has "
+            "nothing to say; leave it out"
+        )
+    return Results(
+        keys=table.index.tolist(),
+        targets=tuple(table.columns),
+        predictions=table.to_numpy(),
+        labels=np.full(table.shape, np.nan),
+        provenance=Provenance(predictions=path),
+    )
 
 
 def _check_inputs_stay(options):

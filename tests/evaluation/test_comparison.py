@@ -255,3 +255,76 @@ def test_whole_sources_are_drawn_and_swapped(tmp_path):
         assert own == significance.interval(runs[0], runs[2], sources)
     lines = comparing.table(compared)
     assert "150 labelled utterances of 30 videos from 6 sources" in lines
+
+
+HEADER = "link,start,end,video,utterance"  # omg_TestVideos_WithoutLabels.csv
+
+
+def published(tmp_path, **changes):
+    """Compares a folder with a table of predictions.
+
+    The folder has a/u1, a/u2 and b/u1, the table another in place of a/u2.
+    """
+    folder = tmp_path / "first"
+    if not folder.exists():
+        write_folder(folder, FIRST, LABELS, split="test")
+    given = options(tmp_path, second=str(tmp_path / "theirs.csv"), **changes)
+    return comparing.compare(given, overwrite=True)
+
+
+def check_published(tmp_path, compared):
+    # Labels .1, .3 (both targets). First: valence .1, .3, arousal .2, .4:
+    # variances and covariance .01, means .1 apart, so 2/3. Second: valence .2,
+    # .6, variances .01, .04, covariance .02, means .2 apart, so 4/9; arousal
+    # .1, .3.
+    cccs = [list(x.cccs.values()) for x in compared.scores.values()]
+    assert cccs == [
+        pytest.approx([1, 2 / 3, 5 / 6]),
+        pytest.approx([4 / 9, 1, 13 / 18]),
+    ]
+    lines = comparing.table(compared)
+    assert lines[7:9] == [
+        "2 labelled utterances of 2 videos of test",
+        "left out, as only one of the two has them: 1 utterance of the "
+        "first, 2 of the second",
+    ]
+    left_out = {"first": ["a/u2"], "second": ["c/u1", "c/u2"]}
+    assert written(tmp_path)["left_out"] == left_out
+
+
+def test_published_predictions_by_name(tmp_path):
+    (tmp_path / "theirs.csv").write_text(
+        f"{HEADER},arousal,valence\n"
+        "l,0,1,b,u1,0.3,0.6\n"
+        "l,0,1,c,u1,0.9,0.9\n"
+        "l,0,1,a,u1 ,0.1,0.2\n"
+        "l,0,1,c,u2,0.9,0.9\n"
+    )
+    check_published(tmp_path, published(tmp_path))
+    with pytest.raises(UserError, match="theirs.csv names its rows itself"):
+        published(tmp_path, table=str(tmp_path / "theirs.csv"))
+
+
+def test_published_predictions_by_order(tmp_path):
+    theirs, table = tmp_path / "theirs.csv", tmp_path / "table.csv"
+    theirs.write_text("arousal,valence\n.3,.6\n.9,.9\n.1,.2\n.9,.9\n")
+    rows = "l,0,1,b,u1\nl,0,1,c,u1\nl,0,1,a,u1\nl,0,1,c,u2\n"
+    table.write_text(f"{HEADER}\n{rows}")
+    check_published(tmp_path, published(tmp_path, table=str(table)))
+    with pytest.raises(UserError, match="whose rows it follows by --table"):
+        published(tmp_path)
+    table.write_text(f"{HEADER}\n{rows}l,0,1,c,u3\n")
+    with pytest.raises(UserError, match="theirs.csv has 4 rows, .* 5; it must"):
+        published(tmp_path, table=str(table))
+    table.write_text(rows)
+    with pytest.raises(UserError, match="table.csv lacks video, utterance"):
+        published(tmp_path, table=str(table))
+
+
+def test_predictions_of_other_utterances_are_told(tmp_path):
+    (tmp_path / "theirs.csv").write_text("video,utterance,valence\nx,u1,.1\n")
+    with pytest.raises(UserError, match="a/u1, a/u2 and 1 more, .* x/u1"):
+        published(tmp_path)
+    write_folder(tmp_path / "second", SECOND, LABELS)
+    with pytest.raises(UserError, match="--table=.* names the rows of a CSV"):
+        comparing.compare(options(tmp_path, table=str(tmp_path / "theirs.csv")))

@@ -163,6 +163,37 @@ def read_keys(path: pathlib.Path, flag: str) -> list[str]:
     return table.keys()
 
 
+def read_groups(path: pathlib.Path, flag: str) -> tuple[str, pd.DataFrame]:
+    """Reads a table of groups, see `evaluation.groups`.
+
+    Args:
+        path: CSV.
+        flag: that named it, for messages.
+
+    Returns:
+        "name" or "video", what the rows are named by; and the other columns'
+        texts, whose index holds those names.
+
+    Raises:
+        UserError: it is not such a table, or a name occurs twice.
+    """
+    table = _Table.read(path, flag)
+    header = table.text.columns
+    by = [name for name in ("name", "video") if name in header]
+    if len(by) != 1 or len(header) < 2 or header.has_duplicates:
+        raise UserError(
+            f"{table.where} has columns {', '.join(header) or 'none'}; they "
+            "must be name (<video>/<utterance>) or video, and one or more "
+            "others, each of another name, such as age"
+        )
+    text = table.text.apply(lambda column: column.str.strip())
+    names = text.pop(by[0])
+    table.refuse(
+        names.eq("") | names.duplicated(), f"each {by[0]} must occur once"
+    )
+    return by[0], text.set_axis(names)
+
+
 def read_frames(
     path: pathlib.Path, flag: str, *, sequence_length: int, tail: str = "pad"
 ) -> Frames:

@@ -9,6 +9,7 @@ from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest, pipeline
 from affwild_omg.evaluation import protocol, results, selection, sources
+from affwild_omg.evaluation.groups import Groups
 from affwild_omg.evaluation.options import POOLED, EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.inference.predictor import load_predictor
@@ -34,6 +35,10 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
     with results.folder(options.output, overwrite=overwrite) as directory:
         # What cannot be used is told before the prediction, which takes long.
         manifest.check(options.records, options.split)
+        facts = sources.Facts.of_records(options.records, options.split)
+        groups = None
+        if options.groups:
+            groups = Groups.read(options.groups, facts.table.index.tolist())
         predictor = load_predictor(options.model)
         source = _provenance(options, predictor.card)
         chosen = None
@@ -58,8 +63,7 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
                 },
             )
             chosen.write(directory / workdirs.POSTPROCESSING)
-        facts = sources.Facts.of_records(options.records, options.split)
-        found = _score(frames, source, facts.of(frames.keys))
+        found = _score(frames, source, facts.of(frames.keys), groups)
         results.write(directory, found)
         if options.choose_postprocessing:
             chosen.write(file)
@@ -121,7 +125,7 @@ def _predict(options, predictor, source):
     )
 
 
-def _score(frames, source, facts):
+def _score(frames, source, facts, groups):
     steps = source.postprocessing
     nothing = Settings.nothing(
         frames.targets, source.sequence_estimate, source.sequence_weights
@@ -145,6 +149,7 @@ def _score(frames, source, facts):
         unprocessed=bare if steps else None,
         frames=frames,
         facts=facts,
+        groups=groups and groups.of(frames.keys),
     )
 
 
@@ -164,6 +169,7 @@ def table(found: Results) -> list[str]:
     return [
         *lines,
         *results.beside_lines(found),
+        *results.group_lines(found),
         f"{found.labelled.sum() or 'no'} labelled utterances of "
         f"{source.split}, {source.coverage:.1%} of the corpus' split prepared; "
         f"scored by {source.level}, CCC {POOLED[source.pooling]}",

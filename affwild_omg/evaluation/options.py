@@ -17,6 +17,11 @@ POOLED = {"pooled": "over all of them", "per_video": "averaged over the videos"}
 VALIDATIONS = ("all", "disjoint")
 
 _RESULTS = "Folder for metrics.json, predictions.csv, labels.csv and pictures."
+_GROUPS = (
+    "CSV that says which utterances belong together, to score each group: "
+    "columns name (<video>/<utterance>) or video, then any, such as "
+    "age,gender,race; empty: none."
+)
 _POOLING = "CCC over all of them, or the mean of the videos' own CCCs."
 
 
@@ -67,6 +72,7 @@ class EvaluationOptions(options.Checked):
         "Frames of a window; 0 takes the model's own.", 0, least=0
     )
     batch_size: int = option("Windows at a time.", 4, least=1)
+    groups: str = option(_GROUPS, "", exists=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -103,6 +109,7 @@ class SubmissionOptions(options.Checked):
         choices=("key", "order"),
     )
     pooling: str = option(_POOLING, "pooled", choices=POOLINGS)
+    groups: str = option(_GROUPS, "", exists=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,10 +25,12 @@ from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.cli.tables import Table
 from affwild_omg.evaluation import csv_tables, protocol
 from affwild_omg.evaluation.csv_tables import REMEDY
+from affwild_omg.evaluation.groups import Groups
 from affwild_omg.evaluation.options import LEVELS, POOLINGS
 from affwild_omg.evaluation.protocol import Scores
 from affwild_omg.evaluation.sources import BASELINES, FACTS, Facts, clusters
 from affwild_omg.paper.task import TARGETS
+from affwild_omg.scoring.breakdown import Group
 from affwild_omg.scoring.frames import Frames, video_of
 from affwild_omg.scoring.postprocessing import Settings
 from affwild_omg.storage import files
@@ -150,6 +152,8 @@ class Results:
         frames: predictions by frame, before post-processing; None where there
             are none, or they were not read.
         facts: what else is known of the utterances; None where nothing is.
+        groups: which of them are scored together; None where that was not
+            asked for, or is not read.
     """
 
     keys: list[str]
@@ -160,6 +164,7 @@ class Results:
     unprocessed: np.ndarray | None = None
     frames: Frames | None = None
     facts: Facts | None = None
+    groups: Groups | None = None
 
     @property
     def videos(self) -> list[str]:
@@ -179,7 +184,7 @@ class Results:
     def subset(self, chosen: np.ndarray) -> "Results":
         """Returns the results of some utterances, bool [utterances]."""
         places = np.flatnonzero(chosen)
-        changes = {"keys": [self.keys[i] for i in places]}
+        changes = {"keys": [self.keys[i] for i in places], "groups": None}
         for name in ("predictions", "labels", "unprocessed"):
             if (values := getattr(self, name)) is not None:
                 changes[name] = values[places]
@@ -262,6 +267,11 @@ class Results:
             rows, self.targets, level=level, pooling=pooling, **how
         )
 
+    def by_group(self) -> dict[str, list[Group]]:
+        """Scores the groups, see `groups.Groups.scores`."""
+        data = self.labels, self.predictions, self.clusters
+        return self.groups.scores(*data, self.targets)
+
     def headline(self) -> Scores:
         """Returns the scores by the provenance's protocol, with intervals."""
         return self.scores(
@@ -298,6 +308,8 @@ class Results:
             metrics["sources"] = self.facts.counts() | {
                 name: x.to_dict() for name, x in self.beside().items()
             }
+        if self.groups is not None:
+            metrics["groups"] = self.groups.to_dict(self.by_group())
         return metrics
 
 
@@ -521,6 +533,13 @@ def beside_lines(found: Results) -> list[str]:
     scored = found.labelled.any() and found.facts.trained
     lines = beside_table(found).lines() if scored else []
     return [*lines, overlap_text(found.facts)]
+
+
+def group_lines(found: Results) -> list[str]:
+    """Returns the scores of groups as lines for a console."""
+    if found.groups is None:
+        return []
+    return found.groups.table(found.by_group(), found.targets)
 
 
 @dataclasses.dataclass(frozen=True)

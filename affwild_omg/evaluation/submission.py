@@ -14,6 +14,7 @@ import pandas as pd
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import csv_tables, results
+from affwild_omg.evaluation.groups import Groups
 from affwild_omg.evaluation.options import POOLED, SubmissionOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.paper.task import TARGETS
@@ -68,6 +69,9 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
                 annotations=options.annotations,
                 options=dataclasses.asdict(options),
             ),
+            groups=Groups.read(options.groups, truth.index.tolist())
+            if options.groups
+            else None,
         )
         results.write(directory, found)
     return found
@@ -203,4 +207,4 @@ def table(found: Results) -> list[str]:
             "rows that are of different utterances in the two tables: "
             f"{len(source.misordered)}, see misordered in metrics.json"
         )
-    return lines
+    return [*lines, *results.group_lines(found)]

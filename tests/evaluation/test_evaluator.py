@@ -597,3 +597,20 @@ def test_steps_are_chosen_on_what_is_not_trained_on(
     assert not pathlib.Path(again.output).exists()
     with pytest.raises(UserError, match="changes nothing without it"):
         dataclasses.replace(options, choose_postprocessing=False)
+
+
+def test_groups_are_scored(evaluation, options, sourced, tmp_path):
+    groups = tmp_path / "groups.csv"
+    groups.write_text("video,age\ndan,old\ncat,young\neve,old\nfay,old\n")
+    options = dataclasses.replace(
+        options, records=sourced, split="validation", groups=str(groups)
+    )
+    found = evaluation.evaluate(options)
+    old, young = found.to_dict()["groups"]["scores"]["age"]
+    assert (old["utterances"], young["utterances"]) == (3, 1)
+    own = found.labels[1:, 0], found.predictions[1:, 0]
+    assert old["valence_ccc"] == pytest.approx(ccc_by_hand(*own))
+    assert old["valence_bias"] == pytest.approx(np.mean(own[1] - own[0]))
+    assert "valence_ccc" not in young
+    lines = evaluation.table(found)
+    assert any(x.endswith("no utterance here has: 1 (fay)") for x in lines)

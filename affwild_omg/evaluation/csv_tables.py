@@ -163,6 +163,12 @@ def read_keys(path: pathlib.Path, flag: str) -> list[str]:
     return table.keys()
 
 
+def read_links(path: pathlib.Path, flag: str) -> list[str] | None:
+    """Reads the organisers' column link, row by row; None without one."""
+    text = _Table.read(path, flag).text
+    return text["link"].str.strip().tolist() if "link" in text else None
+
+
 def read_groups(path: pathlib.Path, flag: str) -> tuple[str, pd.DataFrame]:
     """Reads a table of groups, see `evaluation.groups`.
 

@@ -88,6 +88,17 @@ class Facts:
         return cls(table.astype(dict.fromkeys(_NUMBERS, float)))
 
     @classmethod
+    def of_sources(cls, keys: Sequence[str], sources: Sequence[str]) -> "Facts":
+        """Makes facts of which nothing but the sources is known.
+
+        Args:
+            keys: of the utterances.
+            sources: of each, "" where it is not known.
+        """
+        table = pd.DataFrame({"source": sources, "person": ""}, index=keys)
+        return cls(table.assign(**dict.fromkeys(_NUMBERS, np.nan)))
+
+    @classmethod
     def read(cls, path: pathlib.Path, flag: str) -> "Facts":
         """Reads what `write` wrote.
 

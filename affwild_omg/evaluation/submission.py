@@ -17,6 +17,7 @@ from affwild_omg.evaluation import csv_tables, results
 from affwild_omg.evaluation.groups import Groups
 from affwild_omg.evaluation.options import POOLED, SubmissionOptions
 from affwild_omg.evaluation.results import Provenance, Results
+from affwild_omg.evaluation.sources import Facts
 from affwild_omg.paper.task import TARGETS
 
 
@@ -69,6 +70,9 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
                 annotations=options.annotations,
                 options=dataclasses.asdict(options),
             ),
+            facts=Facts.of_sources(truth.index, truth["link"].tolist())
+            if "link" in truth
+            else None,
             groups=Groups.read(options.groups, truth.index.tolist())
             if options.groups
             else None,
@@ -138,7 +142,12 @@ def _read(options, name):
     if not path.is_file():
         raise UserError(f"--{name}={path} is not a file; give a CSV table")
     named = options.match == "key"
-    return csv_tables.read_utterances(path, f"--{name}", named=named)
+    table = csv_tables.read_utterances(path, f"--{name}", named=named)
+    if name == "annotations" and (
+        links := csv_tables.read_links(path, f"--{name}")
+    ):
+        table["link"] = links  # where an utterance comes from
+    return table
 
 
 def _by_key(tables):

@@ -6,6 +6,7 @@ import pytest
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results, submission
 from affwild_omg.evaluation.options import SubmissionOptions
+from affwild_omg.scoring import significance
 from tests.evaluation.test_results import ccc_by_hand
 
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
@@ -197,3 +198,22 @@ def test_the_tables_that_are_read_are_not_replaced(files, tmp_path, name):
     options = dataclasses.replace(options, **{name: str(own)})
     submission.score(options, overwrite=True)
     assert own.read_text() == GOOD
+
+
+def test_intervals_draw_the_links_of_the_annotations(files, tmp_path):
+    """Seven videos of three links, one of them without any."""
+    truth, rows = random_rows(1), random_rows(2)
+    text = annotations(truth)
+    for i in range(7):
+        link = f"link{i % 3}" if i else ""
+        text = text.replace(f"url,0,1,v{i},", f"{link},0,1,v{i},")
+    found = submission.score(files(annotations(rows), text))
+    clusters = [
+        f"link{int(video[1:]) % 3}" if video != "v0" else "v0"
+        for video, *_ in truth
+    ]
+    x, y = ([row[3] for row in table] for table in (truth, rows))
+    expected = significance.interval(x, y, clusters)
+    assert found.headline().intervals["valence"] == expected
+    again = results.read(tmp_path / "out", flag="--results")
+    assert again.headline().intervals["valence"] == expected

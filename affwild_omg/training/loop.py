@@ -120,9 +120,11 @@ class _Run:
         self.workdir = pathlib.Path(options.workdir)
         self.targets = card.architecture.targets
         self.columns = [TARGETS.index(target) for target in self.targets]
-        self.deciding = sources.choose_of_records(
-            options.records, self.targets, options.validation
-        )
+        self.deciding = None  # keys, None for all
+        if options.validation != "all":
+            self.deciding = sources.choose_of_records(
+                options.records, self.targets, options.validation
+            )
         self.labels = dict.fromkeys(("train", "validation"))
         if options.shuffle_labels:
             for split in self.labels:
@@ -207,7 +209,7 @@ class _Run:
                 f"{sum(math.prod(variable.shape) for variable in trained):,}",
                 self.strategy.num_replicas_in_sync,
             )
-            if self.options.validation != "all":
+            if self.deciding is not None:
                 logging.info(
                     "%d utterances of validation tell the best epoch, whose "
                     "source does not stand in train",
@@ -373,7 +375,8 @@ class _Run:
         self._require_finite(
             np.concatenate(seen).sum(), "a prediction of validation"
         )
-        frames = frames.subset(np.isin(frames.keys, self.deciding))
+        if self.deciding is not None:
+            frames = frames.subset(np.isin(frames.keys, self.deciding))
         nothing = postprocessing.Settings.nothing(self.targets)
         rows = protocol.rows_of(frames, nothing, "utterance")
         return protocol.score(rows, self.targets).to_dict()

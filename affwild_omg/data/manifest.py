@@ -149,9 +149,12 @@ def splits(records: pathlib.Path | str) -> dict[str, list[Clip]]:
     """
     found = {}
     for split, part in read(records)["splits"].items():
-        folder = pathlib.Path(records, split)
         try:
-            listing = [_clip(folder, entry) for entry in part["utterances"]]
+            listing = [
+                # Other splits of the same records say where a clip lies.
+                _clip(pathlib.Path(records, x.get("folder", split)), x)
+                for x in part["utterances"]
+            ]
             keys = [clip.key for clip in listing]
             _compare("utterances", part["prepared"], len(keys))
             _compare("different utterances", len(keys), len(set(keys)))

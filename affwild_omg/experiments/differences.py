@@ -38,10 +38,11 @@ def differences(row: Row, runs: Runs, seeds: Sequence[int]) -> list[str]:
         UserError: a results folder cannot be read.
     """
     found, digests = [], set()
-    for member in row.fused:
-        common = set(runs.seeds(member)) & set(seeds)
-        found += differences(member, runs, sorted(common))
-    for seed in seeds if row.network else ():
+    for seed in seeds if row.fused else ():
+        for member, own in runs.members(row, seed):
+            if own in runs.seeds(member):
+                found += differences(member, runs, [own])
+    for seed in seeds if not row.fused else ():
         provenance = runs.read(row.folder, seed).provenance
         found += _of_network(provenance.network, row)
         digests.add(provenance.records_sha256)

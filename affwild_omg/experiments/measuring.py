@@ -72,7 +72,8 @@ class MeasuredRow:
         key, label, heading: those of `published.tables.Row`.
         folder: where its runs lie; None for other systems.
         state: "measured", or why there is nothing.
-        published: the paper's scores, {"valence", "arousal", "mean"}.
+        published: the paper's scores, {"valence", "arousal", "mean"}; None
+            where it prints none.
         published_unprocessed: without post-processing; table 3 only.
         measured: over the seeds, {target: value and interval}, of CCC also
             of "mean"; None where nothing was measured.
@@ -94,7 +95,7 @@ class MeasuredRow:
     heading: str
     folder: str | None
     state: str = OTHERS
-    published: dict[str, float]
+    published: dict[str, float] | None
     published_unprocessed: dict[str, float] | None = None
     measured: dict[str, Measured] | None = None
     unprocessed: dict[str, Measured] | None = None
@@ -142,7 +143,7 @@ class Tabulated:
         return list(_notes(self))
 
 
-def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
+def tabulate(name: str, runs: os.PathLike | str) -> Tabulated:
     """Measures the rows of a table.
 
     A row that was not run with its pre-training gives its place to runs that
@@ -150,13 +151,13 @@ def tabulate(number: int, runs: os.PathLike | str) -> Tabulated:
     Runs that are being made anew are left out.
 
     Args:
-        number: of the table.
+        name: of the table.
         runs: folder of the runs.
 
     Raises:
         UserError: a results folder cannot be read.
     """
-    table, runs = tables.TABLES[number], Runs(runs)
+    table, runs = tables.TABLES[name], Runs(runs)
     rows = [_measure(table, row, runs) for row in table.rows]
     if table.metric == "ccc":  # the rows of MSE are regions of one run
         rows = _compare(rows, runs)
@@ -171,12 +172,12 @@ def _measure(table, row, runs):
         heading=row.heading,
         folder=row.folder,
         published=_triple(row.published),
-        published_unprocessed=row.unprocessed and _triple(row.unprocessed),
+        published_unprocessed=_triple(row.unprocessed),
     )
     if row.folder is None:
         return found
     candidates = [row]
-    if table.number != 4:  # which has the others as rows of their own
+    if table.name != "4":  # which has the others as rows of their own
         candidates.append(row.without_pretraining())
     for ran in candidates:
         if seeds := runs.seeds(ran):
@@ -218,7 +219,7 @@ def _measure(table, row, runs):
 
 
 def _triple(scores):
-    return {name: getattr(scores, name) for name in (*TARGETS, MEAN)}
+    return scores and {name: getattr(scores, name) for name in (*TARGETS, MEAN)}
 
 
 def _once(values):
@@ -323,6 +324,8 @@ def _test(split, name):
 def _notes(tabulated):
     """Yields what is to be known when reading a table, a sentence each."""
     measured = tabulated.measured
+    if tabulated.table.says:
+        yield f"The paper says: {tabulated.table.says}."
     for corpus in _once(corpus for row in measured for corpus in row.corpus):
         if corpus != CORPUS:
             yield (

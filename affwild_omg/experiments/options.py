@@ -30,8 +30,9 @@ A_NUMBER = {int: "a whole number", float: "a number", bool: "true or false"}
 class TableOptions(options.Checked):
     """Which table is laid out: flags of affwild_omg.reporting."""
 
-    table: int = option(
-        "Table of the paper, 3 to 8, to lay beside --runs.",
+    table: str = option(
+        "Table of the paper, 3 to 8, or comparison in its text, to lay beside "
+        "--runs.",
         choices=tuple(tables.TABLES),
     )
     runs: str = option(
@@ -52,8 +53,9 @@ class TableOptions(options.Checked):
 class ReproductionOptions(options.Checked):
     """What is reproduced, and of what: the flags of affwild_omg.reproduce."""
 
-    table: int = option(
-        "Table of the paper, 3 to 8.", choices=tuple(tables.TABLES)
+    table: str = option(
+        "Table of the paper, 3 to 8, or comparison in its text.",
+        choices=tuple(tables.TABLES),
     )
     records: str = option("Prepared records of OMG-Emotion.", exists=True)
     output: str = option("Folder for the runs, <run>/seed_<n>, and the table.")
@@ -102,6 +104,12 @@ class ReproductionOptions(options.Checked):
         "--options, such as epochs=5,learning_rate=1e-5,loss_level=frame "
         "(default: those of --options).",
         None,
+    )
+
+    folds_by: str = option(
+        "What no two folds of a cross-validation share.",
+        "video",
+        choices=("video", "source", "person"),
     )
 
     def __post_init__(self):

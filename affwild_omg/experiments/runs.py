@@ -27,6 +27,12 @@ FAILED = "failed"
 UNFINISHED = "unfinished: give affwild_omg.reproduce again"
 
 
+def seed_of(place: pathlib.Path) -> int | None:
+    """Returns the seed of a run's folder; None if it has another name."""
+    name = re.fullmatch(r"seed_(0|[1-9]\d*)", place.name)
+    return int(name[1]) if name else None
+
+
 class Runs:
     """The runs below a folder."""
 
@@ -56,9 +62,9 @@ class Runs:
         """Returns the seeds of which a row has finished results of test."""
         found = []
         for path in self._results(row):
-            name = re.fullmatch(r"seed_(0|[1-9]\d*)", path.parents[1].name)
-            if name and self.is_finished(row, int(name[1])):
-                found.append(int(name[1]))
+            seed = seed_of(path.parents[1])
+            if seed is not None and self.is_finished(row, seed):
+                found.append(seed)
         return sorted(found)
 
     def _results(self, row):
@@ -71,7 +77,22 @@ class Runs:
         """
         stages = self.stages(row.folder, seed)
         current = stages.is_current(TEST) or not stages.path.is_file()
-        return current and all(self.is_finished(x, seed) for x in row.fused)
+        return current and all(
+            self.is_finished(*member) for member in self.members(row, seed)
+        )
+
+    def members(self, row: Row, seed: int) -> list[tuple[Row, int]]:
+        """Returns the rows, with their seeds, that were fused or averaged.
+
+        Raises:
+            UserError: the results cannot be read.
+        """
+        if row.averages != "seeds":
+            return [(member, seed) for member in row.fused]
+        (member,) = row.fused
+        options = self.read(row.folder, seed).provenance.options or {}
+        places = [pathlib.Path(x).parent for x in options.get("test", ())]
+        return [(member, seed_of(place)) for place in places]
 
     def write_state(self, row: Row, state: str | None) -> None:
         """Says in a row's folder why there is nothing, or not all."""

@@ -43,7 +43,7 @@ def make(options: TableOptions, *, overwrite: bool = False) -> Tabulated:
         tabulated = tabulate(options.table, options.runs)
         if all(row.state in (NOT_RUN, OTHERS) for row in tabulated.rows):
             logging.warning(
-                "--runs=%s holds no run of table %d; it should hold folders "
+                "--runs=%s holds no run of --table=%s; it should hold folders "
                 "like %s/seed_0",
                 options.runs,
                 options.table,
@@ -56,7 +56,7 @@ def make(options: TableOptions, *, overwrite: bool = False) -> Tabulated:
 def _write(tabulated, csv, json, markdown, picture):
     table = tabulated.table
     rows = [dataclasses.asdict(row) for row in tabulated.rows]
-    content = {"table": table.number, "title": table.title}
+    content = {"table": table.name, "title": table.title}
     content |= {"source": table.source, "metric": table.metric}
     files.write_json(json, content | {"rows": rows, "notes": tabulated.notes})
     markdown.write_text("\n".join(_markdown(tabulated)) + "\n", "utf-8")
@@ -64,7 +64,7 @@ def _write(tabulated, csv, json, markdown, picture):
         picture,
         rows,
         TARGETS,
-        title=f"Table {table.number}: {table.title}",
+        title=table.heading,
         metric=table.metric.upper(),
         note=next((n for n in tabulated.notes if "not comparable" in n), ""),
     )
@@ -85,8 +85,8 @@ def lines(tabulated: Tabulated, output: str) -> list[str]:
     """
     table, shared = tabulated.table, tabulated.shared_differences
     header, rows = _cells(tabulated, label_width=30)
-    title = f"Table {table.number}: {table.title}, {table.metric.upper()}"
-    found = Table(header, rows, caption=f"{title} on test").lines()
+    caption = f"{table.heading}, {table.metric.upper()} on test"
+    found = Table(header, rows, caption=caption).lines()
     if any(cell.endswith("*") for row in rows for cell in row):
         found.append("* the published value lies in the interval")
     found.append("")
@@ -98,14 +98,14 @@ def lines(tabulated: Tabulated, output: str) -> list[str]:
         found += textwrap.wrap(
             f"- {note}", 100, subsequent_indent="  ", break_on_hyphens=False
         )
-    made = f"{output}/table_{table.number}.csv, .json, .md and .png"
+    made = f"{output}/table_{table.name}.csv, .json, .md and .png"
     return [*found, "", f"table in {made}"]
 
 
 def _markdown(tabulated):
     """Yields the lines of a Markdown document."""
     table = tabulated.table
-    yield f"# Table {table.number}: {table.title}"
+    yield f"# {table.heading}"
     yield ""
     yield (
         f"{table.metric.upper()} on the test split, published (Kollias & "
@@ -176,6 +176,8 @@ def _cells(tabulated, *, details=False, label_width=None):
 
 
 def _published(scores, table):
+    if scores is None:
+        return "-"
     return " ".join(wording.number(scores[name]) for name in table.columns)
 
 
@@ -187,8 +189,9 @@ def _scores(row, measured, published):
         if score.low is not None and name != MEAN:
             ends = (wording.number(x, 2) for x in (score.low, score.high))
             cells[-1] += f" [{', '.join(ends)}]"
-            holds = score.low <= published[name] <= score.high
-            cells[-1] += "*" * (holds and row.corpus == [CORPUS])
+            if published and row.corpus == [CORPUS]:
+                holds = score.low <= published[name] <= score.high
+                cells[-1] += "*" * holds
     return cells
 
 

@@ -30,7 +30,7 @@ def published_against_measured(
     Args:
         path: PNG to write.
         rows: of the table, each {"label", "heading", "state", "published":
-            {target: value}} and, where it was run, "measured": {target:
+            {target: value} or None} and, where it was run, "measured": {target:
             {"value", "low", "high", "min", "max"} or None}; bounds may be
             None.
         targets: what to draw, a panel each.
@@ -46,7 +46,8 @@ def published_against_measured(
         for y, row in enumerate(rows):
             measured = (row.get("measured") or {}).get(target)
             place = y - 0.14 if measured else y
-            axis.plot(row["published"][target], place, zorder=4, **_PUBLISHED)
+            if published := row["published"]:
+                axis.plot(published[target], place, zorder=4, **_PUBLISHED)
             if measured:
                 _draw_measured(axis, y + 0.14, measured, target)
         axis.set(xlabel=f"{target}, {metric}")

@@ -1,15 +1,18 @@
-"""The paper's tables 3 to 8: what was trained, and what was published.
+"""The paper's tables 3 to 8, and what it compares in its text alone.
 
-`tables.csv` holds them, a line for each cell in which the paper prints a
-network's scores. Rows of one `folder` are trained once, whichever tables they
-stand in. Sections and tables are those of Kollias & Zafeiriou (2020); all
-scores are those on the OMG-Emotion test set.
+`tables.csv` holds the tables, a line for each cell in which the paper prints a
+network's scores; the comparisons, of which it prints none, stand here. Rows of
+one `folder` are trained once, whichever tables they stand in. Sections and
+tables are those of Kollias & Zafeiriou (2020); all scores are those on the
+OMG-Emotion test set.
 """
 
 import csv
 import dataclasses
 import pathlib
 from collections.abc import Mapping
+
+from affwild_omg.paper.task import TARGETS
 
 # How a CNN-RNN is trained, as flags of train.py (sections 5.2 and 6.1). End to
 # end was better than with the CNN fixed, at "either" of two rates; which of
@@ -26,6 +29,8 @@ CNNS = ("vgg_face", "resnet50", "densenet121")  # without recurrence
 # likelier: they belong to what it calls VGG-FACE, and Aff-Wild2 is to it
 # "further pre-training".
 SCRATCH = "scratch"
+SEQUENCE_LENGTH = 80  # frames, section 6.1
+FOLDS = 10  # section 7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,29 +56,40 @@ class Row:
         label: what the paper calls it.
         published: the paper's scores; of its own networks CCC with
             post-processing, though of "scratch" and "affwild" in table 4 it
-            does not say so; see also `Region`.
+            does not say so; see also `Region`. None where it prints none.
         heading: what the paper has above the scores, where that tells rows of
             one label apart.
         network: a key of `networks.NETWORKS`; None for decision-level fusion
             and for other systems.
         overrides: fields of the network's architecture that are replaced.
         pretraining: `SCRATCH`, "affwild" or "affwild2"; None for other systems.
-        members: of decision-level fusion, the keys of the rows of table 3
-            that are fused. The paper fuses "the CNN-1RNNs and CNN-3RNNs
+        members: of decision-level fusion, the networks that are fused. The
+            paper fuses "the CNN-1RNNs and CNN-3RNNs
             described above" (section 5.4.2) and leaves open how many of each;
             taken as one, like model-level fusion.
         unprocessed: CCC without post-processing; table 3 only.
+        sequence_length: frames of a window.
+        averages: what trainings of the network differ in whose predictions are
+            averaged: "targets", "seeds" or "folds"; "" where one stands alone.
+        fold: of a network of a cross-validation, the fold that it is validated
+            on, from 0 on.
+        steps: post-processing of the runs that are fused: "" for all that is
+            chosen, "median" for the filter alone, or "none".
     """
 
     key: str
     label: str
-    published: Scores
+    published: Scores | None = None
     heading: str = ""
     network: str | None = None
     overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
     pretraining: str | None = None
     members: tuple[str, ...] = ()
     unprocessed: Scores | None = None
+    sequence_length: int = SEQUENCE_LENGTH
+    averages: str = ""
+    fold: int | None = None
+    steps: str = ""
 
     @property
     def folder(self) -> str | None:
@@ -83,16 +99,37 @@ class Row:
         """
         if self.pretraining is None:
             return None
-        changes = [f"{k}_{v}".lower() for k, v in self.overrides.items()]
+        changes = [
+            f"{k}_{'_'.join(v) if isinstance(v, tuple) else v}".lower()
+            for k, v in self.overrides.items()
+        ]
+        if self.sequence_length != SEQUENCE_LENGTH:
+            changes.append(f"frames_{self.sequence_length}")
+        if self.averages:
+            changes.append(f"over_{self.averages}")
+        if self.fold is not None:
+            changes.append(f"fold_{self.fold}")
         return "-".join([self.network or self.key, *changes, self.pretraining])
 
     @property
     def fused(self) -> list["Row"]:
-        """The rows that decision-level fusion fuses, pre-trained like it."""
+        """The rows whose runs it fuses or averages, pre-trained like it."""
+        changes = {
+            "targets": [
+                {"overrides": {**self.overrides, "targets": (target,)}}
+                for target in TARGETS
+            ],
+            "seeds": [{}],
+            "folds": [{"fold": fold} for fold in range(FOLDS)],
+        }
+        if self.averages:
+            return [
+                dataclasses.replace(self, averages="", published=None, **change)
+                for change in changes[self.averages]
+            ]
         return [
-            dataclasses.replace(row, pretraining=self.pretraining)
-            for row in TABLES[3].rows
-            if row.key in self.members
+            Row(key=x, label=x, network=x, pretraining=self.pretraining)
+            for x in self.members
         ]
 
     def without_pretraining(self) -> "Row":
@@ -137,23 +174,32 @@ def _within(value, low, high):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the paper.
+    """A table of the paper, or a comparison in its text.
 
     Attributes:
-        number: its number in the paper.
+        name: its number in the paper, or what it is called here.
         title: what it compares.
         source: the section that discusses it.
         metric: of `Row.published`, "ccc" or "mse".
         columns: which scores the paper prints of each row.
+        says: what the paper says in words instead of numbers.
         rows: in the paper's order.
     """
 
-    number: int
+    name: str
     title: str
     source: str = "section 7.1"
     metric: str = "ccc"
     columns: tuple[str, ...] = ("valence", "arousal", "mean")
+    says: str = ""
     rows: tuple[Row, ...]
+
+    @property
+    def heading(self) -> str:
+        """What it is called in a sentence, and where the paper has it."""
+        if self.name.isdecimal():
+            return f"Table {self.name}: {self.title}"
+        return f"{self.source.capitalize()}: {self.title}"
 
 
 def to_flags(
@@ -177,26 +223,26 @@ def to_flags(
     return {
         "architecture": row.network,
         **row.overrides,
-        "sequence_length": 80,
+        "sequence_length": row.sequence_length,
         "batch_size": 4,
         **STRATEGIES[strategy],
     }
 
 
 def _read_rows():
-    """Returns {number of the table: rows} of tables.csv."""
+    """Returns {name of the table: rows} of tables.csv."""
     rows = {}
     path = pathlib.Path(__file__).with_name("tables.csv")
     with path.open(newline="", encoding="utf-8") as file:
         for cells in csv.DictReader(file):
-            rows.setdefault(int(cells["table"]), []).append(_row(cells))
-    return {number: tuple(of_table) for number, of_table in rows.items()}
+            rows.setdefault(cells["table"], []).append(_row(cells))
+    return {name: tuple(of_table) for name, of_table in rows.items()}
 
 
 def _row(cells):
     """Returns a row of the cells of a line, which are empty where it has none.
 
-    The only override that the paper has is of the landmarks.
+    The only override that the tables have is of the landmarks.
     """
 
     def pair(form):
@@ -217,24 +263,118 @@ def _row(cells):
     return Region(**fields, valence=valence, arousal=arousal)
 
 
+def _compare(key, heading, base, **changes):
+    """Returns a row of a comparison, derived from one of table 3."""
+    changes = {"published": None, "unprocessed": None} | changes
+    return dataclasses.replace(base, key=key, heading=heading, **changes)
+
+
 _ROWS = _read_rows()
 _PAIR = ("valence", "arousal")
-TABLES: Mapping[int, Table] = {
-    number: Table(number=number, rows=_ROWS[number], **about)
-    for number, about in {
-        3: {"title": "Architectures, pre-trained on Aff-Wild2"},
-        4: {"title": "Pre-training", "columns": _PAIR},
-        5: {"title": "Taps of CNN-3RNN"},
-        6: {"title": "Without and with landmarks"},
-        7: {
-            "title": "CNN-3RNN by region of the valence-arousal plane",
-            "metric": "mse",
-            "columns": _PAIR,
-        },
-        8: {
-            "title": "Other systems of the OMG-Emotion Challenge",
-            "source": "section 7.3",
-            "columns": _PAIR,
-        },
-    }.items()
+_TABLES = {
+    "3": {"title": "Architectures, pre-trained on Aff-Wild2"},
+    "4": {"title": "Pre-training", "columns": _PAIR},
+    "5": {"title": "Taps of CNN-3RNN"},
+    "6": {"title": "Without and with landmarks"},
+    "7": {
+        "title": "CNN-3RNN by region of the valence-arousal plane",
+        "metric": "mse",
+        "columns": _PAIR,
+    },
+    "8": {
+        "title": "Other systems of the OMG-Emotion Challenge",
+        "source": "section 7.3",
+        "columns": _PAIR,
+    },
+}
+_BASE = {row.key: row for row in _ROWS["3"]}
+_VGG_FACE, _CNN_3RNN = _BASE["vgg_face"], _BASE["cnn_3rnn"]
+_PUBLISHED = {"published": _CNN_3RNN.published}
+_COMPARISONS = {
+    "tasks": {
+        "title": "Multi-task and uni-task learning",
+        "source": "section 5",
+        "says": "multi-task learning was better in both dimensions",
+        "rows": (
+            _compare("multi_task", "Multi-task", _CNN_3RNN, **_PUBLISHED),
+            _compare("uni_task", "Uni-task", _CNN_3RNN, averages="targets"),
+        ),
+    },
+    "lengths": {
+        "title": "Length of sequences",
+        "source": "section 6.1",
+        "says": "of 40 to 100 frames, tried with the CNNs, 80 were best",
+        "rows": tuple(
+            _compare(
+                f"frames_{frames}",
+                f"{frames} frames",
+                _VGG_FACE,
+                sequence_length=frames,
+                published=_VGG_FACE.published if frames == 80 else None,
+            )
+            for frames in (40, 60, 80, 100)
+        ),
+    },
+    "encoders": {
+        "title": "A layer that encodes the landmarks",
+        "source": "section 7",
+        "says": "an encoder of 512, 1024 or 2048 units made no significant "
+        "difference",
+        "rows": (
+            _compare("no_encoder", "No encoder", _CNN_3RNN, **_PUBLISHED),
+            *(
+                _compare(
+                    f"encoder_{units}",
+                    f"{units} units",
+                    _CNN_3RNN,
+                    overrides={"landmark_units": units},
+                )
+                for units in (512, 1024, 2048)
+            ),
+        ),
+    },
+    "trainings": {
+        "title": "One training, an average of several, cross-validation",
+        "source": "section 7",
+        "says": "there was no significant difference",
+        "rows": (
+            _compare("once", "Trained once", _CNN_3RNN, **_PUBLISHED),
+            _compare(
+                "repeated", "Average over seeds", _CNN_3RNN, averages="seeds"
+            ),
+            _compare(
+                "cross_validated",
+                f"Average over {FOLDS} folds",
+                _CNN_3RNN,
+                averages="folds",
+            ),
+        ),
+    },
+    # "the CNN2-to-1RNN and CNN-3RNN-last-conv last-pool fc pre-trained on
+    # Aff-Wild models' predictions": how two networks became one submission, it
+    # does not say; taken as decision-level fusion.
+    "submissions": {
+        "title": "Submissions to the OMG-Emotion Challenge",
+        "source": "section 7.2",
+        "says": "the third was the best",
+        "rows": tuple(
+            Row(
+                key=f"submission_{number}",
+                label=f"Submission {'I' * number}",
+                heading=heading,
+                pretraining="affwild",
+                members=("cnn2_to_1rnn", "cnn_3rnn_conv5_3_pool5_fc"),
+                steps=steps,
+            )
+            for number, steps, heading in (
+                (1, "none", "No post-processing"),
+                (2, "median", "Median filter"),
+                (3, "", "Median filter and smoothing"),
+            )
+        ),
+    },
+}
+TABLES: Mapping[str, Table] = {
+    name: Table(name=name, **({"rows": _ROWS.get(name)} | about))
+    for name, about in (_TABLES | _COMPARISONS).items()
 }

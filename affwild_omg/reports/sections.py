@@ -86,7 +86,7 @@ def regions(source: Source) -> dict:
     """Gathers the scores by region of the plane, beside the paper's."""
     if not source.groups.get("region"):
         return {"left_out": "they need labels of both valence and arousal."}
-    rows = tables.TABLES[7].rows if source.corpus == "omg" else ()
+    rows = tables.TABLES["7"].rows if source.corpus == "omg" else ()
     published = {row.heading: row.published for row in rows}
     return _groups(source, "region") | {"published": published}
 

@@ -78,7 +78,7 @@ class Source:
         if found.targets == TARGETS:
             masks["region"] = {
                 region.heading: region.contains(*found.labels.T)
-                for region in tables.TABLES[7].rows
+                for region in tables.TABLES["7"].rows
             }
         rows = self.utterances.loc[found.keys]
         if "seconds" in rows and rows["seconds"].notna().all():

@@ -22,6 +22,16 @@ TINY = [
     "learning_rate=1e-3",
     "epochs=2",
 ]
+CHOSEN = {
+    "estimate": "median",
+    "targets": {
+        "valence": {"median_window": 81, "smoothing_strength": 20.0},
+        "arousal": {"median_window": 3, "smoothing_strength": 0.0},
+    },
+    "sequence_length": 80,
+    "search": {},
+    "model_sha256": "",
+}
 TABLE_5 = "cnn_3rnn_conv5_3_pool5_fc"
 
 
@@ -38,7 +48,7 @@ def options(small_records, tmp_path):
 
     def make(**changes):
         good = {
-            "table": 5,
+            "table": "5",
             "records": str(small_records),
             "output": str(tmp_path / "out"),
             "pretraining": "none",
@@ -127,7 +137,7 @@ def quick(reproduction, monkeypatch):
         estimate = "0.2"  # of the second utterance, which is labelled 0.2
 
         def __init__(self):
-            self.calls, self.trained = [], []
+            self.calls, self.trained, self.evaluated = [], [], []
 
         def train(self, options, *, overwrite=False, resume=False):
             workdir = pathlib.Path(options.workdir)
@@ -163,8 +173,10 @@ def quick(reproduction, monkeypatch):
             shutil.rmtree(output, ignore_errors=True)
             predicted = text.replace("0.2", self.estimate)
             write_folder(output, predicted, text, split=options.split)
+            self.evaluated.append(options)
             if options.choose_postprocessing:
-                (pathlib.Path(options.model) / "postprocessing.json").touch()
+                path = pathlib.Path(options.model) / "postprocessing.json"
+                path.write_text(json.dumps(CHOSEN))
 
     quick = Quick()
     # Which takes half a second, and there is nothing to clear.
@@ -181,6 +193,7 @@ def run(reproduction, options, quick):
     def reproduce(overwrite=False, **changes):
         quick.calls.clear()
         quick.trained.clear()
+        quick.evaluated.clear()
         run.outcome = reproduction.reproduce(
             options(**changes), overwrite=overwrite
         )
@@ -260,7 +273,7 @@ def test_a_row_is_pre_trained_where_its_corpus_is(
     weights = tmp_path / "vgg.npz"
     weights.touch()
     calls = run(
-        table=4,
+        table="4",
         pretraining="paper",
         affwild_records=str(small_records),
         rows=["cnn_3rnn_affwild", "cnn_3rnn_affwild2"],
@@ -403,7 +416,7 @@ def test_a_pre_training_that_has_served_may_be_removed(
 
 
 def test_fusion_of_decisions_brings_its_members(run, quick, tmp_path):
-    both = {"table": 3, "rows": ["decision_fusion"], "seeds": ["0", "7"]}
+    both = {"table": "3", "rows": ["decision_fusion"], "seeds": ["0", "7"]}
     run(**both)
     run.outcome.require_all()
     assert [
@@ -422,7 +435,7 @@ def test_fusion_of_decisions_brings_its_members(run, quick, tmp_path):
     # Predictions are the labels: their average, too.
     assert row.measured["mean"].value == pytest.approx(1)
     # Shared with another table, they are trained once.
-    run(table=8, rows=None, seeds=["7"])
+    run(table="8", rows=None, seeds=["7"])
     assert trained_folders(quick) == ["model_fusion_rnn-scratch"]
     # Predictions that are not what was written are not replaced unasked.
     fused = tmp_path / "out/decision_fusion-scratch/seed_0/test/metrics.json"
@@ -446,14 +459,160 @@ def test_fusion_of_decisions_brings_its_members(run, quick, tmp_path):
 
 def test_a_fusion_whose_member_fails_fails(run, quick):
     quick.failing = "cnn_1rnn"
-    run(table=3, rows=["decision_fusion"])
+    run(table="3", rows=["decision_fusion"])
     failed = run.outcome.failed
     assert set(failed) == {"cnn_1rnn-scratch", "decision_fusion-scratch"}
     assert "fuses cnn_1rnn-scratch" in failed["decision_fusion-scratch"]
 
 
+def averaged(output, folder):
+    """Returns what a run averages, by folder, and the weights of each."""
+    text = (output / folder / "seed_0/test/metrics.json").read_text()
+    return {
+        str(pathlib.Path(x["test"]).relative_to(output)): x["weights"]
+        for x in json.loads(text)["members"]
+    }
+
+
+def equal(share):
+    return pytest.approx({"valence": share, "arousal": share})
+
+
+def test_repeated_trainings_are_averaged(run, quick, tmp_path):
+    own = {"table": "trainings", "rows": ["repeated"]}
+    assert run(**own) == []
+    absent = "not run: one seed alone (--seeds)"
+    assert states(run.outcome)["repeated"] == absent
+    run(seeds=["0", "5"], **own)
+    assert trained_folders(quick) == ["cnn_3rnn-scratch"] * 2
+    assert [x.seed for x in quick.trained] == [0, 5]
+    out = tmp_path / "out"
+    assert averaged(out, "cnn_3rnn-over_seeds-scratch") == {
+        f"cnn_3rnn-scratch/seed_{seed}/test": equal(1 / 2) for seed in (0, 5)
+    }
+    (row,) = [x for x in run.outcome.tabulated.rows if x.key == "repeated"]
+    assert row.state == "measured" and row.published is None
+    assert "network not recorded" in row.differences  # its members'
+    # The trainings are those of the row that stands alone.
+    assert run(table="3", rows=["cnn_3rnn"], seeds=["5"]) == []
+    # While one of them is made anew, the average is not what it says.
+    table = out / "cnn_3rnn-scratch/seed_5/test/predictions.csv"
+    table.write_text(table.read_text().replace("0.4", "0.3"))
+    from affwild_omg.experiments import tabulation
+
+    rows = tabulation.tabulate("trainings", out).rows
+    assert {x.key: x.state.split(":")[0] for x in rows} == {
+        "once": "measured",
+        "repeated": "unfinished",
+        "cross_validated": "not run",
+    }
+
+
+def test_ten_folds_are_trained_after_one_pre_training(
+    run, quick, tmp_path, monkeypatch
+):
+    from affwild_omg.data import manifest
+    from tests.conftest import write_records_folder
+
+    monkeypatch.setattr(tables, "FOLDS", 3)  # of as many videos
+    records = write_records_folder(tmp_path / "records")
+    own = {
+        "table": "trainings",
+        "rows": ["once", "cross_validated"],
+        "records": str(records),
+        "pretraining": "paper",
+        "affwild2_records": str(records),
+    }
+    calls = run(**own)
+    assert calls.count("train pretrained") == 1
+    assert calls.count("train workdir") == 4
+    folders = [f"cnn_3rnn-fold_{x}-affwild2" for x in range(3)]
+    out = tmp_path / "out"
+    assert averaged(out, "cnn_3rnn-over_folds-affwild2") == {
+        f"{folder}/seed_0/test": equal(1 / 3) for folder in folders
+    }
+    for number, folder in enumerate(folders):
+        training = quick.trained[2 + number]
+        place = out / folder / "seed_0"
+        assert training.init_from == str(place / "pretrained")
+        assert (place / "pretrained" / "best.keras").is_file()
+        fold = out / "folds" / "video" / str(number)
+        assert training.records == str(fold)
+        validation, test = quick.evaluated[2 + 2 * number : 4 + 2 * number]
+        assert (validation.records, test.records) == (str(fold), str(records))
+        manifest.check(fold, "validation")  # its files are there
+    assert run(**own) == []
+    # Each holds its own, which may go once it has served.
+    for folder in ("cnn_3rnn-affwild2", *folders):
+        shutil.rmtree(out / folder / "seed_0" / "pretrained")
+    assert run(**own) == []
+    with pytest.raises(UserError, match="have no source in manifest.json"):
+        run(folds_by="source", **own)
+
+
+def test_uni_task_networks_make_one_row(run, quick, tmp_path):
+    run(table="tasks", rows=["uni_task"])
+    assert [x.targets for x in quick.trained] == [("valence",), ("arousal",)]
+    assert trained_folders(quick) == [
+        "cnn_3rnn-targets_valence-scratch",
+        "cnn_3rnn-targets_arousal-scratch",
+    ]
+    assert states(run.outcome)["uni_task"] == "measured"
+
+
+def test_submissions_differ_in_their_post_processing(run, quick, tmp_path):
+    calls = run(table="submissions", rows=None)
+    assert calls.count("train workdir") == 2
+    assert [x.architecture for x in quick.trained] == [
+        "cnn2_to_1rnn",
+        "cnn_3rnn_conv5_3_pool5_fc",
+    ]
+    out = tmp_path / "out"
+    steps = {"_none": "none", "": "", "_median": "median_filter.json"}
+    for options in quick.evaluated:
+        split, _, _ = pathlib.Path(options.output).name.partition("_")
+        assert options.split == split
+        ending = pathlib.Path(options.output).name.removeprefix(split)
+        assert pathlib.Path(options.postprocessing).name == steps[ending]
+        assert options.choose_postprocessing == (
+            split == "validation" and not ending
+        )
+    assert len(quick.evaluated) == 2 * 3 * 2
+    names = [f"{x.architecture}-scratch/seed_0" for x in quick.trained]
+    for number, ending in enumerate(("_none", "_median", ""), start=1):
+        folder = f"submission_{number}-scratch"
+        assert list(averaged(out, folder)) == [
+            f"{name}/test{ending}" for name in names
+        ]
+    kept = json.loads((out / names[0] / "median_filter.json").read_text())
+    assert kept == CHOSEN | {
+        "targets": {
+            "valence": {"median_window": 81, "smoothing_strength": 0.0},
+            "arousal": {"median_window": 3, "smoothing_strength": 0.0},
+        }
+    }
+    assert run(table="submissions", rows=None) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "values"),
+    [
+        ("lengths", "sequence_length", [40, 60, 80, 100]),
+        ("encoders", "landmark_units", [None, 512, 1024, 2048]),
+    ],
+)
+def test_comparisons_differ_in_one_option(run, quick, table, name, values):
+    run(table=table, rows=None, options=["epochs=2"])
+    assert [getattr(x, name) for x in quick.trained] == values
+    alike = [
+        dataclasses.replace(x, **{name: values[-1]}, workdir="")
+        for x in quick.trained
+    ]
+    assert alike == alike[-1:] * len(values)
+
+
 def test_table_4_without_pre_training_is_its_scratch_rows(run, quick):
-    run(table=4, rows=None)
+    run(table="4", rows=None)
     assert trained_folders(quick) == [
         "cnn_1rnn-scratch",
         "cnn_3rnn-scratch",
@@ -468,7 +627,7 @@ def test_rows_take_the_options_that_they_have(run, quick, tmp_path):
     weights = tmp_path / "vgg.npz"
     weights.touch()
     run(
-        table=3,
+        table="3",
         rows=["vgg_face", "resnet50", "model_fusion_fc"],
         options=["width=0.5", "units=3", "fusion_units=2", "fc_units=9"],
         weights=[f"vgg_face={weights}"],
@@ -490,7 +649,7 @@ def test_rows_take_the_options_that_they_have(run, quick, tmp_path):
 
 def test_a_fixed_cnn_learns_in_pre_training(run, quick, small_records):
     run(
-        table=3,
+        table="3",
         rows=["cnn_3rnn", "vgg_face"],
         pretraining="paper",
         affwild2_records=str(small_records),
@@ -521,7 +680,7 @@ def test_an_overwriting_call_that_is_interrupted_shows_no_old_scores(
     with pytest.raises(KeyboardInterrupt):
         run(options=[*TINY, "patience=3"], overwrite=True)
     # The network is new, the scores of test beside it are not.
-    rows = tabulation.tabulate(5, tmp_path / "out").rows
+    rows = tabulation.tabulate("5", tmp_path / "out").rows
     (row,) = [x for x in rows if x.key == "conv5_3_pool5_fc"]
     assert row.state.startswith("unfinished")
 
@@ -585,11 +744,14 @@ def test_every_row_of_every_table_can_be_planned(
         affwild2_records=str(small_records),
     )
     folders = set()
-    for number in tables.TABLES:
+    for name in tables.TABLES:
         jobs, absent = reproduction.list_jobs(
-            dataclasses.replace(every, table=number), Runs(tmp_path)
+            dataclasses.replace(every, table=name, seeds=["0", "1"]),
+            Runs(tmp_path),
         )
         assert absent == []
         folders |= {job.row.folder for job in jobs}
     rows = [row for table in tables.TABLES.values() for row in table.rows]
+    rows += [part for row in rows for part in row.fused]
     assert folders == {row.folder for row in rows if row.folder}
+    assert not list(tmp_path.iterdir())

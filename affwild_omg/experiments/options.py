@@ -117,7 +117,16 @@ class ReproductionOptions(options.Checked):
         self.seed_numbers()
         self.selected()
         self.initial_weights()
-        self.overrides()
+        compared = {x for row in self.selected() for x in row.compares}
+        for flag, given in (
+            ("options", self.overrides()),
+            ("pretrain_options", self.pretrain_overrides()),
+        ):
+            for name in sorted(compared & given.keys()):
+                raise UserError(
+                    f"--{flag}={name} is what a row of --table={self.table} "
+                    "compares; leave it out"
+                )
         if self.pretrain_overrides() and self.pretraining == "none":
             raise UserError(
                 "--pretrain_options does not go with --pretraining=none; leave "
@@ -148,7 +157,7 @@ class ReproductionOptions(options.Checked):
         for key in self.rows or ():
             if key not in rows:
                 raise UserError(
-                    f"--rows must be of table {self.table}'s "
+                    f"--rows must be of --table={self.table}: "
                     f"{', '.join(rows)}, not {key!r}"
                 )
         return [x for x in rows.values() if not self.rows or x.key in self.rows]

@@ -112,6 +112,16 @@ class Row:
         return "-".join([self.network or self.key, *changes, self.pretraining])
 
     @property
+    def compares(self) -> set[str]:
+        """The options of train.py that the row itself sets apart from rates."""
+        own = (
+            {"sequence_length"}
+            if self.sequence_length != SEQUENCE_LENGTH
+            else ()
+        )
+        return {*self.overrides, *own}
+
+    @property
     def fused(self) -> list["Row"]:
         """The rows whose runs it fuses or averages, pre-trained like it."""
         changes = {

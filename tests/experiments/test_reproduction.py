@@ -585,12 +585,11 @@ def test_submissions_differ_in_their_post_processing(run, quick, tmp_path):
             f"{name}/test{ending}" for name in names
         ]
     kept = json.loads((out / names[0] / "median_filter.json").read_text())
-    assert kept == CHOSEN | {
-        "targets": {
-            "valence": {"median_window": 81, "smoothing_strength": 0.0},
-            "arousal": {"median_window": 3, "smoothing_strength": 0.0},
-        }
+    assert kept["targets"] == {
+        "valence": {"median_window": 81, "smoothing_strength": 0.0},
+        "arousal": {"median_window": 3, "smoothing_strength": 0.0},
     }
+    assert kept["sequence_length"] == 80
     assert run(table="submissions", rows=None) == []
 
 
@@ -701,7 +700,29 @@ def test_options_have_the_types_of_train_py(options):
     ("change", "message"),
     [
         ({"seeds": ["0", "-1"]}, "--seeds must be whole numbers"),
-        ({"rows": ["vnet"]}, "--rows must be of table 5's .*, not 'vnet'"),
+        ({"rows": ["vnet"]}, "--rows must be of --table=5: .*, not 'vnet'"),
+        (
+            {"table": "lengths", "rows": None},
+            "--options=sequence_length is what .*--table=lengths compares",
+        ),
+        (
+            {
+                "table": "encoders",
+                "rows": None,
+                "options": ["landmark_units=9"],
+            },
+            "--options=landmark_units is what .*--table=encoders compares",
+        ),
+        (
+            {
+                "table": "lengths",
+                "rows": None,
+                "options": ["epochs=9"],
+                "pretraining": "paper",
+                "pretrain_options": ["sequence_length=20"],
+            },
+            "--pretrain_options=sequence_length is what",
+        ),
         ({"weights": ["vgg=x"]}, "--weights must be .* not 'vgg'"),
         ({"weights": ["vgg_face=no"]}, "--weights=vgg_face=no does not exist"),
         ({"options": ["seed=1"]}, "--options=seed cannot be set here"),
@@ -739,6 +760,7 @@ def test_every_row_of_every_table_can_be_planned(
 ):
     every = options(
         rows=None,
+        options=["width=0.03"],
         pretraining="paper",
         affwild_records=str(small_records),
         affwild2_records=str(small_records),

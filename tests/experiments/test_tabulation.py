@@ -588,3 +588,25 @@ def test_runs_that_cannot_be_used_are_named(tmp_path):
     (place / "test" / "metrics.json").write_text("{")
     with pytest.raises(UserError, match=r"--runs=.*seed_0/test/metrics\.json"):
         tabulate(tmp_path)
+
+
+def test_a_comparison_of_the_text_has_its_words_for_numbers(tmp_path):
+    write_run(tmp_path, RUN, ccc=(0.4, 0.1))
+    write_run(tmp_path, "cnn_3rnn-landmark_units_512-affwild2", ccc=(0.3, 0.1))
+    out = tmp_path / "out"
+    tabulated = tabulation.make(
+        TableOptions(table="encoders", runs=str(tmp_path), output=str(out))
+    )
+    assert [row.state for row in tabulated.rows] == ["measured"] * 2 + [
+        "not run"
+    ] * 2
+    assert [bool(row.published) for row in tabulated.rows] == [1, 0, 0, 0]
+    lines = tabulation.lines(tabulated, "out")
+    assert lines[0].startswith("Section 7: A layer that encodes the landmarks")
+    (words,) = [x for x in tabulated.notes if x.startswith("The paper says: ")]
+    assert "512, 1024 or 2048 units made no significant difference" in words
+    encoded = next(line.split() for line in lines if "512 units" in line)
+    assert encoded[:4] == ["512", "units", "-", "0.300"]
+    content = json.loads((out / "table_encoders.json").read_text())
+    assert content["table"] == "encoders"
+    assert content["rows"][1]["published"] is None

@@ -251,3 +251,54 @@ def test_strategies_have_the_rates_of_section_6_1():
             assert (flags["train"], flags["learning_rate"]) == ("all", 1e-4)
     alone = {x.network for x in TRAINED if "rnn" not in x.network}
     assert alone - {"affwildnet", "model_fusion_fc"} == set(CNNS)
+
+
+def test_comparisons_of_the_text_have_no_numbers_but_the_tables():
+    published = {row.folder: row.published for row in TABLES["3"].rows}
+    comparisons = [x for x in TABLES.values() if not x.name.isdecimal()]
+    assert [table.name for table in comparisons] == [
+        "tasks",
+        "lengths",
+        "encoders",
+        "trainings",
+        "submissions",
+    ]
+    for table in comparisons:
+        assert table.heading.startswith("Section ") and table.says
+        folders = [row.folder for row in table.rows]
+        folders += [part.folder for row in table.rows for part in row.fused]
+        assert all(re.fullmatch(r"[a-z0-9_-]+", x) for x in folders)
+        for row in table.rows:
+            assert row.published == published.get(row.folder)
+            for part in row.fused or [row]:
+                named(part.network, **part.overrides)
+                assert not part.fused
+    # Nothing that is trained in two ways has one folder.
+    trained = {
+        part.folder: (str(to_flags(part)), part.fold, part.pretraining)
+        for table in TABLES.values()
+        for row in table.rows
+        for part in row.fused or [row]
+        if part.network
+    }
+    assert len(set(trained.values())) == len(trained)
+
+
+def test_what_averages_and_fusions_are_made_of():
+    def parts(table, key):
+        (row,) = [x for x in TABLES[table].rows if x.key == key]
+        return [part.folder for part in row.fused]
+
+    assert parts("tasks", "uni_task") == [
+        "cnn_3rnn-targets_valence-affwild2",
+        "cnn_3rnn-targets_arousal-affwild2",
+    ]
+    assert parts("trainings", "repeated") == ["cnn_3rnn-affwild2"]
+    assert parts("trainings", "cross_validated") == [
+        f"cnn_3rnn-fold_{number}-affwild2" for number in range(10)
+    ]
+    for number in (1, 2, 3):  # section 7.2
+        assert parts("submissions", f"submission_{number}") == [
+            "cnn2_to_1rnn-affwild",
+            "cnn_3rnn_conv5_3_pool5_fc-affwild",
+        ]

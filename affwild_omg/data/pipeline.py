@@ -10,6 +10,7 @@ from affwild_omg.data import manifest
 from affwild_omg.data import records as records_lib
 from affwild_omg.data import windows as windows_lib
 from affwild_omg.data.records import CHUNK
+from affwild_omg.paper.windows import cut
 from affwild_omg.storage import memory, parallel
 
 
@@ -18,6 +19,7 @@ def windows(
     split: str,
     *,
     sequence_length: int,
+    tail: str = "pad",
     shuffle_seed: int | None = None,
     labels: Mapping[str, np.ndarray] | None = None,
 ) -> tf.data.Dataset:
@@ -27,18 +29,20 @@ def windows(
         records: folder that prepare wrote.
         split: "train", "validation" or "test".
         sequence_length: T, frames a window.
+        tail: how clips are cut, see `paper.windows.cut`.
         shuffle_seed: None keeps the manifest's order; a number shuffles all
             windows of the split, the same for the same number.
         labels: replaces the labels of the records: key to [2].
 
     Returns:
         A dataset of {"key": "<video>/<utterance>", "start": the window's first
-        frame, "length": its frames that are not padding, "time_us": int64 [T],
-        microseconds since the clip's first frame, "frames": uint8 [T, 96, 96,
-        3], "landmarks": float32 [T, 68, 2], "mask": bool [T], "labels": float32
-        [T, 2], NaN where there is none}. mask is True where there is a frame
-        with a face; padding is zero. Reading it raises errors that
-        `manifest.reading` tells.
+        frame, "skip": of its frames, how many at its beginning are scored in
+        the window before, "length": its frames that are not padding, "time_us":
+        int64 [T], microseconds since the clip's first frame, "frames": uint8
+        [T, 96, 96, 3], "landmarks": float32 [T, 68, 2], "mask": bool [T],
+        "labels": float32 [T, 2], NaN where there is none, and where another
+        window is scored}. mask is True where there is a frame with a face;
+        padding is zero. Reading it raises errors that `manifest.reading` tells.
 
     Raises:
         UserError: the records cannot be used.
@@ -46,30 +50,27 @@ def windows(
     memory.return_large_blocks()
     clips = manifest.clips(records, split)
     places = [
-        (number, start)
+        (number, *window)
         for number, clip in enumerate(clips)
-        for start in windows_lib.starts(clip.frames, sequence_length)
+        for window in cut(clip.frames, sequence_length, tail)
     ]
     if shuffle_seed is not None:
         order = np.random.default_rng(shuffle_seed).permutation(len(places))
         places = [places[i] for i in order]
     keys = tf.constant([clip.key for clip in clips])
-    lengths = tf.constant([clip.frames for clip in clips], tf.int64)
     others = None
     if labels is not None:
         others = np.stack([labels[clip.key] for clip in clips])
         others = tf.constant(others, tf.float32)
 
-    def read(clip, start):
-        found = clips[clip]
-        stop = min(start + sequence_length, found.frames)
-        return np.array(found.read(start, stop), object)
+    def read(clip, start, stop):
+        return np.array(clips[clip].read(start, stop), object)
 
     def window(place):
-        clip, start = place[0], place[1]
-        serialised = tf.numpy_function(read, [clip, start], tf.string)
+        clip, start, scored, stop = tf.unstack(place)
+        serialised = tf.numpy_function(read, [clip, start, stop], tf.string)
         serialised = tf.ensure_shape(serialised, [None])
-        length = tf.minimum(lengths[clip] - start, sequence_length)
+        length, skip = stop - start, scored - start
         skipped = start % CHUNK  # of the first record
         frames = {
             name: values[skipped : skipped + length]
@@ -80,9 +81,12 @@ def windows(
             # A frame without a label stays without one.
             own = frames["labels"]
             frames["labels"] = tf.where(tf.math.is_nan(own), own, others[clip])
+        own = tf.range(length)[:, tf.newaxis] >= skip
+        frames["labels"] = tf.where(own, frames["labels"], float("nan"))
         return windows_lib.pad(frames, sequence_length) | {
             "key": keys[clip],
             "start": start,
+            "skip": skip,
             "length": length,
             "frames": images,
         }
@@ -175,11 +179,14 @@ def batches(
 
 
 def count_windows(
-    records: pathlib.Path | str, split: str, sequence_length: int
+    records: pathlib.Path | str,
+    split: str,
+    sequence_length: int,
+    tail: str = "pad",
 ) -> int:
     """Returns how many windows `windows` yields, from the manifest alone."""
     return sum(
-        len(windows_lib.starts(clip.frames, sequence_length))
+        len(cut(clip.frames, sequence_length, tail))
         for clip in manifest.clips(records, split)
     )
 

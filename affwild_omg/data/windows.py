@@ -1,18 +1,8 @@
-"""Windows: the consecutive frames of one clip that a network sees at a time.
-
-Training, evaluation and prediction cut their clips by these rules. A window
-never crosses clips, and every frame is in exactly one. The last window of a
-clip is padded; its mask leaves the padding out.
-"""
+"""Padding: windows of fewer frames than others get frames that do not count."""
 
 from collections.abc import Mapping
 
 import tensorflow as tf
-
-
-def starts(frames: int, sequence_length: int) -> range:
-    """Returns the first frame of each window of a clip."""
-    return range(0, frames, sequence_length)
 
 
 def pad(window: Mapping, sequence_length: int) -> dict:

@@ -110,7 +110,7 @@ def read_utterances(
 
 
 def read_frames(
-    path: pathlib.Path, flag: str, *, sequence_length: int
+    path: pathlib.Path, flag: str, *, sequence_length: int, tail: str = "pad"
 ) -> Frames:
     """Reads what `write_frames` wrote.
 
@@ -118,6 +118,7 @@ def read_frames(
         path: CSV.
         flag: that named its folder, for messages.
         sequence_length: frames of the windows.
+        tail: how they were cut, see `paper.windows.cut`.
 
     Raises:
         UserError: it is not such a table, or a row is not as it must be.
@@ -160,6 +161,7 @@ def read_frames(
         labels=labels,
         times=times,
         sequence_length=sequence_length,
+        tail=tail,
     )
 
 

@@ -38,8 +38,10 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         source = _provenance(options, predictor.card)
         chosen = None
         if not options.choose_postprocessing:
-            chosen = selection.find(options, file, source.sequence_length)
-        frames = _predict(options, predictor, source.sequence_length)
+            chosen = selection.find(
+                options, file, source.sequence_length, source.tail
+            )
+        frames = _predict(options, predictor, source)
         if options.choose_postprocessing:
             chosen = selection.choose(options, frames)
         if chosen:
@@ -85,16 +87,19 @@ def _provenance(options, card):
         training=history.get("options"),
         options=dataclasses.asdict(options),
         sequence_estimate=options.estimate,
+        sequence_weights=options.sequence_weights,
         sequence_length=length,
+        tail=card.tail if card else "pad",
     )
 
 
-def _predict(options, predictor, length):
+def _predict(options, predictor, source):
     where = (options.records, options.split)
+    cut = {"sequence_length": source.sequence_length, "tail": source.tail}
     batches = pipeline.batches(
-        pipeline.windows(*where, sequence_length=length), options.batch_size
+        pipeline.windows(*where, **cut), options.batch_size
     )
-    windows = pipeline.count_windows(*where, length)
+    windows = pipeline.count_windows(*where, **cut)
     bar = progress.bar(
         batches.as_numpy_iterator(),
         description=f"evaluating {options.split}",
@@ -103,7 +108,7 @@ def _predict(options, predictor, length):
     )
     with bar, manifest.reading(*where):
         frames = protocol.predict_frames(
-            predictor.predict, bar, predictor.targets, length
+            predictor.predict, bar, predictor.targets, **cut
         )
     # Rounded before anything is computed, so that frames.csv gives the same.
     return dataclasses.replace(
@@ -113,7 +118,9 @@ def _predict(options, predictor, length):
 
 def _score(frames, source):
     steps = source.postprocessing
-    nothing = Settings.nothing(frames.targets, source.sequence_estimate)
+    nothing = Settings.nothing(
+        frames.targets, source.sequence_estimate, source.sequence_weights
+    )
     predictions, bare = (
         results.as_written(postprocessing.apply(settings, frames))
         for settings in (steps or nothing, nothing)

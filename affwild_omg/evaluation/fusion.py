@@ -21,7 +21,8 @@ from affwild_omg.scoring import concordance, fusion
 # In these, two folders of one run agree.
 RUN = (
     *("targets", "model", "model_sha256"),
-    *("sequence_estimate", "sequence_length", "postprocessing"),
+    *("sequence_estimate", "sequence_weights", "sequence_length", "tail"),
+    "postprocessing",
 )
 # In these, evaluations of one split agree.
 FACTS = (

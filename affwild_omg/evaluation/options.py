@@ -37,6 +37,12 @@ class EvaluationOptions(options.Checked):
         "median",
         choices=("median", "mean"),
     )
+    sequence_weights: str = option(
+        "How sequences count in the mean of an utterance: equally, or by "
+        "their frames.",
+        "equal",
+        choices=("equal", "frames"),
+    )
     postprocessing: str = option(
         "File of the steps to apply; empty: the workdir's, if it has chosen "
         "any; none: no post-processing.",

@@ -39,6 +39,7 @@ def predict_frames(
     batches: Iterable[Mapping],
     targets: Sequence[str],
     sequence_length: int,
+    tail: str = "pad",
 ) -> Frames:
     """Predicts every frame of a split.
 
@@ -48,6 +49,7 @@ def predict_frames(
             in order, so that a clip's windows follow each other.
         targets: what is predicted.
         sequence_length: frames of the windows.
+        tail: how they were cut, see `paper.windows.cut`.
 
     Raises:
         UserError: no utterance has a frame with a face.
@@ -60,7 +62,7 @@ def predict_frames(
         for i, key in enumerate(batch["key"]):
             if not key:  # an empty window that fills the last batch
                 continue
-            part = slice(batch["length"][i])
+            part = slice(batch["skip"][i], batch["length"][i])
             window = (
                 predictions[i][part].astype(np.float64),
                 batch["mask"][i][part],
@@ -80,6 +82,7 @@ def predict_frames(
         labels=[np.concatenate(x) for x in labels],
         times=[np.concatenate(x) for x in times],
         sequence_length=sequence_length,
+        tail=tail,
     )
     if not found.seen.any():
         raise UserError(

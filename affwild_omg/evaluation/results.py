@@ -79,7 +79,9 @@ class Provenance:
     training: dict | None = None  # options, from the workdir's history.json
     options: dict | None = None  # of the command that made the results
     sequence_estimate: str | None = None
+    sequence_weights: str | None = None
     sequence_length: int | None = None
+    tail: str | None = None  # None stands for that of earlier versions, "pad"
 
     postprocessing: Settings | None = None
     postprocessing_source: dict | None = None  # its file and "same_model"
@@ -304,7 +306,10 @@ def read(
         )
     if frames:
         by_frame = csv_tables.read_frames(
-            directory / FRAMES, flag, sequence_length=provenance.sequence_length
+            directory / FRAMES,
+            flag,
+            sequence_length=provenance.sequence_length,
+            tail=provenance.tail or "pad",
         )
         _check_count(
             f"{flag}={directory / FRAMES}",

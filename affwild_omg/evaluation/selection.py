@@ -34,6 +34,7 @@ class Chosen:
     Attributes:
         settings: the steps.
         sequence_length: frames of the windows that they were chosen with.
+        tail: how these were cut, see `paper.windows.cut`.
         search: the CCCs by step, see `postprocessing.choose`.
         model_sha256: of the model file; "" for a SavedModel.
     """
@@ -42,6 +43,7 @@ class Chosen:
     sequence_length: int
     search: dict
     model_sha256: str
+    tail: str = "pad"
 
     def write(self, file: pathlib.Path) -> None:
         """Writes post-processing, whole or not at all."""
@@ -66,6 +68,8 @@ class Chosen:
                 name: content.pop(name)
                 for name in ("sequence_length", "search", "model_sha256")
             }
+            # Earlier versions cut in one way alone.
+            aside["tail"] = content.pop("tail", "pad")
             return cls(settings=Settings.from_dict(content), **aside)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(
@@ -117,18 +121,24 @@ def file_of(
 def choose(options: EvaluationOptions, validation: Frames) -> Chosen:
     """Chooses steps, see `postprocessing.choose`."""
     settings, search = postprocessing.choose(
-        validation, estimate=options.estimate
+        validation,
+        estimate=options.estimate,
+        weights=options.sequence_weights,
     )
     return Chosen(
         settings=settings,
         sequence_length=validation.sequence_length,
+        tail=validation.tail,
         search=search,
         model_sha256=_file_digest(options.model),
     )
 
 
 def find(
-    options: EvaluationOptions, file: pathlib.Path | None, sequence_length: int
+    options: EvaluationOptions,
+    file: pathlib.Path | None,
+    sequence_length: int,
+    tail: str = "pad",
 ) -> Chosen | None:
     """Reads the post-processing that an evaluation is to apply.
 
@@ -139,10 +149,11 @@ def find(
         options: of the evaluation.
         file: see `file_of`; a workdir need not have it.
         sequence_length: frames of the windows.
+        tail: how they are cut, see `paper.windows.cut`.
 
     Raises:
         UserError: as `Chosen.read`, or the steps were chosen for another
-            model, estimate or sequence length.
+            model, estimate, weights or cut.
     """
     if file is None or not (options.postprocessing or file.exists()):
         return None
@@ -155,7 +166,9 @@ def find(
         logging.warning(other)
     for name, here, there in (
         ("estimate", options.estimate, chosen.settings.estimate),
+        ("sequence_weights", options.sequence_weights, chosen.settings.weights),
         ("sequence_length", sequence_length, chosen.sequence_length),
+        ("tail", tail, chosen.tail),
     ):
         if here != there:
             raise UserError(

@@ -12,7 +12,11 @@ from affwild_omg.training.options import OVERRIDES, TrainingOptions
 from affwild_omg.weights import workdir as workdirs
 
 # How the paper evaluates; the median was the better estimate (section 6.1).
-_EVALUATION = {"split": TEST, "sequence_estimate": "median"}
+_EVALUATION = {
+    "split": TEST,
+    "sequence_estimate": "median",
+    "sequence_weights": "equal",
+}
 _DEFAULTS = {x.name: x.default for x in dataclasses.fields(TrainingOptions)}
 # Options of train.py that say where things lie, or that the network tells.
 _ASIDE = {"records", "workdir", "seed", "architecture", "members", *OVERRIDES}

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import lines, ticker
 
 from affwild_omg.figures import canvas
+from affwild_omg.paper import windows
 
 _FEW = 100  # points up to which each has its mark
 
@@ -39,7 +40,14 @@ class Course:
 
 
 def timeline(
-    path: pathlib.Path, times, values, targets, *, window: int, title: str
+    path: pathlib.Path,
+    times,
+    values,
+    targets,
+    *,
+    window: int,
+    tail: str = "pad",
+    title: str,
 ) -> None:
     """Plots the targets over a video.
 
@@ -49,16 +57,19 @@ def timeline(
         values: [frames, targets], NaN where there is no face.
         targets: names of the columns.
         window: frames that the network saw at a time; their median is shown.
+        tail: how the video was cut, see `paper.windows.cut`.
         title: of the picture.
     """
     step = np.median(np.diff(times)) if len(times) > 1 else 1.0
-    windows = np.arange(len(times)) // window
+    starts = [x.scored for x in windows.cut(len(times), window, tail)]
+    lengths = np.diff([*starts, len(times)])
+    sequence = np.repeat(np.arange(len(starts)), lengths)
     course = Course(
         title=title,
         times=times,
         values=values,
-        edges=np.array([*times[::window], times[-1] + step]),
-        sequences=pd.DataFrame(values).groupby(windows).median().to_numpy(),
+        edges=np.array([*times[starts], times[-1] + step]),
+        sequences=pd.DataFrame(values).groupby(sequence).median().to_numpy(),
     )
     figure = canvas.new(2.6 * len(targets), width=11)
     axes = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]

@@ -13,6 +13,7 @@ from affwild_omg.faces import detection, landmarks, tracking
 from affwild_omg.faces.video import Video
 from affwild_omg.inference.options import PredictionOptions
 from affwild_omg.inference.predictor import load_predictor
+from affwild_omg.paper.windows import cut
 from affwild_omg.storage import files
 
 DEFAULT_SEQUENCE_LENGTH = 80
@@ -52,13 +53,13 @@ def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
         Video(options.video) as video,
     ):
         predictor = load_predictor(options.model)
+        card = predictor.card
         length = options.sequence_length or (
-            predictor.card.sequence_length
-            if predictor.card
-            else DEFAULT_SEQUENCE_LENGTH
+            card.sequence_length if card else DEFAULT_SEQUENCE_LENGTH
         )
+        tail = card.tail if card else "pad"
         table = _predict_video(
-            video, predictor, length, options.detect_every, temporary
+            video, predictor, length, tail, options.detect_every, temporary
         )
         _write(table, temporary / f"{path.stem}.csv")
         targets = list(predictor.targets)
@@ -68,6 +69,7 @@ def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
             table[targets].to_numpy(),
             predictor.targets,
             window=length,
+            tail=tail,
             title=path.name,
         )
     seen = table[table["face"]]
@@ -81,7 +83,7 @@ def predict(options: PredictionOptions, *, overwrite: bool = False) -> dict:
     }
 
 
-def _predict_video(video, predictor, length, detect_every, folder):
+def _predict_video(video, predictor, length, tail, detect_every, folder):
     """Returns one row per frame; NaN where there is no face.
 
     The pixels of a window at a time are held, so that a video of any length
@@ -98,7 +100,7 @@ def _predict_video(video, predictor, length, detect_every, folder):
             detect_every=detect_every,
             folder=folder,
         )
-        # Whose face it is shows at the end of the video.
+        # Whose face it is shows at the end of the video, and how long it is.
         first = list(itertools.islice(timed, 1))
     bar = progress.bar(
         itertools.chain(first, timed),
@@ -106,14 +108,18 @@ def _predict_video(video, predictor, length, detect_every, folder):
         unit="frame",
         total=video.decoded_frames,
     )
-    parts = []
+    parts, window, begin = [], [], 0
     with bar:
         frames = iter(bar)
-        while window := list(itertools.islice(frames, length)):
-            times, faces = zip(*window, strict=True)
+        for start, scored, stop in cut(video.decoded_frames, length, tail):
+            window = window[start - begin :]
+            window += itertools.islice(frames, stop - scored)
+            begin, skip = start, scored - start
+            _, faces = zip(*window, strict=True)
+            values = _predict_window(faces, length, predictor)[skip:]
+            times, faces = zip(*window[skip:], strict=True)
             found = np.array([face.found for face in faces])
             boxes = [(*face.box, face.confidence) for face in faces]
-            values = _predict_window(faces, length, predictor)
             part = pd.DataFrame(
                 np.where(found[:, None], np.hstack([boxes, values]), np.nan),
                 columns=[*FACE_COLUMNS, *predictor.targets],

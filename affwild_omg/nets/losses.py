@@ -102,19 +102,25 @@ def rows(values, counts, level: str):
         level: see `concordance_loss`.
 
     Returns:
-        [rows, columns], and which of them count.
+        [rows, columns], and which of them count, or how much.
 
     Raises:
         ValueError: `level` is not known.
     """
-    if level == "sequence":
-        return sequence_means(values, counts), ops.any(counts, axis=1)
+    if level in ("sequence", "weighted_sequence"):
+        weights = ops.any(counts, axis=1)
+        if level == "weighted_sequence":
+            weights = ops.sum(ops.cast(counts, values.dtype), axis=1)
+        return sequence_means(values, counts), weights
     if level == "frame":
         columns = values.shape[-1]
         return ops.reshape(values, (-1, columns)), ops.reshape(
             counts, (-1, columns)
         )
-    raise ValueError(f"level must be 'sequence' or 'frame', not {level!r}")
+    raise ValueError(
+        "level must be 'sequence', 'weighted_sequence' or 'frame', not "
+        f"{level!r}"
+    )
 
 
 def counted(labels, mask):
@@ -163,7 +169,9 @@ def concordance_loss(
         predictions: [batch, time, targets].
         mask: [batch, time], bool: which frames count.
         level: "sequence" computes CCC over the means of the batch's
-            sequences, as the authors' code does; "frame" over all frames.
+            sequences, as the authors' code does; "weighted_sequence" gives
+            each the weight of its frames that count; "frame" is over all
+            frames.
         reduce: sums a tensor over all replicas, see `concordance`.
 
     Returns:

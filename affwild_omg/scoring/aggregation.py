@@ -5,6 +5,7 @@ import numpy as np
 from affwild_omg.scoring.frames import Frames
 
 ESTIMATES = {"median": np.median, "mean": np.mean}
+WEIGHTS = ("equal", "frames")
 
 
 def sequence_estimate(values, counts, by: str = "median") -> np.ndarray:
@@ -27,13 +28,17 @@ def sequence_estimate(values, counts, by: str = "median") -> np.ndarray:
     )
 
 
-def utterance_estimates(frames: Frames, by: str = "median") -> np.ndarray:
+def utterance_estimates(
+    frames: Frames, by: str = "median", weights: str = "equal"
+) -> np.ndarray:
     """Averages the estimates of each utterance's sequences (section 5).
 
     Args:
         frames: the split.
         by: "median" or "mean" of each sequence's frames that count, see
             `Frames.counted`.
+        weights: of the sequences: one of `WEIGHTS`, "frames" for as many as
+            count.
 
     Returns:
         [utterances, targets]. An utterance without any face takes the mean of
@@ -48,11 +53,16 @@ def utterance_estimates(frames: Frames, by: str = "median") -> np.ndarray:
         raise ValueError("no utterance has an estimate to start from")
     for i in np.flatnonzero(seen):
         values, counted = frames.values[i], frames.counted[i]
-        sequences = [
-            sequence_estimate(values[part], counted[part], by)
-            for part in frames.sequences(i)
-        ]
-        estimates[i] = np.nanmean(sequences, axis=0)
+        parts = frames.sequences(i)
+        sequences = np.array(
+            [sequence_estimate(values[x], counted[x], by) for x in parts]
+        )
+        if weights == "frames":
+            counts = np.array([counted[x].sum(axis=0) for x in parts])
+            total = np.nansum(sequences * counts, axis=0)
+            estimates[i] = total / counts.sum(axis=0)
+        else:
+            estimates[i] = np.nanmean(sequences, axis=0)
     videos = np.array(frames.videos)
     for i in np.flatnonzero(~seen):
         others = seen & (videos == videos[i])

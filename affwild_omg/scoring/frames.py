@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from affwild_omg.paper import windows
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Frames:
@@ -21,8 +23,8 @@ class Frames:
         labels: of each utterance the truth, [time, targets], NaN where there
             is none.
         times: of each utterance the seconds since its first frame, [time].
-        sequence_length: frames of the windows that the network saw at a time,
-            cut from an utterance's first frame on; the last may be shorter.
+        sequence_length: frames of the windows that the network saw at a time.
+        tail: how they were cut, see `paper.windows.cut`.
     """
 
     keys: Sequence[str]
@@ -32,6 +34,7 @@ class Frames:
     labels: Sequence[np.ndarray]
     times: Sequence[np.ndarray]
     sequence_length: int
+    tail: str = "pad"
 
     @property
     def videos(self) -> list[str]:
@@ -74,12 +77,14 @@ class Frames:
         return counted
 
     def sequences(self, utterance: int) -> list[slice]:
-        """Returns which frames of an utterance each sequence holds."""
+        """Returns which frames of an utterance each sequence holds.
+
+        Those that are scored in its window: each is in one sequence.
+        """
+        frames = len(self.mask[utterance])
         return [
-            slice(start, start + self.sequence_length)
-            for start in range(
-                0, len(self.mask[utterance]), self.sequence_length
-            )
+            slice(window.scored, window.stop)
+            for window in windows.cut(frames, self.sequence_length, self.tail)
         ]
 
 

@@ -58,28 +58,38 @@ class Settings:
 
     Attributes:
         estimate: "median" or "mean" of each sequence's frames.
+        weights: of an utterance's sequences, one of `aggregation.WEIGHTS`.
         targets: the steps for each target.
 
     Raises:
-        UserError: the estimate is neither.
+        UserError: the estimate or the weights are something else.
     """
 
     estimate: str = "median"
+    weights: str = "equal"
     targets: Mapping[str, Steps]
 
     def __post_init__(self):
-        if self.estimate not in list(aggregation.ESTIMATES):
-            raise UserError(
-                f"estimate must be one of {', '.join(aggregation.ESTIMATES)}, "
-                f"not {self.estimate!r}"
-            )
+        for name, choices in (
+            ("estimate", aggregation.ESTIMATES),
+            ("weights", aggregation.WEIGHTS),
+        ):
+            if getattr(self, name) not in list(choices):
+                raise UserError(
+                    f"{name} must be one of {', '.join(choices)}, not "
+                    f"{getattr(self, name)!r}"
+                )
 
     @classmethod
     def nothing(
-        cls, targets: Sequence[str], estimate: str = "median"
+        cls,
+        targets: Sequence[str],
+        estimate: str = "median",
+        weights: str = "equal",
     ) -> "Settings":
         """Returns settings that leave the predictions as they are."""
-        return cls(estimate=estimate, targets=dict.fromkeys(targets, Steps()))
+        steps = dict.fromkeys(targets, Steps())
+        return cls(estimate=estimate, weights=weights, targets=steps)
 
     def to_dict(self) -> dict:
         """Returns the settings as JSON knows them, for `from_dict`."""
@@ -188,7 +198,7 @@ def apply(settings: Settings, frames: Frames) -> np.ndarray:
         ValueError: not one frame counts, or one that counts is not finite.
     """
     estimates = aggregation.utterance_estimates(
-        filter_frames(settings, frames), settings.estimate
+        filter_frames(settings, frames), settings.estimate, settings.weights
     )
     for column, name in enumerate(frames.targets):
         estimates[:, column] = smooth_utterances(
@@ -227,7 +237,7 @@ def filter_frames(settings: Settings, frames: Frames) -> Frames:
 
 
 def choose(
-    validation: Frames, *, estimate: str = "median"
+    validation: Frames, *, estimate: str = "median", weights: str = "equal"
 ) -> tuple[Settings, dict]:
     """Chooses the steps that raise CCC on the validation set (section 6.3).
 
@@ -240,6 +250,7 @@ def choose(
             scored for the targets that it has a label of. A target without any
             label gets no step.
         estimate: "median" or "mean" of each sequence.
+        weights: of an utterance's sequences, one of `aggregation.WEIGHTS`.
 
     Returns:
         The settings, and for each target with labels its CCC without any
@@ -262,7 +273,7 @@ def choose(
     longest = validation.sequence_length | 1
     for window in (x for x in MEDIAN_WINDOWS if x <= longest):
         steps = dict.fromkeys(validation.targets, Steps(median_window=window))
-        settings = Settings(estimate=estimate, targets=steps)
+        settings = Settings(estimate=estimate, weights=weights, targets=steps)
         filtered[window] = apply(settings, validation)
     chosen, search = dict.fromkeys(validation.targets, Steps()), {}
     for column in np.flatnonzero(scored):
@@ -286,4 +297,7 @@ def choose(
             "ccc_filtered": by_window[window],
             "ccc_smoothed": by_strength[strength],
         }
-    return Settings(estimate=estimate, targets=chosen), search
+    return (
+        Settings(estimate=estimate, weights=weights, targets=chosen),
+        search,
+    )

@@ -97,7 +97,9 @@ def train(
 def card_of(options: TrainingOptions) -> model_file.Card:
     """Returns the card of the model that these options train."""
     return model_file.Card(
-        architecture=options.network(), sequence_length=options.sequence_length
+        architecture=options.network(),
+        sequence_length=options.sequence_length,
+        tail=options.tail,
     )
 
 
@@ -264,6 +266,7 @@ class _Run:
             self.options.records,
             split,
             sequence_length=self.options.sequence_length,
+            tail=self.options.tail,
             shuffle_seed=shuffle_seed,
             labels=self.labels[split],
         )
@@ -295,7 +298,10 @@ class _Run:
 
     def _train_windows(self):
         return pipeline.count_windows(
-            self.options.records, "train", self.options.sequence_length
+            self.options.records,
+            "train",
+            self.options.sequence_length,
+            self.options.tail,
         )
 
     def _train_epoch(self, epoch):
@@ -351,6 +357,7 @@ class _Run:
                 self._batches("validation").as_numpy_iterator(),
                 self.targets,
                 self.options.sequence_length,
+                self.options.tail,
             )
         seen = [
             x[mask] for x, mask in zip(frames.values, frames.mask, strict=True)

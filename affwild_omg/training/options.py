@@ -11,6 +11,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import PARTS
+from affwild_omg.paper.windows import TAILS
 from affwild_omg.published import networks
 
 # Options that replace fields of the named architecture.
@@ -125,6 +126,13 @@ class TrainingOptions(options.Checked):
         True,
     )
     sequence_length: int = option("Frames of a window.", 80, least=1)
+    tail: str = option(
+        "The last window of a clip: padded, with as many frames before it as "
+        "fill it (overlap; each frame is scored once), or as long as the "
+        "others (spread).",
+        "pad",
+        choices=TAILS,
+    )
     batch_size: int = option("Windows per step, over all GPUs.", 4, least=1)
     learning_rate: float = option(
         "Adam's learning rate (paper: 1e-4, 1e-5; fixed CNN: 1e-3).", 1e-4
@@ -141,9 +149,10 @@ class TrainingOptions(options.Checked):
         least=0,
     )
     loss_level: str = option(
-        "What CCC compares in the loss: means of sequences, or frames.",
+        "What CCC compares in the loss: means of sequences, the same weighted "
+        "by the frames that count, or frames.",
         "sequence",
-        choices=("sequence", "frame"),
+        choices=("sequence", "weighted_sequence", "frame"),
     )
     shuffle_labels: bool = option(
         "Permute the labels among the utterances, for a control.", False
@@ -154,7 +163,7 @@ class TrainingOptions(options.Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.loss_level == "sequence" and self.batch_size < 2:
+        if self.loss_level != "frame" and self.batch_size < 2:
             raise UserError(
                 "--batch_size must be at least 2 (CCC needs two sequences to "
                 f"compare), not {self.batch_size}"

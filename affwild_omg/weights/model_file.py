@@ -19,6 +19,7 @@ import keras
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures, models
 from affwild_omg.nets.architectures import Architecture, Fusion
+from affwild_omg.paper.windows import TAILS
 from affwild_omg.weights.workdir import BEST
 
 CARD = "card.json"
@@ -32,10 +33,13 @@ class Card:
     Attributes:
         architecture: the network.
         sequence_length: frames of the windows that it was trained on.
+        tail: how these were cut, see `paper.windows.cut`; that of earlier
+            versions, where a file does not say.
     """
 
     architecture: Architecture | Fusion
     sequence_length: int
+    tail: str = "pad"
 
     def to_json(self) -> str:
         """Returns the card as a JSON object that `from_json` reads."""
@@ -53,9 +57,13 @@ class Card:
             length = content["sequence_length"]
             if not isinstance(length, int) or length < 1:
                 raise TypeError(f"sequence_length is {length!r}")
+            tail = content.get("tail", "pad")
+            if tail not in TAILS:
+                raise TypeError(f"tail is {tail!r}")
             return cls(
                 architecture=architectures.from_dict(content["architecture"]),
                 sequence_length=length,
+                tail=tail,
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             message = f"its {CARD} is of another version: {error}"

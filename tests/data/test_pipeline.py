@@ -49,35 +49,49 @@ def clips():
     }
 
 
-@pytest.mark.parametrize("length", [1, 7, 20, 33, 80])
+@pytest.mark.parametrize(
+    ("length", "tail"),
+    [
+        *((length, "pad") for length in (1, 7, 20, 33, 80)),
+        *((length, "overlap") for length in (7, 33)),
+        (33, "spread"),
+    ],
+)
 @pytest.mark.parametrize("seed", [None, 5])
-def test_windows_cover_each_frame_exactly_once(
-    pipeline, folder, clips, length, seed
+def test_windows_score_each_frame_exactly_once(
+    pipeline, folder, clips, length, tail, seed
 ):
     covered = collections.Counter()
     windows = pipeline.windows(
-        folder, "train", sequence_length=length, shuffle_seed=seed
+        folder, "train", sequence_length=length, tail=tail, shuffle_seed=seed
     )
     count = 0
     for window in windows.as_numpy_iterator():
         count += 1
+        skip = int(window["skip"])
         start, used = int(window["start"]), int(window["length"])
         frames = clips[window["key"].decode()][start : start + used]
-        covered.update((window["key"], i) for i in range(start, start + used))
+        scored = range(start + skip, start + used)
+        covered.update((window["key"], i) for i in scored)
+        labels = np.array([frame.labels for frame in frames], np.float32)
+        labels[:skip] = NAN  # they count in the window before
         for name, values in {
             "frames": [frame.image for frame in frames],
             "landmarks": [frame.landmarks for frame in frames],
             "mask": [frame.face for frame in frames],
-            "labels": np.array([frame.labels for frame in frames], np.float32),
+            "labels": labels,
             "time_us": [round(frame.time_s * 1e6) for frame in frames],
         }.items():
             assert len(window[name]) == length
             np.testing.assert_array_equal(window[name][:used], values)
             assert not window[name][used:].any()
-        assert start % length == 0
+        if tail == "pad":
+            assert start % length == 0 and not skip
+        if tail == "overlap":
+            assert used == min(length, len(clips[window["key"].decode()]))
     assert set(covered.values()) == {1}
     assert covered.total() == 47 + 4 + 20 + 1
-    assert count == pipeline.count_windows(folder, "train", length)
+    assert count == pipeline.count_windows(folder, "train", length, tail)
     assert count == sum(-(-x // length) for x in (47, 4, 20, 1))
 
 

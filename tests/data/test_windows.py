@@ -1,27 +1,8 @@
 import numpy as np
 
-from affwild_omg.data import manifest, pipeline, windows
-from affwild_omg.scoring.frames import Frames
+from affwild_omg.data import windows
 
 LENGTH = 4
-
-
-def test_windows_are_the_sequences_and_the_counted_ones(tf, monkeypatch):
-    for frames in range(1, 3 * LENGTH + 2):
-        sequences = Frames(
-            keys=["v/u"],
-            targets=(),
-            values=[],
-            mask=[np.ones(frames, bool)],
-            labels=[],
-            times=[],
-            sequence_length=LENGTH,
-        ).sequences(0)
-        (clip,) = clips = [type("Clip", (), {"frames": frames})]
-        monkeypatch.setattr(manifest, "clips", lambda *_, clips=clips: clips)
-        assert pipeline.count_windows("", "test", LENGTH) == len(sequences)
-        starts = windows.starts(clip.frames, LENGTH)
-        assert list(starts) == [part.start for part in sequences]
 
 
 def test_windows_are_padded_eagerly_and_in_a_pipeline(tf):

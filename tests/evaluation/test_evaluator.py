@@ -421,7 +421,9 @@ def test_steps_that_do_not_fit_are_told(options, workdir, caplog):
     for content, message in (
         (STEPS, "chosen for another model than .* holds now"),
         (own | {"estimate": "mean"}, "with --estimate=mean, not median"),
+        (own | {"weights": "frames"}, "--sequence_weights=frames, not equal"),
         (own | {"sequence_length": 80}, "with --sequence_length=80, not 4"),
+        (own | {"tail": "overlap"}, "with --tail=overlap, not pad"),
         (own | {"targets": []}, "is not post-processing of evaluate.py"),
         ([], "is not post-processing of evaluate.py"),
     ):

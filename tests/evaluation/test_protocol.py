@@ -26,6 +26,7 @@ def batch(keys, values, mask, labels, length=None, times=(0, 40, 90, 120)):
     return {
         "key": np.array([key.encode() for key in keys], object),
         "time_us": 1000 * np.resize(times, mask.shape),
+        "skip": np.zeros(len(keys), int),
         "length": np.array(length or [mask.shape[1]] * len(keys)),
         "frames": np.zeros((*mask.shape, 96, 96, 3), np.uint8),
         "landmarks": landmarks,
@@ -279,6 +280,26 @@ def test_one_target_takes_its_own_labels():
     )
     np.testing.assert_allclose(rows.predictions, [[5.75], [2]])
     np.testing.assert_allclose(rows.labels, [[1], [0]])
+
+
+def test_a_frame_that_a_window_reaches_back_to_is_scored_once():
+    """Utterance a has six frames: its last window begins at the third."""
+    first, last = (
+        batch(
+            ["v/a"], [np.array(x)[:, None] * [1, 2]], [[1] * 4], [[[0, 1]] * 4]
+        )
+        for x in ([1, 2, 3, 4], [70, 80, 5, 6])
+    )
+    last["skip"][:] = 2
+    last["labels"][:, :2] = NAN
+    frames = protocol.predict_frames(
+        read_landmarks, [first, last], BOTH, 4, "overlap"
+    )
+    (values,), (labels,) = frames.values, frames.labels
+    np.testing.assert_array_equal(values[:, 0], [1, 2, 3, 4, 5, 6])
+    np.testing.assert_array_equal(labels, [[0, 1]] * 6)
+    rows = protocol.rows_of(frames, nothing(), "utterance")
+    np.testing.assert_array_equal(rows.predictions, [[4, 8]])  # of 2.5 and 5.5
 
 
 def test_nothing_seen_is_told():

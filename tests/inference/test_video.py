@@ -1,7 +1,9 @@
 import csv
 import dataclasses
 import gc
+import json
 import pathlib
+import shutil
 import weakref
 
 import cv2
@@ -169,6 +171,7 @@ def fake_faces(predicting, monkeypatch, count, faces=None):
     alive, most = weakref.WeakSet(), []
 
     def faces_of_video(video, **settings):
+        video.decoded_frames = count
         for index in range(count):
             face = Face(
                 found=index != MISSING,
@@ -193,21 +196,39 @@ def fake_faces(predicting, monkeypatch, count, faces=None):
     return most
 
 
-@pytest.mark.parametrize("length", [0, 80])
+def other_tail(options, tail, tmp_path):
+    """Copies a SavedModel whose card says that its clips are cut otherwise."""
+    shutil.copytree(options.model, tmp_path / "model")
+    card = tmp_path / "model" / "assets.extra" / "card.json"
+    content = json.loads(card.read_text()) | {"tail": tail}
+    card.write_text(json.dumps(content))
+    return dataclasses.replace(options, model=str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize(
+    ("length", "tail", "windows"),
+    [
+        (0, "pad", [(0, 0, 4), (4, 4, 8), (8, 8, 10)]),
+        (80, "pad", [(0, 0, 10)]),
+        (0, "overlap", [(0, 0, 4), (4, 4, 8), (6, 8, 10)]),
+        (0, "spread", [(0, 0, 4), (4, 4, 7), (7, 7, 10)]),
+    ],
+)
 def test_windows_by_another_way(
-    predicting, options, small_run, monkeypatch, length
+    predicting, options, small_run, monkeypatch, tmp_path, length, tail, windows
 ):
     from affwild_omg.weights import model_file as model_files
 
     faces = []
+    options = other_tail(options, tail, tmp_path)
     fake_faces(predicting, monkeypatch, 10, faces)
     options = dataclasses.replace(options, sequence_length=length)
     predicting.predict(options)
     model, _ = model_files.load_model(small_run[0].workdir)
     rows = read_table(options)
-    used = length or 4
-    for start in range(0, 10, used):
-        window = faces[start : start + used]  # never padded
+    assert len(rows) == 10
+    for start, scored, stop in windows:
+        window = faces[start:stop]  # never padded
         expected = model(
             {
                 "frames": np.stack([face.crop for face in window])[None],
@@ -216,7 +237,7 @@ def test_windows_by_another_way(
             },
             training=False,
         ).numpy()[0]
-        for i, values in enumerate(expected, start):
+        for i, values in enumerate(expected[scored - start :], scored):
             row = [rows[i][name] for name in ("valence", "arousal")]
             if i == MISSING:
                 assert row == ["", ""]
@@ -264,7 +285,8 @@ def test_a_truncated_video_gives_what_it_holds(
     monkeypatch.setattr(
         predicting.tracking,
         "faces_of_video",
-        lambda video, **_: ((time_s, Face.missing()) for time_s, _ in video),
+        # All frames are read before the first face is given.
+        lambda video, **_: [(time_s, Face.missing()) for time_s, _ in video],
     )
     options = dataclasses.replace(options, video=str(part))
     with caplog.at_level("WARNING"):

@@ -102,6 +102,31 @@ def test_sequence_level_averages_the_frames_that_count(losses):
     np.testing.assert_allclose(loss, expected, atol=1e-9)
 
 
+def test_sequences_weigh_as_much_as_their_frames_that_count(losses):
+    """A sequence of three frames counts like three sequences of one."""
+    random = np.random.default_rng(8)
+    labels, predictions = random.normal(size=(2, 4, 5, 2))
+    mask = random.random((4, 5)) < 0.6
+    mask[2] = [1, 0, 0, 0, 0]
+    labels[0, :, 1] = np.nan  # which weighs in the other target alone
+    expected = []
+    for i in range(2):
+        known = mask & np.isfinite(labels[..., i])
+        rows = [
+            np.tile(
+                [labels[j, own, i].mean(), predictions[j, own, i].mean()],
+                (own.sum(), 1),
+            )
+            for j, own in enumerate(known)
+            if own.any()
+        ]
+        expected.append(lin(*np.concatenate(rows).T))
+    loss = losses.concordance_loss(
+        labels, predictions, mask, level="weighted_sequence"
+    )
+    np.testing.assert_allclose(loss, 1 - np.mean(expected), atol=1e-9)
+
+
 def test_frame_level_pools_the_frames_that_count(losses):
     random = np.random.default_rng(4)
     labels = random.normal(size=(2, 5, 1))

@@ -55,6 +55,20 @@ def test_utterance_is_the_mean_of_its_sequences():
     assert np.isnan(aggregation.utterance_labels(frames))
 
 
+def test_sequences_may_weigh_as_much_as_their_frames_that_count():
+    # Sequences 2 (two frames), 7 (one) and none.
+    frames = split("a", [[1, 3, 7, 5, 9]], [[1, 1, 1, 0, 0]])
+    np.testing.assert_allclose(
+        aggregation.utterance_estimates(frames, weights="frames"), [[11 / 3]]
+    )
+    # With a label of frames 1 and 2 alone: 3 and 7, of a frame each.
+    labels = [np.array([[NAN], [1], [1], [NAN], [NAN]])]
+    frames = dataclasses.replace(frames, labels=labels)
+    np.testing.assert_array_equal(
+        aggregation.utterance_estimates(frames, weights="frames"), [[5]]
+    )
+
+
 def test_unseen_utterances_take_their_videos_mean_else_the_splits():
     frames = split(
         "aaabc", [[1], [7], [3], [9], [8]], [[1], [0], [1], [0], [1]]

@@ -450,6 +450,48 @@ def test_batch_norm_that_was_trained_stays(training, tiny, tmp_path, freeze):
     assert trained(taken) == {True: not freeze, False: True}
 
 
+def test_a_run_says_how_its_windows_are_cut(training, tiny, tmp_path):
+    """Evaluation cuts them so as well: by hand, from the clips' frames."""
+    from affwild_omg.evaluation import evaluator
+    from affwild_omg.evaluation.options import EvaluationOptions
+    from affwild_omg.weights import model_file
+    from tests.conftest import clip_seed, make_frames
+
+    options = dataclasses.replace(
+        tiny, tail="overlap", loss_level="weighted_sequence"
+    )
+    training.train(options)
+    model, card = model_file.load_model(options.workdir)
+    assert card.tail == "overlap"
+    found = evaluator.evaluate(
+        EvaluationOptions(
+            model=options.workdir,
+            records=options.records,
+            split="validation",
+            output=str(tmp_path / "validation"),
+            sequence_weights="frames",
+        )
+    )
+    assert found.provenance.tail == "overlap"
+    six = make_frames(6, clip_seed("d", 0))
+    whole = {
+        "frames": np.stack([x.image for x in six])[None],
+        "landmarks": np.stack([x.landmarks for x in six])[None],
+        "mask": np.array([[x.face for x in six]]),
+    }
+    first, last = (
+        model({name: x[:, part] for name, x in whole.items()})[0].numpy()
+        for part in (slice(4), slice(2, 6))
+    )
+    face = whole["mask"][0]
+    # The second window reaches back over two frames of the first.
+    expected = (
+        face[:4].sum() * np.median(first[face[:4]], axis=0)
+        + face[4:].sum() * np.median(last[2:][face[4:]], axis=0)
+    ) / face.sum()
+    np.testing.assert_allclose(found.predictions[1], expected, atol=2e-6)
+
+
 def test_patience_stops_early(training, tiny):
     options = dataclasses.replace(
         tiny,

@@ -153,9 +153,22 @@ def test_a_card_holds_a_fusion(model_file):
             gru="cudnn",
         ),
         sequence_length=3,
+        tail="spread",
     )
     assert model_file.Card.from_json(card.to_json()) == card
     assert card.architecture.members[0].gru == "cudnn"
+
+
+def test_a_card_says_how_windows_were_cut(model_file):
+    card = model_file.Card(
+        architecture=named("cnn_3rnn"), sequence_length=3, tail="overlap"
+    )
+    content = json.loads(card.to_json())
+    del content["tail"]  # as earlier versions, which padded
+    read = model_file.Card.from_json(json.dumps(content))
+    assert read == dataclasses.replace(card, tail="pad")
+    with pytest.raises(UserError, match="another version: tail is 'cut'"):
+        model_file.Card.from_json(json.dumps(content | {"tail": "cut"}))
 
 
 def test_nothing_is_left_when_saving_fails(model_file, tmp_path, monkeypatch):

@@ -1,0 +1,54 @@
+"""Windows: the consecutive frames of one clip that a network sees at a time.
+
+Training, evaluation and prediction cut their clips by this rule. A window never
+crosses clips, and every frame is scored in exactly one.
+"""
+
+import typing
+
+# Where the frames that do not fill a window of their own go.
+TAILS = ("pad", "overlap", "spread")
+
+
+class Window(typing.NamedTuple):
+    """A window's place in its clip, in frames.
+
+    Attributes:
+        start: the first.
+        scored: the first that is scored here; those before it, which the
+            window reaches back to, are scored in the window before.
+        stop: the one behind the last.
+    """
+
+    start: int
+    scored: int
+    stop: int
+
+
+def cut(frames: int, length: int, tail: str) -> list[Window]:
+    """Cuts a clip into as many windows as it needs.
+
+    Args:
+        frames: of the clip, 1 or more.
+        length: frames of a window, at most.
+        tail: one of `TAILS`. "pad": the last window holds what is left;
+            "overlap": it also reaches back over frames before, as far as they
+            go; "spread": all windows share the frames, and none holds two more
+            than another.
+
+    Returns:
+        The windows in order.
+    """
+    if tail == "spread":
+        count = -(-frames // length)
+        size, larger = divmod(frames, count)
+        starts = [i * size + min(i, larger) for i in range(count)]
+    else:
+        starts = range(0, frames, length)
+    stops = [*starts[1:], frames]
+    return [
+        Window(
+            max(0, stop - length) if tail == "overlap" else start, start, stop
+        )
+        for start, stop in zip(starts, stops, strict=True)
+    ]

@@ -148,6 +148,19 @@ class TrainingOptions(options.Checked):
         10,
         least=0,
     )
+    validation_level: str | None = option(
+        "What CCC compares on validation, by which the best epoch is chosen "
+        "(default: frames where labels differ within a clip, else utterances).",
+        None,
+        choices=("frame", "sequence", "utterance"),
+    )
+    holdout: float = option(
+        "Of records without a validation split, the share of train that is "
+        "one, by person, else source, else video; 0: none.",
+        0.0,
+        least=0,
+        most=1,
+    )
     loss_level: str = option(
         "What CCC compares in the loss: means of sequences, the same weighted "
         "by the frames that count, or frames.",

@@ -49,13 +49,21 @@ def repeat(source: pathlib.Path, target: pathlib.Path, frames: int) -> None:
 
 
 def write_corpus(folder: pathlib.Path, source: pathlib.Path, frames: int):
-    """Writes a corpus like OMG-Emotion with two clips of so many frames."""
-    repeat(source, folder / "a" / "u.mp4", frames)
-    (folder / "b").symlink_to(folder / "a")
+    """Writes a corpus like OMG-Emotion with two clips of so many frames.
+
+    Training has a short one, too, because it needs labels that differ.
+    """
+    repeat(source, folder / "long" / "u.mp4", frames)
+    (folder / "other").symlink_to(folder / "long")
+    (folder / "short").mkdir()
+    (folder / "short" / "u.mp4").symlink_to(source.resolve())
     header = "link,start,end,video,utterance,arousal,valence"
-    for split, video in (("Train", "a"), ("Validation", "b")):
-        table = folder / f"omg_{split}Videos.csv"
-        table.write_text(f"{header}\nx,0,1,{video},u.mp4,0.2,-0.2\n")
+    tables = {
+        "Train": "x,0,1,long,u.mp4,0.2,-0.2\nx,0,1,short,u.mp4,0.6,0.3\n",
+        "Validation": "x,0,1,other,u.mp4,0.2,-0.2\n",
+    }
+    for split, rows in tables.items():
+        (folder / f"omg_{split}Videos.csv").write_text(f"{header}\n{rows}")
 
 
 def peak_mb(command: list[str]) -> float:
@@ -102,7 +110,7 @@ def measure(root: pathlib.Path, frames: int) -> dict[str, float]:
         ],
         "predict": [
             f"--model={at['run']}",
-            f"--video={root / 'corpus' / 'a' / 'u.mp4'}",
+            f"--video={root / 'corpus' / 'long' / 'u.mp4'}",
             f"--output={root / 'predictions'}",
         ],
     }

@@ -218,7 +218,10 @@ def test_all_networks_are_listed_with_nothing_else_given(call):
         ("train --flagfile=nowhere.cfg", ["nowhere.cfg"]),
         ("export --modle=m", ["'modle'", "model"]),
         ("export word --model=m --output=o", ["'word' is not a flag; flags"]),
-        ("prepare --corpus=aff", ["--corpus=aff", "<omg>"]),
+        (
+            "prepare --corpus=aff",
+            ["--corpus=aff", "<omg|affwild|affwild2|framelist|afewva>"],
+        ),
         ("reporting --output=o", ["--table or --results is missing; see"]),
     ],
 )

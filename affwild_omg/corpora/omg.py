@@ -9,6 +9,8 @@ import pathlib
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.clips import Clip
+from affwild_omg.corpora.folders import CROPS, VIDEO
+from affwild_omg.corpora.problems import STRICT, Problems
 
 # In order of preference for each split.
 TABLES = {
@@ -26,21 +28,31 @@ COLUMNS = ("link", "start", "end", "video", "utterance")
 LABEL_RANGES = {"arousal": (0.0, 1.0), "valence": (-1.0, 1.0)}
 
 
-def read(source: pathlib.Path | str) -> list[Clip]:
+def read(
+    source: pathlib.Path | str,
+    problems: Problems = STRICT,
+    frames: str = VIDEO,
+) -> list[Clip]:
     """Reads the tables of OMG-Emotion.
 
     Args:
         source: folder with at least one of `TABLES` and the clips.
+        problems: takes a table that lacks a column or has one twice, and a row
+            whose key is unsafe or doubled, or whose label is outside its range;
+            they are left out.
+        frames: `VIDEO`; there are no crops.
 
     Returns:
         The clips of all splits in the tables' order. Their files need not
         exist: many of the corpus' videos are no longer online.
 
     Raises:
-        UserError: the folder or every table is missing, a table lacks a
-            column, a key is unsafe or doubled, or a label is outside its
-            range.
+        UserError: the folder or every table is missing, or crops are asked for.
     """
+    if frames == CROPS:
+        raise UserError(
+            "--frames=crops does not go with --corpus=omg, which has clips only"
+        )
     source = pathlib.Path(source)
     if not source.is_dir():
         raise UserError(
@@ -53,7 +65,7 @@ def read(source: pathlib.Path | str) -> list[Clip]:
             (source / name for name in names if (source / name).is_file()), None
         )
         if table is not None:
-            clips.extend(_read_table(table, split, source))
+            clips.extend(_read_table(table, split, source, problems))
     if not clips:
         raise UserError(
             f"--source={source} holds no rows of OMG-Emotion; put at least "
@@ -62,7 +74,7 @@ def read(source: pathlib.Path | str) -> list[Clip]:
     return clips
 
 
-def _read_table(table, split, source):
+def _read_table(table, split, source, problems):
     labelled = "WithoutLabels" not in table.name
     columns = COLUMNS + tuple(LABEL_RANGES) * labelled
     try:
@@ -71,25 +83,32 @@ def _read_table(table, split, source):
             reader = csv.DictReader(file, skipinitialspace=True)
             header = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = header
+            doubled = [name for name in columns if header.count(name) > 1]
             missing = [name for name in columns if name not in header]
-            if missing:
-                raise UserError(
-                    f"{table} lacks {', '.join(missing)}; the columns "
-                    f"must be {', '.join(columns)}"
+            if missing or doubled:
+                what = "lacks" if missing else "has more than once"
+                problems.add(
+                    f"{table} {what} {', '.join(missing or doubled)}; the "
+                    f"columns must be {', '.join(columns)}"
                 )
+                return []
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{table} is not a CSV table in UTF-8: {error}"
-        ) from error
+        problems.add(f"{table} is not a CSV table in UTF-8: {error}")
+        return []
     clips, lines = [], {}
     for line, row in rows:
-        clip = _read_row(row, f"{table}, line {line}", split, source, labelled)
-        if clip.key in lines:
-            raise UserError(
-                f"{table}, line {line}: {clip.key} stands in line "
-                f"{lines[clip.key]} already; each utterance may stand once"
-            )
+        where = f"{table}, line {line}"
+        try:
+            clip = _read_row(row, where, split, source, labelled)
+            if clip.key in lines:
+                raise UserError(
+                    f"{where}: {clip.key} stands in line {lines[clip.key]} "
+                    "already; each utterance may stand once"
+                )
+        except UserError as error:
+            problems.add(str(error))
+            continue
         lines[clip.key] = line
         clips.append(clip)
     return clips

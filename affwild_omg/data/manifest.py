@@ -54,8 +54,8 @@ class Clip:
         varies: whether these have different labels, [2], bool.
         sizes: bytes of each record, [records].
         checksums: CRC-32 of each record, [records].
-        source: where the video comes from, or None.
-        person: who is seen, or None.
+        source: where the video comes from, None if it is not known.
+        person: the corpus' name of who is seen, likewise.
     """
 
     video: str
@@ -234,9 +234,16 @@ def _clip(folder, entry):
         varies=np.array([label.get("varies", False) for label in labels]),
         sizes=sizes,
         checksums=checksums,
-        source=entry.get("source"),
-        person=entry.get("person"),
+        source=_name(entry, "source"),
+        person=_name(entry, "person"),
     )
+
+
+def _name(entry, fact):
+    name = entry.get(fact)
+    if not (name is None or isinstance(name, str) and name):
+        raise ValueError(f"{entry['utterance']}: {fact} {name!r} is no name")
+    return name
 
 
 def check(

@@ -1,8 +1,9 @@
 """Comparison of two evaluated runs: is one better, or is it sampling noise?
 
 Both are scored on the same utterances, pooled (section 6.1), from their
-predictions.csv. Utterances of one video are not independent, so whole videos
-are drawn and swapped, see `affwild_omg.scoring.significance`.
+predictions.csv. Utterances of one source, or one video where the source is not
+known, are not independent, so they are drawn and swapped as a whole, see
+`affwild_omg.scoring.significance`.
 """
 
 import dataclasses
@@ -32,20 +33,22 @@ class Difference:
     Attributes:
         value: in [-2, 2].
         interval: its confidence interval; None, like what follows, where all
-            labels of a target are of one video.
+            labels of a target are of one video or source.
         p_value: of the permutation test, two-sided, of no difference.
+        cluster: what is drawn and swapped as a whole, "video" or "source".
     """
 
     value: float
     interval: Interval | None = None
     p_value: float | None = None
+    cluster: str = "video"
 
     def __str__(self) -> str:
         value = f"the difference of {wording.number(self.value)}"
         if self.interval is None:
             return (
                 f"{value} cannot be told from sampling noise: all labelled "
-                "utterances are of one video"
+                f"utterances are of one {self.cluster}"
             )
         p_value = f"{self.p_value:.3g}"
         noise = "more than" if float(p_value) < SIGNIFICANT else "within"
@@ -81,7 +84,11 @@ class Comparison:
             for run, scores in self.scores.items()
         }
         differences = {
-            name: dataclasses.asdict(difference)
+            name: {
+                "value": difference.value,
+                "interval": difference.interval,
+                "p_value": difference.p_value,
+            }
             for name, difference in self.differences.items()
         }
         return runs | {"differences": differences, "split": self.split}
@@ -142,7 +149,9 @@ def _rows(runs):
     both &= np.isfinite(split.labels).any(axis=0)
     videos = next(iter(runs.values())).videos
     rows = [
-        protocol.labelled(videos, values[:, both], split.labels[:, both])
+        protocol.labelled(
+            videos, values[:, both], split.labels[:, both], split.clusters
+        )
         for values in split.predictions
     ]
     if not both.any():
@@ -158,19 +167,22 @@ def _differences(rows, scores, targets):
     differences = {}
     for name, columns in protocol.columns_of(targets).items():
         tested = {}
-        if all(one.targets[targets[i]].videos > 1 for i in columns):
+        own = {targets[i]: one.targets[targets[i]] for i in columns}
+        if dataclasses.replace(one, targets=own).fewest > 1:
             data = (
                 first.labels[:, columns],
                 first.predictions[:, columns],
                 second.predictions[:, columns],
-                first.videos,
+                first.clusters,
             )
             tested = {
                 "interval": significance.paired_interval(*data),
                 "p_value": significance.permutation_test(*data),
             }
         differences[name] = Difference(
-            value=one.cccs[name] - other.cccs[name], **tested
+            value=one.cccs[name] - other.cccs[name],
+            cluster=one.clusters,
+            **tested,
         )
     return differences
 
@@ -185,10 +197,13 @@ def table(comparison: Comparison) -> list[str]:
         for run, scores in runs
     ]
     split = f" of {comparison.split}" if comparison.split else ""
+    sources = ""
+    if first.sources is not None:
+        sources = f" from {wording.count(first.sources, 'source')}"
     return [
         *Table(("", "", *protocol.HEADER), rows, words=2).lines(),
         *(f"{run} run, {x}" for run, scores in runs for x in scores.warnings()),
         f"{wording.count(first.rows, 'labelled utterance')} of "
-        f"{wording.count(first.videos, 'video')}{split}",
+        f"{wording.count(first.videos, 'video')}{sources}{split}",
         *(f"{name}: {text}" for name, text in comparison.differences.items()),
     ]

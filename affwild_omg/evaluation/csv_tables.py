@@ -10,7 +10,7 @@ import csv
 import dataclasses
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -63,6 +63,47 @@ def write_frames(path: pathlib.Path, frames: Frames) -> None:
         **{TRUE + x: np.float32(labels[:, i]) for x, i in columns.items()},
     }
     _write(path, np.repeat(frames.keys, frames.lengths), numbers)
+
+
+def write_facts(
+    path: pathlib.Path, keys: Sequence[str], columns: Mapping[str, Sequence]
+) -> None:
+    """Writes a table of what is known of utterances.
+
+    Args:
+        path: CSV to write.
+        keys: "<video>/<utterance>", [utterances].
+        columns: by name, [utterances] each; what is missing leaves its field
+            empty.
+    """
+    _write(path, keys, {name: list(x) for name, x in columns.items()})
+
+
+def read_facts(
+    path: pathlib.Path, flag: str, names: Sequence[str], numbers: Sequence[str]
+) -> pd.DataFrame:
+    """Reads what `write_facts` wrote.
+
+    Args:
+        path: CSV.
+        flag: that named its folder, for messages.
+        names: columns of text.
+        numbers: columns of numbers, which may be missing.
+
+    Returns:
+        The columns; the index holds "<video>/<utterance>".
+
+    Raises:
+        UserError: it is not such a table, or a row is not as it must be.
+    """
+    table = _Table.read(path, flag)
+    columns = [*KEY, *names, *numbers]
+    if missing := [x for x in columns if x not in table.text]:
+        raise UserError(f"{table.where} lacks {', '.join(missing)}; {REMEDY}")
+    found = table.text[list(names)].assign(
+        **{name: table.numbers(name, empty=True) for name in numbers}
+    )
+    return found.set_axis(table.keys())
 
 
 def _ordered(targets):

@@ -11,6 +11,7 @@ from affwild_omg.data import manifest, pipeline
 from affwild_omg.evaluation import protocol, results, selection
 from affwild_omg.evaluation.options import POOLED, EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
+from affwild_omg.evaluation.sources import Facts
 from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.scoring import aggregation, postprocessing
 from affwild_omg.scoring.postprocessing import Settings
@@ -56,7 +57,8 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
                 },
             )
             chosen.write(directory / workdirs.POSTPROCESSING)
-        found = _score(frames, source)
+        facts = Facts.of_records(options.records, options.split, held_out)
+        found = _score(frames, source, facts.of(frames.keys))
         results.write(directory, found)
         if options.choose_postprocessing:
             chosen.write(file)
@@ -124,7 +126,7 @@ def _predict(options, predictor, source, held_out):
     )
 
 
-def _score(frames, source):
+def _score(frames, source, facts):
     steps = source.postprocessing
     nothing = Settings.nothing(
         frames.targets, source.sequence_estimate, source.sequence_weights
@@ -147,6 +149,7 @@ def _score(frames, source):
         ),
         unprocessed=bare if steps else None,
         frames=frames,
+        facts=facts,
     )
 
 
@@ -170,6 +173,7 @@ def table(found: Results) -> list[str]:
         share = "without what the training held out"
     return [
         *lines,
+        *results.beside_lines(found),
         f"{found.labelled.sum() or 'no'} labelled utterances of "
         f"{source.split}, {share}; "
         f"scored by {source.level}, CCC {POOLED[source.pooling]}",

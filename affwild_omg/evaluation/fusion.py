@@ -1,7 +1,7 @@
 """Decision-level fusion of evaluated runs (section 5.4.2).
 
 A run is two results folders, of the validation and of the test split. The
-weights come from the first alone.
+weights come from the first alone; with equal weights there is none.
 """
 
 import dataclasses
@@ -47,7 +47,8 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Results:
         "members" with their weights and scores; what the plain average would
         score, "equal_weights"; and the folder of the "best_single", the member
         with the best mean CCC on validation among those that have all targets.
-        All scores are of the same utterances.
+        The last two are None where the weights are equal. All scores are of
+        the same utterances.
 
     Raises:
         UserError: the folders cannot be used, do not belong together, or have
@@ -60,8 +61,10 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Results:
                 for folder in getattr(options, split)
             }
             for split in ("validation", "test")
+            if getattr(options, split)
         ]
-        _check(*runs)
+        if options.weights == "ccc":
+            _check(*runs)
         fused = _fuse(options, runs)
         results.write(directory, fused)
     return fused
@@ -117,24 +120,15 @@ def _concordances(split):
 
 
 def _fuse(options, runs):
-    """Fuses and scores the test split by the CCCs on validation."""
-    validation, test = map(results.align, runs)
-    ccc = _concordances(validation)
-    for run, column in np.argwhere(ccc <= 0):
-        logging.warning(
-            "%s has no weight in %s: its CCC on validation is %.3g",
-            options.validation[run],
-            test.targets[column],
-            ccc[run, column],
-        )
-    for column in np.flatnonzero(~(ccc > 0).any(axis=0)):
-        raise UserError(
-            f"--validation: no run has a positive CCC in {test.targets[column]}"
-            "; there is nothing to weigh by: fuse runs at least one of which "
-            "has learned it"
-        )
-    weights, present = fusion.weights(ccc), np.isfinite(ccc)
-    first, *others = (run.provenance for run in runs[1].values())
+    """Fuses and scores the test split."""
+    *validation, test = map(results.align, runs)
+    present = np.isfinite(test.predictions).all(axis=1)
+    ccc = np.where(present, 1.0, np.nan)  # equal weights
+    if validation:
+        ccc = _concordances(*validation)
+        _require_positive(options, ccc, test.targets)
+    weights = fusion.weights(ccc)
+    first, *others = (run.provenance for run in runs[-1].values())
     alike = {
         name: getattr(first, name)
         for name in FACTS
@@ -147,9 +141,7 @@ def _fuse(options, runs):
         labels=test.labels,
         provenance=Provenance(options=dataclasses.asdict(options), **alike),
         unprocessed=_fuse_unprocessed(*runs),
-    )
-    equal = results.as_written(
-        fusion.fuse(test.predictions, fusion.weights(present))
+        facts=test.facts,
     )
     members = []
     for i, folder in enumerate(options.test):
@@ -160,26 +152,44 @@ def _fuse(options, runs):
             predictions=test.predictions[i][:, list(columns)],
             labels=fused.labels[:, list(columns)],
         )
-        members.append(
-            {
-                "validation": options.validation[i],
-                "test": folder,
-                "weights": {y: weights[i, x] for x, y in columns.items()},
-                "validation_ccc": {y: ccc[i, x] for x, y in columns.items()},
-                "scores": alone.scores(),
+        member = {"test": folder, "scores": alone.scores()}
+        member["weights"] = {y: weights[i, x] for x, y in columns.items()}
+        if validation:
+            member["validation"] = options.validation[i]
+            member["validation_ccc"] = {
+                y: ccc[i, x] for x, y in columns.items()
             }
+        members.append(member)
+    facts = {"members": members}
+    if validation:
+        equal = results.as_written(
+            fusion.fuse(test.predictions, fusion.weights(present))
         )
-    # A run that lacks a target has NaN for its mean, and is no candidate.
-    means = ccc.mean(axis=1)
-    any_whole = np.isfinite(means).any()
-    averaged = dataclasses.replace(fused, predictions=equal)
-    provenance = dataclasses.replace(
-        fused.provenance,
-        members=members,
-        equal_weights=averaged.scores(),
-        best_single=options.test[np.nanargmax(means)] if any_whole else None,
-    )
+        averaged = dataclasses.replace(fused, predictions=equal)
+        facts["equal_weights"] = averaged.scores()
+        # A run that lacks a target has NaN for its mean, and is no candidate.
+        means = ccc.mean(axis=1)
+        if np.isfinite(means).any():
+            facts["best_single"] = options.test[np.nanargmax(means)]
+    provenance = dataclasses.replace(fused.provenance, **facts)
     return dataclasses.replace(fused, provenance=provenance)
+
+
+def _require_positive(options, ccc, targets):
+    """Refuses CCCs on validation that are no weights."""
+    for run, column in np.argwhere(ccc <= 0):
+        logging.warning(
+            "%s has no weight in %s: its CCC on validation is %.3g",
+            options.validation[run],
+            targets[column],
+            ccc[run, column],
+        )
+    for column in np.flatnonzero(~(ccc > 0).any(axis=0)):
+        raise UserError(
+            f"--validation: no run has a positive CCC in {targets[column]}"
+            "; there is nothing to weigh by: fuse runs at least one of which "
+            "has learned it, or give --weights=equal"
+        )
 
 
 def _fuse_unprocessed(*of_splits):
@@ -187,15 +197,17 @@ def _fuse_unprocessed(*of_splits):
 
     The weights are those of the CCCs without it, as in table 3.
     """
-    if all(run.unprocessed is None for run in of_splits[1].values()):
+    if all(run.unprocessed is None for run in of_splits[-1].values()):
         return None
-    validation, test = (
+    *validation, test = (
         results.align(
             {x: run.without_postprocessing() or run for x, run in runs.items()}
         )
         for runs in of_splits
     )
-    ccc = _concordances(validation)
+    ccc = np.isfinite(test.predictions).all(axis=1)
+    if validation:
+        ccc = _concordances(*validation)
     if not (ccc > 0).any(axis=0).all():
         return None  # without post-processing there is nothing to weigh by
     return results.as_written(
@@ -207,10 +219,10 @@ def table(fused: Results) -> list[str]:
     """Returns the scores of a fusion as lines for a console."""
     scores, source, lines = fused.headline(), fused.provenance, []
     if scores.rows:
-        rows = []
+        rows, equal = [], source.equal_weights
         for name, own in (
             ("fused", scores),
-            ("equal weights", source.equal_weights),
+            *([("equal weights", equal)] if equal else []),
             *((member["test"], member["scores"]) for member in source.members),
         ):
             cccs = [own.cccs.get(target) for target in fused.targets]
@@ -222,10 +234,14 @@ def table(fused: Results) -> list[str]:
             *Table(("CCC", *fused.targets, MEAN), rows).lines(),
             f"{INTERVAL_NAME} of fused: {', '.join(intervals)}",
             *scores.warnings(),
-            f"best single on validation: {source.best_single or 'none'}",
         ]
+        if equal:
+            lines.append(
+                f"best single on validation: {source.best_single or 'none'}"
+            )
     return [
         *lines,
+        *results.beside_lines(fused),
         f"{scores.rows or 'no'} labelled utterances of {source.split or 'test'}"
         f", {len(source.members)} runs fused",
     ]

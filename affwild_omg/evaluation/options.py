@@ -94,26 +94,42 @@ class SubmissionOptions(options.Checked):
 class FusionOptions(options.Checked):
     """Which runs are fused: the flags of affwild_omg.fuse."""
 
-    validation: Sequence[str] = option(
-        "Results of the validation split: folders that evaluate.py wrote, two "
-        "or more, separated by commas."
-    )
     test: Sequence[str] = option(
-        "Results of the test split: folders of the same runs in the same order."
+        "Results of the test split: folders that evaluate.py wrote, two or "
+        "more, separated by commas."
+    )
+    validation: Sequence[str] | None = option(
+        "Results of the validation split, for weights: folders of the same "
+        "runs in the same order (default: none, for equal weights).",
+        None,
+    )
+    weights: str = option(
+        "How much a run counts: by its CCC on validation, or all alike.",
+        "ccc",
+        choices=("ccc", "equal"),
     )
     output: str = option(_RESULTS)
 
     def __post_init__(self):
         super().__post_init__()
-        if not 2 <= len(self.validation) == len(self.test):
+        equal = self.weights == "equal"
+        if equal == bool(self.validation):
+            raise UserError(
+                "--validation is not needed for --weights=equal; leave it out"
+                if equal
+                else "--validation is missing, whose CCCs are the weights; "
+                "give it, or --weights=equal"
+            )
+        count = len(self.test if equal else self.validation)
+        if not 2 <= count == len(self.test):
             raise UserError(
                 "--validation and --test must name the same runs in the same "
                 "order, two or more, separated by commas, not "
-                f"{len(self.validation)} and {len(self.test)} folders"
+                f"{count} and {len(self.test)} folders"
             )
         files.require_apart(
             [
-                *(("validation", folder) for folder in self.validation),
+                *(("validation", x) for x in self.validation or ()),
                 *(("test", folder) for folder in self.test),
                 ("output", self.output),
             ]

@@ -100,23 +100,41 @@ class Rows(typing.NamedTuple):
         predictions: [rows, targets]; without meaning where there is no label.
         labels: [rows, targets], NaN where there is none; a row has one of
             some target.
+        clusters: what is drawn as a whole for intervals, [rows]: the source of
+            each row where it is known, else its video.
     """
 
     videos: np.ndarray
     predictions: np.ndarray
     labels: np.ndarray
+    clusters: np.ndarray
 
 
 def labelled(
-    videos: Sequence[str], predictions: np.ndarray, labels: np.ndarray
+    videos: Sequence[str],
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    clusters: Sequence[str] | None = None,
 ) -> Rows:
-    """Keeps the rows that have a label of some target."""
+    """Keeps the rows that have a label of some target.
+
+    Args:
+        videos: as in `Rows`, like what follows.
+        predictions: of each row.
+        labels: of each row.
+        clusters: of each row; by default the videos.
+    """
     known = np.isfinite(labels).any(axis=1)
-    return Rows(np.asarray(videos)[known], predictions[known], labels[known])
+    whole = videos, videos if clusters is None else clusters
+    own, clusters = (np.asarray(x)[known] for x in whole)
+    return Rows(own, predictions[known], labels[known], clusters)
 
 
 def rows_of(
-    frames: Frames, settings: postprocessing.Settings, level: str
+    frames: Frames,
+    settings: postprocessing.Settings,
+    level: str,
+    clusters: Sequence[str] | None = None,
 ) -> Rows:
     """Brings a split's predictions to the level at which they are scored.
 
@@ -131,15 +149,15 @@ def rows_of(
         settings: post-processing, and how a sequence is estimated. Median
             filters act at all levels, smoothing at "utterance".
         level: one of `LEVELS`.
+        clusters: of each utterance, see `Rows`; by default its video.
     """
     if level == "utterance":
         predictions = postprocessing.apply(settings, frames)
-        return labelled(
-            frames.videos, predictions, aggregation.utterance_labels(frames)
-        )
+        labels = aggregation.utterance_labels(frames)
+        return labelled(frames.videos, predictions, labels, clusters)
     filtered = postprocessing.filter_frames(settings, frames)
-    videos, predictions, labels = [], [], []
-    for i, video in enumerate(frames.videos):
+    utterances, predictions, labels = [], [], []
+    for i in range(len(frames.keys)):
         for part in frames.sequences(i):
             mask = frames.mask[i][part]
             seen, truth = filtered.values[i][part][mask], frames.labels[i][part]
@@ -150,10 +168,13 @@ def rows_of(
                     aggregation.sequence_estimate(x, known, by)[np.newaxis]
                     for x, by in ((seen, settings.estimate), (truth, "mean"))
                 )
-            videos.extend([video] * len(seen))
+            utterances.extend([i] * len(seen))
             predictions.append(seen)
             labels.append(truth)
-    return labelled(videos, np.concatenate(predictions), np.concatenate(labels))
+    whole = frames.videos, frames.videos if clusters is None else clusters
+    videos, clusters = (np.asarray(x)[utterances] for x in whole)
+    data = np.concatenate(predictions), np.concatenate(labels)
+    return labelled(videos, *data, clusters)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,6 +190,7 @@ class Score:
         pearson_p_value: two-sided p-value of r, which takes the rows for
             independent. None for a mean of several videos, for fewer than
             three rows, and where something is constant.
+        sources: of how many sources they are, if `Rows.clusters` has sources.
         constant: "labels", "predictions" or "labels and predictions" if those
             are constant over all rows, which makes CCC 0; else None.
     """
@@ -179,6 +201,7 @@ class Score:
     rows: int
     videos: int
     pearson_p_value: float | None = None
+    sources: int | None = None
     constant: str | None = None
 
 
@@ -195,7 +218,8 @@ class Scores:
         unlabelled: the other targets.
         intervals: {target or `MEAN`: confidence interval of its CCC}, without
             those whose labels or predictions are constant or of fewer than two
-            videos, and empty for "per_video"; None if not asked for.
+            clusters, and empty for "per_video"; None if not asked for.
+        sources: of how many sources the rows are, see `Score`.
     """
 
     level: str
@@ -205,6 +229,18 @@ class Scores:
     targets: Mapping[str, Score]
     unlabelled: Sequence[str] = ()
     intervals: Mapping[str, Interval] | None = None
+    sources: int | None = None
+
+    @property
+    def clusters(self) -> str:
+        """What intervals draw as a whole, "video" or "source"."""
+        return "video" if self.sources is None else "source"
+
+    @property
+    def fewest(self) -> int:
+        """Of how many clusters the target is that has the fewest."""
+        name = f"{self.clusters}s"
+        return min(getattr(score, name) for score in self.targets.values())
 
     @property
     def mean_ccc(self) -> float | None:
@@ -234,7 +270,7 @@ class Scores:
             found["intervals"] = {
                 "samples": significance.SAMPLES,
                 "level": significance.LEVEL,
-                "videos": self.videos,
+                f"{self.clusters}s": getattr(self, f"{self.clusters}s"),
                 **{name: list(ends) for name, ends in self.intervals.items()},
             }
         return found | {"rows": self.rows}
@@ -245,8 +281,9 @@ class Scores:
             return "not computed"
         why = "constant" if self.pooling == "pooled" else "of pooled CCC alone"
         own = self.targets.get(name)
-        if min(x.videos for x in ([own] if own else self.targets.values())) < 2:
-            why = "needs two videos"
+        alone = dataclasses.replace(self, targets={name: own}) if own else self
+        if alone.fewest < 2:
+            why = f"needs two {self.clusters}s"
         return wording.interval(self.intervals.get(name), none=f"none ({why})")
 
     def warnings(self) -> list[str]:
@@ -304,7 +341,7 @@ def score(
             or predictions are constant, such as one of a single row, has CCC 0
             there.
         intervals: compute confidence intervals as well, by drawing whole
-            videos, see `affwild_omg.scoring.significance`; "per_video" has
+            clusters, see `affwild_omg.scoring.significance`; "per_video" has
             none.
     """
     known = np.isfinite(rows.labels).any(axis=0)
@@ -313,20 +350,22 @@ def score(
         for name, columns in columns_of([targets[i] for i in scored]).items():
             own = [scored[i] for i in columns]
             data = rows.labels[:, own], rows.predictions[:, own]
-            if ends := significance.interval(*data, rows.videos):
+            if ends := significance.interval(*data, rows.clusters):
                 found[name] = ends
+    sourced = bool((rows.clusters != rows.videos).any())
     return Scores(
         level=level,
         pooling=pooling,
         rows=len(rows.labels),
         videos=len(set(rows.videos)),
-        targets={targets[i]: _score(rows, i, pooling) for i in scored},
+        targets={targets[i]: _score(rows, i, pooling, sourced) for i in scored},
         unlabelled=[targets[i] for i in np.flatnonzero(~known)],
         intervals=found if intervals else None,
+        sources=len(set(rows.clusters)) if sourced else None,
     )
 
 
-def _score(rows, column, pooling):
+def _score(rows, column, pooling, sourced):
     """Scores a target: the mean over videos, or one score of all rows."""
     known = np.isfinite(rows.labels[:, column])
     videos = rows.videos[known]
@@ -350,6 +389,7 @@ def _score(rows, column, pooling):
         rows=total.count,
         videos=len(set(videos)),
         pearson_p_value=p_value,
+        sources=len(set(rows.clusters[known])) if sourced else None,
         constant=constant or None,
     )
 

@@ -3,9 +3,10 @@
 A folder of results holds `metrics.json`, `predictions.csv`, `labels.csv` if
 there are labels, and pictures of the two; of post-processed predictions
 `unprocessed.csv` with those before it, and the steps in `postprocessing.json`;
-of an evaluation `frames.csv`. The tables are described in
-`evaluation.csv_tables`. `metrics.json` states the scores for people and other
-programs; here it is read back for the provenance alone.
+of an evaluation `frames.csv` and `facts.csv`. The tables are described in
+`evaluation.csv_tables` and `evaluation.sources`. `metrics.json` states the
+scores for people and other programs; here it is read back for the provenance
+alone.
 """
 
 import contextlib
@@ -19,11 +20,14 @@ import numpy as np
 import pandas as pd
 
 from affwild_omg import figures
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
+from affwild_omg.cli.tables import Table
 from affwild_omg.evaluation import csv_tables, protocol
 from affwild_omg.evaluation.csv_tables import REMEDY
 from affwild_omg.evaluation.options import LEVELS, POOLINGS
 from affwild_omg.evaluation.protocol import Scores
+from affwild_omg.evaluation.sources import BASELINES, FACTS, Facts, clusters
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames, video_of
 from affwild_omg.scoring.postprocessing import Settings
@@ -43,6 +47,7 @@ FILES = (
     LABELS,
     UNPROCESSED,
     FRAMES,
+    FACTS,
     POSTPROCESSING,
     SCATTER,
     HISTOGRAMS,
@@ -101,10 +106,12 @@ class Provenance:
         known = {k: x for k, x in vars(self).items() if x is not None}
         if self.postprocessing:
             known["postprocessing"] = self.postprocessing.to_dict()
-        if self.equal_weights:  # of a fusion that was not read back
+        if self.equal_weights:
             known["equal_weights"] = self.equal_weights.to_dict()
+        if self.members:  # of one that was read back, without scores
             known["members"] = [
-                member | {"scores": member["scores"].to_dict()}
+                member
+                | {k: x.to_dict() for k, x in member.items() if k == "scores"}
                 for member in self.members
             ]
         return known
@@ -142,6 +149,7 @@ class Results:
             targets]; None where there was none.
         frames: predictions by frame, before post-processing; None where there
             are none, or they were not read.
+        facts: what else is known of the utterances; None where nothing is.
     """
 
     keys: list[str]
@@ -151,6 +159,7 @@ class Results:
     provenance: Provenance
     unprocessed: np.ndarray | None = None
     frames: Frames | None = None
+    facts: Facts | None = None
 
     @property
     def videos(self) -> list[str]:
@@ -161,6 +170,75 @@ class Results:
     def labelled(self) -> np.ndarray:
         """Whether an utterance has a label of some target, [utterances]."""
         return np.isfinite(self.labels).any(axis=1)
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """What is independent, see `sources.clusters`."""
+        return clusters(self.keys, self.facts)
+
+    def subset(self, chosen: np.ndarray) -> "Results":
+        """Returns the results of some utterances, bool [utterances]."""
+        places = np.flatnonzero(chosen)
+        changes = {"keys": [self.keys[i] for i in places]}
+        for name in ("predictions", "labels", "unprocessed"):
+            if (values := getattr(self, name)) is not None:
+                changes[name] = values[places]
+        if self.frames is not None:
+            changes["frames"] = self.frames.subset(chosen)
+        if self.facts is not None:
+            changes["facts"] = self.facts.of(changes["keys"])
+        return dataclasses.replace(self, **changes)
+
+    def beside(self) -> dict[str, Scores]:
+        """Scores what tells how much sources explain, by the protocol.
+
+        Returns:
+            By name: each of `sources.BASELINES` that there are training labels
+            for, on all utterances; and "source_disjoint", these predictions
+            where the source is known not to stand in train, with intervals.
+            Without what has no rows.
+        """
+        if self.facts is None or not self.facts.trained:
+            return {}
+        how, found = (self.provenance.level, self.provenance.pooling), {}
+        for name in BASELINES:
+            values = self.facts.baseline(name, self.targets)
+            found[name] = self._predicting(values).scores(*how)
+        apart = self.subset(self.facts.disjoint)
+        if apart.labelled.any():
+            found["source_disjoint"] = apart.scores(*how, intervals=True)
+        return {name: scores for name, scores in found.items() if scores.rows}
+
+    def _predicting(self, values):
+        """Returns results that have a value for each utterance.
+
+        Those targets are left that have values, [utterances, targets].
+        """
+        columns = np.flatnonzero(np.isfinite(values).all(axis=0))
+        values, frames = values[:, columns], self.frames
+        targets = tuple(self.targets[i] for i in columns)
+        if frames is not None:
+            repeated = [
+                np.tile(x, (length, 1))
+                for x, length in zip(values, frames.lengths, strict=True)
+            ]
+            frames = dataclasses.replace(
+                frames,
+                targets=targets,
+                values=repeated,
+                labels=[labels[:, columns] for labels in frames.labels],
+            )
+        return dataclasses.replace(
+            self,
+            targets=targets,
+            predictions=values,
+            labels=self.labels[:, columns],
+            provenance=dataclasses.replace(
+                self.provenance, postprocessing=None
+            ),
+            unprocessed=None,
+            frames=frames,
+        )
 
     def scores(
         self, level: str = "utterance", pooling: str = "pooled", **how
@@ -173,12 +251,13 @@ class Results:
             how: more for `protocol.score`, such as intervals=True.
         """
         if level == "utterance":
-            rows = protocol.labelled(self.videos, self.predictions, self.labels)
+            data = self.predictions, self.labels
+            rows = protocol.labelled(self.videos, *data, self.clusters)
         else:
             steps = self.provenance.postprocessing or Settings.nothing(
                 self.targets, self.provenance.sequence_estimate
             )
-            rows = protocol.rows_of(self.frames, steps, level)
+            rows = protocol.rows_of(self.frames, steps, level, self.clusters)
         return protocol.score(
             rows, self.targets, level=level, pooling=pooling, **how
         )
@@ -215,6 +294,10 @@ class Results:
             }
         if bare := self.without_postprocessing():
             metrics["unprocessed"] = bare.headline().to_dict()
+        if self.facts is not None:
+            metrics["sources"] = self.facts.counts() | {
+                name: x.to_dict() for name, x in self.beside().items()
+            }
         return metrics
 
 
@@ -261,6 +344,8 @@ def write(directory: pathlib.Path, results: Results) -> None:
             )
     if results.frames is not None:
         csv_tables.write_frames(directory / FRAMES, results.frames)
+    if results.facts is not None:
+        results.facts.write(directory / FACTS)
     if known.any():
         # The CCC of these very points, whatever protocol the headline is of.
         cccs = results.scores().cccs
@@ -299,7 +384,7 @@ def read(
     labels = _read_beside(
         directory / LABELS, flag, predictions, scored, empty=True
     )
-    unprocessed = by_frame = None
+    unprocessed = by_frame = facts = None
     if (directory / UNPROCESSED).is_file():
         unprocessed = _read_beside(
             directory / UNPROCESSED, flag, predictions, len(predictions)
@@ -317,6 +402,17 @@ def read(
             by_frame.lengths.sum(),
             provenance.frames,
         )
+        if by_frame.keys != predictions.index.tolist():
+            raise UserError(
+                f"{flag}={directory / FRAMES} has other utterances than "
+                f"{PREDICTIONS} beside it, or in another order; {REMEDY}"
+            )
+    if (directory / FACTS).is_file():
+        facts = Facts.read(directory / FACTS, flag)
+        _check_fit(
+            directory / FACTS, flag, facts.table.index, predictions.index
+        )
+        facts = facts.of(predictions.index)
     return Results(
         keys=predictions.index.tolist(),
         targets=tuple(predictions.columns),
@@ -325,6 +421,7 @@ def read(
         provenance=provenance,
         unprocessed=unprocessed,
         frames=by_frame,
+        facts=facts,
     )
 
 
@@ -362,16 +459,22 @@ def _read_beside(path, flag, predictions, count, *, empty=False):
     table = predictions[:0]
     if path.is_file():
         table = csv_tables.read_utterances(path, flag, empty=empty)
-    if odd := [
-        *table.columns.symmetric_difference(predictions.columns),
-        *table.index.difference(predictions.index, sort=False),
-    ]:
+    _check_fit(path, flag, table.columns, predictions.columns)
+    _check_fit(path, flag, table.index, predictions.index, lacks=True)
+    _check_count(f"{flag}={path}", "utterances", len(table), count)
+    return table.reindex(predictions.index).to_numpy()
+
+
+def _check_fit(path, flag, names, others, *, lacks=False):
+    """Refuses names that one has alone, but for those it may lack."""
+    odd = names.difference(others, sort=False)
+    if not lacks:
+        odd = odd.append(others.difference(names, sort=False))
+    if len(odd):
         raise UserError(
             f"{flag}={path} does not fit {PREDICTIONS} beside it: {odd[0]} is "
             f"in one of them alone; {REMEDY}"
         )
-    _check_count(f"{flag}={path}", "utterances", len(table), count)
-    return table.reindex(predictions.index).to_numpy()
 
 
 def _check_count(name, unit, count, stated):
@@ -381,6 +484,43 @@ def _check_count(name, unit, count, stated):
             f"{name} has {count} {unit}, but the files beside it have "
             f"{stated}; {REMEDY}"
         )
+
+
+def beside_table(found: Results) -> Table:
+    """Returns what stands beside the model, see `Results.beside`, as text."""
+    names = BASELINES | {"source_disjoint": "model, source not in train"}
+    rows, scores = [], {"model": found.headline()}
+    scores |= {names[name]: x for name, x in found.beside().items()}
+    for name, own in scores.items():
+        cccs = [own.cccs.get(x) for x in (*found.targets, protocol.MEAN)]
+        rows.append([name, *map(wording.number, cccs), f"{own.rows:,}"])
+    return Table(("CCC", *found.targets, protocol.MEAN, "rows"), rows)
+
+
+def overlap_text(facts: Facts) -> str:
+    """Returns in a sentence how many sources stand in train, too."""
+    if not facts.trained:
+        return (
+            "no training split in the records: there are no baselines, and "
+            "what it shares with train is not known"
+        )
+    counts, total = facts.counts(), len(facts.table)
+    unknown = total - counts["with_source"]
+    return (
+        f"{counts['in_train']:,} of {wording.count(total, 'utterance')} have a "
+        f"source that stands in train, too; {counts['not_in_train']:,} have "
+        "none that does"
+        + (f"; of {unknown:,} it is not known" if unknown else "")
+    )
+
+
+def beside_lines(found: Results) -> list[str]:
+    """Returns what sources explain as lines for a console."""
+    if found.facts is None or found.provenance.split == "train":
+        return []
+    scored = found.labelled.any() and found.facts.trained
+    lines = beside_table(found).lines() if scored else []
+    return [*lines, overlap_text(found.facts)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -393,12 +533,19 @@ class Split:
         predictions: [runs, utterances, targets], NaN where a run lacks the
             target.
         labels: [utterances, targets], NaN where no run knows it.
+        facts: of the first run that has any, else None.
     """
 
     keys: list[str]
     targets: tuple[str, ...]
     predictions: np.ndarray
     labels: np.ndarray
+    facts: Facts | None = None
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """What is independent, see `sources.clusters`."""
+        return clusters(self.keys, self.facts)
 
 
 def align(runs: Mapping[str, Results]) -> Split:
@@ -442,4 +589,6 @@ def align(runs: Mapping[str, Results]) -> Split:
                 "records"
             )
         labels = np.where(np.isnan(labels), own, labels)
-    return Split(list(keys), targets, np.stack(predictions), labels)
+    known = (x.facts for x in runs.values() if x.facts is not None)
+    facts = next((x.of(keys) for x in known), None)
+    return Split(list(keys), targets, np.stack(predictions), labels, facts)

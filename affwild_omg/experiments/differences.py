@@ -45,12 +45,18 @@ def differences(row: Row, runs: Runs, seeds: Sequence[int]) -> list[str]:
         provenance = runs.read(row.folder, seed).provenance
         found += _of_network(provenance.network, row)
         digests.add(provenance.records_sha256)
-        trainings = _trainings(runs.place(row.folder, seed), provenance)
-        for training in trainings:
-            found += _between(training, _wanted(row, training))
-        if trainings and not trainings[0]["init_from"]:
+        before, trained = _trainings(runs.place(row.folder, seed), provenance)
+        own = _of_training(row, trained, pretraining=False)
+        found += own
+        found += [
+            f"pre-training: {x}"
+            for x in _of_training(row, before, pretraining=True)
+            if x not in own
+        ]
+        first = before or trained
+        if first and not first["init_from"]:
             found.append("random first weights")
-        elif provenance.model and not trainings:  # a SavedModel, or an old one
+        elif provenance.model and not trained:  # a SavedModel, or an old one
             found.append("training not recorded")
         stated = {
             k: getattr(provenance, k) or x for k, x in _EVALUATION.items()
@@ -97,17 +103,25 @@ def _parts(network):
 
 
 def _trainings(place: pathlib.Path, provenance):
-    """Returns the options of a run's trainings, pre-training first."""
+    """Returns the options of a run's pre-training and training, or None."""
     before = workdirs.read_history(place / PRETRAINED) or {}
     # That of an earlier version lacks them.
     stated = [before.get("options"), provenance.training]
-    return [_DEFAULTS | options for options in stated if options]
+    return [options and _DEFAULTS | options for options in stated]
 
 
-def _wanted(row, training):
-    """Returns the options that a row's training should have."""
-    wanted = _DEFAULTS | tables.to_flags(row)
-    for strategy in tables.STRATEGIES.values():  # the paper used all of them
-        if strategy.items() <= training.items():
-            wanted |= strategy
-    return {k: v for k, v in wanted.items() if k not in _ASIDE}
+def _of_training(row, training, *, pretraining):
+    """Compares the options of a training with those that it should have."""
+    if not training:
+        return []
+    allowed = [  # the paper used all of its strategies
+        tables.to_flags(row, name, pretraining=pretraining)
+        for name in tables.STRATEGIES
+    ]
+    like = ("train", "learning_rate")
+    flags = next(
+        (x for x in allowed if all(x[k] == training[k] for k in like)),
+        allowed[0],
+    )
+    wanted = {k: x for k, x in (_DEFAULTS | flags).items() if k not in _ASIDE}
+    return _between(training, wanted)

@@ -19,7 +19,6 @@ from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import tables
 from affwild_omg.published.tables import Region
 from affwild_omg.scoring import significance
-from affwild_omg.scoring.frames import video_of
 
 MEAN = protocol.MEAN
 MEASURED = "measured"
@@ -39,9 +38,10 @@ _REGIONS = (
 )
 _TESTS = (
     "p, of valence, then of arousal: whether a row differs from the best "
-    "measured one ({}), by permutation tests that swap whole videos, corrected "
-    "for the number of rows by Holm's method. The best one was picked from the "
-    "same data, so p is somewhat too small."
+    "measured one ({}), by permutation tests that swap whole videos, or "
+    "sources where they are known, corrected for the number of rows by Holm's "
+    "method. The best one was picked from the same data, so p is somewhat too "
+    "small."
 )
 
 
@@ -264,7 +264,7 @@ def _align(found):
 
 
 def _columns(split, name):
-    """Returns labels and predictions [utterances, runs x targets], and videos.
+    """Returns labels, predictions [utterances, runs x targets], and clusters.
 
     Args:
         split: aligned runs.
@@ -274,8 +274,8 @@ def _columns(split, name):
     known = np.isfinite(split.labels[:, targets]).any(axis=1)
     predictions = split.predictions[:, known][..., targets]
     labels = np.tile(split.labels[known][:, targets], len(predictions))
-    videos = [video_of(key) for key in np.array(split.keys)[known]]
-    return labels, np.concatenate(predictions, axis=1), videos
+    predictions = np.concatenate(predictions, axis=1)
+    return labels, predictions, split.clusters[known]
 
 
 def _compare(rows, runs):
@@ -314,10 +314,10 @@ def _compare(rows, runs):
 
 def _test(split, name):
     """Returns the p-value of the first half of the runs against the second."""
-    labels, predictions, videos = _columns(split, name)
+    labels, predictions, clusters = _columns(split, name)
     first, second = np.split(predictions, 2, axis=1)
     labels = labels[:, : first.shape[1]]
-    return significance.permutation_test(labels, first, second, videos)
+    return significance.permutation_test(labels, first, second, clusters)
 
 
 def _notes(tabulated):

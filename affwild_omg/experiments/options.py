@@ -10,18 +10,20 @@ from affwild_omg.cli.options import option
 from affwild_omg.nets import architectures
 from affwild_omg.published import tables
 from affwild_omg.published.tables import Row
-from affwild_omg.training.options import TrainingOptions
+from affwild_omg.training.options import OVERRIDES, TrainingOptions
 
 # Options of train.py that this command sets, and those that a row does.
 SETTLED = {"records", "workdir", "init_from", "init_strict", "seed"}
 SETTLED |= {"architecture", "members", "backbone", "taps", "recurrence"}
 SETTLED |= {"landmarks", "targets", "shuffle_labels"}
-PARSE = {  # of texts; no option that may be given here is a bool
+PARSE = {  # of texts
     str: str,
     int: int,
     float: float,
+    bool: ("false", "true").index,
     list: lambda text: tuple(text.split("/")),
 }
+A_NUMBER = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,8 +79,9 @@ class ReproductionOptions(options.Checked):
         choices=("paper", "none"),
     )
     strategy: str = option(
-        "All layers at a learning rate of 1e-4, or of 1e-5, or the CNN fixed "
-        "at 1e-3.",
+        "How CNN-RNNs are trained: all layers at a learning rate of 1e-4, or "
+        "of 1e-5, or, after pre-training with all layers, the CNN fixed at "
+        "1e-3. CNNs alone are trained at 1e-4.",
         "end_to_end",
         choices=tuple(tables.STRATEGIES),
     )
@@ -94,6 +97,12 @@ class ReproductionOptions(options.Checked):
         "(default: the paper's).",
         None,
     )
+    pretrain_options: Sequence[str] | None = option(
+        "The same for pre-training alone, where they replace those of "
+        "--options, such as epochs=5,learning_rate=1e-5,loss_level=frame "
+        "(default: those of --options).",
+        None,
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -101,6 +110,11 @@ class ReproductionOptions(options.Checked):
         self.selected()
         self.initial_weights()
         self.overrides()
+        if self.pretrain_overrides() and self.pretraining == "none":
+            raise UserError(
+                "--pretrain_options does not go with --pretraining=none; leave "
+                "one of the two out"
+            )
 
     def seed_numbers(self) -> list[int]:
         """Returns the seeds.
@@ -157,23 +171,38 @@ class ReproductionOptions(options.Checked):
             UserError: a text is not like name=value, a name is unknown, given
                 twice or a row's own, or a value is of another type.
         """
-        kinds = {
-            field.name: options.kind_of(field)
-            for field in dataclasses.fields(TrainingOptions)
-            if field.name not in SETTLED
-        }
-        found = {}
-        for name, text in options.pairs("options", self.options).items():
-            if name not in kinds:
-                raise UserError(
-                    f"--options={name} cannot be set here; the options of "
-                    f"train.py that can be are {', '.join(kinds)}"
-                )
-            try:
-                found[name] = PARSE[kinds[name]](text)
-            except ValueError as error:
-                whole = "whole " * (kinds[name] is int)
-                raise UserError(
-                    f"--options={name} must be a {whole}number, not {text!r}"
-                ) from error
-        return found
+        return _parsed("options", self.options, SETTLED)
+
+    def pretrain_overrides(self) -> dict[str, object]:
+        """Returns those of pre-training alone, likewise.
+
+        Raises:
+            UserError: as `overrides`; or one would make another network, which
+                could not go on with what it has learned.
+        """
+        settled = SETTLED | set(OVERRIDES)
+        return _parsed("pretrain_options", self.pretrain_options, settled)
+
+
+def _parsed(flag, texts, settled):
+    kinds = {
+        field.name: options.kind_of(field)
+        for field in dataclasses.fields(TrainingOptions)
+        if field.name not in settled
+    }
+    found = {}
+    for name, text in options.pairs(flag, texts).items():
+        if name not in kinds:
+            raise UserError(
+                f"--{flag}={name} cannot be set here; the options of train.py "
+                f"that can be are {', '.join(kinds)}"
+            )
+        try:
+            found[name] = PARSE[kinds[name]](text)
+        except ValueError as error:
+            raise UserError(
+                f"--{flag}={name} must be {A_NUMBER[kinds[name]]}, not {text!r}"
+            ) from error
+        if kinds[name] is bool:
+            found[name] = bool(found[name])
+    return found

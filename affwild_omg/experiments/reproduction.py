@@ -174,7 +174,6 @@ def list_jobs(
     jobs, absent = {}, []
     # What a row fuses is run before it.
     for row in [part for one in rows for part in (*one.fused, one)]:
-        settings = _settings(options, row) if row.network else {}
         corpora = {WORKDIR: options.records}
         if row.pretraining != tables.SCRATCH:
             flag = f"{row.pretraining}_records"
@@ -182,11 +181,18 @@ def list_jobs(
             if corpora[PRETRAINED] is None:
                 absent.append((row, f"{NOT_RUN}: corpus absent (--{flag})"))
                 continue
+        trainings = {}
+        if row.network:
+            trainings = {
+                name: _settings(options, row, pretraining=name == PRETRAINED)
+                | {"records": _absolute(folder)}
+                for name, folder in corpora.items()
+            }
+            weights = _weights(options, row, next(iter(trainings.values())))
         for seed in options.seed_numbers():
             place = runs.place(row.folder, seed)
             if row.network:
-                own = settings | {"seed": seed}
-                stages = _train_and_evaluate(place, corpora, own)
+                stages = _train_and_evaluate(place, trainings, weights, seed)
             else:
                 members = [runs.place(x.folder, seed) for x in row.fused]
                 stages = [_fuse(place, members)]
@@ -194,31 +200,51 @@ def list_jobs(
     return list(jobs.values()), absent
 
 
-def _settings(options, row):
-    """Returns the flags of train.py of a row's first training.
+def _settings(options, row, *, pretraining):
+    """Returns the flags of train.py of one of a row's trainings.
 
     Raises:
         UserError: one is out of range.
     """
     network = networks.named(row.network, **row.overrides)
     overrides = options.overrides()
+    if pretraining:
+        overrides |= options.pretrain_overrides()
     own = {k: v for k, v in overrides.items() if _has(network, k)}
-    if len(own) < len(overrides):
+    if len(own) < len(overrides) and not pretraining:
         logging.info(
             "%s: without %s, which its network does not have",
             row.key,
             ", ".join(overrides.keys() - own.keys()),
         )
-    settings = tables.to_flags(row, options.strategy) | own
+    flags = tables.to_flags(row, options.strategy, pretraining=pretraining)
+    settings = flags | own
     try:
         TrainingOptions(**settings, records="", workdir="").network()
     except UserError as error:
+        flag = "pretrain_options" if pretraining else "options"
         message = str(error).removeprefix("--")
-        raise UserError(f"--options: {row.key}: {message}") from error
+        raise UserError(f"--{flag}: {row.key}: {message}") from error
+    return settings
+
+
+def _weights(options, row, first):
+    """Returns where the weights of a row's first training come from.
+
+    Raises:
+        UserError: they come from nowhere, and the CNN does not learn either.
+    """
+    network = networks.named(row.network, **row.overrides)
     if isinstance(network, Fusion):  # its members share a backbone
         network, *_ = network.members
     weights = options.initial_weights().get(network.backbone)
-    return settings | {"init_from": weights and _absolute(weights)}
+    if not weights and first["train"] != "all":
+        raise UserError(
+            f"{row.key}: a CNN that is fixed in its first training must have "
+            f"weights; give --weights={network.backbone}=FILE, --strategy="
+            "end_to_end, or rows that are pre-trained"
+        )
+    return weights and _absolute(weights)
 
 
 def _absolute(path):
@@ -241,24 +267,24 @@ def _has(network, option):
     return rules.get(option, network.uses(option))
 
 
-def _train_and_evaluate(place, corpora, settings):
+def _train_and_evaluate(place, trainings, weights, seed):
     """Lists the stages of a run that trains.
 
     Args:
         place: its folder.
-        corpora: {workdir's name: records}, in order; each training starts from
-            the one before it.
-        settings: flags of train.py, init_from being that of the first.
+        trainings: {workdir's name: flags}, in order; each starts from the one
+            before it.
+        weights: what the first starts from; None for random weights.
+        seed: of all trainings.
     """
-    stages, weights = [], []
-    if settings["init_from"]:
-        source = pathlib.Path(settings["init_from"])
-        best = source / workdirs.BEST
-        weights = [best if best.is_file() else source]
-    for name, folder in corpora.items():
+    stages, source, inputs = [], weights, []
+    if weights:
+        best = pathlib.Path(weights, workdirs.BEST)
+        inputs = [best if best.is_file() else pathlib.Path(weights)]
+    for name, flags in trainings.items():
         workdir = place / name
         training = TrainingOptions(
-            **settings, records=_absolute(folder), workdir=str(workdir)
+            **flags, workdir=str(workdir), seed=seed, init_from=source
         )
         listing = pathlib.Path(training.records, manifest.MANIFEST)
         best = workdir / workdirs.BEST
@@ -268,12 +294,12 @@ def _train_and_evaluate(place, corpora, settings):
                 _train,
                 training,
                 command="python train.py",
-                inputs=[listing, *weights],
+                inputs=[listing, *inputs],
                 outputs=[best, workdir / workdirs.HISTORY],
                 resume=_resume,
             )
         )
-        settings, weights = settings | {"init_from": str(workdir)}, [best]
+        source, inputs = str(workdir), [best]
     chosen = workdir / workdirs.POSTPROCESSING
     for split, inputs, outputs in (
         (VALIDATION, [listing, best], [chosen]),

@@ -52,8 +52,9 @@ def main_faces(
     recognizer: Callable[[np.ndarray], np.ndarray],
     portion: int,
     folder: os.PathLike | str | None = None,
+    side: str | None = None,
 ) -> Iterator[Face]:
-    """Yields the main person's face of each view.
+    """Yields the main person's face of each view, or that of a side's.
 
     Who that is shows at the end of the clip. Until then all faces lie in a
     file, 28 KB each, so that no clip is too long for memory.
@@ -65,6 +66,9 @@ def main_faces(
         portion: views whose tracks are compared together.
         folder: for the file, which has no name and goes with the process;
             None for the system's.
+        side: "left" or "right" for those people who are mostly there. What
+            parts the sides is the middle between two people who are seen
+            together, or else that of the frame.
     """
     known, names, owners = [], itertools.count(), []
     views = iter(views)
@@ -79,13 +83,42 @@ def main_faces(
             del known[MAX_PEOPLE:]
             if count < portion:
                 break
-        file.seek(0)
-        main = known[0].name if known else None
-        for index in range(first + count):
-            reason, faces = pickle.load(file)
-            persons = owners[index // portion]
-            faces = {persons[n]: face for n, face in faces.items()}
-            yield faces.get(main) or Face.missing(ANOTHER if faces else reason)
+        wanted = {known[0].name} if known and not side else set()
+        if side:
+            wanted = _on_side(side, _read(file, owners, first + count, portion))
+        for view in _read(file, owners, first + count, portion):
+            faces = [view.faces[x] for x in wanted & view.faces.keys()]
+            reason = ANOTHER if view.faces else view.reason
+            yield max(faces, key=_weight, default=Face.missing(reason))
+
+
+def _read(file, owners, count, portion) -> Iterator[View]:
+    """Yields the views of the file, their faces by the names of people."""
+    file.seek(0)
+    for index in range(count):
+        view, persons = pickle.load(file), owners[index // portion]
+        view.faces = {persons[n]: face for n, face in view.faces.items()}
+        yield view
+
+
+def _on_side(side, views) -> set[int]:
+    """Returns who is mostly on a side; several names may be one person's."""
+    places, parted, middle = {}, [], 0.0
+    for view in views:
+        middle = view.middle
+        for name, face in view.faces.items():
+            places.setdefault(name, []).append(_place(face))
+        if len(view.faces) > 1:
+            two = sorted(view.faces.values(), key=_weight)[-2:]
+            parted.append(np.mean([_place(face) for face in two]))
+    border = np.mean(parted or [middle])
+    left = {name for name, x in places.items() if np.mean(x) < border}
+    return left if side == "left" else places.keys() - left
+
+
+def _place(face: Face) -> float:
+    """Returns where a face is from left to right, in pixels."""
+    return face.box[0] + face.box[2] / 2
 
 
 def _assign(tracks, first, known, names, recognizer) -> None:
@@ -240,7 +273,7 @@ def _write(views, first, file) -> tuple[int, dict[int, _Track]]:
     """
     tracks, count = {}, 0
     for view in views:
-        pickle.dump((view.reason, view.faces), file)
+        pickle.dump(view, file)
         for number, face in view.faces.items():
             tracks.setdefault(number, _Track()).show(first + count, face)
         count += 1

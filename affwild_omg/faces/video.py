@@ -71,6 +71,9 @@ class Video(contextlib.AbstractContextManager):
         decoded_frames: how many frames the last iteration has decoded so far.
         damaged_packets: how many compressed frames it found damaged.
         replaced_times: how many frames' own times it found wrong.
+        number: in the film, from 0 on, of the frame that was given last. Frames
+            that damage took away count, as far as the gap tells that they left
+            in time.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -151,6 +154,13 @@ class Video(contextlib.AbstractContextManager):
                 new_s = round(max(0.0, time_s + 1 / self.fps), TIME_DIGITS)
             # Files without times may give all frames the same one.
             self.replaced_times += own_s not in (None, last_s, new_s)
+            # Only damage takes frames away: other gaps are pauses.
+            if self.decoded_frames:
+                gap_s = new_s - time_s
+            else:
+                gap_s = new_s + self._late(first)
+            lost = round(gap_s * self.fps) - bool(self.decoded_frames)
+            self.number += 1 + max(0, lost) * (self.damaged_packets > 0)
             time_s, last_s = new_s, own_s
             self.decoded_frames += 1
             lasts = frame.duration * frame.time_base if frame.duration else 0
@@ -174,10 +184,18 @@ class Video(contextlib.AbstractContextManager):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _late(self, first: av.VideoFrame) -> float:
+        """Returns how long the film had run at its first frame, in seconds."""
+        start = self._stream.start_time
+        if first.time is None or start is None:
+            return 0.0
+        return first.time - float(start * self._stream.time_base)
+
     def _start(self) -> av.VideoFrame:
         """Opens the file anew, and returns its first frame."""
         self.close()
         self.decoded_frames = self.damaged_packets = self.replaced_times = 0
+        self.number = -1
         self._container = _open(self.path)
         self._stream = _choose(self._container, self.path)
         self._frames = self._decode()

@@ -16,7 +16,8 @@ MIN_OVERLAP = 0.4
 NOT_DETECTED = "no face detected"
 IMPLAUSIBLE = "implausible landmarks"
 ANOTHER = "another person"
-REASONS = (NOT_DETECTED, IMPLAUSIBLE, ANOTHER)
+NO_PICTURE = "no picture"
+REASONS = (NOT_DETECTED, IMPLAUSIBLE, ANOTHER, NO_PICTURE)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,10 +63,12 @@ class View:
     Attributes:
         reason: why there is no face, if there is none.
         faces: number of a track -> its face.
+        middle: of the frame from left to right, in pixels.
     """
 
     reason: str
     faces: dict[int, Face] = dataclasses.field(default_factory=dict)
+    middle: float = 0.0
 
     def number_at(self, box: Box) -> int | None:
         """Returns the number of the track that is at a place, if any."""

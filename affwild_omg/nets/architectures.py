@@ -186,7 +186,7 @@ class Architecture:
         """Returns whether a field has an effect on this network."""
         if field in ("units", "depth", "gru", "rnn_dropout"):
             return self.recurrence != "none"
-        if field in ("fc_units", "fc_dropout", "landmark_units"):
+        if field in ("fc_units", "fc_dropout", "landmarks", "landmark_units"):
             return "fc" in self.taps
         return True
 

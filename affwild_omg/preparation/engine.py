@@ -13,6 +13,7 @@ from absl import logging
 from affwild_omg.cli import progress
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.clips import Clip
+from affwild_omg.corpora.problems import Problems
 from affwild_omg.corpora.readers import READERS
 from affwild_omg.preparation import manifest as manifests
 from affwild_omg.preparation import staging, worker
@@ -37,16 +38,18 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     target = pathlib.Path(options.records).resolve()
     staging.take_back(target)
     files.check_output(options.records, flag="--records", overwrite=overwrite)
-    clips = READERS[options.corpus](options.source)
-    if not any(clip.path.is_file() for clip in clips):
+    problems = Problems(strict=options.strict)
+    clips = READERS[options.corpus](options.source, problems, options.frames)
+    of_reader = list(problems.lines)
+    if not any(clip.found for clip in clips):
         raise UserError(
             f"--source={options.source}: none of the tables' {len(clips)} "
-            "clips is there; they belong at <source>/<video>/<utterance>, "
-            f"such as {clips[0].path}"
+            f"clips is there, such as {clips[0].path}; docs/corpora.md shows "
+            "where they belong"
         )
     remove_parents = files.make_folder(target.parent)
     folder = staging.make(target, options)
-    reports = _prepare(clips, folder, options)
+    reports = _prepare(clips, folder, options, problems)
     good = [clip for clip, x in reports.items() if "reason" not in x]
     if not good:
         files.remove(folder)
@@ -56,16 +59,21 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
             f"--source={options.source}: not one clip could be prepared; "
             f"the first that is there: {present['reason']}"
         )
-    manifest = manifests.summarise(list(reports.values()), options)
+    manifest = manifests.summarise(list(reports.values()), options, of_reader)
     staging.publish(folder, target, manifest, good)
     return manifest
 
 
 def _prepare(
-    clips: list[Clip], folder: pathlib.Path, options: PreparationOptions
+    clips: list[Clip],
+    folder: pathlib.Path,
+    options: PreparationOptions,
+    problems: Problems,
 ) -> dict[Clip, dict]:
     """Returns the report of each clip, in their order."""
     reports = {clip: staging.read_finished(folder, clip) for clip in clips}
+    for report in filter(None, reports.values()):
+        _tell(report, problems)
     jobs = [clip for clip, report in reports.items() if report is None]
     jobs.sort(key=staging.size, reverse=True)
     with progress.bar(
@@ -79,11 +87,14 @@ def _prepare(
                 functools.partial(worker.prepare, folder, options),
                 jobs,
                 workers=min(options.workers or parallel.cores(), len(jobs)),
-                start=functools.partial(worker.start, options.detect_every),
+                start=functools.partial(
+                    worker.start, worker.detect_every(options)
+                ),
                 died=worker.failed,
             ) as results:
                 for clip, report in results:
                     reports[clip] = report
+                    _tell(report, problems)
                     if "no_preview" in report:
                         logging.warning(
                             "%s: no preview could be drawn (%s)",
@@ -91,3 +102,11 @@ def _prepare(
                         )
                     bar.update(1)
     return reports
+
+
+def _tell(report, problems):
+    """Tells what was wrong with a clip; one that is not there is none."""
+    for line in report.get("problems", ()):
+        problems.add(line)
+    if report["found"] and "reason" in report:
+        problems.add(report["reason"])

@@ -4,6 +4,7 @@ import collections
 import pathlib
 from collections.abc import Sequence
 
+from affwild_omg.cli import wording
 from affwild_omg.cli.tables import Table
 from affwild_omg.corpora import omg
 from affwild_omg.corpora.clips import SPLITS
@@ -12,15 +13,21 @@ from affwild_omg.data.manifest import MANIFEST
 from affwild_omg.preparation.options import PreparationOptions
 
 
-def summarise(reports: Sequence[dict], options: PreparationOptions) -> dict:
+def summarise(
+    reports: Sequence[dict],
+    options: PreparationOptions,
+    problems: Sequence[str] = (),
+) -> dict:
     """Sums the reports of all clips up by split.
 
     Args:
         reports: of `worker.prepare`, in the order of the tables.
         options: of the preparation.
+        problems: of the corpus' reader.
 
     Returns:
-        The manifest. Each of its splits holds the numbers of utterances
+        The manifest. Its problems are those of the reader, then those of each
+        clip. Each of its splits holds the numbers of utterances
         expected (rows of the table), found (files there) and prepared, of
         frames and of frames without a face, for each reason; every clip that
         was damaged, and how; every clip that failed, with its reason; and the
@@ -35,7 +42,12 @@ def summarise(reports: Sequence[dict], options: PreparationOptions) -> dict:
     return {
         "schema_version": records.SCHEMA_VERSION,
         "corpus": "demo" if drawn else options.corpus,
+        "frames_from": options.frames,
         "detect_every": options.detect_every,
+        "problems": [
+            *problems,
+            *(line for x in reports for line in x.get("problems", ())),
+        ],
         "splits": {name: _split(x) for name, x in of_splits.items() if x},
     }
 
@@ -57,7 +69,11 @@ def _split(reports):
         "damaged": _facts(reports, "damaged"),
         "failed": _facts(reports, "reason"),
         "utterances": [
-            {k: v for k, v in report.items() if k not in ("split", "found")}
+            {
+                k: v
+                for k, v in report.items()
+                if k not in ("split", "found", "problems")
+            }
             for report in good
         ],
     }
@@ -89,6 +105,9 @@ def table(manifest: dict) -> list[str]:
         for split, part in parts.items()
     ]
     lines = Table(["", *columns], rows).lines()
+    if manifest["problems"]:
+        count = wording.count(len(manifest["problems"]), "problem")
+        lines.append(f"{MANIFEST} lists {count} of the corpus")
     failed = [clip for part in parts.values() for clip in part["failed"]]
     if failed:
         lines.append(

@@ -10,6 +10,7 @@ import json
 import pathlib
 import re
 import shutil
+import zlib
 from collections.abc import Sequence
 
 from absl import logging
@@ -38,6 +39,8 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
             "schema_version": records.SCHEMA_VERSION,
             "corpus": options.corpus,
             "source": str(pathlib.Path(options.source).resolve()),
+            "frames": options.frames,
+            "fps": options.fps,
             "detect_every": options.detect_every,
             "preview": options.preview,
         }
@@ -73,19 +76,42 @@ def paths(
 
 def inputs(clip: Clip) -> list:
     """Returns what the records of a clip are made of, as JSON holds it."""
+    labels = b"".join(column.tobytes() for column in clip.frame_labels or ())
     return [
         clip.valence,
         clip.arousal,
+        zlib.crc32(labels),
+        clip.side,
         clip.source,
         clip.person,
-        clip.path.stat().st_mtime_ns if clip.path.is_file() else None,
-        size(clip),
+        *_files(clip),
     ]
 
 
 def size(clip: Clip) -> int:
-    """Returns the size of a clip's file in bytes; 0 without one."""
-    return clip.path.stat().st_size if clip.path.is_file() else 0
+    """Returns the size of a clip's file in bytes, 0 without one.
+
+    Of clips that are pictures, whose sizes would have to be asked one by one,
+    the number of frames.
+    """
+    if clip.pictures is not None:
+        return len(clip.pictures)
+    return clip.path.stat().st_size if clip.found else 0
+
+
+def _files(clip):
+    """Returns what tells a clip's files from others."""
+    if clip.pictures is None:
+        return [
+            clip.path.stat().st_mtime_ns if clip.found else None,
+            size(clip),
+        ]
+    states = []
+    for name in clip.pictures:
+        path = clip.path / name
+        state = path.stat() if name and path.is_file() else None
+        states.append(state and [name, state.st_mtime_ns, state.st_size])
+    return [zlib.crc32(json.dumps(states).encode()), size(clip)]
 
 
 def read_finished(folder: pathlib.Path, clip: Clip) -> dict | None:

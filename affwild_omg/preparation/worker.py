@@ -1,6 +1,7 @@
 """One clip at a time: it becomes a records file and a report."""
 
 import collections
+import contextlib
 import functools
 import json
 import pathlib
@@ -9,9 +10,11 @@ from absl import logging
 
 from affwild_omg import figures
 from affwild_omg.cli.errors import UserError
+from affwild_omg.corpora import annotations
 from affwild_omg.corpora.clips import Clip
+from affwild_omg.corpora.folders import CROPS
 from affwild_omg.data import records
-from affwild_omg.faces import detection, landmarks, tracking, views
+from affwild_omg.faces import detection, landmarks, pictures, tracking, views
 from affwild_omg.faces.video import Video
 from affwild_omg.preparation import staging
 from affwild_omg.preparation.options import PreparationOptions
@@ -21,11 +24,12 @@ _tracking = {}  # a worker process' own settings, made by `start`
 
 
 @functools.cache
-def start(detect_every: int) -> None:
+def start(detect_every: int | None) -> None:
     """Makes this process a worker, once.
 
     Args:
-        detect_every: frames from one face detection to the next.
+        detect_every: frames from one face detection to the next; None without
+            a detector, for ready crops.
     """
     import cv2
     import tensorflow as tf
@@ -38,11 +42,16 @@ def start(detect_every: int) -> None:
     tf.config.set_visible_devices([], "GPU")
     # The manifest tells what a warning would, and no line runs into the bar.
     logging.set_verbosity(logging.ERROR)
-    _tracking.update(
-        detector=detection.Detector(),
-        landmarker=landmarks.Landmarker(),
-        detect_every=detect_every,
-    )
+    _tracking.update(landmarker=landmarks.Landmarker())
+    if detect_every is not None:
+        _tracking.update(
+            detector=detection.Detector(), detect_every=detect_every
+        )
+
+
+def detect_every(options: PreparationOptions) -> int | None:
+    """Returns what `start` needs to know."""
+    return None if options.frames == CROPS else options.detect_every
 
 
 def failed(clip: Clip, how: str) -> dict:
@@ -60,7 +69,7 @@ def _facts(clip):
         "split": clip.split,
         "video": clip.video,
         "utterance": clip.utterance,
-        "found": clip.path.is_file(),
+        "found": clip.found,
         "source": clip.source,
         "person": clip.person,
     }
@@ -81,11 +90,12 @@ def prepare(
         Its report: split, video, utterance, source and person where they are
         known, found (whether its file is there), and either what
         `records.write_clip` says, without_face (how many frames for which
-        reason) and, if so, damaged (what was lost) or no_preview (why none
-        could be drawn); or the reason why it cannot be prepared, which is not
+        reason) and, if so, damaged (what was lost), problems (lines on labels
+        and files that do not fit) or no_preview (why none could be drawn); or
+        the reason why it cannot be prepared, which is not
         kept for the next run: it may be the disk's, and pass.
     """
-    start(options.detect_every)
+    start(detect_every(options))
     path, preview_path, report_path = staging.paths(folder, clip)
     inputs = staging.inputs(clip)
     for old in (path, preview_path, report_path):  # from another row or file
@@ -96,8 +106,8 @@ def prepare(
         sheet = figures.FaceSheet(clip.key, views.REASONS)
     reasons = collections.Counter()
     try:
-        with Video(clip.path) as video:
-            frames = _frames(video, clip, path.parent, reasons, sheet)
+        with _open(clip, options) as video:
+            frames = _frames(video, clip, options, path.parent, reasons, sheet)
             report |= records.write_clip(
                 path, clip.video, clip.utterance, frames
             )
@@ -117,6 +127,8 @@ def prepare(
         report["without_face"] = dict(reasons)
     if video.damage:
         report["damaged"] = video.damage
+    if problems := list(_problems(video, clip)):
+        report["problems"] = problems
     if sheet:
         preview_path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -132,24 +144,49 @@ def prepare(
     return report
 
 
-def _frames(video, clip, folder, reasons, sheet):
+def _open(clip, options):
+    if clip.pictures is None:
+        return Video(clip.path)
+    if not clip.found:
+        raise UserError(f"{clip.path}: not one picture of it is there")
+    return contextlib.nullcontext(
+        pictures.Pictures(clip.path, clip.pictures, options.fps)
+    )
+
+
+def _problems(video, clip):
+    """Yields what does not fit between a clip's labels and its frames."""
+    if clip.pictures is not None:
+        for path in video.unreadable[: annotations.MOST]:
+            yield f"{path}: not a picture; its frame counts as without a face"
+        frames = len(clip.pictures)
+    else:
+        frames = video.number + 1
+    # Crops end where the last face was found.
+    short = clip.pictures is None and frames < clip.rows
+    if clip.frame_labels and (short or frames > clip.rows):
+        yield (
+            f"{clip.path}: {frames} frames, but {clip.rows} rows of labels; "
+            "label i is that of frame i, and what is beyond has none"
+        )
+
+
+def _frames(video, clip, options, folder, reasons, sheet):
     """Yields the frames of a clip, and tells of them what is to be shown."""
     nothing = float("nan")
     labels = tuple(
         nothing if label is None else label
         for label in (clip.valence, clip.arousal)
     )
-    faces = tracking.faces_of_video(
-        video,
-        watch=sheet.watch if sheet else None,
-        folder=folder,
-        **_tracking,
-    )
-    for time_s, face in faces:
+    for number, time_s, face in _faces(video, clip, options, folder, sheet):
         if not face.found:
             reasons[face.reason] += 1
-        if sheet:
-            sheet.add(face)
+        if clip.frame_labels:
+            known = number < clip.rows
+            labels = tuple(
+                column[number] if known else nothing
+                for column in clip.frame_labels
+            )
         yield records.Frame(
             time_s=time_s,
             image=face.crop,
@@ -157,3 +194,30 @@ def _frames(video, clip, folder, reasons, sheet):
             face=face.found,
             labels=labels,
         )
+
+
+def _faces(video, clip, options, folder, sheet):
+    """Yields (number in the film, time_s, face) of each frame of a clip."""
+    numbers = collections.deque()
+
+    def watch(time_s, frame):
+        numbers.append(video.number)
+        if sheet:
+            sheet.watch(time_s, frame)
+
+    def numbered(faces):
+        for time_s, face in faces:
+            if sheet:
+                sheet.add(face)
+            yield numbers.popleft(), time_s, face
+
+    if options.frames == CROPS:
+        faces = pictures.faces_of_crops(video, _tracking["landmarker"], watch)
+    else:
+        faces = tracking.faces_of_video(
+            video, watch=watch, folder=folder, side=clip.side, **_tracking
+        )
+    if clip.pictures is None:
+        return numbered(faces)
+    frames = max(len(clip.pictures), clip.rows)
+    return pictures.with_gaps(numbered(faces), options.fps, frames)

@@ -11,14 +11,15 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-# How a network is trained, as flags of train.py (sections 5.2 and 6.1). Of
-# CNN-RNNs, end to end was better than with the CNN fixed, at "either" of two
-# rates; which of them served which network is not published. CNNs have 1e-4.
+# How a CNN-RNN is trained, as flags of train.py (sections 5.2 and 6.1). End to
+# end was better than with the CNN fixed, at "either" of two rates; which of
+# them served which network is not published. See `to_flags` for what else.
 STRATEGIES: Mapping[str, Mapping[str, object]] = {
     "end_to_end": {"train": "all", "learning_rate": 1e-4},
     "end_to_end_slow": {"train": "all", "learning_rate": 1e-5},
     "cnn_fixed": {"train": "head", "learning_rate": 1e-3},
 }
+CNNS = ("vgg_face", "resnet50", "densenet121")  # without recurrence
 # `Row.pretraining` without Aff-Wild and Aff-Wild2: "trained directly with the
 # OMG-Emotion set" (section 7.1). Whether the convolutions then start from
 # VGG-Face's weights or at random, the paper does not say. VGG-Face's are
@@ -155,17 +156,24 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def to_flags(row: Row, strategy: str = "end_to_end") -> dict[str, object]:
+def to_flags(
+    row: Row, strategy: str = "end_to_end", *, pretraining: bool = False
+) -> dict[str, object]:
     """Returns the flags of train.py that train a row's network.
 
-    They are the same for pre-training and for what follows it. Windows and
-    batches are those of section 6.1; it gives no batch for the CNNs alone,
-    which are taken to have had the CNN-RNNs' one.
+    The strategies are the CNN-RNNs', for what follows pre-training: the CNN is
+    fixed as it comes from there, where it learned with the rest (section 5.2).
+    CNNs always learn, at 1e-4 (section 6.1). Windows and batches are those of
+    section 6.1; it gives no batch for the CNNs alone, which are taken to have
+    had the CNN-RNNs' one.
 
     Args:
         row: one that has a network.
         strategy: a key of `STRATEGIES`.
+        pretraining: whether on Aff-Wild or Aff-Wild2.
     """
+    if row.network in CNNS or (pretraining and strategy == "cnn_fixed"):
+        strategy = "end_to_end"
     return {
         "architecture": row.network,
         **row.overrides,

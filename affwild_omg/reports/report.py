@@ -37,7 +37,7 @@ PICTURES = (  # in the order of the page
 FILES = (REPORT, UTTERANCES, GROUPS, *(f"{name}.png" for name in PICTURES))
 
 _SECTIONS = (  # title, template, what gathers its values, whether of labels
-    ("Scores", "scores", None, False),
+    ("Scores", "scores", sections.scores, False),
     ("Protocols", "protocols", sections.protocols, True),
     ("Post-processing", "postprocessing", sections.postprocessing, False),
     ("Predictions and labels", "agreement", sections.agreement, True),

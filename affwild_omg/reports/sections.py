@@ -10,6 +10,7 @@ from absl import logging
 from affwild_omg import figures
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
+from affwild_omg.evaluation import results
 from affwild_omg.evaluation.options import LEVELS, POOLINGS
 from affwild_omg.figures import Course, canvas
 from affwild_omg.paper.task import TARGETS
@@ -19,6 +20,17 @@ from affwild_omg.scoring import aggregation, breakdown
 from affwild_omg.weights import workdir as workdirs
 
 CROPS = 8  # of each of the worst utterances
+
+
+def scores(source: Source) -> dict:
+    """Gathers what stands beside the model, where it is known."""
+    facts = source.results.facts
+    if facts is None or not facts.trained:
+        return {"beside": None}
+    return {
+        "beside": results.beside_table(source.results),
+        "overlap": results.overlap_text(facts),
+    }
 
 
 def protocols(source: Source) -> dict:

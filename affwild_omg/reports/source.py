@@ -42,13 +42,7 @@ class Source:
     @functools.cached_property
     def labelled(self) -> Results:
         """The results of the utterances that have labels."""
-        known = self.results.labelled
-        return dataclasses.replace(
-            self.results,
-            keys=[self.results.keys[i] for i in np.flatnonzero(known)],
-            predictions=self.results.predictions[known],
-            labels=self.results.labels[known],
-        )
+        return self.results.subset(self.results.labelled)
 
     @functools.cached_property
     def utterances(self) -> pd.DataFrame:
@@ -92,7 +86,9 @@ class Source:
         masks["video"] = breakdown.by_video(found.videos)
         data = found.labels, found.predictions, found.videos
         groups = {
-            kind: breakdown.by_group(*data, masks[kind], found.targets)
+            kind: breakdown.by_group(
+                *data, masks[kind], found.targets, found.clusters
+            )
             for kind in masks
         }
         groups["video"].sort(

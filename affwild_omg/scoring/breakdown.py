@@ -150,6 +150,7 @@ def by_group(
     videos: Sequence[str],
     groups: Mapping[str, Sequence[bool]],
     targets: Sequence[str],
+    clusters: Sequence[str] | None = None,
 ) -> list[Group]:
     """Scores groups of utterances one by one.
 
@@ -159,15 +160,19 @@ def by_group(
         videos: the video of each utterance, [utterances].
         groups: which utterances each has, bool [utterances]; they may overlap.
         targets: the names of the columns.
+        clusters: what intervals draw as a whole, [utterances]; by default the
+            videos.
 
     Returns:
         The groups that have an utterance, in their order.
     """
     videos, found = np.asarray(videos), []
+    clusters = videos if clusters is None else np.asarray(clusters)
     for name, mask in groups.items():
         own = videos[mask]
         if len(own):
-            scores = agreements(labels[mask], predictions[mask], targets, own)
+            data = labels[mask], predictions[mask]
+            scores = agreements(*data, targets, clusters[mask])
             found.append(
                 Group(
                     name=name,

@@ -76,6 +76,13 @@ class Frames:
             counted.append(np.where(known.any(axis=0), known, seen))
         return counted
 
+    def subset(self, chosen: np.ndarray) -> "Frames":
+        """Returns the frames of some utterances, bool [utterances]."""
+        places = np.flatnonzero(chosen)
+        names = ("keys", "values", "mask", "labels", "times")
+        parts = {x: [getattr(self, x)[i] for i in places] for x in names}
+        return dataclasses.replace(self, **parts)
+
     def sequences(self, utterance: int) -> list[slice]:
         """Returns which frames of an utterance each sequence holds.
 

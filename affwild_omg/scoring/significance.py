@@ -3,10 +3,11 @@
 Utterances of one video share a face, a scene and a light, so they are not
 independent. Here whole videos are drawn or swapped (Davison & Hinkley,
 Bootstrap Methods and their Application, 1997, section 3.8; Field & Welsh,
-JRSS B 69, 2007). Labels and predictions may have several columns, such as
-targets or runs: then the statistic is the mean of the columns' CCCs, with the
-same videos drawn in all columns. A label may be NaN: its row does not count in
-that column, and its prediction may be NaN, too.
+JRSS B 69, 2007). Where several videos come from one source, name the source in
+the place of each video. Labels and predictions may have several columns, such
+as targets or runs: then the statistic is the mean of the columns' CCCs, with
+the same videos drawn in all columns. A label may be NaN: its row does not count
+in that column, and its prediction may be NaN, too.
 """
 
 import typing

@@ -162,13 +162,12 @@ class _Run:
                     label_means=self._label_means(),
                 )
             start.fix_parts(self.model, options, self.initialisation)
-            rates = options.rates()
-            self.optimizer = (
-                optimizers.PartAdam(options.learning_rate, rates=rates)
-                if rates
-                else keras.optimizers.Adam(options.learning_rate)
+            self.optimizer = optimizers.adam(
+                self.model,
+                options.learning_rate,
+                rates=options.rates(),
+                max_fan_in=options.max_fan_in,
             )
-            self.optimizer.build(self.model.trainable_variables)
             # Only so that the model file holds the optimizer's state.
             self.model.compile(optimizer=self.optimizer)
             if resume:

@@ -106,9 +106,9 @@ class TrainingOptions(options.Checked):
     )
     # Where its weights come from, and which of them are trained.
     init_from: str | None = option(
-        "Workdir, .keras file, VGG-Face weights (.mat, .h5, .npz) or ImageNet "
-        "weights (.h5) to start from: every weight that fits is taken "
-        "(default: random weights).",
+        "Workdir, .keras file, VGG-Face weights (.mat, .caffemodel, .t7, .h5, "
+        ".npz) or ImageNet weights (.h5) to start from: every weight that fits "
+        "is taken (default: random weights).",
         None,
     )
     init_strict: bool = option(
@@ -141,6 +141,13 @@ class TrainingOptions(options.Checked):
         "Learning rates of parts that take another: cnn, fc, rnn or output, "
         "such as cnn=1e-5,rnn=1e-3 (default: none does).",
         None,
+    )
+    max_fan_in: int = option(
+        "Inputs of a unit up to which its weights take the whole learning "
+        "rate; above, it falls as 1 / inputs; 0: all take the whole one, as in "
+        "the paper.",
+        0,
+        least=0,
     )
     epochs: int = option("Passes over the training data, at most.", 50, least=1)
     patience: int = option(

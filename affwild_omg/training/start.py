@@ -96,15 +96,24 @@ def fix_parts(
         UserError: a part has a learning rate, but is not trained.
     """
     taken = {name.rpartition("/")[0] for name in _taken(reports)}
-    trained = set()
+    trained, random = set(), set()
     for name, layer in parts.named_layers(model).items():
         part = parts.part_of(name)
         layer.trainable = part in TRAINED[options.train]
         if layer.weights and layer.trainable:
             trained.add(part)
+        elif layer.weights and name not in taken:
+            random.add(part)
         if isinstance(layer, keras.layers.BatchNormalization):
             frozen = options.freeze_batch_norm and name in taken
             layer.trainable = layer.trainable and not frozen
+    if random:
+        logging.warning(
+            "--train=%s leaves %s fixed, whose weights are random, not all "
+            "taken from elsewhere; --init_from or --members gives weights",
+            options.train,
+            ", ".join(sorted(random, key=PARTS.index)),
+        )
     for part in options.rates():
         if part not in trained:
             raise UserError(

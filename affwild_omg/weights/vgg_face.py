@@ -6,8 +6,12 @@ What each file holds, and what its first convolution was trained on:
     vgg_face.mat (Oxford, MatConvNet)     HWIO     RGB      its own, or `MEAN`
     rcmalli_vggface_tf_[notop_]vgg16.h5   HWIO     BGR      `MEAN`
     vgg_face_weights.h5 (deepface)        HWIO     BGR      `MEAN`
-    .npz of VGG_FACE.caffemodel           OIHW     BGR      `MEAN`
+    VGG_FACE.caffemodel (Oxford)          OIHW     BGR      `MEAN`
+    .npz of its blobs                     OIHW     BGR      `MEAN`
+    VGG_FACE.t7 (Oxford, Torch 7)         OIHW     BGR      `MEAN`
 
+Oxford's demo in Torch takes the mean off in the order R, G, B from channels in
+the order B, G, R, which its other two demos do not: it is taken as a slip.
 The colours of deepface's file are those that deepface feeds it. Its author has
 also published a conversion of the .mat, which would make it RGB; whoever has
 both files can find out by comparing the `conv1_1/kernel` that is read from
@@ -134,6 +138,87 @@ def from_arrays(arrays: Mapping[str, np.ndarray], where: str) -> Source | None:
             pair[0] = pair[0].transpose(2, 3, 1, 0)
     kind = f".npz of Caffe ({order}, BGR, folded)"
     return _source(convolutions, kind, where)
+
+
+def from_caffe(layers: Mapping[str, Sequence], where: str) -> Source | None:
+    """Reads the convolutions from Oxford's VGG_FACE.caffemodel.
+
+    Args:
+        layers: {layer: its blobs}, in the file's order.
+        where: flag and path, for messages.
+
+    Returns:
+        As `from_mat`; None if no layer has the name of a convolution.
+
+    Raises:
+        UserError: it is ImageNet's VGG-16, or as `foreign.source`.
+    """
+    convolutions = {
+        name: [np.transpose(kernel, (2, 3, 1, 0)), *rest]
+        for name, (kernel, *rest) in layers.items()
+        if _CONV.fullmatch(name)
+    }
+    if not convolutions:
+        return None
+    _check_classes(list(layers.values())[-1][-1].size, where)
+    return _source(convolutions, "caffemodel (OIHW, BGR, folded)", where)
+
+
+def from_torch(network: object, where: str) -> Source | None:
+    """Reads the convolutions from Oxford's VGG_FACE.t7.
+
+    Args:
+        network: what `torch7.read` returned. Its modules have no names: the
+            convolutions are taken in their order.
+        where: flag and path, for messages.
+
+    Returns:
+        As `from_mat`; None if it does not have as many convolutions.
+
+    Raises:
+        UserError: it is ImageNet's VGG-16, or as `foreign.source`.
+    """
+    weighted = [x for x in _modules(network) if np.size(x.get("weight", ()))]
+    convolutions = [
+        # As a matrix, or with axes of its own for the places of the kernel.
+        [
+            np.transpose(
+                x["weight"].reshape(
+                    *(len(x["weight"]), -1, int(x["kH"]), int(x["kW"]))
+                ),
+                (2, 3, 1, 0),
+            ),
+            x["bias"],
+        ]
+        for x in weighted
+        if "SpatialConvolution" in x["torch_class"]
+    ]
+    if len(convolutions) != len(VGG_CONVS):
+        return None
+    _check_classes(len(weighted[-1]["weight"]), where)
+    named = dict(zip(VGG_CONVS, convolutions, strict=True))
+    return _source(named, "Torch 7 (OIHW, BGR, folded)", where)
+
+
+def _modules(module):
+    """Yields the modules of a network that hold no others, in order."""
+    if not isinstance(module, Mapping) or "torch_class" not in module:
+        return
+    parts = module.get("modules")
+    if parts is None:
+        yield module
+        return
+    for number in range(len(parts)):
+        yield from _modules(parts[number + 1])
+
+
+def _check_classes(count, where):
+    """Tells the network from another that differs in what it recognises."""
+    if count == 1000:
+        raise UserError(
+            f"{where} tells {count} classes apart: it is ImageNet's VGG-16 and "
+            "not VGG-Face, which knows 2622 people; give that file"
+        )
 
 
 def _source(layers, kind, where, preprocessing=_BGR):

@@ -1,7 +1,7 @@
 """Weight files from elsewhere, recognised by content and not by name.
 
-Nothing here runs code from a file: HDF5, MATLAB 5 and .npz are read as plain
-arrays, and formats that need unpickling are refused. The decoders, libhdf5 and
+Nothing here runs code from a file: all are read as plain arrays, and formats
+that need unpickling are refused. The decoders, libhdf5 and
 SciPy's, are trusted: a file with a corrupt inner structure may crash them,
 though one that ends too early does not.
 """
@@ -17,13 +17,13 @@ import numpy as np
 import scipy.io
 
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.weights import imagenet, vgg_face
+from affwild_omg.weights import caffe, imagenet, torch7, vgg_face
 from affwild_omg.weights.foreign import Source
 
 ACCEPTED = (
-    "VGG-Face as Oxford's vgg_face.mat, as .h5 of keras-vggface or deepface or "
-    "as .npz of the caffemodel's blobs, or ResNet-50 or DenseNet-121 as .h5 "
-    "of keras.applications"
+    "VGG-Face as Oxford's vgg_face.mat, VGG_FACE.caffemodel or VGG_FACE.t7, as "
+    ".h5 of keras-vggface or deepface or as .npz of the caffemodel's blobs, or "
+    "ResNet-50 or DenseNet-121 as .h5 of keras.applications"
 )
 
 
@@ -138,6 +138,25 @@ def _read_zip(path, where):
         raise _other(where, f"an .npz of the arrays {listed(arrays.files)}")
 
 
+def _read_caffe(path, where):
+    layers = caffe.read(_bytes_of(path))
+    if found := vgg_face.from_caffe(layers, where):
+        return found
+    held = f"the layers {listed(list(layers))}" if layers else "no weights"
+    raise _other(where, f"a caffemodel or protocol buffer with {held}")
+
+
+def _read_torch(path, where):
+    if found := vgg_face.from_torch(torch7.read(_bytes_of(path)), where):
+        return found
+    raise _other(where, "a Torch 7 file without VGG-Face's 13 convolutions")
+
+
+def _bytes_of(path):
+    """Maps a file of half a gigabyte, of which a tenth is read."""
+    return memoryview(np.memmap(path, np.uint8, "r"))
+
+
 # First bytes of files: what they are, and the reader of what can be used.
 _KINDS = {
     b"\x89HDF\r\n\x1a\n": ("HDF5", _read_hdf5),
@@ -154,10 +173,10 @@ _KINDS = {
     b"<": ("a web page or XML, perhaps instead of a download", None),
     b"version https://git-lfs": ("a Git LFS pointer instead of the file", None),
     # A Torch 7 archive begins with the type of its first object.
-    b"\x03\0\0\0": ("a Torch 7 file", None),
-    b"\x04\0\0\0": ("a Torch 7 file", None),
+    b"\x03\0\0\0": ("a Torch 7 file", _read_torch),
+    b"\x04\0\0\0": ("a Torch 7 file", _read_torch),
     # A protocol buffer whose first field is a string: a caffemodel's name.
-    b"\n": ("a caffemodel or another protocol buffer", None),
+    b"\n": ("a caffemodel or another protocol buffer", _read_caffe),
 }
 
 

@@ -232,3 +232,26 @@ def test_splits_that_differ_are_told(tmp_path):
         match="--first=.* and --second=.* of splits test and validation;",
     ):
         comparing.compare(options(tmp_path))
+
+
+def test_whole_sources_are_drawn_and_swapped(tmp_path):
+    """Thirty videos of six sources, which only the first folder knows."""
+    labels, first, second, videos = simulated(tmp_path)
+    sources = [f"s{int(video[1:]) % 6}" for video in videos]
+    header, *rows = (tmp_path / "first/predictions.csv").read_text().split()
+    empty = "," * 5
+    facts = ["video,utterance,source,person,in_train,mean_arousal"]
+    facts[0] += ",mean_valence,source_mean_arousal,source_mean_valence"
+    for row, source in zip(rows, sources, strict=True):
+        facts.append(f"{','.join(row.split(',')[:2])},{source},{empty}")
+    (tmp_path / "first" / "facts.csv").write_text("\n".join([*facts, ""]))
+    compared = comparing.compare(options(tmp_path))
+    for i, target in enumerate(TARGETS):
+        runs = labels[:, i], first[:, i], second[:, i], sources
+        found = compared.differences[target]
+        assert found.interval == significance.paired_interval(*runs)
+        assert found.p_value == significance.permutation_test(*runs)
+        own = compared.scores["second"].intervals[target]
+        assert own == significance.interval(runs[0], runs[2], sources)
+    lines = comparing.table(compared)
+    assert "150 labelled utterances of 30 videos from 6 sources" in lines

@@ -187,7 +187,7 @@ def test_whatever_holds_the_model_predicts_the_same(
 def test_no_label_reaches_the_network_and_old_files_go(
     evaluation, evaluated, options, tmp_path
 ):
-    files = ["frames.csv", "metrics.json", "predictions.csv"]
+    files = ["facts.csv", "frames.csv", "metrics.json", "predictions.csv"]
     drawn = ["histograms.png", "labels.csv", "scatter.png"]
     assert names(evaluated[0].output) == sorted([*files, *drawn])
     bare = write_records_folder(
@@ -490,3 +490,63 @@ def test_a_damaged_history_is_told_before_the_prediction(
     options = dataclasses.replace(options, model=str(workdir))
     with pytest.raises(UserError, match="history.json is damaged"):
         evaluation.evaluate(options)
+
+
+def with_sources(small_records, records, sources, *, without=()):
+    """Copies records whose videos come from these sources."""
+    shutil.copytree(small_records, records)
+    manifest = json.loads((records / "manifest.json").read_text())
+    for split in without:
+        del manifest["splits"][split]
+    for part in manifest["splits"].values():
+        for entry in part["utterances"]:
+            if source := sources.get(entry["video"]):
+                entry["source"] = source
+    (records / "manifest.json").write_text(json.dumps(manifest))
+    return str(records)
+
+
+def test_baselines_and_overlap_are_shown(
+    evaluation, options, small_records, tmp_path
+):
+    sources = {"ann": "x", "bob": "y", "cat": "y"}
+    records = with_sources(small_records, tmp_path / "records", sources)
+    options = dataclasses.replace(options, records=records, split="validation")
+    found = evaluation.evaluate(options)
+    labels = [
+        make_frames(1, clip_seed(*clip))[0].labels
+        for clip in (("ann", 0), ("ann", 1), ("bob", 0))
+    ]
+    facts = results.read(options.output, flag="--test").facts
+    # Only "cat" has a source, and it is bob's.
+    expected = [labels[2], np.mean(labels, axis=0)]
+    np.testing.assert_allclose(
+        facts.baseline("source_mean", ("valence", "arousal")),
+        expected,
+        rtol=1e-6,
+    )
+    lines = evaluation.table(found)
+    header = next(i for i, x in enumerate(lines) if x.startswith("CCC  "))
+    assert [x.split("  ")[0] for x in lines[header:-2]] == [
+        "CCC",
+        "model",
+        "mean training label",
+        "mean training label of the source",
+    ]
+    assert lines[-2] == (
+        "1 of 2 utterances have a source that stands in train, too; 0 have "
+        "none that does; of 1 it is not known"
+    )
+
+
+def test_without_a_training_split_there_are_no_baselines(
+    evaluation, options, small_records, tmp_path
+):
+    records = with_sources(
+        small_records, tmp_path / "records", {}, without=["train"]
+    )
+    options = dataclasses.replace(options, records=records, split="test")
+    assert evaluation.table(evaluation.evaluate(options))[-2] == (
+        "no training split in the records: there are no baselines, and what "
+        "it shares with train is not known"
+    )

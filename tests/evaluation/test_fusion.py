@@ -167,6 +167,35 @@ def test_runs_are_fused_without_their_post_processing_too(options):
     assert metrics["unprocessed"]["valence"] == scores(2 / 15, 1, 0.00325)
 
 
+def test_equal_weights_need_no_validation(options):
+    both = options
+    options = dataclasses.replace(options, validation=None, weights="equal")
+    metrics = fuse(options)
+    assert written(options) == table("tt", [0.275, 0.225], [0.33, 0.075])
+    assert metrics["valence"] == scores(12 / 13, 1, 0.000625)
+    assert "equal_weights" not in metrics and "best_single" not in metrics
+    half = {"valence": 0.5, "arousal": 0.5}
+    assert [x["weights"] for x in metrics["members"]] == [half, half]
+    assert all("validation" not in x for x in metrics["members"])
+    lines = fusing.table(fusing.fuse(options, overwrite=True))
+    assert [line.split()[0] for line in lines[1:-1]] == [
+        "fused",
+        *options.test,
+        "95%",
+    ]
+    # A run that lacks a target has no share in it; of what was post-processed
+    # all is averaged without it, too.
+    keep(both, 1, "arousal")
+    path = pathlib.Path(options.test[0], "unprocessed.csv")
+    path.write_text(table("tt", [0.02, 0.15], [0.11, 0.3]))
+    metrics = fuse(options, overwrite=True)
+    assert written(options) == table("tt", [0.275, 0.15], [0.33, 0.3])
+    assert written(options, "unprocessed.csv") == table(
+        "tt", [0.175, 0.15], [0.11, 0.3]
+    )
+    assert metrics["members"][1]["weights"] == {"arousal": 0.5}
+
+
 def test_the_best_single_is_the_best_on_validation(options):
     metrics = fuse(options)
     first, second = metrics["members"]
@@ -388,6 +417,12 @@ def test_weights_are_not_chosen_on_what_is_scored(options):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"validation": None}, "--validation is missing, .*--weights=equal"),
+        ({"weights": "equal"}, "--validation is not needed for --weights=equ"),
+        (
+            {"weights": "equal", "validation": None, "test": ["c"]},
+            "two or more, .*, not 1 and 1 folders",
+        ),
         ({"validation": ["a"]}, "in the same order, .*, not 1 and 2 folders"),
         (
             {"validation": ["a", "b/../a"]},

@@ -478,13 +478,37 @@ def test_rows_take_the_options_that_they_have(run, quick, tmp_path):
     assert (vgg.width, vgg.units, vgg.fusion_units) == (0.5, None, None)
     assert (resnet.width, resnet.fc_units) == (None, 9)
     assert (fusion.width, fusion.units, fusion.fusion_units) == (0.5, 3, 2)
-    assert [one.learning_rate for one in quick.trained] == [1e-5] * 3
+    # CNNs have the rate of section 6.1.
+    assert [one.learning_rate for one in quick.trained] == [1e-4, 1e-4, 1e-5]
     assert [one.sequence_length for one in quick.trained] == [80] * 3
     assert [one.init_from for one in quick.trained] == [
         str(weights),
         None,
         str(weights),
     ]
+
+
+def test_a_fixed_cnn_learns_in_pre_training(run, quick, small_records):
+    run(
+        table=3,
+        rows=["cnn_3rnn", "vgg_face"],
+        pretraining="paper",
+        affwild2_records=str(small_records),
+        strategy="cnn_fixed",
+        options=["epochs=9", "freeze_batch_norm=false"],
+        pretrain_options=["epochs=3", "learning_rate=2e-5", "loss_level=frame"],
+    )
+    assert [
+        (x.architecture, x.train, x.learning_rate, x.epochs, x.loss_level)
+        for x in quick.trained
+    ] == [
+        ("vgg_face", "all", 2e-5, 3, "frame"),
+        ("vgg_face", "all", 1e-4, 9, "sequence"),
+        ("cnn_3rnn", "all", 2e-5, 3, "frame"),
+        ("cnn_3rnn", "head", 1e-3, 9, "sequence"),
+    ]
+    assert not any(x.freeze_batch_norm for x in quick.trained)
+    assert not quick.trained[0].init_from
 
 
 def test_an_overwriting_call_that_is_interrupted_shows_no_old_scores(
@@ -524,6 +548,17 @@ def test_options_have_the_types_of_train_py(options):
         ({"options": ["seed=1"]}, "--options=seed cannot be set here"),
         ({"options": ["epochs=1.5"]}, "epochs must be a whole number"),
         ({"options": ["width=thin"]}, "width must be a number, not 'thin'"),
+        ({"options": ["freeze_batch_norm=no"]}, "must be true or false, not"),
+        (
+            {"pretrain_options": ["width=1"], "pretraining": "paper"},
+            "--pretrain_options=width cannot be set here",
+        ),
+        ({"pretrain_options": ["epochs=1"]}, "does not go with --pretraining"),
+        (
+            {"strategy": "cnn_fixed"},
+            "conv5_3_pool5_fc: a CNN that is fixed .* must have weights; give "
+            "--weights=vgg_face=FILE",
+        ),
         ({"options": ["width=2"]}, "--options: conv5_3_pool5_fc: width must"),
         (
             {"affwild_records": "nowhere"},

@@ -354,7 +354,7 @@ def test_differences_from_the_row_are_told(tmp_path):
         json.dumps({"epochs": [], "options": training(epochs=7)})
     )
     assert row_of(tmp_path, "cnn_3rnn").differences[2:] == [
-        "epochs 7, not 50",
+        "pre-training: epochs 7, not 50",
         *of_evaluation,
     ]
 

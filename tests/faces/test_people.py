@@ -1,5 +1,6 @@
 """Tracks made by hand, whose people are known."""
 
+import dataclasses
 import errno
 import weakref
 from tempfile import gettempdir
@@ -206,3 +207,50 @@ def test_an_error_of_another_file_is_told_as_it_is():
 
     with pytest.raises(FileNotFoundError, match="film.mp4"):
         list(people.main_faces(views(), recognizer, 20))
+
+
+def on_side(views, side, portion=1000):
+    shown = people.main_faces(views, recognizer, portion, side=side)
+    return [int(x.crop[0, 0, 0]) for x in shown]
+
+
+def moving(views, number, seen, places):
+    """Enters a face that is at another place in each frame."""
+    for view, x in zip(views, places, strict=True):
+        box = (float(x), *seen.box[1:])
+        view.faces[number] = dataclasses.replace(seen, box=box)
+
+
+@pytest.mark.parametrize("portion", [1000, 30])
+@pytest.mark.parametrize("sizes", [(50, 60), (60, 50)])
+def test_a_side_is_one_person_also_across_the_middle(portion, sizes):
+    views = [View(NOT_DETECTED, middle=320.0) for _ in range(100)]
+    # Ann changes places with Bob for a while, and goes before he does.
+    ann = [100.0] * 40 + [500.0] * 15 + [100.0] * 25
+    bob = [400.0] * 40 + [50.0] * 15 + [400.0] * 45
+    moving(views[:80], 0, face(20, sizes[0]), ann)
+    moving(views, 1, face(40, sizes[1]), bob)
+    assert on_side(views, "left", portion) == [20] * 80 + [0] * 20
+    assert on_side(views, "right", portion) == [40] * 100
+
+
+def test_a_person_of_several_tracks_keeps_the_side():
+    """After the cut, Bob looks like nobody before, and is on his own."""
+    views = film(
+        (0, 0, 99, face(20, x=350)),
+        (1, 0, 39, face(40, x=500)),
+        (2, 60, 99, face(60, x=520)),
+    )
+    for view in views:
+        view.middle = 320.0  # right of which both are
+    assert on_side(views, "left") == [20] * 100
+    assert on_side(views, "right") == [40] * 40 + [0] * 20 + [60] * 40
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_who_is_alone_has_the_side_of_the_frame(side):
+    views = film((0, 0, 99, face(20, x=350)))
+    for view in views:
+        view.middle = 320.0
+    assert on_side(views, side) == [20 * (side == "right")] * 100
+    assert on_side(film(), side) == [0] * 100

@@ -10,7 +10,11 @@ import skimage.data
 from matplotlib import cbook
 
 from affwild_omg.faces import alignment, people, recognition
-from affwild_omg.faces.tracking import faces_of_video, track_faces
+from affwild_omg.faces.tracking import (
+    face_in_crop,
+    faces_of_video,
+    track_faces,
+)
 from affwild_omg.faces.video import Video
 from affwild_omg.faces.views import ANOTHER, View
 
@@ -277,3 +281,37 @@ def test_a_cut_to_another_face_at_the_same_place(
     shown = people.main_faces(views, recognition.describe, len(views))
     same = second == first
     assert [face.found for face in shown] == [True] * 12 + [same] * 12
+
+
+# Eyes, nose and corners of the mouth in Aff-Wild2's crops of 112 pixels.
+IN_READY_CROPS = np.array(
+    [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]]
+)
+
+
+@pytest.mark.parametrize("name", ["portrait", "single_face.mp4"])
+def test_a_ready_crop_gives_the_face_of_its_frame(
+    detector, landmarker, portrait, clip, name
+):
+    if name == "portrait":
+        frames = [portrait]
+    else:
+        with Video(clip(name)) as video:
+            frames = [frame for _, frame in itertools.islice(video, 9)]
+    found = track_faces(frames, detector=detector, landmarker=landmarker)
+    for frame, face in zip(frames, found, strict=True):
+        points = landmarker(frame, face.box)
+        matrix = alignment.estimate_similarity(
+            alignment.anchors(points), IN_READY_CROPS
+        )
+        ready = alignment.warp(frame, matrix, 112)
+        seen = face_in_crop(ready, landmarker)
+        assert seen.found and seen.confidence == 1
+        # Those of brows, eyes, nose and mouth: the jaw's are less sure.
+        apart = np.abs(seen.landmarks - face.landmarks)[17:]
+        assert apart.mean() < 0.5
+        inner = slice(24, 72)
+        grey = np.abs(
+            seen.crop[inner, inner].astype(int) - face.crop[inner, inner]
+        )
+        assert grey.mean() < 6

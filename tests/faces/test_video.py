@@ -3,6 +3,7 @@
 import fractions
 import gc
 import itertools
+import re
 import struct
 
 import av
@@ -408,6 +409,34 @@ def test_a_damaged_packet_costs_itself_alone(tmp_path, capfd):
     for index, frame in zip(wanted, frames, strict=True):
         np.testing.assert_array_equal(frame, make_frame(index))
     assert capfd.readouterr().err.count("\n") <= 1
+
+
+@pytest.mark.parametrize("lost", [[0], [0, 1, 5], [3, 4, 20], [29], []])
+@pytest.mark.parametrize("suffix", [".mov", ".mkv", ".avi"])
+def test_frames_keep_their_numbers_behind_damage(tmp_path, lost, suffix):
+    """Each frame's red tells its true number."""
+    path = tmp_path / f"x{suffix}"
+    write_video(path, codec="mjpeg", pixels="yuvj420p")
+    data = bytearray(path.read_bytes())
+    starts = [x.start() for x in re.finditer(b"\xff\xd8\xff", bytes(data))]
+    assert len(starts) == COUNT
+    for start in (starts[number] for number in lost):
+        end = data.index(b"\xff\xd9", start)
+        data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    with Video(path) as video:
+        found = [(video.number, frame[-1, -1, 0] / 8) for _, frame in video]
+    assert len(found) >= COUNT - 2 * len(lost)
+    assert bool(lost) == (len(found) < COUNT) == bool(video.damage)
+    for number, red in found:
+        assert red == pytest.approx(number, abs=0.4)
+
+
+def test_pauses_of_a_whole_film_are_no_lost_frames(tmp_path):
+    times = [0, 50, 100, 600, 650]
+    frames = [make_frame(i) for i in range(5)]
+    with Video(write_video(tmp_path / "x.mkv", frames, times=times)) as video:
+        assert [video.number for _ in video] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])

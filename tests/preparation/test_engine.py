@@ -557,9 +557,9 @@ def test_a_source_without_clips_says_where_they_belong(preparing, source, fake):
 def test_each_corpus_has_its_reader(preparing, source, fake, monkeypatch):
     read = []
 
-    def reader(folder):
+    def reader(folder, problems, frames):
         read.append(folder)
-        clip = omg.read(folder)[0]
+        clip = omg.read(folder, problems, frames)[0]
         return [dataclasses.replace(clip, source=None, person="Bob")]
 
     monkeypatch.setitem(readers.READERS, "other", reader)
@@ -580,3 +580,242 @@ def test_the_manifest_tells_the_demo_by_its_description(
         (source / "demo.json").write_text("{}")
     manifest = preparing.prepare(options_of(source))
     assert manifest["corpus"] == ("demo" if drawn else "omg")
+
+
+def write_annotation(source, name, rows, folder="Train_Set"):
+    path = source / folder / f"{name}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = "".join(f"{v},{a}\n" for v, a in rows)
+    path.write_text(f"valence,arousal\n{lines}")
+
+
+@pytest.fixture
+def by_frame(tmp_path):
+    """Films of Aff-Wild2 whose labels are their frames' numbers."""
+    source = tmp_path / "affwild2"
+    for name, frames, rows in (("a", 25, 25), ("b", 6, 8), ("c", 6, 5)):
+        path = source / "batch1" / f"{name}.avi"
+        write_video(path, frames, "MJPG")
+        ramp = [(i / 100, -i / 100) for i in range(rows)]
+        write_annotation(source, name, ramp)
+    return source
+
+
+def labels_of(manifests, records, target):
+    return {
+        clip.utterance: records.parse(clip.read(0, clip.frames))
+        for split in manifests.splits(target).values()
+        for clip in split
+    }
+
+
+def test_labels_stay_with_their_frames(
+    tf, preparing, manifests, by_frame, fake
+):
+    from affwild_omg.data import records
+
+    # The 12th frame is lost, and the grey of the others is their number.
+    path = by_frame / "batch1" / "a.avi"
+    data = bytearray(path.read_bytes())
+    start = -1
+    for _ in range(12):
+        start = data.index(b"\xff\xd8\xff", start + 1)
+    end = data.index(b"\xff\xd9", start)
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    (by_frame / "batch1" / "empty.mp4").touch()
+    write_annotation(by_frame, "empty", [(0, 0)])
+    write_annotation(by_frame, "gone", [(0, 0)])
+    write_annotation(by_frame, "odd", [(0, 2)])
+
+    options = options_of(by_frame, corpus="affwild2")
+    manifest = preparing.prepare(options)
+    found = labels_of(manifests, records, options.records)
+    assert found.keys() == {"a", "b", "c"}
+    clip = found["a"]
+    greys = [records.decode(x).numpy()[0, 0, 0] for x in clip["image"][2:24]]
+    np.testing.assert_allclose(
+        clip["labels"][2:24, 0], np.array(greys) / 1000, atol=0.004
+    )
+    numbers = [i for i in range(25) if i != 11]
+    np.testing.assert_allclose(
+        clip["labels"][:24],
+        [[i / 100, -i / 100] for i in numbers],
+        atol=1e-6,
+    )
+    labels = np.isfinite(found["c"]["labels"])[:6]
+    np.testing.assert_array_equal(labels, [[True] * 2] * 5 + [[False] * 2])
+
+    batch = by_frame / "batch1"
+    beyond = "; label i is that of frame i, and what is beyond has none"
+    assert manifest["problems"] == [
+        f"{by_frame}/Train_Set/odd.txt, line 2: valence and arousal must lie "
+        "in [-1, 1], not '0,2' (-5 for none); its frame counts as not "
+        "annotated",
+        f"{batch}/b.avi: 6 frames, but 8 rows of labels{beyond}",
+        f"{batch}/c.avi: 6 frames, but 5 rows of labels{beyond}",
+    ]
+    train = manifest["splits"]["train"]
+    assert [clip["utterance"] for clip in train["failed"]] == [
+        *("empty", "gone", "odd")
+    ]
+    assert (train["expected"], train["found"], train["prepared"]) == (6, 4, 3)
+    assert train["damaged"][0]["damaged"] == "1 damaged packet"
+    assert train["utterances"][0]["labels"]["valence"]["frames"] == 24
+    assert not any("problems" in clip for clip in train["utterances"])
+    lines = preparing.manifests.table(manifest)
+    assert "manifest.json lists 3 problems of the corpus" in lines
+
+
+@pytest.mark.parametrize("what", ["rows", "film", "label"])
+def test_strict_ends_with_the_first_problem(preparing, by_frame, fake, what):
+    for name in "bc" if what != "rows" else "c":
+        (by_frame / "Train_Set" / f"{name}.txt").unlink()
+    if what == "film":
+        write_annotation(by_frame, "b", [(0, 0)] * 6)
+        (by_frame / "batch1" / "b.avi").write_bytes(b"")
+    if what == "label":
+        write_annotation(by_frame, "a", [(7, 0)] * 25)
+    options = options_of(by_frame, corpus="affwild2", strict=True)
+    words = {
+        "rows": "b.avi: 6 frames, but 8 rows",
+        "film": "b.avi: not a video",
+        "label": "a.txt, line 2: valence and arousal must lie",
+    }
+    with pytest.raises(UserError, match=words[what]):
+        preparing.prepare(options)
+    assert not (by_frame.parent / "records").exists()
+
+
+def test_problems_are_told_again_when_a_run_goes_on(
+    preparing, by_frame, fake, monkeypatch, caplog
+):
+    options = options_of(by_frame, corpus="affwild2", workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing.staging, "publish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            preparing.prepare(options)
+    fake.clear()
+    caplog.clear()
+    manifest = preparing.prepare(options)
+    assert fake == [] and len(manifest["problems"]) == 2
+    assert "b.avi: 6 frames, but 8 rows of labels" in caplog.text
+    # Labels that changed count as another clip.
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing.staging, "publish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            preparing.prepare(options, overwrite=True)
+    write_annotation(by_frame, "b", [(0, 0)] * 6)
+    fake.clear()
+    preparing.prepare(options, overwrite=True)
+    assert [os.path.basename(path) for path in fake] == ["b.avi"]
+
+
+def test_the_side_is_handed_on(preparing, by_frame, fake, monkeypatch):
+    find = preparing.worker.tracking.faces_of_video
+    sides = []
+
+    def faces_of_video(video, side=None, **settings):
+        sides.append(side)
+        return find(video, **settings)
+
+    monkeypatch.setattr(
+        preparing.worker.tracking, "faces_of_video", faces_of_video
+    )
+    write_annotation(by_frame, "a_right", [(0, 0)] * 25)
+    preparing.prepare(options_of(by_frame, corpus="affwild2", preview=True))
+    assert sorted(map(str, sides)) == ["None", "None", "None", "right"]
+
+
+def write_crops(folder, numbers):
+    folder.mkdir(parents=True)
+    for number in numbers:
+        grey = np.full((112, 112, 3), 10 * number, np.uint8)
+        cv2.imwrite(str(folder / f"{number:05}.jpg"), grey)
+
+
+@pytest.fixture
+def fake_crops(preparing, monkeypatch):
+    """Makes every crop a face of its own grey, but the third none."""
+    from affwild_omg.faces import tracking, views
+
+    def face_in_crop(crop, landmarker):
+        assert landmarker == "landmarker"
+        if abs(crop.mean() - 30) < 2:
+            return None
+        face = views.Face.missing()
+        image = np.full((96, 96, 3), crop.mean().round(), np.uint8)
+        return dataclasses.replace(face, found=True, reason="", crop=image)
+
+    monkeypatch.setattr(tracking, "face_in_crop", face_in_crop)
+    monkeypatch.setattr(
+        preparing.worker, "_tracking", {"landmarker": "landmarker"}
+    )
+
+
+def test_crops_need_no_video(
+    tf, preparing, manifests, fake, fake_crops, tmp_path
+):
+    from affwild_omg.data import records
+
+    source = tmp_path / "crops"
+    write_crops(source / "cropped_aligned" / "a_left", [2, 3, 5, 6])
+    (source / "cropped_aligned" / "a_left" / "00006.jpg").write_bytes(b"")
+    ramp = [(i / 100, -i / 100) for i in range(8)]
+    write_annotation(source, "a_left", ramp)
+    write_crops(source / "cropped_aligned" / "b", [1, 3])
+    write_annotation(source, "b", ramp[:2])
+    write_annotation(source, "c", ramp)
+    options = options_of(
+        source, corpus="affwild2", frames="crops", fps=10.0, preview=True
+    )
+    manifest = preparing.prepare(options)
+    found = labels_of(manifests, records, options.records)
+    clip = {name: value[:8] for name, value in found["a_left"].items()}
+    np.testing.assert_allclose(clip["labels"], ramp, atol=1e-6)
+    np.testing.assert_array_equal(clip["mask"], [0, 1, 0, 0, 1, 0, 0, 0])
+    np.testing.assert_array_equal(clip["time_us"], np.arange(8) * 100_000)
+    greys = [records.decode(x).numpy()[0, 0, 0] for x in clip["image"]]
+    np.testing.assert_allclose(greys, [0, 20, 0, 0, 50, 0, 0, 0], atol=1)
+    left, right = manifest["splits"]["train"]["utterances"]
+    assert (left["video"], left["frames"], right["frames"]) == ("a", 8, 3)
+    assert left["without_face"] == {
+        "no picture": 5,
+        "implausible landmarks": 1,
+    }
+    aligned = source / "cropped_aligned"
+    assert manifest["problems"] == [
+        f"{aligned}/a_left/00006.jpg: not a picture; its frame counts as "
+        "without a face",
+        f"{aligned}/b: 3 frames, but 2 rows of labels; label i is that of "
+        "frame i, and what is beyond has none",
+    ]
+    damaged, failed = (
+        manifest["splits"]["train"][x] for x in ("damaged", "failed")
+    )
+    assert damaged[0]["damaged"] == "1 unreadable picture"
+    assert "c: not one picture of it is there" in failed[0]["reason"]
+
+
+def test_whole_pictures_are_searched_for_faces(
+    tf, preparing, manifests, fake, tmp_path
+):
+    from affwild_omg.data import records
+
+    source = tmp_path / "list"
+    write_crops(source / "pictures", [1, 2, 3, 4])
+    (source / "pictures" / "00002.jpg").unlink()
+    (source / "train.csv").write_text(
+        "".join(f"pictures/0000{i}.jpg,0.{i},0\n" for i in range(1, 5))
+    )
+    options = options_of(source, corpus="framelist")
+    manifest = preparing.prepare(options)
+    (clip,) = labels_of(manifests, records, options.records).values()
+    # The second that can be read has no face, see `fake`.
+    np.testing.assert_array_equal(clip["mask"][:4], [1, 0, 0, 1])
+    np.testing.assert_allclose(
+        clip["labels"][:4, 0], [0.1, 0.2, 0.3, 0.4], atol=1e-6
+    )
+    np.testing.assert_array_equal(clip["time_us"][:4], np.arange(4) * 40_000)
+    (line,) = manifest["problems"]
+    assert line.startswith(f"{source}/pictures/00002.jpg: not a picture;")

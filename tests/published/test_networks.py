@@ -223,6 +223,10 @@ def test_the_stack_of_one_tap_is_named_after_it():
             "units changes nothing in vgg_face with taps fc and recurrence no",
         ),
         (
+            {"name": "cnn_3rnn", "taps": ["pool5"], "landmarks": False},
+            "landmarks changes nothing in cnn_3rnn with taps pool5 and rec",
+        ),
+        (
             {"name": "cnn_3rnn", "members": ["vgg_face"]},
             "members is for model_fusion_rnn and model_fusion_fc; cnn_3rnn is",
         ),

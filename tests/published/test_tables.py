@@ -6,7 +6,13 @@ import pytest
 
 from affwild_omg.nets.architectures import VGG_CONVS, Fusion
 from affwild_omg.published.networks import NETWORKS, named
-from affwild_omg.published.tables import STRATEGIES, TABLES, Region, to_flags
+from affwild_omg.published.tables import (
+    CNNS,
+    STRATEGIES,
+    TABLES,
+    Region,
+    to_flags,
+)
 from affwild_omg.training.options import TrainingOptions
 
 ROWS = {(x, row.key): row for x in TABLES for row in TABLES[x].rows}
@@ -228,3 +234,17 @@ def test_strategies_have_the_rates_of_section_6_1():
         ("all", 1e-5),
         ("head", 1e-3),
     ]
+    # The CNN learns before it is fixed.
+    before = [to_flags(row, name, pretraining=True) for name in STRATEGIES]
+    assert [(x["train"], x["learning_rate"]) for x in before] == [
+        ("all", 1e-4),
+        ("all", 1e-5),
+        ("all", 1e-4),
+    ]
+    # The strategies are the CNN-RNNs'; CNNs have a rate of their own.
+    for key in ("vgg_face", "resnet50", "densenet121"):
+        for name in STRATEGIES:
+            flags = to_flags(ROWS[3, key], name)
+            assert (flags["train"], flags["learning_rate"]) == ("all", 1e-4)
+    alone = {x.network for x in TRAINED if "rnn" not in x.network}
+    assert alone - {"affwildnet", "model_fusion_fc"} == set(CNNS)

@@ -597,3 +597,28 @@ def test_faces_are_those_of_the_records(tmp_path, small_records, drawn):
     change(folder, records_sha256="of others")
     with pytest.raises(UserError, match="are not the records that --results="):
         write(folder, records=str(small_records))
+
+
+def test_what_stands_beside_the_model(folder):
+    """Sources of v and w, of which only that of v stands in train."""
+    (folder / "facts.csv").write_text(
+        "video,utterance,source,person,in_train,mean_arousal,mean_valence,"
+        "source_mean_arousal,source_mean_valence\n"
+        "v,u1,x,,1,0.4,0.3,0.2,0.1\n"
+        "v,u2,x,,1,0.4,0.3,0.2,0.1\n"
+        "w,u1,y,,0,0.4,0.3,0.4,0.3\n"
+        "w,u2,y,,0,0.4,0.3,0.4,0.3\n"
+    )
+    page = text(write(folder))
+    # Labels .1, .5, -.2 against .1, .1, .3: variances 74/900 and 8/900,
+    # covariance -20/900, means 1/30 apart: CCC -40/83; .2, .3, .6 against .2,
+    # .2, .4: 26/900, 8/900, 14/900, 3/30: 28/43.
+    for words in (
+        "model -0.553 0.667 0.057 3",
+        "mean training label 0.000 0.000 0.000 3",
+        "mean training label of the source -0.482 0.651 0.085 3",
+        "model, source not in train 0.000 0.000 0.000 1",
+        "2 of 4 utterances have a source that stands in train, too; 2 have",
+        "The utterances are of 2 sources only. With fewer than 20",
+    ):
+        assert words in page

@@ -399,10 +399,14 @@ def steps_of(training, options):
     return steps
 
 
-def test_only_what_is_trained_moves(training, tiny):
+def test_only_what_is_trained_moves(training, tiny, caplog):
     steps = steps_of(training, dataclasses.replace(tiny, train="head"))
     moved = {part for part, step in steps.items() if step}
     assert moved == {"fc", "rnn", "output"}
+    # Nobody would fix a random CNN on purpose.
+    assert (
+        "--train=head leaves cnn fixed, whose weights are rand" in caplog.text
+    )
 
 
 def test_parts_have_their_learning_rates(training, tiny):

@@ -127,6 +127,8 @@ def test_what_differs_from_another_run():
             ),
             "--taps=fc --recurrence=none --landmarks=false --head_units=2000",
         ),
+        # No fc, which the landmarks would join.
+        (Architecture(taps=("pool5",), landmarks=False), "--taps=pool5"),
     ],
 )
 def test_flags_give_the_network(network, flags):

@@ -198,6 +198,12 @@ def test_a_run_trains_on_the_rest_and_is_evaluated_on_the_same(
             ccc_by_hand(labels[:, i], values[:, i]), abs=1e-4
         )
     assert epoch["validation"]["rows"] == 4 * len(held)
+    # What is held out is no part of the means of training labels.
+    labels = pipeline.read_labels(options.records, "train")
+    np.testing.assert_allclose(
+        found.facts.table["mean_valence"],
+        np.mean([labels[key][0] for key in rest]),
+    )
     found = evaluate("train")
     assert found.keys == rest and found.provenance.coverage is None
     assert evaluate("test").provenance.coverage == 0.5  # one of two is there

@@ -1,13 +1,15 @@
 import functools
+import struct
 
 import h5py
 import numpy as np
 import pytest
 import scipy.io
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets.architectures import VGG_CONVS
-from affwild_omg.weights import weight_files
+from affwild_omg.weights import caffe, torch7, weight_files
 
 CHANNELS = (4, 4, 8, 8, *[16] * 3, *[32] * 6)  # of the 13 convolutions
 # As Oxford's demo and keras-vggface give it.
@@ -123,6 +125,164 @@ def write_old_npz(path, network):
     write_npz(path, network)
 
 
+@functools.cache
+def caffe_messages():
+    """Makes what is used here of caffe.proto; protobuf does the writing."""
+    file = descriptor_pb2.FileDescriptorProto(name="caffe.proto")
+    text = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
+    integer = descriptor_pb2.FieldDescriptorProto.TYPE_INT64
+    real = descriptor_pb2.FieldDescriptorProto.TYPE_FLOAT
+    double = descriptor_pb2.FieldDescriptorProto.TYPE_DOUBLE
+    fields = {
+        "BlobShape": {"dim": (1, integer, True)},
+        "BlobProto": {
+            "num": (1, integer, False),
+            "channels": (2, integer, False),
+            "height": (3, integer, False),
+            "width": (4, integer, False),
+            "data": (5, real, True),
+            "shape": (7, "BlobShape", False),
+            "double_data": (8, double, True),
+        },
+        "V1LayerParameter": {
+            "bottom": (2, text, True),
+            "name": (4, text, False),
+            "type": (5, integer, False),
+            "blobs": (6, "BlobProto", True),
+            "blobs_lr": (7, real, True),
+        },
+        "LayerParameter": {
+            "name": (1, text, False),
+            "type": (2, text, False),
+            "blobs": (7, "BlobProto", True),
+        },
+        "NetParameter": {
+            "name": (1, text, False),
+            "layers": (2, "V1LayerParameter", True),
+            "layer": (100, "LayerParameter", True),
+        },
+    }
+    for name, of_message in fields.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind, repeated) in of_message.items():
+            one = message.field.add(name=field, number=number)
+            one.label = 3 if repeated else 1
+            if isinstance(kind, str):
+                one.type, one.type_name = 11, f".{kind}"
+            else:
+                one.type = kind
+                one.options.packed = repeated and kind != text
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    find = pool.FindMessageTypeByName
+    return {x: message_factory.GetMessageClass(find(x)) for x in fields}
+
+
+def write_caffe(path, network, *, old=True, data="data", classes=2622):
+    net = caffe_messages()["NetParameter"](name="VGG_FACE_16_layers")
+    blobs = {k: [x.transpose(3, 2, 0, 1), y] for k, (x, y) in network.items()}
+    top = np.ones((classes, 7), "f"), np.ones(classes, "f")
+    for name, arrays in (blobs | {"relu1_1": [], "fc8": top}).items():
+        layer = (net.layers if old else net.layer).add(name=name)
+        if old:
+            layer.bottom.append("below")
+            layer.type = 4
+            layer.blobs_lr.extend([1, 2])
+        for array in arrays:
+            blob = layer.blobs.add()
+            getattr(blob, data).extend(array.ravel().tolist())
+            if old:
+                shape = (1,) * (4 - array.ndim) + array.shape
+                blob.num, blob.channels, blob.height, blob.width = shape
+            else:
+                blob.shape.dim.extend(array.shape)
+    path.write_bytes(net.SerializeToString())
+
+
+class TorchWriter:
+    """Writes values as Torch 7 does in binary; arrays are tensors."""
+
+    def __init__(self, tensor="Float"):
+        self.out, self.count, self.seen, self.kind = b"", 0, {}, tensor
+
+    def number(self):
+        self.count += 1
+        return struct.pack("<i", self.count)
+
+    def text(self, text):
+        self.out += struct.pack("<i", len(text)) + text.encode()
+
+    def put(self, value):
+        if value is None:
+            self.out += struct.pack("<i", 0)
+        elif isinstance(value, bool):
+            self.out += struct.pack("<ii", 5, value)
+        elif isinstance(value, int | float):
+            self.out += struct.pack("<id", 1, value)
+        elif isinstance(value, str):
+            self.out += struct.pack("<i", 2)
+            self.text(value)
+        elif isinstance(value, np.ndarray):
+            self.tensor(value)
+        elif "class" in value:
+            self.object(value["class"])
+            self.put({k: v for k, v in value.items() if k != "class"})
+        else:
+            self.out += struct.pack("<i", 3) + self.number()
+            self.out += struct.pack("<i", len(value))
+            for key, content in value.items():
+                self.put(key)
+                self.put(content)
+
+    def object(self, name):
+        self.out += struct.pack("<i", 4) + self.number()
+        self.text("V 1")
+        self.text(name)
+
+    def tensor(self, array):
+        if id(array) in self.seen:  # by its number alone
+            self.out += struct.pack("<i", 4) + self.seen[id(array)]
+            return
+        self.object(f"torch.{self.kind}Tensor")
+        self.seen[id(array)] = struct.pack("<i", self.count)
+        kind = {"Float": "<f4", "Double": "<f8"}[self.kind]
+        steps = [x // array.itemsize for x in array.strides]
+        whole = array if array.base is None else array.base
+        numbers = [*array.shape, *steps, 1]
+        self.out += struct.pack("<i", array.ndim)
+        self.out += struct.pack(f"<{len(numbers)}q", *numbers)
+        self.object(f"torch.{self.kind}Storage")
+        self.out += struct.pack("<q", whole.size)
+        self.out += whole.astype(kind).tobytes()
+
+
+def write_torch(
+    path, network, *, tensor="Float", matrix=False, nested=False, classes=2622
+):
+    modules = []
+    for kernel, bias in network.values():
+        weight = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)).copy()
+        fields = {"class": "nn.SpatialConvolution", "kW": 3, "kH": 3}
+        if matrix:
+            fields["class"] += "MM"
+            weight = weight.reshape(len(weight), -1).copy()
+        fields |= {"weight": weight, "bias": bias, "train": False}
+        fields["_again"] = bias  # named, not repeated
+        modules += [fields, {"class": "nn.ReLU", "inplace": True, "none": None}]
+    linear = {"weight": np.ones((classes, 7), "f"), "bias": np.ones(classes)}
+    modules.append({"class": "nn.Linear", "name": "fc8"} | linear)
+    if nested:
+        first = {"class": "nn.Sequential", "modules": numbered(modules[:6])}
+        modules = [first, *modules[6:]]
+    writer = TorchWriter(tensor)
+    writer.put({"class": "nn.Sequential", "modules": numbered(modules)})
+    path.write_bytes(writer.out)
+
+
+def numbered(values):
+    return dict(enumerate(values, start=1))
+
+
 partial = functools.partial
 WRITERS = {  # how each file is written, and whether its colours are BGR
     "oxford mat": (write_mat, False),
@@ -146,6 +306,13 @@ WRITERS = {  # how each file is written, and whether its colours are BGR
     "npz of numbers": (partial(write_npz, names="{}_0 {}_1"), True),
     "npz of an old Caffe": (write_old_npz, True),
     "npz in HWIO": (partial(write_npz, order=(0, 1, 2, 3)), True),
+    "caffemodel": (write_caffe, True),
+    "newer caffemodel": (partial(write_caffe, old=False), True),
+    "caffemodel of doubles": (partial(write_caffe, data="double_data"), True),
+    "torch": (write_torch, True),
+    "torch of matrices": (partial(write_torch, matrix=True), True),
+    "torch of doubles": (partial(write_torch, tensor="Double"), True),
+    "nested torch": (partial(write_torch, nested=True), True),
 }
 
 
@@ -271,3 +438,38 @@ def test_imagenet_s_vgg16_is_not_taken_for_deepface_s(tmp_path):
     write_h5(tmp_path / "x", layers)
     with pytest.raises(UserError, match="HDF5 with the layers block1_conv1"):
         weight_files.read(tmp_path / "x")
+
+
+@pytest.mark.parametrize("write", [write_caffe, write_torch])
+def test_imagenet_s_vgg16_in_their_formats_is_told(write, tmp_path):
+    write(tmp_path / "x", make_network(), classes=1000)
+    with pytest.raises(UserError, match="1000 classes apart: it is ImageNet's"):
+        weight_files.read(tmp_path / "x")
+
+
+def test_numbers_of_a_caffemodel_may_stand_one_by_one(tmp_path):
+    # As a writer without "packed" does: field 5, four bytes, for each number.
+    def field(number, content):
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    numbers = struct.pack("<2f", 1.5, -2.5)
+    blob = b"".join(b"\x2d" + numbers[i : i + 4] for i in (0, 4))
+    blob += field(7, b"\x08\x02\x08\x01")  # 2x1, not packed, either
+    layer = field(4, b"conv") + field(6, blob)
+    found = caffe.read(memoryview(field(1, b"net") + field(2, layer)))
+    assert list(found) == ["conv"]
+    assert found["conv"][0].tolist() == [[1.5], [-2.5]]
+
+
+def test_a_tensor_is_a_view_of_its_storage():
+    writer = TorchWriter()
+    whole = np.arange(6, dtype="f").reshape(2, 3)
+    writer.put({"turned": whole.T, 3: "three", "flag": True})
+    found = torch7.read(memoryview(writer.out))
+    np.testing.assert_array_equal(found["turned"], whole.T)
+    assert found[3] == "three" and found["flag"] is True
+    # One more column than its storage has numbers for.
+    three = struct.pack("<q", 3)
+    bad = writer.out.replace(three, struct.pack("<q", 4), 1)
+    with pytest.raises(ValueError, match="a tensor of the shape"):
+        torch7.read(memoryview(bad))

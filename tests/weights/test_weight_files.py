@@ -9,11 +9,15 @@ import scipy.io
 from affwild_omg.cli.errors import UserError
 from affwild_omg.weights import weight_files
 from tests.weights.test_vgg_face import (
+    TorchWriter,
     make_network,
+    numbered,
+    write_caffe,
     write_h5,
     write_keras_vggface,
     write_mat,
     write_npz,
+    write_torch,
 )
 
 NETWORK = make_network()
@@ -27,7 +31,10 @@ def refusal(path, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("write", [write_keras_vggface, write_mat, write_npz])
+WRITERS = [write_keras_vggface, write_mat, write_npz, write_caffe, write_torch]
+
+
+@pytest.mark.parametrize("write", WRITERS)
 def test_a_truncated_file(write, tmp_path):
     path = tmp_path / "x"
     write(path, NETWORK)
@@ -48,8 +55,12 @@ def test_nothing_there(tmp_path):
     [
         (b"", "is empty; it is not a weight file .* or VGG-Face as Oxford's"),
         (pickle.dumps({"conv1_1": [1.0]}), "is a Python pickle"),
-        (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "is a Torch 7 file"),
-        (b"\n\x12VGG_FACE_16_layers", "is a caffemodel"),
+        (
+            b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1",
+            "begins as a Torch 7 file but cannot be read",
+        ),
+        (b"\n\x12VGG_FACE_16_layers", "is a caffemodel .* with no weights"),
+        (b"\nplain text", "begins as a caffemodel or another protocol buffer"),
         (b"\x1f\x8b\x08\0", "is a gzip archive, which may hold the file"),
         (b"\x93NUMPY\x01\0", "is a single NumPy array"),
         (b"<!DOCTYPE html><html>", "is a web page"),
@@ -101,6 +112,22 @@ def test_zip_of_something_else(tmp_path):
     with path.open("wb") as file:
         np.savez(file, mean=np.ones(3), fc6_W=np.ones((2, 2)))
     refusal(path, "is an .npz of the arrays mean, fc6_W;")
+
+
+def test_torch_of_something_else(tmp_path):
+    path = tmp_path / "x"
+    linear = {"class": "nn.Linear", "weight": np.ones((2, 3), "f")}
+    for value in (
+        {"weight": np.ones(3)},
+        {"class": "nn.Sequential", "modules": numbered([linear])},
+    ):
+        writer = TorchWriter()
+        writer.put(value)
+        path.write_bytes(writer.out)
+        refusal(path, "is a Torch 7 file without VGG-Face's 13 convolutions")
+    # A function of Lua, which could run.
+    path.write_bytes(b"\x03\0\0\0\x01\0\0\0\x01\0\0\0\x08\0\0\0")
+    refusal(path, r"cannot be read.*a value of type 8")
 
 
 class Trap:

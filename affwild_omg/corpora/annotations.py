@@ -1,0 +1,134 @@
+"""Text files with a label for each frame, whatever is wrong with them."""
+
+import array
+import pathlib
+from collections.abc import Iterable, Sequence
+
+from affwild_omg.cli import wording
+from affwild_omg.cli.errors import UserError
+from affwild_omg.corpora.problems import Problems
+
+NAN = float("nan")
+# What stands for "not annotated" in Aff-Wild and Aff-Wild2: either value.
+NONE = -5.0
+UNANNOTATED = {NONE, -NONE}
+MOST = 10  # problems of one file that have a line of their own
+
+Columns = tuple[array.array, array.array]
+
+
+def read_lines(path: pathlib.Path, problems: Problems) -> list[str] | None:
+    """Returns the lines of a text file; None, and a problem, if it has none.
+
+    Line i of the file is item i - 1; empty lines at the end do not count.
+    """
+    rule = "a text in UTF-8 is needed: get the file again; it is left out"
+    try:
+        text = path.read_text(encoding="utf-8-sig").rstrip()
+    except UnicodeDecodeError:
+        text = "\0"
+    except OSError as error:
+        problems.add(f"{path}: {error.strerror}; {rule}")
+        return None
+    if not text or "\0" in text:
+        what = "is no text" if text else "is empty"
+        problems.add(f"{path} {what}; {rule}")
+        return None
+    return text.split("\n")
+
+
+class Complaints:
+    """Tells a file's bad lines: the first ones, then how many more."""
+
+    def __init__(
+        self, path: pathlib.Path, problems: Problems, unit: str = "line"
+    ):
+        """Begins with a file.
+
+        Args:
+            path: the file.
+            problems: takes what is wrong.
+            unit: what is counted.
+        """
+        self._path, self._problems, self._unit = path, problems, unit
+        self._count = 0
+
+    def add(self, line: int, what: object) -> None:
+        """Takes what is wrong in a line, by its number, and what follows."""
+        self._count += 1
+        if self._count <= MOST:
+            self._problems.add(f"{self._path}, {self._unit} {line}: {what}")
+
+    def end(self) -> None:
+        """Tells how many more there were."""
+        if self._count > MOST:
+            more = wording.count(self._count - MOST, f"more {self._unit}")
+            self._problems.add(f"{self._path}: {more} like these")
+
+
+def columns(
+    rows: Iterable[Sequence[str]],
+    path: pathlib.Path,
+    problems: Problems,
+    *,
+    first: int = 1,
+    scale: float = 1.0,
+    unit: str = "line",
+) -> Columns:
+    """Returns the labels of frames, NaN where a frame has none.
+
+    A row that is wrong keeps its place, and its frame has no label.
+
+    Args:
+        rows: of each frame, valence and arousal as text.
+        path: the file that they stand in, for messages.
+        problems: takes what is wrong.
+        first: line of the first row.
+        scale: what the values are divided by.
+        unit: what a row is.
+    """
+    labels = array.array("d"), array.array("d")
+    complaints = Complaints(path, problems, unit)
+    for line, row in enumerate(rows, first):
+        append(labels, row, complaints, line, scale)
+    complaints.end()
+    return labels
+
+
+def append(
+    labels: Columns,
+    row: Sequence[str],
+    complaints: Complaints,
+    line: int,
+    scale: float = 1.0,
+) -> None:
+    """Appends the labels of a frame's row, NaN and a complaint if it is bad."""
+    try:
+        pair = parse(row, scale)
+    except UserError as error:
+        complaints.add(line, f"{error}; its frame counts as not annotated")
+        pair = NAN, NAN
+    for column, value in zip(labels, pair, strict=True):
+        column.append(value)
+
+
+def parse(row: Sequence[str], scale: float = 1.0) -> tuple[float, float]:
+    """Returns valence and arousal, both NaN if either is not annotated.
+
+    Raises:
+        UserError: they are not two numbers, or one lies outside [-1, 1].
+    """
+    try:
+        valence, arousal = (float(text) / scale for text in row)
+    except ValueError as error:
+        raise UserError(
+            f"valence and arousal must be two numbers, not {','.join(row)!r}"
+        ) from error
+    if {valence, arousal} & UNANNOTATED:
+        return NAN, NAN
+    if not (abs(valence) <= 1 and abs(arousal) <= 1):
+        raise UserError(
+            f"valence and arousal must lie in [{-scale:g}, {scale:g}], not "
+            f"{','.join(row)!r} ({scale * NONE:g} for none)"
+        )
+    return valence, arousal

@@ -1,0 +1,119 @@
+"""Lists of frames, as the authors' own code reads them.
+
+`train.csv`, `validation.csv` and `test.csv` (or `.txt`), anywhere below the
+source, have a line for each frame: `path,valence,arousal` or
+`path,valence,arousal,clip`, in the order of time and without a header. Paths
+are relative to the list's folder. Without a clip column, the pictures of a
+folder are a clip.
+"""
+
+import array
+import os
+import pathlib
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.corpora import annotations, folders
+from affwild_omg.corpora.clips import SPLITS, Clip
+from affwild_omg.corpora.problems import STRICT, Problems
+
+COLUMNS = ["path", "valence", "arousal", "clip"]
+SUFFIXES = {".csv", ".txt"}
+
+
+def read(
+    source: pathlib.Path | str,
+    problems: Problems = STRICT,
+    frames: str = folders.VIDEO,
+) -> list[Clip]:
+    """Reads lists of frames.
+
+    Args:
+        source: folder that holds the lists and the pictures.
+        problems: takes what is left out.
+        frames: of no effect: either way, the pictures are the list's.
+
+    Returns:
+        The clips in the lists' order.
+
+    Raises:
+        UserError: there is no list, or not one good line in any.
+    """
+    source, clips, seen = pathlib.Path(source), {}, {}
+    for folder, names in folders.walk(source, problems):
+        for path in map(folder.joinpath, names):
+            if path.stem in SPLITS and path.suffix in SUFFIXES:
+                _read_list(path, source, clips, seen, problems)
+    if not clips:
+        raise UserError(
+            f"--source={source} holds no list of frames; put train.csv, with "
+            "lines path,valence,arousal, anywhere below it"
+        )
+    order = sorted(clips, key=lambda key: SPLITS.index(key[0]))
+    return [
+        Clip(
+            split=split,
+            video=name,
+            utterance=name,
+            path=source,
+            pictures=pictures,
+            frame_labels=labels,
+        )
+        for (split, name), (pictures, labels) in (
+            (key, clips[key]) for key in order
+        )
+    ]
+
+
+def _read_list(path, source, clips, seen, problems):
+    lines = annotations.read_lines(path, problems) or []
+    rows = [[cell.strip() for cell in line.split(",")] for line in lines]
+    header = [cell.lower() for cell in rows[0]] if rows else []
+    if set(header) & set(COLUMNS[:3]) and header not in (COLUMNS, COLUMNS[:3]):
+        problems.add(
+            f"{path}, line 1: the columns must be {','.join(COLUMNS)}, not "
+            f"{lines[0]!r}; the list is left out"
+        )
+        return
+    complaints = annotations.Complaints(path, problems)
+    for line, row in enumerate(rows, 1):
+        if line == 1 and row[0].lower() == COLUMNS[0]:
+            continue
+        try:
+            picture, clip = _read_names(row, path.parent, source)
+            if picture in seen:
+                raise UserError(
+                    f"{picture} stands in {seen[picture]} already; each "
+                    "picture may stand once"
+                )
+        except UserError as error:
+            complaints.add(line, f"{error}; the line is left out")
+            continue
+        seen[picture] = f"{path}, line {line}"
+        pictures, labels = clips.setdefault(
+            (path.stem, clip), ([], (array.array("d"), array.array("d")))
+        )
+        pictures.append(picture)
+        annotations.append(labels, row[1:3], complaints, line)
+    complaints.end()
+
+
+def _read_names(row, folder, source):
+    """Returns a row's picture, relative to the source, and its clip."""
+    if len(row) not in (3, 4):
+        raise UserError(
+            f"{','.join(row)!r} must be path,valence,arousal or "
+            "path,valence,arousal,clip"
+        )
+    source = os.path.abspath(source)
+    picture = os.path.relpath(
+        os.path.join(os.path.abspath(folder), row[0]), source
+    )
+    if not row[0] or picture.split(os.sep)[0] in (".", ".."):
+        raise UserError(
+            f"{row[0]!r} must be a path to a picture below --source"
+        )
+    clip = row[3] if len(row) == 4 else os.path.dirname(picture) or "clip"
+    if clip in ("", ".", ".."):
+        raise UserError(f"the clip {clip!r} must have a name")
+    # Clips are files of records: a name may hold no slash.
+    return picture, clip.replace("%", "%25").replace("/", "%2F")

@@ -1,0 +1,168 @@
+"""Sources: which utterances come from where the training clips come from.
+
+OMG-Emotion's videos are parts of longer ones, its links, and a link may stand
+in several splits: then a split rewards whoever remembers people. What the
+records know of it is written beside an evaluation, in `facts.csv`: video,
+utterance, source and person, empty where they are not known; in_train, 1 where
+the source stands in the training split, too, 0 where it does not, empty where
+that is not known; and what predicts without a pixel, empty without training
+labels: the means of the training utterances' labels, mean_arousal and
+mean_valence, and of those of the same source, else of all,
+source_mean_arousal and source_mean_valence.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+from absl import logging
+
+from affwild_omg.evaluation import csv_tables
+from affwild_omg.paper.task import TARGETS
+from affwild_omg.scoring.frames import video_of
+
+FACTS = "facts.csv"
+# What each baseline predicts, by the prefix of its columns.
+BASELINES = {
+    "mean": "mean training label",
+    "source_mean": "mean training label of the source",
+}
+_NAMES = ("source", "person")
+_NUMBERS = (
+    "in_train",
+    *(f"{prefix}_{name}" for prefix in BASELINES for name in TARGETS[::-1]),
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Facts:
+    """What is known of the utterances of a split beside their frames.
+
+    Attributes:
+        table: a row an utterance, by key, with the columns of `facts.csv`.
+    """
+
+    table: pd.DataFrame
+
+    @classmethod
+    def of_records(
+        cls,
+        records: pathlib.Path | str,
+        split: str,
+        held_out: Collection[str] = (),
+    ) -> "Facts":
+        """Gathers the facts of a split from the manifest of its records.
+
+        The training split itself has no baselines, as each of its labels is in
+        their means, and no overlap; nor have records without one.
+
+        Args:
+            records: the folder.
+            split: of the manifest.
+            held_out: see `manifest.clips`; the rest of train is trained on.
+
+        Raises:
+            UserError: the records cannot be used.
+        """
+        # TensorFlow, which that imports, is slow: only where records are read.
+        from affwild_omg.data import manifest
+
+        clips, train = manifest.clips(records, split, held_out), []
+        if split != "train" and "train" in manifest.splits(records):
+            train = manifest.clips(records, "train", held_out)
+        table = pd.DataFrame(
+            {name: [getattr(x, name) or "" for x in clips] for name in _NAMES},
+            index=[clip.key for clip in clips],
+            dtype=object,
+        )
+        sources = [clip.source for clip in train]
+        if None in sources and table["source"].any():
+            logging.warning(
+                "%d of %d training utterances have no source: whether %s "
+                "shares theirs is not known",
+                *(sources.count(None), len(train), split),
+            )
+        known = table["source"].ne("") & bool(train)
+        table["in_train"] = table["source"].isin(sources).where(known, np.nan)
+        labels = pd.DataFrame([x.labels for x in train], columns=TARGETS)
+        by_source = labels.groupby(pd.Series(sources, dtype=object)).mean()
+        for name in TARGETS:
+            mean = labels[name].mean()
+            table[f"mean_{name}"] = mean
+            own = table["source"].map(by_source[name]).fillna(mean)
+            table[f"source_mean_{name}"] = own
+        return cls(table.astype(dict.fromkeys(_NUMBERS, float)))
+
+    @classmethod
+    def read(cls, path: pathlib.Path, flag: str) -> "Facts":
+        """Reads what `write` wrote.
+
+        Args:
+            path: CSV.
+            flag: that named its folder, for messages.
+
+        Raises:
+            UserError: it is not such a table, or a row is not as it must be.
+        """
+        return cls(csv_tables.read_facts(path, flag, _NAMES, _NUMBERS))
+
+    def write(self, path: pathlib.Path) -> None:
+        """Writes the facts."""
+        columns = {name: self.table[name] for name in (*_NAMES, *_NUMBERS)}
+        columns["in_train"] = self.table["in_train"].astype("Int64")
+        csv_tables.write_facts(path, self.table.index, columns)
+
+    def of(self, keys: Sequence[str]) -> "Facts":
+        """Returns the facts of these utterances, in their order."""
+        return Facts(self.table.loc[list(keys)])
+
+    @property
+    def trained(self) -> bool:
+        """Whether there was another split that is trained on."""
+        columns = self.table[list(_NUMBERS)]
+        return bool(columns.notna().any(axis=None))
+
+    @property
+    def sources(self) -> np.ndarray:
+        """The source of each utterance, "" where it is not known."""
+        return self.table["source"].to_numpy()
+
+    @property
+    def in_train(self) -> np.ndarray:
+        """Whether its source is known to stand in train, [utterances]."""
+        return (self.table["in_train"] == 1).to_numpy()
+
+    @property
+    def disjoint(self) -> np.ndarray:
+        """Whether its source is known not to stand in train, [utterances]."""
+        return (self.table["in_train"] == 0).to_numpy()
+
+    def counts(self) -> dict[str, int]:
+        """Returns how many utterances and sources what is known is of."""
+        known = self.sources[self.sources != ""]
+        found = {"with_source": len(known), "sources": len(set(known))}
+        if self.trained:
+            found |= {
+                "in_train": int(self.in_train.sum()),
+                "not_in_train": int(self.disjoint.sum()),
+            }
+        return found
+
+    def baseline(self, prefix: str, targets: Sequence[str]) -> np.ndarray:
+        """Returns what one of `BASELINES` predicts, [utterances, targets]."""
+        return self.table[[f"{prefix}_{x}" for x in targets]].to_numpy()
+
+
+def clusters(keys: Sequence[str], facts: Facts | None) -> np.ndarray:
+    """Returns what is independent: the source of each, else its video.
+
+    Args:
+        keys: "<video>/<utterance>", [utterances].
+        facts: of these utterances; None where nothing is known.
+    """
+    videos = np.array([video_of(key) for key in keys], object)
+    if facts is None:
+        return videos
+    return np.where(facts.sources != "", facts.sources, videos)

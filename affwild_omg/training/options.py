@@ -25,6 +25,9 @@ TRAINED = {
     "output": ("output",),
 }
 
+# What trainings of earlier versions had that do not state it.
+EARLIER = {"tail": "pad"}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions(options.Checked):
@@ -130,7 +133,7 @@ class TrainingOptions(options.Checked):
         "The last window of a clip: padded, with as many frames before it as "
         "fill it (overlap; each frame is scored once), or as long as the "
         "others (spread).",
-        "pad",
+        "overlap",
         choices=TAILS,
     )
     batch_size: int = option("Windows per step, over all GPUs.", 4, least=1)
@@ -283,7 +286,8 @@ class TrainingOptions(options.Checked):
         changes = []
         for field in dataclasses.fields(self):
             name = field.name
-            was = shown(name, before.get(name, field.default))
+            earlier = EARLIER.get(name, field.default)
+            was = shown(name, before.get(name, earlier))
             now = shown(name, getattr(self, name))
             free = ("epochs", "patience", "workdir", "records")
             if was != now and name not in free:

@@ -575,6 +575,7 @@ def test_labels_may_have_gaps(tf, training, tiny, tmp_path):
         records=str(records),
         sequence_length=3,
         batch_size=8,
+        tail="pad",
         validation_level="utterance",
     )
     one = one_step(training, options, tf.distribute.get_strategy())

@@ -12,7 +12,7 @@ import json
 import pathlib
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -51,6 +51,7 @@ class Clip:
             NaN where none has, [2].
         labelled: frames with a face and a label of valence, or of arousal,
             [2].
+        varies: whether these have different labels, [2], bool.
         sizes: bytes of each record, [records].
         checksums: CRC-32 of each record, [records].
         source: where the video comes from, None if it is not known.
@@ -63,6 +64,7 @@ class Clip:
     frames: int
     labels: np.ndarray
     labelled: np.ndarray
+    varies: np.ndarray
     sizes: np.ndarray
     checksums: np.ndarray
     source: str | None = None
@@ -72,6 +74,11 @@ class Clip:
     def key(self) -> str:
         """ "<video>/<utterance>"."""
         return f"{self.video}/{self.utterance}"
+
+    @property
+    def group(self) -> str:
+        """Its person, else its source, else its video."""
+        return self.person or self.source or self.video
 
     @property
     def size(self) -> int:
@@ -171,13 +178,34 @@ def splits(records: pathlib.Path | str) -> dict[str, list[Clip]]:
     return found
 
 
-def clips(records: pathlib.Path | str, split: str) -> list[Clip]:
+def clips(
+    records: pathlib.Path | str, split: str, held_out: Collection[str] = ()
+) -> list[Clip]:
     """Returns the clips of a split, in the manifest's order.
 
+    Args:
+        records: the folder.
+        split: of the manifest.
+        held_out: keys of clips of train that are the validation split of
+            records that have none, and no clips of train then.
+
     Raises:
-        UserError: the manifest cannot be used, or has no such split.
+        UserError: the manifest cannot be used, or has no such split, or not
+            all that was held out.
     """
-    found = splits(records)
+    found, held = splits(records), set(held_out)
+    if held and "validation" not in found:
+        train = found.pop("train", [])
+        held_clips = [clip for clip in train if clip.key in held]
+        if split == "validation" and len(held_clips) < len(held):
+            raise UserError(
+                f"--records={records} has {len(held_clips)} of the {len(held)} "
+                "clips that the training held out as its validation split; "
+                "give the records that it was made on"
+            )
+        rest = [clip for clip in train if clip.key not in held]
+        parts = {"train": rest, "validation": held_clips}
+        found |= {name: part for name, part in parts.items() if part}
     if split not in found:
         raise UserError(
             f"--records={records} has no utterance of split {split!r}; it "
@@ -206,6 +234,7 @@ def _clip(folder, entry):
         frames=frames,
         labels=np.array([label["mean"] for label in labels], float),
         labelled=np.array([label["frames_with_face"] for label in labels]),
+        varies=np.array([label.get("varies", False) for label in labels]),
         sizes=sizes,
         checksums=checksums,
         source=_name(entry, "source"),
@@ -221,7 +250,11 @@ def _name(entry, fact):
 
 
 def check(
-    records: pathlib.Path | str, split: str, *, labels: Sequence[str] = ()
+    records: pathlib.Path | str,
+    split: str,
+    *,
+    labels: Sequence[str] = (),
+    held_out: Collection[str] = (),
 ) -> None:
     """Checks that a split's files are there and as long as they must be.
 
@@ -232,12 +265,13 @@ def check(
         records: the folder.
         split: of the manifest.
         labels: targets of which some frame with a face must have a label.
+        held_out: see `clips`.
 
     Raises:
         UserError: as `clips`; or a file is missing or of another size, or a
             target has no label.
     """
-    found = clips(records, split)
+    found = clips(records, split, held_out)
     for name in labels:
         column = TARGETS.index(name)
         bare = [clip.key for clip in found if not clip.labelled[column]]

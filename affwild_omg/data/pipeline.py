@@ -1,7 +1,7 @@
 """tf.data pipelines: from records to batches of windows."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +22,7 @@ def windows(
     tail: str = "pad",
     shuffle_seed: int | None = None,
     labels: Mapping[str, np.ndarray] | None = None,
+    held_out: Collection[str] = (),
 ) -> tf.data.Dataset:
     """Builds the dataset of a split's windows.
 
@@ -33,6 +34,7 @@ def windows(
         shuffle_seed: None keeps the manifest's order; a number shuffles all
             windows of the split, the same for the same number.
         labels: replaces the labels of the records: key to [2].
+        held_out: see `manifest.clips`.
 
     Returns:
         A dataset of {"key": "<video>/<utterance>", "start": the window's first
@@ -48,7 +50,7 @@ def windows(
         UserError: the records cannot be used.
     """
     memory.return_large_blocks()
-    clips = manifest.clips(records, split)
+    clips = manifest.clips(records, split, held_out)
     places = [
         (number, *window)
         for number, clip in enumerate(clips)
@@ -183,20 +185,22 @@ def count_windows(
     split: str,
     sequence_length: int,
     tail: str = "pad",
+    held_out: Collection[str] = (),
 ) -> int:
     """Returns how many windows `windows` yields, from the manifest alone."""
     return sum(
         len(cut(clip.frames, sequence_length, tail))
-        for clip in manifest.clips(records, split)
+        for clip in manifest.clips(records, split, held_out)
     )
 
 
 def read_labels(
-    records: pathlib.Path | str, split: str
+    records: pathlib.Path | str, split: str, held_out: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
     """Returns the mean label of each clip of a split, from the manifest alone.
 
     Returns:
         key to float64 [2], valence and arousal; NaN where there is none.
     """
-    return {clip.key: clip.labels for clip in manifest.clips(records, split)}
+    clips = manifest.clips(records, split, held_out)
+    return {clip.key: clip.labels for clip in clips}

@@ -105,6 +105,7 @@ def write_clip(
     frames, chunks, time_s = iter(frames), [], -1.0
     count = found = 0
     sums, *counts = np.zeros((3, len(TARGETS)))
+    low = high = np.full(len(TARGETS), _NAN)
     try:
         with tf.io.TFRecordWriter(str(partial)) as writer:
             while chunk := list(itertools.islice(frames, CHUNK)):
@@ -120,6 +121,8 @@ def write_clip(
                 sums += np.where(known, labels, 0).sum(axis=0)
                 counts[0] += known.sum(axis=0)
                 counts[1] += known[faces].sum(axis=0)
+                for row in labels[faces]:
+                    low, high = np.fmin(low, row), np.fmax(high, row)
                 count += len(chunk)
                 found += faces.sum()
         if not count:
@@ -141,9 +144,11 @@ def write_clip(
                 "frames_with_face": int(seen),
                 # More digits would be those of rounding.
                 "mean": round(total / labelled, 9) if labelled else None,
+                # Of frames with a face; left out where one label is of all.
+                **({"varies": True} if differ else {}),
             }
-            for name, total, labelled, seen in zip(
-                TARGETS, sums, *counts, strict=True
+            for name, total, labelled, seen, differ in zip(
+                TARGETS, sums, *counts, low < high, strict=True
             )
         },
         "chunks": chunks,

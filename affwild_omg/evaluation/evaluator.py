@@ -34,23 +34,29 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
     file = selection.file_of(options, overwrite=overwrite)
     with results.folder(options.output, overwrite=overwrite) as directory:
         # What cannot be used is told before the prediction, which takes long.
-        manifest.check(options.records, options.split)
-        facts = sources.Facts.of_records(options.records, options.split)
+        history = workdirs.read_history(options.model) or {}
+        held_out = history.get("held_out", ())
+        where = (options.records, options.split)
+        manifest.check(*where, held_out=held_out)
+        facts = sources.Facts.of_records(*where, held_out)
         groups = None
         if options.groups:
             groups = Groups.read(options.groups, facts.table.index.tolist())
         predictor = load_predictor(options.model)
-        source = _provenance(options, predictor.card)
+        source = _provenance(options, predictor.card, history)
         chosen = None
         if options.choose_postprocessing:
             deciding = sources.choose_of_records(
-                options.records, predictor.targets, options.validation
+                options.records,
+                predictor.targets,
+                options.validation,
+                held_out,
             )
         else:
             chosen = selection.find(
                 options, file, source.sequence_length, source.tail
             )
-        frames = _predict(options, predictor, source)
+        frames = _predict(options, predictor, source, held_out)
         if options.choose_postprocessing:
             chosen = selection.choose(options, frames, deciding)
         if chosen:
@@ -70,11 +76,17 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
     return found
 
 
-def _provenance(options, card):
+def _provenance(options, card, history):
     """Returns what is known before the prediction."""
     listing = manifest.read(options.records)
-    part = listing["splits"][options.split]
-    history = workdirs.read_history(options.model) or {}
+    expected = coverage = None
+    where = (options.records, options.split)
+    part = listing["splits"].get(options.split)
+    if part and part["prepared"] == len(
+        manifest.clips(*where, history.get("held_out", ()))
+    ):  # the whole split, of which the training held out nothing
+        expected = part["expected"]
+        coverage = part["prepared"] / expected
     # A SavedModel from elsewhere has no card.
     length = options.sequence_length or (card.sequence_length if card else 0)
     if not length:
@@ -87,8 +99,8 @@ def _provenance(options, card):
         pooling=options.pooling,
         corpus=listing.get("corpus"),
         split=options.split,
-        expected=part["expected"],
-        coverage=part["prepared"] / part["expected"],
+        expected=expected,
+        coverage=coverage,
         records_sha256=manifest.digest(options.records),
         model=options.model,
         model_sha256=selection.digest(options.model),
@@ -102,13 +114,13 @@ def _provenance(options, card):
     )
 
 
-def _predict(options, predictor, source):
+def _predict(options, predictor, source, held_out):
     where = (options.records, options.split)
     cut = {"sequence_length": source.sequence_length, "tail": source.tail}
     batches = pipeline.batches(
-        pipeline.windows(*where, **cut), options.batch_size
+        pipeline.windows(*where, **cut, held_out=held_out), options.batch_size
     )
-    windows = pipeline.count_windows(*where, **cut)
+    windows = pipeline.count_windows(*where, **cut, held_out=held_out)
     bar = progress.bar(
         batches.as_numpy_iterator(),
         description=f"evaluating {options.split}",
@@ -166,12 +178,17 @@ def table(found: Results) -> list[str]:
             f"{protocol.INTERVAL_NAME} {scores.interval_text(name)}"
             for name, ccc in scores.cccs.items()
         ]
+    share = "what the training held out of train"
+    if source.coverage is not None:
+        share = f"{source.coverage:.1%} of the corpus' split prepared"
+    elif source.split == "train":
+        share = "without what the training held out"
     return [
         *lines,
         *results.beside_lines(found),
         *results.group_lines(found),
         f"{found.labelled.sum() or 'no'} labelled utterances of "
-        f"{source.split}, {source.coverage:.1%} of the corpus' split prepared; "
+        f"{source.split}, {share}; "
         f"scored by {source.level}, CCC {POOLED[source.pooling]}",
     ]
 

@@ -13,7 +13,7 @@ source_mean_arousal and source_mean_valence.
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -49,11 +49,21 @@ class Facts:
     table: pd.DataFrame
 
     @classmethod
-    def of_records(cls, records: pathlib.Path | str, split: str) -> "Facts":
+    def of_records(
+        cls,
+        records: pathlib.Path | str,
+        split: str,
+        held_out: Collection[str] = (),
+    ) -> "Facts":
         """Gathers the facts of a split from the manifest of its records.
 
         The training split itself has no baselines, as each of its labels is in
         their means, and no overlap; nor have records without one.
+
+        Args:
+            records: the folder.
+            split: of the manifest.
+            held_out: see `manifest.clips`; the rest of train is trained on.
 
         Raises:
             UserError: the records cannot be used.
@@ -61,9 +71,9 @@ class Facts:
         # TensorFlow, which that imports, is slow: only where records are read.
         from affwild_omg.data import manifest
 
-        splits = manifest.splits(records)
-        clips = manifest.clips(records, split)
-        train = [] if split == "train" else splits.get("train", [])
+        clips, train = manifest.clips(records, split, held_out), []
+        if split != "train" and "train" in manifest.splits(records):
+            train = manifest.clips(records, "train", held_out)
         table = pd.DataFrame(
             {name: [getattr(x, name) or "" for x in clips] for name in _NAMES},
             index=[clip.key for clip in clips],
@@ -219,7 +229,10 @@ def choose(
 
 
 def choose_of_records(
-    records: pathlib.Path | str, targets: Sequence[str], which: str
+    records: pathlib.Path | str,
+    targets: Sequence[str],
+    which: str,
+    held_out: Collection[str] = (),
 ) -> list[str]:
     """Returns the keys of those utterances of validation that decide.
 
@@ -227,19 +240,20 @@ def choose_of_records(
         records: the folder.
         targets: what is predicted.
         which: what --validation says, one of `options.VALIDATIONS`.
+        held_out: see `manifest.clips`.
 
     Raises:
         UserError: as `choose`, or the records cannot be used.
     """
     from affwild_omg.data import manifest
 
-    clips = manifest.clips(records, "validation")
+    clips = manifest.clips(records, "validation", held_out)
     columns = [TARGETS.index(target) for target in targets]
     labels = np.array(
         [np.where(x.labelled, x.labels, np.nan)[columns] for x in clips]
     )
     facts = None
     if which != "all":
-        facts = Facts.of_records(records, "validation")
+        facts = Facts.of_records(records, "validation", held_out)
     chosen = choose(facts, labels, targets, "--validation", which)
     return [clips[i].key for i in np.flatnonzero(chosen)]

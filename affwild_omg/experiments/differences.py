@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from affwild_omg.experiments.runs import PRETRAINED, TEST, Runs
 from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
-from affwild_omg.training.options import OVERRIDES, TrainingOptions
+from affwild_omg.training.options import EARLIER, OVERRIDES, TrainingOptions
 from affwild_omg.weights import workdir as workdirs
 
 # How the paper evaluates; the median was the better estimate (section 6.1).
@@ -108,7 +108,7 @@ def _trainings(place: pathlib.Path, provenance):
     before = workdirs.read_history(place / PRETRAINED) or {}
     # That of an earlier version lacks them.
     stated = [before.get("options"), provenance.training]
-    return [options and _DEFAULTS | options for options in stated]
+    return [options and _DEFAULTS | EARLIER | options for options in stated]
 
 
 def _of_training(row, training, *, pretraining):

@@ -156,11 +156,14 @@ def worst(source: Source) -> dict:
 
 def _draw_faces(source, table):
     # TensorFlow, which reads the records, is slow to import.
-    from affwild_omg.data import crops
+    from affwild_omg.data import crops, manifest
 
     keys, records = table.index.tolist(), source.options.records
-    # The split of anyone's predictions is unknown.
-    split = source.results.provenance.split or crops.find_split(records, keys)
+    split = source.results.provenance.split
+    # That of anyone's predictions is unknown, and what a training held out is
+    # in another.
+    if split not in manifest.splits(records):
+        split = crops.find_split(records, keys)
     found = crops.read(records, split, keys, CROPS)
     sheet = []
     for key, row in table.iterrows():

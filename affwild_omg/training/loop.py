@@ -21,7 +21,7 @@ from affwild_omg.nets import models, optimizers
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
 from affwild_omg.storage import files
-from affwild_omg.training import regime, resumption, start
+from affwild_omg.training import regime, resumption, start, validation
 from affwild_omg.training.options import TrainingOptions
 from affwild_omg.training.step import Step, is_comparable
 from affwild_omg.weights import model_file
@@ -52,7 +52,9 @@ def train(
 
     Returns:
         {"best_epoch", "best_ccc" (mean of the targets), "options" (those that
-        are not None), "records_sha256" (of their manifest), "start": what
+        are not None), "records_sha256" (of their manifest),
+        "validation_level", "held_out" (the keys of those clips of train that
+        are the validation split, if that is so), "start": what
         `regime.measure` found before the first step, "epochs": one entry per
         epoch with its loss, validation CCCs, speed, how many batches had
         nothing to compare, and the same measures}.
@@ -61,8 +63,7 @@ def train(
         UserError: the options or the records cannot be used, or the workdir
             is not empty and neither `overwrite` nor `resume` is set.
     """
-    for split in ("train", "validation"):
-        manifest.check(options.records, split, labels=options.network().targets)
+    validation.check(options)
     strategy = strategy or default_strategy()
     if options.batch_size % strategy.num_replicas_in_sync:
         raise UserError(
@@ -120,15 +121,22 @@ class _Run:
         self.workdir = pathlib.Path(options.workdir)
         self.targets = card.architecture.targets
         self.columns = [TARGETS.index(target) for target in self.targets]
+        self.held_out = validation.held_out(options)
+        self.level = validation.level_of(options, self.held_out)
         self.deciding = None  # keys, None for all
         if options.validation != "all":
             self.deciding = sources.choose_of_records(
-                options.records, self.targets, options.validation
+                options.records,
+                self.targets,
+                options.validation,
+                self.held_out,
             )
         self.labels = dict.fromkeys(("train", "validation"))
         if options.shuffle_labels:
             for split in self.labels:
-                labels = pipeline.read_labels(options.records, split)
+                labels = pipeline.read_labels(
+                    options.records, split, self.held_out
+                )
                 self.labels[split] = _permuted(labels, options.seed)
         self.provenance = {
             "options": {
@@ -137,7 +145,10 @@ class _Run:
                 if value is not None
             },
             "records_sha256": manifest.digest(options.records),
+            "validation_level": self.level,
         }
+        if self.held_out:
+            self.provenance["held_out"] = self.held_out
         self.epochs, self.start = [], None
         if resume:
             history = workdirs.read_history(self.workdir)
@@ -177,7 +188,7 @@ class _Run:
 
     def _label_means(self):
         labels = self.labels["train"] or pipeline.read_labels(
-            self.options.records, "train"
+            self.options.records, "train", self.held_out
         )
         own = np.array(list(labels.values()))[:, self.columns]
         return np.nanmean(own, axis=0)
@@ -279,6 +290,7 @@ class _Run:
             tail=self.options.tail,
             shuffle_seed=shuffle_seed,
             labels=self.labels[split],
+            held_out=self.held_out,
         )
         return pipeline.batches(windows, self.options.batch_size, count)
 
@@ -312,6 +324,7 @@ class _Run:
             "train",
             self.options.sequence_length,
             self.options.tail,
+            self.held_out,
         )
 
     def _train_epoch(self, epoch):
@@ -378,8 +391,8 @@ class _Run:
         if self.deciding is not None:
             frames = frames.subset(np.isin(frames.keys, self.deciding))
         nothing = postprocessing.Settings.nothing(self.targets)
-        rows = protocol.rows_of(frames, nothing, "utterance")
-        return protocol.score(rows, self.targets).to_dict()
+        rows = protocol.rows_of(frames, nothing, self.level)
+        return protocol.score(rows, self.targets, level=self.level).to_dict()
 
     def _require_finite(self, value, what):
         if not math.isfinite(value):

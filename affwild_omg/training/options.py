@@ -26,6 +26,9 @@ TRAINED = {
     "output": ("output",),
 }
 
+# What trainings of earlier versions had that do not state it.
+EARLIER = {"tail": "pad"}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions(options.Checked):
@@ -131,7 +134,7 @@ class TrainingOptions(options.Checked):
         "The last window of a clip: padded, with as many frames before it as "
         "fill it (overlap; each frame is scored once), or as long as the "
         "others (spread).",
-        "pad",
+        "overlap",
         choices=TAILS,
     )
     batch_size: int = option("Windows per step, over all GPUs.", 4, least=1)
@@ -161,6 +164,19 @@ class TrainingOptions(options.Checked):
         "paper's), or those whose source does not stand in train.",
         "all",
         choices=VALIDATIONS,
+    )
+    validation_level: str | None = option(
+        "What CCC compares on validation, by which the best epoch is chosen "
+        "(default: frames where labels differ within a clip, else utterances).",
+        None,
+        choices=("frame", "sequence", "utterance"),
+    )
+    holdout: float = option(
+        "Of records without a validation split, the share of train that is "
+        "one, by person, else source, else video; 0: none.",
+        0.0,
+        least=0,
+        most=1,
     )
     loss_level: str = option(
         "What CCC compares in the loss: means of sequences, the same weighted "
@@ -277,7 +293,8 @@ class TrainingOptions(options.Checked):
         changes = []
         for field in dataclasses.fields(self):
             name = field.name
-            was = shown(name, before.get(name, field.default))
+            earlier = EARLIER.get(name, field.default)
+            was = shown(name, before.get(name, earlier))
             now = shown(name, getattr(self, name))
             free = ("epochs", "patience", "workdir", "records")
             if was != now and name not in free:

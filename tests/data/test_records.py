@@ -75,6 +75,18 @@ def test_what_the_manifest_says_of_a_clip(records, tmp_path):
     assert json.loads(json.dumps(entry, allow_nan=False)) == entry
 
 
+def test_the_manifest_says_where_labels_vary(records, tmp_path):
+    """In frames with a face alone, also if those are far from each other."""
+    labels = np.full((50, 2), 0.5)
+    labels[25] = 0.25  # without a face
+    labels[49, 1] = 0.25
+    path = tmp_path / "u.tfrecord"
+    entry = records.write_clip(path, "v", "u", make_frames(50, 7, labels))
+    assert "varies" not in entry["labels"]["valence"]
+    assert entry["labels"]["arousal"]["varies"] is True
+    assert json.loads(json.dumps(entry)) == entry
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -352,10 +352,13 @@ def test_differences_from_the_row_are_told(tmp_path):
     )
     metrics.write_text(json.dumps(content))
     (place / "pretrained").mkdir()
+    before = training(epochs=7)
+    del before["tail"]  # as in an earlier version, which padded
     (place / "pretrained" / "history.json").write_text(
-        json.dumps({"epochs": [], "options": training(epochs=7)})
+        json.dumps({"epochs": [], "options": before})
     )
     assert row_of(tmp_path, "cnn_3rnn").differences[2:] == [
+        "pre-training: tail pad, not overlap",
         "pre-training: epochs 7, not 50",
         *of_evaluation,
     ]

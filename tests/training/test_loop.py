@@ -573,7 +573,12 @@ def test_labels_may_have_gaps(tf, training, tiny, tmp_path):
 
     records = write_records_folder(tmp_path / "gaps", labels=labels)
     options = dataclasses.replace(
-        tiny, records=str(records), sequence_length=3, batch_size=8
+        tiny,
+        records=str(records),
+        sequence_length=3,
+        batch_size=8,
+        tail="pad",
+        validation_level="utterance",
     )
     one = one_step(training, options, tf.distribute.get_strategy())
     two = one_step(

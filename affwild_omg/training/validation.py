@@ -1,0 +1,125 @@
+"""Validation: the clips that choose the best epoch, and what they compare."""
+
+import hashlib
+import math
+
+from absl import logging
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.data import manifest
+from affwild_omg.paper.task import TARGETS
+from affwild_omg.training.options import TrainingOptions
+
+
+def held_out(options: TrainingOptions) -> list[str]:
+    """Returns the keys of those clips of train that are its validation.
+
+    A hash of its name decides of each person; where none is known, of the
+    source, else of the video: what is added to a corpus moves nothing else.
+
+    Raises:
+        UserError: the records cannot be used, have a validation split beside
+            --holdout, or have none without it; or a part would be empty.
+    """
+    splits = manifest.splits(options.records)
+    where = f"--records={options.records}"
+    if "validation" in splits:
+        if options.holdout:
+            raise UserError(
+                f"--holdout={options.holdout:g}: {where} has a validation "
+                "split of its own; leave --holdout out"
+            )
+        return []
+    train = manifest.clips(options.records, "train")
+    if not options.holdout:
+        raise UserError(
+            f"{where} has no validation split, which chooses the best epoch; "
+            "--holdout=0.1 takes about a tenth of train for it"
+        )
+    keys = [clip.key for clip in train if _place(clip) < options.holdout]
+    if len(keys) in (0, len(train)):
+        raise UserError(
+            f"--holdout={options.holdout:g} takes {len(keys)} of the "
+            f"{len(train)} clips of train, those of a person, source or video "
+            "together, but both parts need some; give another share"
+        )
+    return keys
+
+
+def _place(clip):
+    """Returns a number in [0, 1) that depends on the clip's group alone."""
+    digest = hashlib.sha256(clip.group.encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def level_of(options: TrainingOptions, keys: list[str]) -> str:
+    """Returns what validation compares: --validation_level, else by labels.
+
+    Args:
+        options: of the training.
+        keys: see `held_out`.
+    """
+    clips = manifest.clips(options.records, "validation", keys)
+    by_frame = _differ(options, clips, "frame", alone=True)
+    return options.validation_level or ("frame" if by_frame else "utterance")
+
+
+def check(options: TrainingOptions) -> None:
+    """Checks that loss and validation have something to compare.
+
+    Raises:
+        UserError: as `held_out` and `manifest.check`; or the labels are such
+            that CCC is 0 whatever is predicted.
+    """
+    keys = held_out(options)
+    if keys:
+        logging.info("%d clips of train are its validation", len(keys))
+    for split in ("train", "validation"):
+        manifest.check(
+            options.records,
+            split,
+            labels=options.network().targets,
+            held_out=keys,
+        )
+    for split, flag, level in (
+        ("train", "loss_level", options.loss_level),
+        ("validation", "validation_level", level_of(options, keys)),
+    ):
+        alone = split == "train" and options.batch_size == 1
+        clips = manifest.clips(options.records, split, keys)
+        if not _differ(options, clips, level, alone):
+            way_out = "other records"
+            if alone:
+                way_out = "--batch_size=2 or more"
+            elif _differ(options, clips, "frame"):
+                way_out = f"--{flag}=frame"
+            raise UserError(
+                f"--{flag}={level} compares labels of {split} that are all "
+                f"equal{' in a batch of one window' * alone}, so that CCC is 0 "
+                f"whatever is predicted; give {way_out}"
+            )
+
+
+def _differ(options, clips, level, alone=False):
+    """Tells whether two rows of a level may differ in a label.
+
+    Args:
+        options: of the training.
+        clips: that the rows are of.
+        level: of the rows.
+        alone: whether only rows of one window are compared.
+    """
+    # Within a clip: a frame alone is a row, or so many frames are.
+    row = {"frame": 1, "utterance": math.inf}.get(
+        level, options.sequence_length
+    )
+    for column in map(TARGETS.index, options.network().targets):
+        own = [clip for clip in clips if clip.labelled[column]]
+        # Shuffled labels are the clips' means.
+        within = not options.shuffle_labels and any(
+            clip.varies[column] and clip.frames > row for clip in own
+        )
+        between = len({clip.labels[column] for clip in own}) > 1
+        if within or (between and not alone):
+            return True
+    return False

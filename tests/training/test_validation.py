@@ -1,0 +1,219 @@
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.training.options import TrainingOptions
+from tests.conftest import write_records_folder
+from tests.evaluation.test_results import ccc_by_hand
+
+# Videos of train, with one utterance each, and what is known of them: of ann
+# and bob the person, of the next two the source.
+PEOPLE = {
+    "v0": {"person": "ann", "source": "s"},
+    "v1": {"person": "bob", "source": "s"},
+    "v2": {"person": "ann", "source": "t"},
+    "v3": {"source": "s"},
+    "v4": {"source": "s"},
+    **{f"v{i}": {} for i in range(5, 12)},
+}
+GROUPS = ["ann", "bob", "ann", "s", "s", *(f"v{i}" for i in range(5, 12))]
+
+
+def by_frame(key, frames):
+    """Labels that rise within each clip, from elsewhere in each."""
+    start = sum(map(ord, key)) % 50 / 100
+    return start + np.linspace([-0.5, 0], [0.5, 0.2], frames)
+
+
+def one_label(key, frames):
+    """The same label of all clips."""
+    return np.full((frames, 2), 0.5)
+
+
+def make(folder, clips, labels=None, facts=None):
+    """Writes records, and returns the options of a small training on them."""
+    write_records_folder(folder, clips, labels)
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    for entry in content["splits"]["train"]["utterances"]:
+        entry |= (facts or {}).get(entry["video"], {})
+    path.write_text(json.dumps(content))
+    return TrainingOptions(
+        records=str(folder),
+        workdir=str(folder.parent / "run"),
+        **{"width": 0.03, "units": 4, "taps": ["fc"], "depth": 1},
+        **{"sequence_length": 4, "batch_size": 2, "epochs": 1},
+    )
+
+
+@pytest.fixture(scope="module")
+def validation(tf):
+    from affwild_omg.training import validation
+
+    return validation
+
+
+@pytest.fixture(scope="module")
+def people(tf, tmp_path_factory):
+    """Options of a corpus without a validation split, labelled by frame."""
+    clips = {"train": {video: [5] for video in PEOPLE}, "test": {"w": [5]}}
+    folder = tmp_path_factory.mktemp("people") / "records"
+    return make(folder, clips, by_frame, PEOPLE)
+
+
+SPLITS = {"train": {"a": [5, 5], "b": [5]}, "validation": {"c": [5], "d": [3]}}
+ALONE = {"train": {"a": [5, 5]}, "validation": {"c": [6]}}
+
+
+@pytest.mark.parametrize(
+    ("clips", "labels", "changes", "expected"),
+    [
+        (SPLITS, None, {}, "utterance"),
+        (SPLITS, None, {"validation_level": "sequence"}, "sequence"),
+        (SPLITS, by_frame, {}, "frame"),
+        (SPLITS, by_frame, {"validation_level": "utterance"}, "utterance"),
+        # Shuffled labels are those of clips.
+        (SPLITS, by_frame, {"shuffle_labels": True}, "utterance"),
+        (SPLITS, by_frame, {"loss_level": "frame", "batch_size": 1}, "frame"),
+        (ALONE, by_frame, {"validation_level": "sequence"}, "sequence"),
+    ],
+)
+def test_what_validation_compares(
+    validation, tmp_path, clips, labels, changes, expected
+):
+    options = make(tmp_path / "records", clips, labels)
+    options = dataclasses.replace(options, **changes)
+    validation.check(options)
+    assert validation.level_of(options, []) == expected
+
+
+@pytest.mark.parametrize(
+    ("clips", "labels", "changes", "message"),
+    [
+        (
+            *(SPLITS, None, {"loss_level": "frame", "batch_size": 1}),
+            "--loss_level=frame .* train .* a batch of one window, .* give "
+            "--batch_size=2",
+        ),
+        (SPLITS, one_label, {}, "--loss_level=sequence .* give other records"),
+        (
+            *(ALONE, by_frame, {"validation_level": "utterance"}),
+            "--validation_level=utterance .* equal, .* --validation_level=fr",
+        ),
+        (
+            *(ALONE, by_frame),
+            {"validation_level": "sequence", "sequence_length": 6},
+            "--validation_level=sequence .* give --validation_level=frame",
+        ),
+        (ALONE, by_frame, {"shuffle_labels": True}, "=utterance .* other rec"),
+        (
+            {"train": {"a": [5], "b": [5]}, "validation": {"c": [5]}},
+            *(None, {}),
+            "--validation_level=utterance .* validation .* give other records",
+        ),
+        (SPLITS, None, {"holdout": 0.1}, "has a validation split of its own"),
+        ({"train": {"a": [5, 5]}}, None, {}, "no validation .*--holdout=0.1"),
+        (
+            *({"train": {"a": [5, 5]}}, None, {"holdout": 0.5}),
+            "--holdout=0.5 takes [02] of the 2 clips of train",
+        ),
+    ],
+)
+def test_nothing_to_compare_is_told(
+    validation, tmp_path, clips, labels, changes, message
+):
+    options = make(tmp_path / "records", clips, labels)
+    with pytest.raises(UserError, match=message):
+        validation.check(dataclasses.replace(options, **changes))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_people_are_held_out_whole(validation, people, share):
+    """By hand: where the SHA-256 of a person's name lies in all of them."""
+    expected = [
+        f"{video}/utterance_1.mp4"
+        for video, group in zip(PEOPLE, GROUPS, strict=True)
+        if int(hashlib.sha256(group.encode()).hexdigest(), 16) < share * 2**256
+    ]
+    assert 0 < len(expected) < len(PEOPLE)
+    options = dataclasses.replace(people, holdout=share)
+    assert validation.held_out(options) == expected
+
+
+def test_a_run_trains_on_the_rest_and_is_evaluated_on_the_same(
+    validation, people, tmp_path, monkeypatch
+):
+    from affwild_omg.data import pipeline
+    from affwild_omg.evaluation import evaluator
+    from affwild_omg.evaluation.options import EvaluationOptions
+    from affwild_omg.training import loop
+
+    options = dataclasses.replace(people, holdout=0.5)
+    held = validation.held_out(options)
+    rest = [f"{video}/utterance_1.mp4" for video in PEOPLE]
+    rest = [key for key in rest if key not in held]
+    seen, windows = {}, pipeline.windows
+
+    def watched(records, split, **settings):
+        found = windows(records, split, **settings)
+        own = seen.setdefault(split, set())
+        own |= {x["key"].decode() for x in found.as_numpy_iterator()}
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "windows", watched)
+        summary = loop.train(options)
+    assert seen == {"train": set(rest), "validation": set(held)}
+    history = pathlib.Path(options.workdir, "history.json").read_text()
+    assert json.loads(history)["held_out"] == summary["held_out"] == held
+    assert summary["validation_level"] == "frame"
+
+    def evaluate(split):
+        return evaluator.evaluate(
+            EvaluationOptions(
+                model=options.workdir,
+                records=options.records,
+                split=split,
+                output=str(tmp_path / split),
+            )
+        )
+
+    found = evaluate("validation")
+    assert found.keys == held
+    assert found.provenance.coverage is found.provenance.expected is None
+    assert "what the training held out" in evaluator.table(found)[-1]
+    # By hand, of the frames: four of five have a face.
+    values, labels = (
+        np.concatenate(x)[np.concatenate(found.frames.mask)]
+        for x in (found.frames.values, found.frames.labels)
+    )
+    (epoch,) = summary["epochs"]
+    for i, target in enumerate(("valence", "arousal")):
+        assert epoch["validation"][target]["ccc"] == pytest.approx(
+            ccc_by_hand(labels[:, i], values[:, i]), abs=1e-4
+        )
+    assert epoch["validation"]["rows"] == 4 * len(held)
+    # What is held out is no part of the means of training labels.
+    labels = pipeline.read_labels(options.records, "train")
+    np.testing.assert_allclose(
+        found.facts.table["mean_valence"],
+        np.mean([labels[key][0] for key in rest]),
+    )
+    found = evaluate("train")
+    assert found.keys == rest and found.provenance.coverage is None
+    assert evaluate("test").provenance.coverage == 0.5  # one of two is there
+    other = make(tmp_path / "other", {"train": {"v0": [5], "x": [5]}})
+    with pytest.raises(UserError, match="has [01] of the . clips that the tra"):
+        evaluator.evaluate(
+            EvaluationOptions(
+                model=options.workdir,
+                records=other.records,
+                split="validation",
+                output=str(tmp_path / "other_results"),
+            )
+        )

@@ -33,6 +33,10 @@ from affwild_omg.storage.stages import Stage
 from affwild_omg.training.options import OVERRIDES, TrainingOptions
 from affwild_omg.weights import workdir as workdirs
 
+# The share of train that validates a pre-training whose corpus has no split for
+# it; train.py leaves that to be given.
+HOLDOUT = 0.1
+
 
 class Job(NamedTuple):
     """A row that is to be run with a seed, by these stages in their order.
@@ -133,6 +137,16 @@ def _trained(options, runs, row, seed, steps=""):
         | {"records": _absolute(folder)}
         for name, folder in corpora.items()
     }
+    if PRETRAINED in corpora:
+        before = settings[PRETRAINED]
+        if VALIDATION not in manifest.splits(corpora[PRETRAINED]):
+            before.setdefault("holdout", HOLDOUT)
+        elif before.pop("holdout", 0):
+            logging.info(
+                "%s: without holdout, because its corpus to pre-train on has "
+                "a validation split",
+                row.key,
+            )
     weights = _weights(options, row, next(iter(settings.values())))
     place = runs.place(row.folder, seed)
     # Folds differ after pre-training alone.

@@ -103,9 +103,12 @@ def _check_records(options):
         if folder is None:
             continue
         try:
-            for split in ("train", "validation"):
-                manifest.check(folder, split, labels=TARGETS)
-            if flag == "records":
+            manifest.check(folder, "train", labels=TARGETS)
+            own = flag == "records"
+            # A part of train serves where a corpus to pre-train on has none.
+            if own or "validation" in manifest.splits(folder):
+                manifest.check(folder, "validation", labels=TARGETS)
+            if own:
                 manifest.check(folder, "test")
         except UserError as error:
             raise UserError(

@@ -291,6 +291,30 @@ def test_a_row_is_pre_trained_where_its_corpus_is(
     assert set(found.values()) == {"not run"}
 
 
+def test_a_corpus_without_validation_holds_a_part_of_train_out(
+    run, quick, small_records, tmp_path
+):
+    corpus = shutil.copytree(small_records, tmp_path / "affwild")
+    path = corpus / "manifest.json"
+    content = json.loads(path.read_text())
+    del content["splits"]["validation"]
+    path.write_text(json.dumps(content))
+    own = {
+        "table": "4",
+        "pretraining": "paper",
+        "rows": ["cnn_3rnn_affwild", "cnn_3rnn_affwild2"],
+        "affwild_records": str(corpus),
+        "affwild2_records": str(small_records),
+    }
+    run(**own)
+    assert [x.holdout for x in quick.trained] == [0.1, 0, 0, 0]
+    run(**own, pretrain_options=["holdout=0.3"], overwrite=True)
+    assert [x.holdout for x in quick.trained] == [0.3, 0]
+    # OMG-Emotion has one; its records must, too.
+    with pytest.raises(UserError, match="no utterance of split 'validation'"):
+        run(records=str(corpus))
+
+
 def test_a_row_that_fails_is_named_and_the_others_go_on(run, quick):
     quick.failing = "conv4_1_pool5_fc"
     three = ["conv3_1_pool5_fc", "conv4_1_pool5_fc", "pool2_pool5_fc"]

@@ -58,6 +58,7 @@ def read(
             "train/valence/<video>.txt and train/arousal/<video>.txt anywhere "
             "below it"
         )
+    media.tell_rest()
     return clips
 
 

@@ -11,7 +11,8 @@ import pathlib
 
 from absl import logging
 
-from affwild_omg.cli.errors import UserError
+from affwild_omg.cli import wording
+from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.corpora import annotations, folders
 from affwild_omg.corpora.clips import Clip
 from affwild_omg.corpora.problems import STRICT, Problems
@@ -34,26 +35,24 @@ def read(
     frames: str = folders.VIDEO,
 ) -> list[Clip]:
     """Reads Aff-Wild2's annotations, as `corpora.readers` says."""
-    media, texts = folders.Media(source, frames), {}
+    media, texts, others = folders.Media(source, frames), {}, []
     for folder, names in folders.walk(source, problems):
         media.add(folder, names)
         if folder.name.lower() in SETS:
             for name in names:
-                _enter(texts, folder / name, problems)
+                _enter(texts, folder / name, others, problems)
     clips = []
     for name, (split, _, labels) in texts.items():
-        stem, _, side = name.rpartition("_")
-        two = side in SIDES and name not in media
-        video = stem if side in SIDES else name
-        # Crops are of one person already.
-        found = stem if two and frames == folders.VIDEO else name
+        video, found, side = _of_one_person(name, media, texts)
+        if frames == folders.CROPS:  # which are of one person already
+            found, side = name, None
         clips.append(
             Clip(
                 split=split,
                 video=video,
                 utterance=name,
                 frame_labels=labels,
-                side=side if two and frames == folders.VIDEO else None,
+                side=side,
                 **media.of(found, problems),
             )
         )
@@ -63,11 +62,39 @@ def read(
             "Train_Set/<name>.txt, with the header valence,arousal, anywhere "
             "below it"
         )
+    media.tell_rest()
+    if others:
+        logging.info(
+            "%s of other tasks, such as %s: not used",
+            *(wording.count(len(others), "annotation"), others[0]),
+        )
+    if bare := [x.key for x in clips if x.side and x.utterance == x.video]:
+        logging.warning(
+            "%s: of a film in which one person alone has a side; taken for the "
+            "person on the other",
+            listed(bare),
+        )
     order = list(SETS.values())
     return sorted(clips, key=lambda x: (order.index(x.split), x.utterance))
 
 
-def _enter(texts, path, problems):
+def _of_one_person(name, media, texts):
+    """Returns the video and the film of an annotation, and its side if any."""
+    stem, _, ending = name.rpartition("_")
+    if ending in SIDES:
+        alone = name in media  # a film of that very name
+        return stem, *((name, None) if alone else (stem, ending))
+    taken = {
+        side
+        for side in SIDES
+        if f"{name}_{side}" in texts and f"{name}_{side}" not in media
+    }
+    # Two annotations of a film are of two people.
+    (side,) = set(SIDES) - taken if len(taken) == 1 else (None,)
+    return name, name, side
+
+
+def _enter(texts, path, others, problems):
     """Enters an annotation: its split, path and labels by its name."""
     if path.suffix != ".txt":
         return
@@ -76,7 +103,7 @@ def _enter(texts, path, problems):
         return
     header = [cell.strip().lower() for cell in lines[0].split(",")]
     if header[0] in OTHER_TASKS:
-        logging.info("%s: of another task, passed over", path)
+        others.append(path)
         return
     if sorted(header) != sorted(HEADER):
         problems.add(

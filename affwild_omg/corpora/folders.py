@@ -6,6 +6,9 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 
+from absl import logging
+
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.problems import Problems
 
@@ -77,6 +80,7 @@ class Media:
         self._source = pathlib.Path(source)
         self._frames = frames
         self._places = {}  # name -> paths
+        self._asked = set()  # names of clips
         self._names = {}  # folder of crops -> names of its pictures
 
     def add(self, folder: pathlib.Path, names: Sequence[str]) -> None:
@@ -103,6 +107,7 @@ class Media:
         Crops are named by the number of their frame, from 1 on. What is not
         there gets the path that it might have.
         """
+        self._asked.add(name)
         suffix = ".mp4" if self._frames == VIDEO else ""
         places = self._places.get(name, [self._source / f"{name}{suffix}"])
         # Aligned crops often lie beside others.
@@ -120,6 +125,15 @@ class Media:
         if self._frames == VIDEO:
             return {"path": path}
         return {"path": path, "pictures": self._numbered(path, problems)}
+
+    def tell_rest(self) -> None:
+        """Tells how many of them no clip was made of, after all `of`."""
+        if rest := sorted(self._places.keys() - self._asked):
+            kind = "film" if self._frames == VIDEO else "crop folder"
+            logging.info(
+                "%s without a good annotation, such as %s: not used",
+                *(wording.count(len(rest), kind), self._places[rest[0]][0]),
+            )
 
     def _numbered(self, folder, problems):
         pictures = {}

@@ -183,3 +183,42 @@ def test_an_empty_source_is_told(tmp_path):
         affwild2.read(tmp_path)
     with pytest.raises(UserError, match="nowhere is not a folder"):
         affwild2.read(tmp_path / "nowhere")
+
+
+def test_the_other_of_a_person_on_a_side(source, caplog):
+    """Two annotations of a film are of two people."""
+    for name in ("12-24-1920x1080_right", "video2"):  # which has both
+        write(source / "Train_Set" / f"{name}.txt", rows((0, 0)))
+    clips = affwild2.read(source)
+    assert {clip.utterance: clip.side for clip in clips} == {
+        "12-24-1920x1080": "left",
+        "12-24-1920x1080_right": "right",
+        "video2": None,
+        "video2_left": "left",
+        "video2_right": "right",
+    }
+    assert "12-24-1920x1080/12-24-1920x1080: of a film in" in caplog.text
+    write(source / "batch1" / "12-24-1920x1080_right.mp4")  # of its own
+    assert affwild2.read(source)[0].side is None
+    for name in ("12-24-1920x1080", "12-24-1920x1080_right"):
+        write(source / "aligned" / name / "00001.jpg")
+    assert affwild2.read(source, frames="crops")[0].side is None
+
+
+@pytest.mark.parametrize("frames", ["video", "crops"])
+def test_what_is_not_annotated_is_counted(source, caplog, frames):
+    caplog.set_level("INFO")
+    write(source / "va" / "AU_Set" / "Train_Set" / "b.txt", "AU1\n0\n")
+    for name in ("test2", "test1"):
+        write(source / "batch2" / f"{name}.mp4")
+        write(source / "aligned" / name / "00001.jpg")
+    affwild2.read(source, frames=frames)
+    kind, first = {
+        "video": ("film", source / "batch2" / "test1.mp4"),
+        "crops": ("crop folder", source / "aligned" / "test1"),
+    }[frames]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"2 {kind}s without a good annotation, such as {first}: not used",
+        "2 annotations of other tasks, such as "
+        f"{source}/va/AU_Set/Train_Set/b.txt: not used",
+    ]

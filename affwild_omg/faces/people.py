@@ -68,7 +68,8 @@ def main_faces(
             None for the system's.
         side: "left" or "right" for those people who are mostly there. What
             parts the sides is the middle between two people who are seen
-            together, or else that of the frame.
+            together, or else that of the frame; where people are alone, they
+            may be anywhere.
     """
     known, names, owners = [], itertools.count(), []
     views = iter(views)
@@ -103,17 +104,23 @@ def _read(file, owners, count, portion) -> Iterator[View]:
 
 def _on_side(side, views) -> set[int]:
     """Returns who is mostly on a side; several names may be one person's."""
-    places, parted, middle = {}, [], 0.0
+    # By name: how far right of the middle between two people, and the places
+    # of who is alone, which count for those alone who are never among others:
+    # a close-up is in the middle of the frame, whoever it shows.
+    among, alone, parted, middle = {}, {}, [], 0.0
     for view in views:
-        middle = view.middle
-        for name, face in view.faces.items():
-            places.setdefault(name, []).append(_place(face))
+        middle, between = view.middle, 0.0
         if len(view.faces) > 1:
             two = sorted(view.faces.values(), key=_weight)[-2:]
-            parted.append(np.mean([_place(face) for face in two]))
+            parted.append(between := np.mean([_place(face) for face in two]))
+        places = among if len(view.faces) > 1 else alone
+        for name, face in view.faces.items():
+            places.setdefault(name, []).append(_place(face) - between)
     border = np.mean(parted or [middle])
-    left = {name for name, x in places.items() if np.mean(x) < border}
-    return left if side == "left" else places.keys() - left
+    offsets = {name: np.mean(x) - border for name, x in alone.items()}
+    offsets |= {name: np.mean(x) for name, x in among.items()}
+    left = {name for name, x in offsets.items() if x < 0}
+    return left if side == "left" else offsets.keys() - left
 
 
 def _place(face: Face) -> float:

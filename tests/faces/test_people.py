@@ -247,6 +247,18 @@ def test_a_person_of_several_tracks_keeps_the_side():
     assert on_side(views, "right") == [40] * 40 + [0] * 20 + [60] * 40
 
 
+def test_close_ups_do_not_change_the_side():
+    """They are seen together for a tenth of the film, else in turns."""
+    views = [View(NOT_DETECTED, middle=320.0) for _ in range(100)]
+    # Where the camera has turned, she is right of where he was before.
+    ann = [100.0] * 7 + [450.0] * 3 + [320.0] * 45
+    bob = [400.0] * 7 + [550.0] * 3 + [290.0] * 45
+    moving(views[:55], 0, face(20), ann)
+    moving(views[:10] + views[55:], 1, face(40), bob)
+    assert on_side(views, "left") == [20] * 55 + [0] * 45
+    assert on_side(views, "right") == [40] * 10 + [0] * 45 + [40] * 45
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_who_is_alone_has_the_side_of_the_frame(side):
     views = film((0, 0, 99, face(20, x=350)))

@@ -103,7 +103,7 @@ def _read_clip(path, names, problems):
         path=path.parent,
         pictures=[pictures.get(number, "") for number in range(first, end)],
         frame_labels=labels,
-        person=content.get("actor"),
+        person=str(content.get("actor") or "") or None,
     )
 
 

@@ -70,7 +70,13 @@ def _enter(texts, key, target, path, problems):
             "one: it is left out"
         )
     elif (lines := annotations.read_lines(path, problems)) is not None:
-        both[target] = path, lines
+        if lines[0].strip().lower() in TARGETS:
+            problems.add(
+                f"{path}: the first line must be the value of frame 1, not "
+                f"{lines[0]!r}; the file is left out: remove that line"
+            )
+        else:
+            both[target] = path, lines
 
 
 def _scale(texts):

@@ -38,6 +38,15 @@ def test_values_are_tenths(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("actor", "person"), [(7, "7"), ("", None), (None, None)]
+)
+def test_a_person_has_a_name(tmp_path, actor, person):
+    write(tmp_path / "001", {"00000": (1, 1)}, actor=actor)
+    (clip,) = afewva.read(tmp_path)
+    assert clip.person == person
+
+
 def test_frames_without_labels_or_pictures_keep_their_place(tmp_path):
     rows = {"00001": (1, 1), "00003": (3, 3), "00004": (11, 0)}
     path = write(tmp_path / "001", rows, ["00001", "00002", "00004", "00005"])

@@ -44,6 +44,16 @@ def test_two_files_are_one_clip(source):
     np.testing.assert_array_equal(labels(second), [[0, 0.5], [NAN, NAN]])
 
 
+def test_a_header_shifts_no_label(source):
+    path = source / "annotations" / "train" / "arousal" / "105.txt"
+    path.write_text(f"Arousal\n{path.read_text()}")
+    problems = Problems()
+    assert [x.video for x in affwild.read(source, problems)] == ["98"]
+    header, alone = problems.lines
+    assert header.startswith(f"{path}: the first line must be the value of")
+    assert "valence/105.txt: there is no good file of arousal" in alone
+
+
 def test_whole_numbers_are_thousandths(tmp_path):
     write(tmp_path, "105", [0.5, -1, 0.874], [-0.25, 1, 0.001], scale=1000)
     write(tmp_path, "98", [0, -5, 0.003], [0.001] * 3, scale=1000)

@@ -750,6 +750,7 @@ def test_options_have_the_types_of_train_py(options):
         ({"weights": ["vgg=x"]}, "--weights must be .* not 'vgg'"),
         ({"weights": ["vgg_face=no"]}, "--weights=vgg_face=no does not exist"),
         ({"options": ["seed=1"]}, "--options=seed cannot be set here"),
+        ({"options": ["holdout=0.1"]}, "--options=holdout cannot be set"),
         ({"options": ["epochs=1.5"]}, "epochs must be a whole number"),
         ({"options": ["width=thin"]}, "width must be a number, not 'thin'"),
         ({"options": ["freeze_batch_norm=no"]}, "must be true or false, not"),

@@ -57,7 +57,9 @@ class Clip:
         """Whether its video file, or a picture of it, is there."""
         if self.pictures is None:
             return self.path.is_file()
-        return any(self.pictures)
+        return any(
+            name and (self.path / name).is_file() for name in self.pictures
+        )
 
     @property
     def rows(self) -> int:

@@ -10,6 +10,9 @@ folder are a clip.
 import os
 import pathlib
 
+from absl import logging
+
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import annotations, folders
 from affwild_omg.corpora.clips import SPLITS, Clip
@@ -25,11 +28,19 @@ def read(
     frames: str = folders.VIDEO,
 ) -> list[Clip]:
     """Reads lists of frames, as `corpora.readers` says."""
-    source, clips, seen = pathlib.Path(source), {}, {}
+    source, clips, seen, others = pathlib.Path(source), {}, {}, []
     for folder, names in folders.walk(source, problems):
-        for path in map(folder.joinpath, names):
-            if path.stem in SPLITS and path.suffix in SUFFIXES:
-                _read_list(path, source, clips, seen, problems)
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if suffix in SUFFIXES and stem in SPLITS:
+                _read_list(folder / name, source, clips, seen, problems)
+            elif suffix in SUFFIXES:
+                others.append(folder / name)
+    if others:
+        logging.info(
+            "%s not named after a split, such as %s: not used",
+            *(wording.count(len(others), "text"), others[0]),
+        )
     if not clips:
         raise UserError(
             f"--source={source} holds no list of frames; put train.csv, with "

@@ -11,7 +11,7 @@ from affwild_omg.storage import parallel
 NAN = float("nan")
 
 
-def clip(split, video, name, labels, pictures=None, **facts):
+def clip(split, video, name, labels, pictures=None, path="nowhere", **facts):
     columns = tuple(
         array.array("d", column) for column in zip(*labels, strict=True)
     )
@@ -19,7 +19,7 @@ def clip(split, video, name, labels, pictures=None, **facts):
         split=split,
         video=video,
         utterance=name,
-        path=pathlib.Path("nowhere"),
+        path=pathlib.Path(path),
         frame_labels=columns,
         pictures=pictures,
         **facts,
@@ -31,10 +31,14 @@ def two_cores(monkeypatch):
     monkeypatch.setattr(parallel, "cores", lambda: 2)
 
 
-def test_counts_gaps_and_what_is_shared(two_cores):
+def test_counts_gaps_and_what_is_shared(two_cores, tmp_path):
     labelled, none = (0.5, -0.5), (NAN, NAN)
+    (tmp_path / "3").touch()
     clips = [
-        clip("train", "a", "a_left", [labelled] * 6, ["1", "", "3", "4"]),
+        clip(
+            *("train", "a", "a_left", [labelled] * 6, ["1", "", "3", "4"]),
+            path=tmp_path,
+        ),
         clip("train", "b", "b", [none] * 4, [], person="Ann"),
         clip("validation", "a", "a_right", [labelled] * 9 + [none]),
         clip("validation", "c", "c", [labelled], person="Ann"),

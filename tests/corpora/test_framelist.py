@@ -35,6 +35,14 @@ def test_folders_are_clips_and_valence_comes_first(tmp_path):
     assert (third.split, third.utterance) == ("test", "b")
 
 
+def test_a_clip_is_there_with_one_of_its_pictures(tmp_path):
+    write(tmp_path, "a/1.jpg,0,0\na/2.jpg,0,0\n")
+    (clip,), _ = read(tmp_path)
+    assert not clip.found
+    write(tmp_path / "a", "", "2.jpg")
+    assert clip.found
+
+
 def test_a_column_may_name_the_clip(tmp_path):
     write(
         tmp_path,
@@ -87,6 +95,16 @@ def test_a_header_in_another_order_is_refused(tmp_path):
     (clip,), (line,) = read(tmp_path)
     assert clip.split == "test"
     assert "line 1: the columns must be path,valence,arousal,clip, not" in line
+
+
+def test_a_list_of_another_name_is_told(tmp_path, caplog):
+    caplog.set_level("INFO")
+    write(tmp_path, "a/1.jpg,0,0\n")
+    write(tmp_path, "a/2.jpg,0,0\n", "val.csv")
+    (clip,), _ = read(tmp_path)
+    assert list(clip.pictures) == ["a/1.jpg"]
+    (told,) = caplog.messages
+    assert told.endswith(f"such as {tmp_path}/val.csv: not used")
 
 
 def test_no_list_is_told(tmp_path):

@@ -32,9 +32,10 @@ def read(
             "--frames=crops does not go with --corpus=afewva, which has whole "
             "pictures only"
         )
-    clips = {}
+    clips, others = {}, folders.Media(source, folders.CROPS)
     for folder, names in folders.walk(source, problems):
         if f"{folder.name}.json" not in names:
+            others.add(folder, names)
             continue
         path = folder / f"{folder.name}.json"
         clip = _read_clip(path, names, problems)
@@ -50,6 +51,7 @@ def read(
             f"--source={source} holds no clip of AFEW-VA; put "
             "<clip>/<clip>.json, and its pictures, anywhere below it"
         )
+    others.tell_rest()
     return [clips[name] for name in sorted(clips)]
 
 

@@ -129,7 +129,7 @@ class Media:
     def tell_rest(self) -> None:
         """Tells how many of them no clip was made of, after all `of`."""
         if rest := sorted(self._places.keys() - self._asked):
-            kind = "film" if self._frames == VIDEO else "crop folder"
+            kind = "film" if self._frames == VIDEO else "picture folder"
             logging.info(
                 "%s without a good annotation, such as %s: not used",
                 *(wording.count(len(rest), kind), self._places[rest[0]][0]),

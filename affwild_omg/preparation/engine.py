@@ -42,10 +42,11 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     clips = READERS[options.corpus](options.source, problems, options.frames)
     of_reader = problems.lines
     if not any(clip.found for clip in clips):
+        picture = next(filter(None, clips[0].pictures or ()), "")
         raise UserError(
             f"--source={options.source}: none of the tables' {len(clips)} "
-            f"clips is there, such as {clips[0].path}; docs/corpora.md shows "
-            "where they belong"
+            f"clips is there, such as {clips[0].path / picture}; "
+            "docs/corpora.md shows where they belong"
         )
     remove_parents = files.make_folder(target.parent)
     folder = staging.make(target, options)

@@ -47,6 +47,17 @@ def test_a_person_has_a_name(tmp_path, actor, person):
     assert clip.person == person
 
 
+def test_pictures_without_labels_are_told(tmp_path, caplog):
+    caplog.set_level("INFO")
+    write(tmp_path / "001", {"00000": (1, 1)})
+    write(tmp_path / "002", {"00000": (1, 1)}).unlink()
+    assert [clip.video for clip in afewva.read(tmp_path)] == ["001"]
+    assert caplog.messages == [
+        "1 picture folder without a good annotation, such as "
+        f"{tmp_path}/002: not used"
+    ]
+
+
 def test_frames_without_labels_or_pictures_keep_their_place(tmp_path):
     rows = {"00001": (1, 1), "00003": (3, 3), "00004": (11, 0)}
     path = write(tmp_path / "001", rows, ["00001", "00002", "00004", "00005"])

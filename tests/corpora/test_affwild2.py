@@ -215,7 +215,7 @@ def test_what_is_not_annotated_is_counted(source, caplog, frames):
     affwild2.read(source, frames=frames)
     kind, first = {
         "video": ("film", source / "batch2" / "test1.mp4"),
-        "crops": ("crop folder", source / "aligned" / "test1"),
+        "crops": ("picture folder", source / "aligned" / "test1"),
     }[frames]
     assert [record.getMessage() for record in caplog.records] == [
         f"2 {kind}s without a good annotation, such as {first}: not used",

@@ -554,6 +554,13 @@ def test_a_source_without_clips_says_where_they_belong(preparing, source, fake):
     assert names(source.parent) == ["corpus"]
 
 
+def test_a_list_without_pictures_names_the_first(preparing, tmp_path):
+    (tmp_path / "train.csv").write_text("a/1.jpg,0,0\na/2.jpg,0,0\n")
+    options = options_of(tmp_path, corpus="framelist")
+    with pytest.raises(UserError, match="is there, such as .*/a/1.jpg; docs/"):
+        preparing.prepare(options)
+
+
 def test_each_corpus_has_its_reader(preparing, source, fake, monkeypatch):
     read = []
 

@@ -44,6 +44,10 @@ EARLY_FRAMES = 2
 EARLY_SHARE = 0.01
 EARLY_S = 0.5
 
+# So many frames after damage, a gap may still be its trace: decoders hold 16 at
+# most, and one is read ahead.
+TRACE_FRAMES = 17
+
 _NOT_A_VIDEO = (
     "{}: not a video, or damaged at its start (not one frame can be decoded); "
     "convert it to what FFmpeg can decode, or leave it out"
@@ -139,6 +143,7 @@ class Video(contextlib.AbstractContextManager):
             return round(frame.time - start_s, TIME_DIGITS) if known else None
 
         time_s, last_s = -math.inf, None
+        damaged = trace = 0
         ahead = itertools.chain([first], self._frames, [None])
         for frame, later in itertools.pairwise(ahead):
             try:
@@ -155,12 +160,15 @@ class Video(contextlib.AbstractContextManager):
             # Files without times may give all frames the same one.
             self.replaced_times += own_s not in (None, last_s, new_s)
             # Only damage takes frames away: other gaps are pauses.
+            trace -= 1
+            if self.damaged_packets > damaged:
+                damaged, trace = self.damaged_packets, TRACE_FRAMES
             if self.decoded_frames:
                 gap_s = new_s - time_s
             else:
                 gap_s = new_s + self._late(first)
             lost = round(gap_s * self.fps) - bool(self.decoded_frames)
-            self.number += 1 + max(0, lost) * (self.damaged_packets > 0)
+            self.number += 1 + max(0, lost) * (trace > 0)
             time_s, last_s = new_s, own_s
             self.decoded_frames += 1
             lasts = frame.duration * frame.time_base if frame.duration else 0

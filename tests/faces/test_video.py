@@ -411,12 +411,8 @@ def test_a_damaged_packet_costs_itself_alone(tmp_path, capfd):
     assert capfd.readouterr().err.count("\n") <= 1
 
 
-@pytest.mark.parametrize("lost", [[0], [0, 1, 5], [3, 4, 20], [29], []])
-@pytest.mark.parametrize("suffix", [".mov", ".mkv", ".avi"])
-def test_frames_keep_their_numbers_behind_damage(tmp_path, lost, suffix):
-    """Each frame's red tells its true number."""
-    path = tmp_path / f"x{suffix}"
-    write_video(path, codec="mjpeg", pixels="yuvj420p")
+def zero(path, lost):
+    """Overwrites some frames of Motion JPEG."""
     data = bytearray(path.read_bytes())
     starts = [x.start() for x in re.finditer(b"\xff\xd8\xff", bytes(data))]
     assert len(starts) == COUNT
@@ -424,10 +420,37 @@ def test_frames_keep_their_numbers_behind_damage(tmp_path, lost, suffix):
         end = data.index(b"\xff\xd9", start)
         data[start:end] = bytes(end - start)
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize("lost", [[0], [0, 1, 5], [3, 4, 20], [29], []])
+@pytest.mark.parametrize("suffix", [".mov", ".mkv", ".avi"])
+def test_frames_keep_their_numbers_behind_damage(tmp_path, lost, suffix):
+    """Each frame's red tells its true number."""
+    path = tmp_path / f"x{suffix}"
+    write_video(path, codec="mjpeg", pixels="yuvj420p")
+    zero(path, lost)
     with Video(path) as video:
         found = [(video.number, frame[-1, -1, 0] / 8) for _, frame in video]
     assert len(found) >= COUNT - 2 * len(lost)
     assert bool(lost) == (len(found) < COUNT) == bool(video.damage)
+    for number, red in found:
+        assert red == pytest.approx(number, abs=0.4)
+
+
+@pytest.mark.parametrize("lost", [[3], [0, 3, 5]])
+def test_pauses_long_after_damage_are_no_lost_frames(tmp_path, lost):
+    times = [50 * i + 500 * (i > 25) for i in range(COUNT)]
+    path = write_video(
+        tmp_path / "x.mkv",
+        [make_frame(i) for i in range(COUNT)],
+        codec="mjpeg",
+        pixels="yuvj420p",
+        times=times,
+    )
+    zero(path, lost)
+    with Video(path) as video:
+        found = [(video.number, frame[-1, -1, 0] / 8) for _, frame in video]
+    assert len(found) < COUNT
     for number, red in found:
         assert red == pytest.approx(number, abs=0.4)
 

@@ -36,17 +36,17 @@ def _wander(rng, seconds: np.ndarray, hertz: float) -> np.ndarray:
 
 def act(
     rng: np.random.Generator,
-    utterance: plan.Utterance,
+    felt: plan.Mood,
     habits: types.SimpleNamespace,
 ) -> list[faces.Pose]:
-    """Turns an utterance's truth into a pose per frame."""
-    count, arousal = utterance.frames, utterance.true_arousal
+    """Turns what is felt, such as an utterance, into a pose per frame."""
+    count, arousal = felt.frames, felt.true_arousal
     seconds = np.arange(count) / plan.FPS
     # How far things move shows in the mean over time, not in a frame: that
     # may fall between two syllables.
     pace = 0.3 + 2.2 * arousal
     extent = (0.15 + 1.25 * arousal) * np.exp(rng.normal(0, 0.12))
-    mood = utterance.true_valence + habits.rest
+    mood = felt.true_valence + habits.rest
     mood = mood + 0.10 * _wander(rng, seconds, 0.2 + 0.5 * arousal)
     raised = 0.15 * arousal + 0.35 * extent * np.maximum(
         _wander(rng, seconds, 0.5 * pace), 0

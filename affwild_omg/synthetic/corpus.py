@@ -10,10 +10,11 @@ more files are for people only: `truth.csv`, before any rater, and `demo.json`,
 which tells that the corpus is drawn, and its edition.
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ from affwild_omg.corpora import omg
 from affwild_omg.corpora.clips import SPLITS
 from affwild_omg.storage import files, parallel
 from affwild_omg.synthetic import acting, faces, plan
-from affwild_omg.synthetic.camera import SIZE, Camera
+from affwild_omg.synthetic.camera import Camera
 from affwild_omg.synthetic.portrait import load_portraits
 
 EDITION = 2  # raise it when frames or labels change
@@ -63,6 +64,22 @@ def write_corpus(
         UserError: the directory holds something else, a portrait is not
             found, or no video can be written.
     """
+    videos = plan.plan_corpus() if videos is None else videos
+    with new_corpus(options, overwrite=overwrite) as root:
+        draw(functools.partial(_draw_video, root), videos, workers)
+        _write_tables(root, videos)
+
+
+@contextlib.contextmanager
+def new_corpus(
+    options: CorpusOptions, *, overwrite: bool
+) -> Iterator[pathlib.Path]:
+    """Yields the folder of a demo corpus, which is there whole or not at all.
+
+    Raises:
+        UserError: the directory holds something else, or a demo corpus that
+            is not to be replaced.
+    """
     directory = pathlib.Path(options.directory)
     # A killed run leaves a hidden folder.
     if (
@@ -74,30 +91,35 @@ def write_corpus(
             f"{directory} holds something other than a demo corpus; remove it "
             "or name another folder"
         )
-    videos = plan.plan_corpus() if videos is None else videos
     with files.atomic_directory(
         directory, flag="--directory", overwrite=overwrite
     ) as root:
-        _draw_videos(root, videos, workers or parallel.cores())
-        _write_tables(root, videos)
+        yield root
         files.write_json(root / omg.DEMO, {"edition": options.edition})
 
 
-def _draw_videos(root, videos, workers) -> None:
-    jobs = sorted(videos, key=lambda v: -sum(u.frames for u in v.utterances))
-    total = sum(len(video.utterances) for video in videos)
+def draw(
+    function: Callable, videos: Sequence, workers: int | None = None
+) -> None:
+    """Calls a function with each video, in parallel, the longest first.
+
+    Args:
+        function: can be pickled.
+        videos: have `frames`.
+        workers: processes; by default one per core.
+    """
     with (
         progress.bar(
-            description="drawing clips", unit="clip", total=total
+            description="drawing videos", unit="video", total=len(videos)
         ) as bar,
         parallel.parallel_map(
-            functools.partial(_draw_video, root),
-            jobs,
-            workers=workers,
+            function,
+            sorted(videos, key=lambda video: -video.frames),
+            workers=workers or parallel.cores(),
         ) as results,
     ):
-        for video, _ in results:
-            bar.update(len(video.utterances))
+        for _ in results:
+            bar.update(1)
 
 
 def _draw_video(root: pathlib.Path, video: plan.Video) -> None:
@@ -110,21 +132,29 @@ def _draw_video(root: pathlib.Path, video: plan.Video) -> None:
     for utterance in video.utterances:
         poses = acting.act(rng, utterance, habits)
         camera = Camera(rng)
-        _write_clip(
+        write_film(
             root / video.video / utterance.utterance,
             (camera.take(person.render(pose)) for pose in poses),
         )
 
 
-def _write_clip(path: pathlib.Path, frames: Iterable[np.ndarray]) -> None:
-    codec = cv2.VideoWriter_fourcc(*"mp4v")
-    writer = cv2.VideoWriter(str(path), codec, plan.FPS, (SIZE, SIZE))
-    if not writer.isOpened():
-        raise UserError(
-            f"{path}: this OpenCV cannot write MPEG-4; install the wheel "
-            "opencv-python, which can"
-        )
+def write_film(path: pathlib.Path, frames: Iterable[np.ndarray]) -> None:
+    """Writes a film of RGB frames, uint8 [height, width, 3], at `plan.FPS`.
+
+    Raises:
+        UserError: this OpenCV cannot.
+    """
+    codec, writer = cv2.VideoWriter_fourcc(*"mp4v"), None
     for frame in frames:
+        if writer is None:
+            height, width = frame.shape[:2]
+            size = width, height
+            writer = cv2.VideoWriter(str(path), codec, plan.FPS, size)
+            if not writer.isOpened():
+                raise UserError(
+                    f"{path}: this OpenCV cannot write MPEG-4; install the "
+                    "wheel opencv-python, which can"
+                )
         writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     writer.release()
 

@@ -30,15 +30,21 @@ _NOISE = {"valence": 0.22, "arousal": 0.14}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Utterance:
+class Mood:
+    """What a face acts out for some time."""
+
+    frames: int
+    true_valence: float  # in [-0.9, 0.9]
+    true_arousal: float  # in [0.05, 0.95]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Utterance(Mood):
     """One planned utterance: what is acted out, and what the raters say."""
 
     utterance: str  # the clip's file name, such as "utterance_4.mp4"
     start: float  # seconds in the video that it is said to be cut from
     end: float
-    frames: int
-    true_valence: float  # in [-0.9, 0.9], what the face acts out
-    true_arousal: float  # in [0.05, 0.95]
     valence: float  # in [-1, 1], the raters' mean
     arousal: float  # in [0, 1], the raters' mean
     emotion: int  # 0 to 6, the category that most raters chose
@@ -54,11 +60,16 @@ class Video:
     blend: float  # the second portrait's share of the face; no two are equal
     utterances: tuple[Utterance, ...]  # in order of their start
 
+    @property
+    def frames(self) -> int:
+        """How many frames its utterances have."""
+        return sum(utterance.frames for utterance in self.utterances)
+
 
 def plan_corpus() -> tuple[Video, ...]:
     """Draws who says what, how they feel, and what the raters think."""
     rng = np.random.default_rng([0, 99])
-    blends = _spread(rng, sum(VIDEOS.values()))
+    blends = spread(rng, sum(VIDEOS.values()))
     # Like the organisers' names; a letter first, lest one be read as 12e345.
     names = rng.choice(range(0xA000, 0x10000), len(blends), replace=False)
     names = [f"{n:04x}{rng.integers(16**5):05x}" for n in names]
@@ -86,7 +97,7 @@ def plan_corpus() -> tuple[Video, ...]:
     return tuple(videos)
 
 
-def _spread(rng: np.random.Generator, count: int) -> np.ndarray:
+def spread(rng: np.random.Generator, count: int) -> np.ndarray:
     """Draws `count` numbers in (0, 1), one from each of as many equal bins.
 
     Small splits then cover their range as well as large ones.
@@ -101,11 +112,11 @@ def _draw_truths(rng, count: int) -> np.ndarray:
     is longer than all others by far.
     """
     normal = statistics.NormalDist(0, 0.45).inv_cdf
-    seconds = 2.1 * np.exp([normal(share) for share in _spread(rng, count)])
+    seconds = 2.1 * np.exp([normal(share) for share in spread(rng, count)])
     seconds = np.clip(seconds, 0.6, 10)
     seconds[seconds.argmax()] = rng.uniform(15.1, 17.0)
-    valence = -0.9 + 1.8 * _spread(rng, count)
-    arousal = 0.05 + 0.9 * _spread(rng, count)
+    valence = -0.9 + 1.8 * spread(rng, count)
+    arousal = 0.05 + 0.9 * spread(rng, count)
     return np.stack([seconds, valence, arousal], 1)
 
 

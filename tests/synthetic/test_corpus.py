@@ -212,7 +212,7 @@ def test_a_folder_in_use_is_not_touched(tmp_path, overwrite):
 
 
 def test_a_demo_corpus_is_replaced_if_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "_draw_videos", lambda *given: None)
+    monkeypatch.setattr(corpus, "draw", lambda *given: None)
     (tmp_path / "demo.json").write_text("of an older edition")
     with pytest.raises(errors.UserError, match="not empty"):
         write(tmp_path)

@@ -1,9 +1,10 @@
 # make demo       the whole path, from video to prediction
+# make chain      pre-training on films first, against random weights
 # make test       the linter and the fast tests
 # make test-all   make test, then the slow tests
 # Each sets up .venv first, which is `make install`.
 
-.PHONY: install demo test test-all lint lock
+.PHONY: install demo chain test test-all lint lock
 
 SHELL := /bin/bash
 VENV := .venv
@@ -30,6 +31,9 @@ $(VENV)/installed: requirements.lock setup.py
 
 demo: install
 	@$(BIN)/python -m affwild_omg.demo --directory=checkpoints/demo
+
+chain: install
+	@$(BIN)/python -m affwild_omg.demo --chain --directory=checkpoints/demo
 
 test: install lint
 	@$(BIN)/python -m pytest -m "not slow"

@@ -4,9 +4,14 @@ Draws the demo corpus, finds its faces, trains a narrow CNN-3RNN and a
 control on shuffled labels, evaluates both on made-up people that neither has
 seen (all are made from two portraits), exports a SavedModel and predicts a
 video with it.
+
+With --chain it runs the paper's chain on such faces instead: a network that was
+pre-trained on films with a label for each frame, and one with random weights,
+learn from the demo corpus for as long, three times over.
 """
 
 import pathlib
+import statistics
 import time
 from collections.abc import Iterator
 
@@ -26,6 +31,12 @@ from affwild_omg.training.options import TrainingOptions
 flags.DEFINE_string(
     "directory", "checkpoints/demo", "Folder for everything the demo makes."
 )
+flags.DEFINE_bool(
+    "chain",
+    False,
+    "Compare a network that was pre-trained on films like Aff-Wild2's with one "
+    "of random weights, in the same folder.",
+)
 
 # What a narrow network takes to learn a small corpus in minutes; at full
 # size and on real corpora the paper's settings are train.py's defaults.
@@ -38,6 +49,11 @@ TRAINING = {
     "epochs": 8,
     "patience": 0,
 }
+# The chain: seeds, and epochs before and on the demo corpus.
+SEEDS = (0, 1, 2)
+BEFORE = {"epochs": 6}
+AFTER = {"epochs": 2}
+STARTS = {"pre-trained": "fine_tuned", "random weights": "scratch"}
 _PYTHON = ".venv/bin/python"
 
 
@@ -45,19 +61,27 @@ def demo():
     start = time.monotonic()
     directory = pathlib.Path(flags.FLAGS.directory)
     stages = Stages(directory / FILE)
-    for stage in list_stages(directory):
+    chain = flags.FLAGS.chain
+    for stage in list_stages(directory, chain=chain):
         stages.run(**stage._asdict())
-    app.show(*_summary(directory, (time.monotonic() - start) / 60))
+    summary = _compare if chain else _summary
+    app.show(*summary(directory, (time.monotonic() - start) / 60))
 
 
-def list_stages(directory: pathlib.Path) -> list[Stage]:
-    """Lists the demo's stages, each after those whose outputs it reads."""
+def list_stages(directory: pathlib.Path, *, chain: bool = False) -> list[Stage]:
+    """Lists the stages, each after those whose outputs it reads.
+
+    Args:
+        directory: for all that they write.
+        chain: those of the chain in place of the demo's; they share the corpus
+            and its records.
+    """
     from affwild_omg.evaluation import evaluator
     from affwild_omg.inference import video
     from affwild_omg.preparation import engine
     from affwild_omg.reports import report
     from affwild_omg.serving import saved_model
-    from affwild_omg.synthetic import corpus, plan
+    from affwild_omg.synthetic import affwild2, corpus, plan
     from affwild_omg.training import loop
     from affwild_omg.weights import workdir as workdirs
 
@@ -74,14 +98,29 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
             outputs=[at(path) for path in outputs],
         )
 
-    def train(name, **settings):
+    def draw(name, module):
+        options = corpus.CorpusOptions(
+            directory=at(name), edition=module.EDITION
+        )
+        return stage(name, module.write_corpus, options, None, [], [name])
+
+    def prepare(name, kind, source):
+        options = PreparationOptions(
+            corpus=kind, source=at(source), records=at(name)
+        )
+        command = "-m affwild_omg.prepare"
+        return stage(name, engine.prepare, options, command, [source], [name])
+
+    def train(name, records="records", start=None, **settings):
         options = TrainingOptions(
-            records=at("records"), workdir=at(name), **TRAINING | settings
+            records=at(records),
+            workdir=at(name),
+            init_from=start and at(start),
+            **TRAINING | settings,
         )
+        inputs = [records, *([f"{start}/{workdirs.BEST}"] if start else [])]
         outputs = [f"{name}/{workdirs.BEST}", f"{name}/{workdirs.HISTORY}"]
-        return stage(
-            name, loop.train, options, "train.py", ["records"], outputs
-        )
+        return stage(name, loop.train, options, "train.py", inputs, outputs)
 
     def evaluate(name, workdir, inputs=(), outputs=(), **settings):
         return stage(
@@ -107,25 +146,32 @@ def list_stages(directory: pathlib.Path) -> list[Stage]:
         if video.split == "test"
         for utterance in video.utterances
     )
+    drawn = [draw("corpus", corpus), prepare("records", "omg", "corpus")]
+    if chain:
+        trained = []
+        for seed in SEEDS:
+            before, after, scratch = (
+                f"chain/seed_{seed}/{name}"
+                for name in ("pretrained", *STARTS.values())
+            )
+            trained += [
+                train(before, "affwild2_records", seed=seed, **BEFORE),
+                train(after, start=before, seed=seed, **AFTER),
+                train(scratch, seed=seed, **AFTER),
+            ]
+            for name in (after, scratch):
+                for split in ("validation", "test"):
+                    trained.append(
+                        evaluate(f"{name}_{split}", name, split=split)
+                    )
+        return [
+            *drawn,
+            draw("affwild2", affwild2),
+            prepare("affwild2_records", "affwild2", "affwild2"),
+            *trained,
+        ]
     return [
-        stage(
-            "corpus",
-            corpus.write_corpus,
-            corpus.CorpusOptions(directory=at("corpus")),
-            None,
-            [],
-            ["corpus"],
-        ),
-        stage(
-            "records",
-            engine.prepare,
-            PreparationOptions(
-                corpus="omg", source=at("corpus"), records=at("records")
-            ),
-            "-m affwild_omg.prepare",
-            ["corpus"],
-            ["records"],
-        ),
+        *drawn,
         train("run"),
         evaluate("validation", "run", outputs=[steps], **choosing),
         evaluate("evaluation", "run", inputs=[steps]),
@@ -197,6 +243,37 @@ def _summary(directory: pathlib.Path, minutes: float) -> Iterator[str]:
         "--video=YOUR.mp4 --output=mine"
     )
     yield f"  .venv/bin/tensorboard --logdir={directory}/run"
+
+
+def _compare(directory: pathlib.Path, minutes: float) -> Iterator[str]:
+    from affwild_omg.evaluation import protocol, results
+
+    rows = []
+    for start, name in STARTS.items():
+        cells = [start]
+        for split in ("validation", "test"):
+            found = [
+                results.read(
+                    directory / f"chain/seed_{seed}/{name}_{split}",
+                    flag="--directory",
+                )
+                for seed in SEEDS
+            ]
+            means = [x.scores().cccs[protocol.MEAN] for x in found]
+            cells += [
+                wording.number(value)
+                for value in (statistics.mean(means), statistics.stdev(means))
+            ]
+        rows.append(cells)
+    header = ["mean CCC", "validation", "spread", "test", "spread"]
+    yield ""
+    yield from Table(header, rows).lines()
+    yield (
+        f"(mean and standard deviation over {len(SEEDS)} seeds, "
+        f"{AFTER['epochs']} epochs on the demo corpus)"
+    )
+    yield ""
+    yield f"This took {minutes:.1f} minutes. Everything is in {directory}."
 
 
 def main():

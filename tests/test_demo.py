@@ -1,5 +1,7 @@
+import dataclasses
 import importlib
 import pathlib
+import types
 
 import pytest
 from absl import flags
@@ -17,14 +19,65 @@ def demo():
     return module
 
 
-def test_each_stage_reads_what_an_earlier_one_wrote(demo, tf):
-    stages = demo.list_stages(pathlib.Path("folder"))
+@pytest.mark.parametrize("chain", [False, True])
+def test_each_stage_reads_what_an_earlier_one_wrote(demo, tf, chain):
+    stages = demo.list_stages(pathlib.Path("folder"), chain=chain)
     assert len({stage.name for stage in stages}) == len(stages)
     written = []
     for stage in stages:
         for path in map(pathlib.Path, stage.inputs):
             assert any(path.is_relative_to(folder) for folder in written)
         written += stage.outputs
+
+
+def test_the_chain_compares_nothing_but_the_start(demo, tf):
+    folder = pathlib.Path("folder")
+    stages = {x.name: x for x in demo.list_stages(folder, chain=True)}
+    for seed in (0, 1, 2):
+        place = f"chain/seed_{seed}"
+        before, after, scratch = (
+            dataclasses.asdict(stages[f"{place}/{name}"].options)
+            for name in ("pretrained", "fine_tuned", "scratch")
+        )
+        assert before["records"] == "folder/affwild2_records"
+        assert after["records"] == "folder/records"
+        assert after.pop("init_from") == before["workdir"]
+        assert scratch.pop("init_from") is None
+        assert after.pop("workdir") != scratch.pop("workdir")
+        assert after == scratch
+        assert after["seed"] == before["seed"] == seed
+    # The demo's own corpus and records are the chain's, too.
+    for own in demo.list_stages(folder)[:2]:
+        assert stages[own.name].options == own.options
+
+
+def test_the_chain_shows_means_and_spreads(demo, tf, monkeypatch):
+    from affwild_omg.evaluation import results
+
+    def read(folder, flag):
+        seed = int(folder.parent.name[-1])
+        start = 0.6 if folder.name.startswith("fine_tuned") else 0.3
+        value = start + 0.1 * seed * folder.name.endswith("test")
+        scores = types.SimpleNamespace(cccs={"mean": value, "valence": 0.9})
+        return types.SimpleNamespace(scores=lambda: scores)
+
+    monkeypatch.setattr(results, "read", read)
+    _, _, *rows = demo._compare(pathlib.Path("folder"), 1.0)
+    # 0.6, 0.7 and 0.8 deviate from 0.7 by 0.1, with 1 / (N - 1).
+    assert rows[0].split() == [
+        "pre-trained",
+        "0.600",
+        "0.000",
+        "0.700",
+        "0.100",
+    ]
+    assert rows[1].split()[1:] == [
+        "weights",
+        "0.300",
+        "0.000",
+        "0.400",
+        "0.100",
+    ]
 
 
 def test_a_broken_folder_is_repaired(demo, tf, tmp_path):

@@ -20,6 +20,7 @@ from affwild_omg.corpora.problems import STRICT, Problems
 
 COLUMNS = ["path", "valence", "arousal", "clip"]
 SUFFIXES = {".csv", ".txt"}
+MOST_BYTES = 200  # of a clip's name, which has endings as a file
 
 
 def read(
@@ -111,7 +112,10 @@ def _read_names(row, folder, source):
             f"{row[0]!r} must be a path to a picture below --source"
         )
     clip = row[3] if len(row) == 4 else os.path.dirname(picture) or "clip"
-    if clip in ("", ".", ".."):
-        raise UserError(f"the clip {clip!r} must have a name")
     # Clips are files of records: a name may hold no slash.
-    return picture, clip.replace("%", "%25").replace("/", "%2F")
+    name = clip.replace("%", "%25").replace("/", "%2F")
+    if name in ("", ".", "..") or len(name.encode()) > MOST_BYTES:
+        raise UserError(
+            f"the clip {clip!r} must have a name, of at most {MOST_BYTES} bytes"
+        )
+    return picture, name

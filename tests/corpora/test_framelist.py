@@ -67,6 +67,7 @@ def test_a_column_may_name_the_clip(tmp_path):
         ("a/2.jpg,0", "'a/2.jpg,0' must be path,valence,arousal or"),
         ("", "'' must be path,valence,arousal or"),
         ("a/2.jpg,0,0,..", "the clip '..' must have a name"),
+        (f"a/2.jpg,0,0,{'ä' * 101}", "ä' must have a name, of at most 200 byt"),
     ],
 )
 def test_a_bad_row_is_left_out(tmp_path, row, told):

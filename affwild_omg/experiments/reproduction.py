@@ -18,14 +18,11 @@ from affwild_omg.data import manifest
 from affwild_omg.experiments import folds, tabulation
 from affwild_omg.experiments.jobs import folds_of, list_jobs
 from affwild_omg.experiments.options import ReproductionOptions, TableOptions
-from affwild_omg.experiments.runs import (
-    FAILED,
-    PRETRAINED,
-    Runs,
-)
+from affwild_omg.experiments.runs import FAILED, PRETRAINED, Runs
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import tables
 from affwild_omg.storage import files
+from affwild_omg.training import validation
 
 
 class Outcome(NamedTuple):
@@ -165,5 +162,8 @@ def _run(job, runs):
     if failed:
         raise UserError(f"it fuses {listed(failed)}, which failed")
     known = runs.stages(job.row.folder, job.seed)
-    for stage in _needed(job, known):
+    stages = _needed(job, known)
+    if stages[0].name == PRETRAINED:  # days before the training itself would
+        validation.check(stages[1].options)
+    for stage in stages:
         known.run(**stage._asdict())

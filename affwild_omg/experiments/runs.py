@@ -75,6 +75,10 @@ class Runs:
 
         They do not while the network, or what a fusion fuses, is made anew.
         """
+        if not (
+            self.place(row.folder, seed) / TEST / results.METRICS
+        ).is_file():
+            return False
         stages = self.stages(row.folder, seed)
         current = stages.is_current(TEST) or not stages.path.is_file()
         return current and all(

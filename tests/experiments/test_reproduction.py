@@ -315,6 +315,33 @@ def test_a_corpus_without_validation_holds_a_part_of_train_out(
         run(records=str(corpus))
 
 
+def test_a_training_that_cannot_begin_is_told_before_pre_training(
+    run, quick, small_records
+):
+    """Of each frame alone, labels of utterances are all equal."""
+    tiny = [x for x in TINY if not x.startswith(("batch", "sequence"))]
+    calls = run(
+        table="3",
+        rows=["decision_fusion"],
+        pretraining="paper",
+        affwild2_records=str(small_records),
+        options=[
+            *tiny,
+            "sequence_length=1",
+            "batch_size=1",
+            "loss_level=frame",
+        ],
+        pretrain_options=["batch_size=2"],
+    )
+    assert calls == []
+    *members, fused = run.outcome.failed.values()
+    for why in members:
+        assert why.startswith("--loss_level=frame compares labels of train th")
+    assert fused == (
+        "it fuses cnn_1rnn-affwild2, cnn_3rnn-affwild2, which failed"
+    )
+
+
 def test_a_row_that_fails_is_named_and_the_others_go_on(run, quick):
     quick.failing = "conv4_1_pool5_fc"
     three = ["conv3_1_pool5_fc", "conv4_1_pool5_fc", "pool2_pool5_fc"]
@@ -536,10 +563,11 @@ def test_ten_folds_are_trained_after_one_pre_training(
     run, quick, tmp_path, monkeypatch
 ):
     from affwild_omg.data import manifest
-    from tests.conftest import write_records_folder
+    from tests.conftest import FRAMES, write_records_folder
 
-    monkeypatch.setattr(tables, "FOLDS", 3)  # of as many videos
-    records = write_records_folder(tmp_path / "records")
+    monkeypatch.setattr(tables, "FOLDS", 3)  # of two utterances each
+    clips = FRAMES | {"train": {"ann": [7, 4], "bob": [9, 3]}}
+    records = write_records_folder(tmp_path / "records", clips)
     own = {
         "table": "trainings",
         "rows": ["once", "cross_validated"],

@@ -513,11 +513,11 @@ def overlap_text(facts: Facts) -> str:
     """Returns in a sentence how many sources stand in train, too."""
     if not facts.trained:
         return (
-            "no training split in the records: there are no baselines, and "
-            "what it shares with train is not known"
+            "no training split is known: there are no baselines, and what it "
+            "shares with train is not known"
         )
     counts, total = facts.counts(), len(facts.table)
-    unknown = total - counts["with_source"]
+    unknown = total - counts["in_train"] - counts["not_in_train"]
     return (
         f"{counts['in_train']:,} of {wording.count(total, 'utterance')} have a "
         f"source that stands in train, too; {counts['not_in_train']:,} have "
@@ -552,7 +552,7 @@ class Split:
         predictions: [runs, utterances, targets], NaN where a run lacks the
             target.
         labels: [utterances, targets], NaN where no run knows it.
-        facts: of the first run that has any, else None.
+        facts: of the run that knows most sources; None where none has any.
     """
 
     keys: list[str]
@@ -608,6 +608,10 @@ def align(runs: Mapping[str, Results]) -> Split:
                 "records"
             )
         labels = np.where(np.isnan(labels), own, labels)
-    known = (x.facts for x in runs.values() if x.facts is not None)
-    facts = next((x.of(keys) for x in known), None)
+    known = [x.facts.of(keys) for x in runs.values() if x.facts is not None]
+    facts = max(
+        known,
+        key=lambda x: (x.counts()["with_source"], x.trained),
+        default=None,
+    )
     return Split(list(keys), targets, np.stack(predictions), labels, facts)

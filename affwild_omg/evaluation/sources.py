@@ -86,7 +86,8 @@ class Facts:
                 "shares theirs is not known",
                 *(sources.count(None), len(train), split),
             )
-        known = table["source"].ne("") & bool(train)
+        # Of none that is known, no source can be told to be another.
+        known = table["source"].ne("") & any(sources)
         table["in_train"] = table["source"].isin(sources).where(known, np.nan)
         labels = pd.DataFrame([x.labels for x in train], columns=TARGETS)
         by_source = labels.groupby(pd.Series(sources, dtype=object)).mean()

@@ -549,7 +549,7 @@ def test_without_a_training_split_there_are_no_baselines(
     )
     options = dataclasses.replace(options, records=records, split="test")
     assert evaluation.table(evaluation.evaluate(options))[-2] == (
-        "no training split in the records: there are no baselines, and what "
+        "no training split is known: there are no baselines, and what "
         "it shares with train is not known"
     )
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -122,6 +123,31 @@ def test_nothing_is_made_up_without_training_labels(tmp_path):
     splits = {"train": train, "test": TEST}
     beside = evaluated(tmp_path / "records", splits=splits).beside()
     assert beside["source_mean"].cccs.keys() == {"valence"}
+
+
+def without_sources(clips):
+    return {key: (None, *labels) for key, (_, *labels) in clips.items()}
+
+
+def test_without_sources_in_train_nothing_is_told_to_be_disjoint(tmp_path):
+    splits = {"train": without_sources(TRAIN), "test": TEST}
+    found = evaluated(tmp_path / "records", splits=splits)
+    assert not found.facts.in_train.any() and not found.facts.disjoint.any()
+    assert list(found.beside()) == ["mean", "source_mean"]
+    assert results.overlap_text(found.facts) == (
+        "0 of 5 utterances have a source that stands in train, too; 0 have "
+        "none that does; of 5 it is not known"
+    )
+
+
+def test_the_run_that_knows_sources_tells_them(tmp_path):
+    splits = {"train": TRAIN, "test": without_sources(TEST)}
+    blind = evaluated(tmp_path / "records", splits=splits)
+    facts = Facts.of_sources(blind.keys, list("xxyyy"))
+    knowing = dataclasses.replace(blind, facts=facts)
+    for runs in (blind, knowing), (knowing, blind):
+        split = results.align(dict(enumerate(runs)))
+        assert split.clusters.tolist() == list("xxyyy")
 
 
 def test_what_stands_beside_the_model(tmp_path):

@@ -538,6 +538,10 @@ def test_a_fusion_shows_its_members(folder):
     assert "were post-processed, each by its own steps" in page
     assert "0.654 without 1.000" in page
     assert "runs/0 0.250 0.125 1.000 0.500 runs/1 0.750 0.375 - -" in page
+    for member in members:  # of equal weights
+        del member["validation_ccc"]
+    page = change(folder, members=members)
+    assert "runs/0 0.250 - 1.000 - runs/1 0.750 - - -" in page
     (folder / "unprocessed.csv").unlink()  # a member may be anyone's
     assert "Unknown: no member's folder holds" in text(write(folder))
 

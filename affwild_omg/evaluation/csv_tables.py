@@ -22,7 +22,10 @@ from affwild_omg.scoring.frames import Frames
 KEY = ("video", "utterance")
 FRAME = (*KEY, "frame", "time_s", "face")
 TRUE = "true_"
-REMEDY = "correct it, or write its folder again with evaluate.py --overwrite"
+REMEDY = (
+    "correct it, or if evaluate.py wrote it, write its folder again with "
+    "--overwrite"
+)
 
 
 def write_utterances(

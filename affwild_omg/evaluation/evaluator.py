@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import numpy as np
+from absl import logging
 
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
@@ -44,6 +45,13 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
             groups = Groups.read(options.groups, facts.table.index.tolist())
         predictor = load_predictor(options.model)
         source = _provenance(options, predictor.card, history)
+        trained_on = history.get("records_sha256", source.records_sha256)
+        if facts.trained and trained_on != source.records_sha256:
+            logging.warning(
+                "--model=%s was trained on other records; what stands in "
+                "train, and its labels, are those of --records=%s",
+                *(options.model, options.records),
+            )
         chosen = None
         if options.choose_postprocessing:
             deciding = sources.choose_of_records(

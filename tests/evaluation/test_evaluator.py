@@ -509,12 +509,13 @@ def with_sources(small_records, records, sources, *, without=()):
 
 
 def test_baselines_and_overlap_are_shown(
-    evaluation, options, small_records, tmp_path
+    evaluation, options, small_records, tmp_path, caplog
 ):
     sources = {"ann": "x", "bob": "y", "cat": "y"}
     records = with_sources(small_records, tmp_path / "records", sources)
     options = dataclasses.replace(options, records=records, split="validation")
     found = evaluation.evaluate(options)
+    assert "was trained on other records; what stands in train" in caplog.text
     labels = [
         make_frames(1, clip_seed(*clip))[0].labels
         for clip in (("ann", 0), ("ann", 1), ("bob", 0))
@@ -539,6 +540,10 @@ def test_baselines_and_overlap_are_shown(
         "1 of 2 utterances have a source that stands in train, too; 0 have "
         "none that does; of 1 it is not known"
     )
+    caplog.clear()
+    options = dataclasses.replace(options, records=str(small_records))
+    evaluation.evaluate(options, overwrite=True)
+    assert "was trained on other records" not in caplog.text
 
 
 def test_without_a_training_split_there_are_no_baselines(

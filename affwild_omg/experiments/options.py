@@ -105,7 +105,6 @@ class ReproductionOptions(options.Checked):
         "(default: those of --options).",
         None,
     )
-
     folds_by: str = option(
         "What no two folds of a cross-validation share.",
         "video",

@@ -114,12 +114,8 @@ class Row:
     @property
     def compares(self) -> set[str]:
         """The options of train.py that the row itself sets apart from rates."""
-        own = (
-            {"sequence_length"}
-            if self.sequence_length != SEQUENCE_LENGTH
-            else ()
-        )
-        return {*self.overrides, *own}
+        other = self.sequence_length != SEQUENCE_LENGTH
+        return {*self.overrides, *["sequence_length"] * other}
 
     @property
     def fused(self) -> list["Row"]:

@@ -111,6 +111,12 @@ def _enter(texts, path, others, problems):
             f"{lines[0][:40]!r}; the file is left out"
         )
         return
+    if len(lines) == 1:
+        problems.add(
+            f"{path} has a header alone; a line for each frame is needed: get "
+            "the file again; it is left out"
+        )
+        return
     if path.stem in texts:
         problems.add(
             f"{path}: {texts[path.stem][1]} is of the same video; each may "

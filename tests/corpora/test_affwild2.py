@@ -83,6 +83,7 @@ def test_crops_are_found_with_their_gaps(source, layout):
         ("b.txt", "valence,valence\n0,0\n", "not 'valence,valence'"),
         ("b.txt", "0.5,0.5\n0,0\n", "not '0.5,0.5'; the file is left out"),
         ("b.txt", "", "b.txt is empty; a text in UTF-8 is needed"),
+        ("b.txt", rows() + "\n", "b.txt has a header alone; a line for each"),
         ("b.txt", "\0\1\2", "b.txt is no text"),
         ("12-24-1920x1080.txt", rows((0, 0)), "is of the same video"),
     ],

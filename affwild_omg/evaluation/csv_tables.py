@@ -20,6 +20,7 @@ from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames
 
 KEY = ("video", "utterance")
+LINK = "link"  # the organisers' column of an utterance's source
 FRAME = (*KEY, "frame", "time_s", "face")
 TRUE = "true_"
 REMEDY = (
@@ -144,8 +145,8 @@ def read_utterances(
     if not targets or not set(keys) <= set(header):
         raise UserError(
             f"{table.where} has columns {', '.join(header)[:200] or 'none'}; "
-            f"they must be {''.join(f'{key}, ' for key in keys)}and one or "
-            f"both of {' and '.join(_ordered(TARGETS))}, separated by commas"
+            f"they must be {''.join(f'{key}, ' for key in keys)}one or both of "
+            f"{' and '.join(_ordered(TARGETS))}, separated by commas"
         )
     numbers = {name: table.numbers(name, empty=empty) for name in targets}
     return pd.DataFrame(numbers, index=table.keys() if keys else None)
@@ -169,7 +170,7 @@ def read_keys(path: pathlib.Path, flag: str) -> list[str]:
 def read_links(path: pathlib.Path, flag: str) -> list[str] | None:
     """Reads the organisers' column link, row by row; None without one."""
     text = _Table.read(path, flag).text
-    return text["link"].str.strip().tolist() if "link" in text else None
+    return text[LINK].str.strip().tolist() if LINK in text else None
 
 
 def read_groups(path: pathlib.Path, flag: str) -> tuple[str, pd.DataFrame]:
@@ -286,7 +287,7 @@ class _Table:
             raise UserError(
                 f"{where} is not a CSV table in UTF-8: {error}; {REMEDY}"
             ) from error
-        for name in (*KEY, *TARGETS):
+        for name in (*KEY, *TARGETS, LINK):
             if header.count(name) > 1:
                 raise UserError(
                     f"{where} has column {name} twice; leave out one of them"

@@ -91,6 +91,8 @@ def test_rows_without_names_are_numbered(tmp_path):
     assert found["arousal"].tolist() == [0.5, 0.25]
     named = read(tmp_path / "x.csv", UTTERANCES, named=False)
     assert named.index[0] == "v/u1.mp4"
+    with pytest.raises(UserError, match="columns x; they must be one or both"):
+        read(tmp_path / "x.csv", "x\n0.5\n", named=False)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,7 @@ def test_rows_without_names_are_numbered(tmp_path):
         (",arousal,valence", ",x,y", " has columns video, utterance, x, y; "),
         ("utterance,", "name,", " has columns video, name, .*; they must be"),
         ("utterance,arousal", "utterance,valence", " has column valence twice"),
+        ("video,utterance", "link,link", " has column link twice"),
         ("0.75", "nan", ", line 3: arousal must be a finite number, but"),
         ("-0.5", "x", ", line 3: valence must .*'v.1,u1.mp4,0.75,x'"),
         ("0.25", "", ", line 2: valence must be a finite .*; correct"),

@@ -12,9 +12,8 @@ from absl import logging
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.cli.tables import Table
-from affwild_omg.evaluation import results, sources
+from affwild_omg.evaluation import protocol, results, sources
 from affwild_omg.evaluation.options import FusionOptions
-from affwild_omg.evaluation.protocol import INTERVAL_NAME, MEAN
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.scoring import concordance, fusion
 
@@ -222,20 +221,20 @@ def table(fused: Results) -> list[str]:
     """Returns the scores of a fusion as lines for a console."""
     scores, source, lines = fused.headline(), fused.provenance, []
     if scores.rows:
+        # The mean of fewer targets is not to be compared.
+        columns = protocol.columns_of(fused.targets)
         rows, equal = [], source.equal_weights
         for name, own in (
             ("fused", scores),
             *([("equal weights", equal)] if equal else []),
             *((member["test"], member["scores"]) for member in source.members),
         ):
-            cccs = [own.cccs.get(target) for target in fused.targets]
-            # The mean of fewer targets is not to be compared.
-            cccs.append(None if None in cccs else own.mean_ccc)
-            rows.append([name, *map(wording.number, cccs)])
+            cccs = [wording.number(own.cccs.get(x)) for x in columns]
+            rows.append([name, *cccs])
         intervals = (f"{x} {scores.interval_text(x)}" for x in scores.cccs)
         lines = [
-            *Table(("CCC", *fused.targets, MEAN), rows).lines(),
-            f"{INTERVAL_NAME} of fused: {', '.join(intervals)}",
+            *Table(("CCC", *columns), rows).lines(),
+            f"{protocol.INTERVAL_NAME} of fused: {', '.join(intervals)}",
             *scores.warnings(),
         ]
         if equal:

@@ -125,7 +125,7 @@ class Groups:
             for column, groups in scores.items()
             for group in groups
         ]
-        lines = Table(("group", "utterances", *header), rows).lines()
+        lines = Table(("group, pooled", "utterances", *header), rows).lines()
         for names, what in (
             (self.unknown, "names that no utterance here has"),
             (self.missing, "utterances here without a row"),

@@ -501,12 +501,13 @@ def _check_count(name, unit, count, stated):
 def beside_table(found: Results) -> Table:
     """Returns what stands beside the model, see `Results.beside`, as text."""
     names = BASELINES | {"source_disjoint": "model, source not in train"}
+    columns = protocol.columns_of(found.targets)
     rows, scores = [], {"model": found.headline()}
     scores |= {names[name]: x for name, x in found.beside().items()}
     for name, own in scores.items():
-        cccs = [own.cccs.get(x) for x in (*found.targets, protocol.MEAN)]
-        rows.append([name, *map(wording.number, cccs), f"{own.rows:,}"])
-    return Table(("CCC", *found.targets, protocol.MEAN, "rows"), rows)
+        cccs = [wording.number(own.cccs.get(x)) for x in columns]
+        rows.append([name, *cccs, f"{own.rows:,}"])
+    return Table(("CCC", *columns, "rows"), rows)
 
 
 def overlap_text(facts: Facts) -> str:

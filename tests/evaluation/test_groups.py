@@ -39,9 +39,9 @@ def score(tmp_path, groups, **fields):
 
 def test_groups_by_hand(tmp_path):
     lines = submission.table(score(tmp_path, GROUPS))
-    start = next(i for i, x in enumerate(lines) if x.startswith("group "))
+    start = next(i for i, x in enumerate(lines) if x.startswith("group, "))
     assert [" ".join(line.split()) for line in lines[start:]] == [
-        "group utterances valence CCC valence interval valence bias "
+        "group, pooled utterances valence CCC valence interval valence bias "
         "arousal CCC arousal interval arousal bias",
         # A quarter of the samples is "b" alone, of one utterance: CCC 0.
         "age: old 3 1.000 0.000 to 1.000 0.000 0.571 0.000 to 0.571 0.100",

@@ -168,6 +168,9 @@ def test_what_stands_beside_the_model(tmp_path):
     stated = found.to_dict()["sources"]
     assert stated["not_in_train"] == 2
     assert stated["source_mean"]["mean_ccc"] == beside["source_mean"].mean_ccc
+    alone = {"targets": TARGETS[:1], "predictions": found.predictions[:, :1]}
+    alone = dataclasses.replace(found, **alone, labels=labels[:, :1])
+    assert results.beside_table(alone).header == ("CCC", "valence", "rows")
 
 
 def test_baselines_are_scored_as_the_model_is(tmp_path):

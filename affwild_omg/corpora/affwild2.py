@@ -49,8 +49,10 @@ def read(
         clips.append(
             Clip(
                 split=split,
-                video=video,
+                # Not the film: two people are no neighbours in time.
+                video=name,
                 utterance=name,
+                source=video,
                 frame_labels=labels,
                 side=side,
                 **media.of(found, problems),
@@ -68,7 +70,7 @@ def read(
             "%s of other tasks, such as %s: not used",
             *(wording.count(len(others), "annotation"), others[0]),
         )
-    if bare := [x.key for x in clips if x.side and x.utterance == x.video]:
+    if bare := [x.key for x in clips if x.side and x.utterance == x.source]:
         logging.warning(
             "%s: of a film in which one person alone has a side; taken for the "
             "person on the other",

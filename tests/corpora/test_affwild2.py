@@ -46,8 +46,12 @@ def test_clips_and_labels(source):
     first, second, third = affwild2.read(str(source))
     assert [x.key for x in (first, second, third)] == [
         "12-24-1920x1080/12-24-1920x1080",
-        "video2/video2_left",
-        "video2/video2_right",
+        "video2_left/video2_left",
+        "video2_right/video2_right",
+    ]
+    # Two people are no neighbours in time, but not independent either.
+    assert [x.source for x in (first, second, third)] == [
+        *("12-24-1920x1080", "video2", "video2")
     ]
     assert [x.split for x in (first, second, third)] == [
         *("train", "train", "validation")
@@ -70,7 +74,7 @@ def test_crops_are_found_with_their_gaps(source, layout):
     write(source / "cropped" / "video2_left" / "00002.jpg")
     first, left, _ = affwild2.read(source, frames="crops")
     assert not first.found and not first.pictures
-    assert (left.video, left.utterance) == ("video2", "video2_left")
+    assert (left.source, left.utterance) == ("video2", "video2_left")
     assert left.path == source / layout / "video2_left"
     assert list(left.pictures) == ["00001.jpg", "", "00003.jpg", "00004.jpg"]
     assert left.found and left.side is None

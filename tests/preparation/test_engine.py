@@ -786,7 +786,7 @@ def test_crops_need_no_video(
     greys = [records.decode(x).numpy()[0, 0, 0] for x in clip["image"]]
     np.testing.assert_allclose(greys, [0, 20, 0, 0, 50, 0, 0, 0], atol=1)
     left, right = manifest["splits"]["train"]["utterances"]
-    assert (left["video"], left["frames"], right["frames"]) == ("a", 8, 3)
+    assert (left["source"], left["frames"], right["frames"]) == ("a", 8, 3)
     assert left["without_face"] == {
         "no picture": 5,
         "implausible landmarks": 1,

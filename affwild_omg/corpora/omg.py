@@ -89,12 +89,15 @@ def _read_table(table, split, source, problems):
                 what = "lacks" if missing else "has more than once"
                 problems.add(
                     f"{table} {what} {', '.join(missing or doubled)}; the "
-                    f"columns must be {', '.join(columns)}"
+                    f"columns must be {', '.join(columns)}: the table is left "
+                    "out"
                 )
                 return []
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        problems.add(f"{table} is not a CSV table in UTF-8: {error}")
+        problems.add(
+            f"{table} is not a CSV table in UTF-8 ({error}): it is left out"
+        )
         return []
     clips, lines = [], {}
     for line, row in rows:
@@ -107,7 +110,7 @@ def _read_table(table, split, source, problems):
                     "already; each utterance may stand once"
                 )
         except UserError as error:
-            problems.add(str(error))
+            problems.add(f"{error}: the row is left out", split=split)
             continue
         lines[clip.key] = line
         clips.append(clip)
@@ -148,7 +151,6 @@ def _read_label(text, name, where):
         value = float("nan")
     if not low <= value <= high:
         raise UserError(
-            f"{where}: {name} {text!r} must be a number in [{low:g}, "
-            f"{high:g}]; correct the row or leave it out"
+            f"{where}: {name} {text!r} must be a number in [{low:g}, {high:g}]"
         )
     return value

@@ -12,7 +12,11 @@ OF_A_FILE = 10  # lines that are kept of each file; further ones are counted
 
 
 class Problems:
-    """Collects what readers leave out, and why."""
+    """Collects what readers leave out, and why.
+
+    Attributes:
+        left_out: how many clips of each split.
+    """
 
     def __init__(self, *, strict: bool = False):
         """Makes an empty collection.
@@ -20,6 +24,7 @@ class Problems:
         Args:
             strict: make the first problem an error.
         """
+        self.left_out = collections.Counter()
         self._lines, self._strict = [], strict
         self._of_files = collections.Counter()
 
@@ -32,18 +37,25 @@ class Problems:
             if count > OF_A_FILE
         ]
 
-    def add(self, line: str, path: os.PathLike | None = None) -> None:
+    def add(
+        self,
+        line: str,
+        path: os.PathLike | None = None,
+        split: str | None = None,
+    ) -> None:
         """Takes a problem.
 
         Args:
             line: what tells it.
             path: the file, if it may have many.
+            split: of which a clip is left out for it.
 
         Raises:
             UserError: problems are errors.
         """
         if self._strict:
             raise UserError(line)
+        self.left_out.update([split] if split else ())
         if path is not None:
             self._of_files[path] += 1
             if self._of_files[path] > OF_A_FILE:

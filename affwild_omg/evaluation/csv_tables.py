@@ -182,7 +182,8 @@ def read_groups(path: pathlib.Path, flag: str) -> tuple[str, pd.DataFrame]:
 
     Returns:
         "name" or "video", what the rows are named by; and the other columns'
-        texts, whose index holds those names.
+        texts, whose index holds those names. Columns video and utterance are a
+        name together.
 
     Raises:
         UserError: it is not such a table, or a name occurs twice.
@@ -190,14 +191,19 @@ def read_groups(path: pathlib.Path, flag: str) -> tuple[str, pd.DataFrame]:
     table = _Table.read(path, flag)
     header = table.text.columns
     by = [name for name in ("name", "video") if name in header]
-    if len(by) != 1 or len(header) < 2 or header.has_duplicates:
+    own = set(header) - {*KEY, "name"}
+    if len(by) != 1 or not own or header.has_duplicates:
         raise UserError(
             f"{table.where} has columns {', '.join(header) or 'none'}; they "
-            "must be name (<video>/<utterance>) or video, and one or more "
-            "others, each of another name, such as age"
+            "must be name (<video>/<utterance>), video and utterance, or "
+            "video alone, and one or more others, each of another name, such "
+            "as age"
         )
     text = table.text.apply(lambda column: column.str.strip())
     names = text.pop(by[0])
+    if by == ["video"] and "utterance" in header:
+        by = ["name"]
+        names = names + "/" + text.pop("utterance")
     table.refuse(
         names.eq("") | names.duplicated(), f"each {by[0]} must occur once"
     )

@@ -16,6 +16,7 @@ from affwild_omg.evaluation import protocol, results, sources
 from affwild_omg.evaluation.options import FusionOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.scoring import concordance, fusion
+from affwild_omg.scoring.postprocessing import Settings
 
 # In these, two folders of one run agree.
 RUN = (
@@ -75,10 +76,13 @@ def _check(validation_runs, test_runs):
         validation_runs.items(), test_runs.items(), strict=True
     ):
         for name in RUN:
-            first, second = (
-                getattr(run if name == "targets" else run.provenance, name)
-                for run in (one, other)
-            )
+            first, second = (_fact(run, name) for run in (one, other))
+            if first != second and name == "postprocessing":
+                raise UserError(
+                    f"{validation} and {test} must have the same steps of "
+                    "post-processing; evaluate test again, now that they are "
+                    "chosen"
+                )
             if first != second:
                 raise UserError(
                     f"{validation} and {test} must be of the same run, but "
@@ -104,6 +108,17 @@ def _check(validation_runs, test_runs):
                 f"{one.targets[column]}; weights need labels: evaluate records "
                 "of a split that has them"
             )
+
+
+def _fact(run, name):
+    """Returns a fact of a run; steps that do nothing are none."""
+    if name == "targets":
+        return run.targets
+    found = getattr(run.provenance, name)
+    if name == "postprocessing" and found:
+        nothing = Settings.nothing(found.targets, found.estimate, found.weights)
+        return None if found == nothing else found
+    return found
 
 
 def _concordances(split, weigh_on):

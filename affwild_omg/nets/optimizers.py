@@ -1,6 +1,5 @@
 """Adam with a learning rate for each weight."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -34,36 +33,23 @@ class ScaledAdam(keras.optimizers.Adam):
 def adam(
     model: keras.Model,
     learning_rate: float,
-    *,
-    rates: Mapping[str, float] | None = None,
-    max_fan_in: int = 0,
+    rates: Mapping[str, float],
 ) -> ScaledAdam:
     """Builds Adam for the trainable weights of a model.
-
-    A step of Adam moves each weight by about the learning rate, whatever the
-    gradient, so that what a unit computes moves by that times the number of its
-    inputs: 73,728 where a GRU layer reads pool2. Above `max_fan_in` inputs, the
-    rate falls as 1 / inputs (Yang et al., "Tensor Programs V", 2022, table 3).
 
     Args:
         model: its layers' `trainable` is set already.
         learning_rate: of every part that `rates` does not name.
         rates: {part: learning rate}, see `parts.part_of`.
-        max_fan_in: inputs of a unit up to which its weights take the whole
-            rate; 0: all do.
 
     Returns:
         The optimizer, built.
     """
     factors = {}
     for name, layer in parts.named_layers(model).items():
-        rate = (rates or {}).get(parts.part_of(name), learning_rate)
+        rate = rates.get(parts.part_of(name), learning_rate)
         for weight in layer.weights:
-            factor = rate / learning_rate
-            if max_fan_in:
-                fan_in = math.prod(weight.shape[:-1])  # of a bias 1
-                factor *= min(1.0, max_fan_in / fan_in)
-            factors[id(weight)] = factor
+            factors[id(weight)] = rate / learning_rate
     variables = model.trainable_variables
     optimizer = ScaledAdam(learning_rate, [factors[id(x)] for x in variables])
     optimizer.build(variables)

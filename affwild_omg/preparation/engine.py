@@ -40,7 +40,7 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     files.check_output(options.records, flag="--records", overwrite=overwrite)
     problems = Problems(strict=options.strict)
     clips = READERS[options.corpus](options.source, problems, options.frames)
-    of_reader = problems.lines
+    of_reader, left_out = problems.lines, problems.left_out
     if not any(clip.found for clip in clips):
         picture = next(filter(None, clips[0].pictures or ()), "")
         raise UserError(
@@ -60,7 +60,9 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
             f"--source={options.source}: not one clip could be prepared; "
             f"the first that is there: {present['reason']}"
         )
-    manifest = manifests.summarise(list(reports.values()), options, of_reader)
+    manifest = manifests.summarise(
+        list(reports.values()), options, of_reader, left_out
+    )
     staging.publish(folder, target, manifest, good)
     return manifest
 

@@ -2,7 +2,7 @@
 
 import collections
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.tables import Table
@@ -16,7 +16,8 @@ from affwild_omg.preparation.options import PreparationOptions
 def summarise(
     reports: Sequence[dict],
     options: PreparationOptions,
-    problems: Sequence[str] = (),
+    problems: Sequence[str],
+    left_out: Mapping[str, int],
 ) -> dict:
     """Sums the reports of all clips up by split.
 
@@ -24,6 +25,7 @@ def summarise(
         reports: of `worker.prepare`, in the order of the tables.
         options: of the preparation.
         problems: of the corpus' reader.
+        left_out: how many clips of each split it left out.
 
     Returns:
         The manifest. Its problems are those of the reader, then those of each
@@ -47,14 +49,18 @@ def summarise(
             *problems,
             *(line for x in reports for line in x.get("problems", ())),
         ],
-        "splits": {name: _split(x) for name, x in of_splits.items() if x},
+        "splits": {
+            name: _split(x, left_out.get(name, 0))
+            for name, x in of_splits.items()
+            if x
+        },
     }
 
 
-def _split(reports):
+def _split(reports, left_out):
     good = [report for report in reports if "reason" not in report]
     return {
-        "expected": len(reports),
+        "expected": len(reports) + left_out,
         "found": sum(report["found"] for report in reports),
         "prepared": len(good),
         "frames": sum(report["frames"] for report in good),

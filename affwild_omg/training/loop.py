@@ -171,10 +171,7 @@ class _Run:
                 )
             start.fix_parts(self.model, options, self.initialisation)
             self.optimizer = optimizers.adam(
-                self.model,
-                options.learning_rate,
-                rates=options.rates(),
-                max_fan_in=options.max_fan_in,
+                self.model, options.learning_rate, options.rates()
             )
             # Only so that the model file holds the optimizer's state.
             self.model.compile(optimizer=self.optimizer)
@@ -444,9 +441,10 @@ class _Run:
                         tf.summary.scalar(f"{name}/{tap}", value, step)
         self.events.flush()
         logging.info(
-            "epoch %d: loss %.3f, validation CCC %s, %.0f frames/s",
+            "epoch %d: loss %.3f, validation CCC by %s: %s, %.0f frames/s",
             entry["epoch"],
             entry["loss"],
+            self.level,
             ", ".join(f"{x} {wording.number(ccc)}" for x, ccc in cccs.items()),
             entry["frames_per_second"],
         )

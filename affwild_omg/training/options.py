@@ -139,19 +139,12 @@ class TrainingOptions(options.Checked):
     )
     batch_size: int = option("Windows per step, over all GPUs.", 4, least=1)
     learning_rate: float = option(
-        "Adam's learning rate (paper: 1e-4, 1e-5; fixed CNN: 1e-3).", 1e-4
+        "Adam's learning rate (paper: 1e-4, 1e-5; fixed CNN: 1e-3).", 1e-5
     )
     part_learning_rates: Sequence[str] | None = option(
         "Learning rates of parts that take another: cnn, fc, rnn or output, "
         "such as cnn=1e-5,rnn=1e-3 (default: none does).",
         None,
-    )
-    max_fan_in: int = option(
-        "Inputs of a unit up to which its weights take the whole learning "
-        "rate; above, it falls as 1 / inputs; 0: all take the whole one, as in "
-        "the paper.",
-        0,
-        least=0,
     )
     epochs: int = option("Passes over the training data, at most.", 50, least=1)
     patience: int = option(

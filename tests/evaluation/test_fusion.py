@@ -364,7 +364,7 @@ def test_utterances_without_a_label_do_not_weigh(options):
     assert first["weights"]["arousal"] == pytest.approx(4 / 11)
 
 
-STEPS = {"estimate": "median", "targets": {"valence": {}}}
+STEPS = {"estimate": "median", "targets": {"valence": {"median_window": 5}}}
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ STEPS = {"estimate": "median", "targets": {"valence": {}}}
         (
             "validation",
             {"postprocessing": STEPS},
-            "differ in postprocessing: Se",
+            "_b must have the same steps of post-processing; evaluate test",
         ),
         (
             "test",
@@ -405,6 +405,14 @@ def test_folders_that_do_not_fit_are_told(
     with pytest.raises(UserError, match=message):
         fusing.fuse(options)
     assert names(tmp_path) == before
+
+
+def test_steps_that_do_nothing_are_none(options):
+    write(
+        options.validation[1],
+        postprocessing={"estimate": "median", "targets": {"valence": {}}},
+    )
+    fusing.fuse(options)  # test has none
 
 
 def test_weights_are_not_chosen_on_what_is_scored(options):

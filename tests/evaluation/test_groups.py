@@ -68,8 +68,15 @@ def test_groups_by_hand(tmp_path):
     assert young["valence_ccc"] == pytest.approx(2 / 3)
 
 
-def test_groups_of_utterances_by_name(tmp_path):
-    found = score(tmp_path, "name,race\na/u1,k\na/u2,k\nb/u1,k\nd/u1,l\n")
+@pytest.mark.parametrize(
+    "groups",
+    [
+        "name,race\na/u1,k\na/u2,k\nb/u1,k\nd/u1,l\n",
+        "video,utterance,race\na,u1,k\na,u2,k\nb,u1,k\nd,u1,l\n",
+    ],
+)
+def test_groups_of_utterances_by_name(tmp_path, groups):
+    found = score(tmp_path, groups)
     (many, one) = found.by_group()["race"]
     assert many.scores["arousal"].ccc == pytest.approx(4 / 7)
     assert (one.name, one.utterances) == ("l", 1)

@@ -212,6 +212,25 @@ def test_records_hold_the_clips(tf, preparing, manifests, source, fake):
     assert np.isnan(records.parse(clip.read(0, 4))["labels"]).all()
 
 
+def test_a_row_that_is_left_out_was_expected(
+    preparing, manifests, source, fake
+):
+    write_table(
+        source,
+        [("bob", "u3.mp4", 0.75, -0.5), ("ann", "u1.mp4", 1.25, 0.5)],
+    )
+    options = PreparationOptions(
+        corpus="omg", source=str(source), records=str(source.parent / "out")
+    )
+    manifest = preparing.prepare(options)
+    train = manifest["splits"]["train"]
+    assert (train["expected"], train["prepared"]) == (2, 1)
+    (line,) = manifest["problems"]
+    assert line.endswith(
+        "line 3: arousal '1.25' must be a number in [0, 1]: the row is left out"
+    )
+
+
 def test_one_odd_clip_does_not_end_the_others(
     preparing, manifests, source, fake, monkeypatch
 ):

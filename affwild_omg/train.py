@@ -10,7 +10,8 @@ flags.DEFINE_bool("list_architectures", False, "List all networks and exit.")
 flags.DEFINE_bool(
     "resume",
     False,
-    "Continue the training in the workdir; its flags must be the same.",
+    "Continue the training in the workdir; its flags must be the same, but for "
+    "--epochs and --patience.",
 )
 
 

@@ -11,10 +11,9 @@ import pathlib
 
 from absl import logging
 
-from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.corpora import annotations, folders
-from affwild_omg.corpora.clips import Clip
+from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.corpora.problems import STRICT, Problems
 
 SETS = {
@@ -65,19 +64,14 @@ def read(
             "below it"
         )
     media.tell_rest()
-    if others:
-        logging.info(
-            "%s of other tasks, such as %s: not used",
-            *(wording.count(len(others), "annotation"), others[0]),
-        )
+    folders.tell_unused(others, "annotation", "of other tasks")
     if bare := [x.key for x in clips if x.side and x.utterance == x.source]:
         logging.warning(
             "%s: of a film in which one person alone has a side; taken for the "
             "person on the other",
             listed(bare),
         )
-    order = list(SETS.values())
-    return sorted(clips, key=lambda x: (order.index(x.split), x.utterance))
+    return sorted(clips, key=lambda x: (SPLITS.index(x.split), x.utterance))
 
 
 def _of_one_person(name, media, texts):

@@ -69,6 +69,13 @@ def walk(
         ]
 
 
+def tell_unused(paths: Sequence[os.PathLike], kind: str, what: str) -> None:
+    """Logs how many paths of a kind were passed over, if any, and the first."""
+    if paths:
+        count = wording.count(len(paths), kind)
+        logging.info("%s %s, such as %s: not used", count, what, paths[0])
+
+
 class Media:
     """The films, or the folders of crops, of a corpus by their names.
 
@@ -128,12 +135,10 @@ class Media:
 
     def tell_rest(self) -> None:
         """Tells how many of them no clip was made of, after all `of`."""
-        if rest := sorted(self._places.keys() - self._asked):
-            kind = "film" if self._frames == VIDEO else "picture folder"
-            logging.info(
-                "%s without a good annotation, such as %s: not used",
-                *(wording.count(len(rest), kind), self._places[rest[0]][0]),
-            )
+        rest = sorted(self._places.keys() - self._asked)
+        kind = "film" if self._frames == VIDEO else "picture folder"
+        paths = [self._places[name][0] for name in rest]
+        tell_unused(paths, kind, "without a good annotation")
 
     def _numbered(self, folder, problems):
         pictures = {}

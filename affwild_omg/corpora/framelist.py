@@ -10,9 +10,6 @@ folder are a clip.
 import os
 import pathlib
 
-from absl import logging
-
-from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import annotations, folders
 from affwild_omg.corpora.clips import SPLITS, Clip
@@ -37,11 +34,7 @@ def read(
                 _read_list(folder / name, source, clips, seen, problems)
             elif suffix in SUFFIXES:
                 others.append(folder / name)
-    if others:
-        logging.info(
-            "%s not named after a split, such as %s: not used",
-            *(wording.count(len(others), "text"), others[0]),
-        )
+    folders.tell_unused(others, "text", "not named after a split")
     if not clips:
         raise UserError(
             f"--source={source} holds no list of frames; put train.csv, with "

@@ -7,6 +7,8 @@ the mean loss of the last 15, and of each tap the size of its features and the
 share of gates that they saturate; at the end CCC on the same clips.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -14,7 +16,7 @@ from absl import app, flags
 
 from affwild_omg.faces import detection, landmarks, tracking
 from affwild_omg.faces.video import Video
-from affwild_omg.nets import models, optimizers
+from affwild_omg.nets import models, optimizers, parts
 from affwild_omg.published import networks
 from affwild_omg.scoring import concordance
 from affwild_omg.training import regime
@@ -31,6 +33,14 @@ SCALE = flags.DEFINE_float(
     "Factor of the first convolution, such as 100 for weights of Caffe; they "
     "are then calibrated as training does.",
 )
+BACKBONE = flags.DEFINE_enum(
+    "backbone",
+    "vgg_face",
+    ["vgg_face", "resnet50", "densenet121"],
+    "Convolutional network. Batch normalisation takes its statistics from the "
+    "faces and stays as it is, as that which comes with ImageNet's weights.",
+)
+TAPS = flags.DEFINE_list("taps", None, "Taps, unless the architecture's own.")
 flags.mark_flag_as_required("video")
 
 CLIPS, FRAMES, BATCH = 12, 3, 4
@@ -63,8 +73,12 @@ def read_clips() -> dict[str, np.ndarray]:
 
 def main(_) -> None:
     """Trains, and prints what is measured on the way."""
-    clips = read_clips()
+    clips, normalised = read_clips(), []
     network = networks.named(ARCHITECTURE.value)
+    if BACKBONE.value != "vgg_face":
+        network = dataclasses.replace(
+            network, backbone=BACKBONE.value, taps=tuple(TAPS.value)
+        )
     model = models.build(network, 0)
     if SCALE.value != 1:
         members = [x for x in model.layers if isinstance(x, keras.Model)]
@@ -72,6 +86,14 @@ def main(_) -> None:
             kernel = member.get_layer("conv1_1").kernel
             kernel.assign(SCALE.value * kernel)
             calibration.calibrate(member, np.concatenate(clips["frames"])[:32])
+    for layer in parts.named_layers(model).values():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+            normalised.append(layer)
+    if normalised:
+        model({x.name: clips[x.name] for x in model.inputs}, training=True)
+    for layer in normalised:
+        layer.trainable = False
     model.get_layer("output").bias.assign(clips["labels"].mean(axis=(0, 1)))
     optimizer = optimizers.adam(model, LEARNING_RATE.value, {})
     step = Step(model, optimizer, tf.distribute.get_strategy(), "sequence")

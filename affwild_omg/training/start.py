@@ -76,8 +76,8 @@ def _calibrate(model, faces, taken):
             continue  # a member of another backbone, or of another width
         sizes = calibration.calibrate(network, faces)
         logging.info(
-            "VGG-Face's features scaled to about 1, by powers of two; their "
-            "sizes were %s",
+            "VGG-Face's features scaled to at most 0.5, by powers of two; "
+            "their sizes were %s",
             ", ".join(f"{name} {size:.3g}" for name, size in sizes.items()),
         )
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.nets import models
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.weights import model_file
 from affwild_omg.weights.model_file import Card
@@ -26,11 +27,34 @@ class Predictor:
         predict: from {"frames": uint8 [batch, time, 96, 96, 3], "landmarks":
             float32 [batch, time, 68, 2], "mask": bool [batch, time]} to
             float32 [batch, time, targets].
+        step: from these inputs and a state, float32 [batch, state_size], to
+            the same predictions and the state after the last frame. The state
+            is zeros at the start of a video. Frames whose mask is False leave
+            it, and their predictions are meaningless. Pieces of any length
+            give what one call of `predict` does.
+        state_size: numbers of a state; 0 without recurrence.
     """
 
     card: Card | None
     targets: tuple[str, ...]
     predict: Callable[[dict], np.ndarray]
+    step: Callable[[dict, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    state_size: int
+
+    @classmethod
+    def from_saved_model(cls, path: os.PathLike | str) -> "Predictor":
+        """Loads a SavedModel of export.
+
+        Raises:
+            UserError: it is damaged or something else.
+        """
+        path = pathlib.Path(path)
+        if not model_file.is_saved_model(path):
+            raise UserError(
+                f"--model={path} is not a SavedModel; give a folder that "
+                "export.py wrote"
+            )
+        return load_predictor(path)
 
 
 def load_predictor(path: os.PathLike | str) -> Predictor:
@@ -43,28 +67,47 @@ def load_predictor(path: os.PathLike | str) -> Predictor:
     path = pathlib.Path(path)
     if model_file.is_saved_model(path):
         return _load_saved_model(path)
-    model, card = model_file.load_model(path)
-    return keras_predictor(model, card)
+    return keras_predictor(*model_file.load_model(path, stateful=True))
 
 
 def keras_predictor(model: keras.Model, card: Card) -> Predictor:
-    """Wraps a Keras model; it is traced once for all sizes."""
+    """Wraps a Keras model; it is traced once for all sizes.
+
+    Args:
+        model: of `models.build`; only one that is stateful can `step`.
+        card: the model's.
+    """
     specification = {
         tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype)
         for tensor in model.inputs
     }
+    size = models.state_size(card.architecture)
 
     @tf.function(input_signature=[specification])
-    def predict(inputs):
+    def run(inputs):
         return model(inputs, training=False)
+
+    def step(inputs, state):
+        given = inputs | {"state": state}
+        outputs = run({name: given[name] for name in specification})
+        return outputs["values"].numpy(), outputs["state"].numpy()
+
+    def predict(inputs):
+        if "state" in specification:
+            return step(inputs, _zeros(inputs, size))[0]
+        return run({name: inputs[name] for name in specification}).numpy()
 
     return Predictor(
         card=card,
         targets=card.architecture.targets,
-        predict=lambda inputs: predict(
-            {name: inputs[name] for name in specification}
-        ).numpy(),
+        predict=predict,
+        step=step,
+        state_size=size,
     )
+
+
+def _zeros(inputs, size):
+    return np.zeros((len(inputs["mask"]), size), np.float32)
 
 
 def _load_saved_model(path):
@@ -84,13 +127,29 @@ def _load_saved_model(path):
             raise UserError(f"--model={path}: {error}") from error
     targets = tuple(target for target in TARGETS if target in outputs)
 
-    def predict(inputs):
+    def run(name, **inputs):
         # By way of `saved`: a signature alone does not keep its variables.
-        result = saved.signatures["masked"](
-            frames=tf.constant(inputs["frames"]),
-            landmarks=tf.constant(inputs["landmarks"], tf.float32),
-            mask=tf.constant(inputs["mask"], tf.bool),
+        outputs = saved.signatures[name](
+            frames=tf.constant(inputs.pop("frames")),
+            mask=tf.constant(inputs.pop("mask"), tf.bool),
+            **{key: tf.constant(x, tf.float32) for key, x in inputs.items()},
         )
-        return np.stack([result[name].numpy() for name in targets], axis=-1)
+        values = [outputs[target].numpy() for target in targets]
+        return np.stack(values, axis=-1), outputs
 
-    return Predictor(card=card, targets=targets, predict=predict)
+    def step(inputs, state):
+        if "step" not in saved.signatures:
+            raise UserError(
+                f"--model={path} was exported by an earlier version, without "
+                "its state; export it again"
+            )
+        values, outputs = run("step", **inputs, state=state)
+        return values, outputs["state"].numpy()
+
+    return Predictor(
+        card=card,
+        targets=targets,
+        predict=lambda inputs: run("masked", **inputs)[0],
+        step=step,
+        state_size=models.state_size(card.architecture) if card else 0,
+    )

@@ -183,11 +183,12 @@ class GRU(keras.layers.Layer):
         self.recurrence = keras.layers.RNN(
             _GRUStep(units, reset_after, dtype=self.dtype_policy, name="step"),
             return_sequences=True,
+            return_state=True,
             dtype=self.dtype_policy,
             name="recurrence",
         )
 
-    def build(self, inputs_shape, valid_shape):
+    def build(self, inputs_shape, valid_shape, state_shape=None):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(inputs_shape[-1], 3 * self.units),
@@ -203,26 +204,34 @@ class GRU(keras.layers.Layer):
             [ops.ones(2 * self.units, dtype), ops.zeros(self.units, dtype)]
         )
 
-    def call(self, inputs, valid):
+    def call(self, inputs, valid, state=None):
         """Returns the state after each step.
 
         Args:
             inputs: [batch, time, features].
             valid: [batch, time], bool; other steps keep the state.
+            state: [batch, units], what the steps before have left; None
+                starts at 0.
 
         Returns:
-            [batch, time, units], 0 at steps that are not valid.
+            [batch, time, units], 0 at steps that are not valid. Where a state
+            is given, a pair of this and the state after the last step, [batch,
+            units].
         """
         inputs = ops.matmul(inputs, self.kernel) + self.bias
-        states = self.recurrence(inputs, mask=valid)
+        states, last = self.recurrence(inputs, initial_state=state, mask=valid)
         # This also ends the implicit mask that Keras would pass to every layer
         # above; here masks are arguments.
-        return ops.where(valid[..., None], states, 0)
+        states = ops.where(valid[..., None], states, 0)
+        return states if state is None else (states, last)
 
-    def compute_output_spec(self, inputs, valid):
-        return keras.KerasTensor(
+    def compute_output_spec(self, inputs, valid, state=None):
+        states = keras.KerasTensor(
             (*inputs.shape[:2], self.units), dtype=self.compute_dtype
         )
+        if state is None:
+            return states
+        return states, keras.KerasTensor(state.shape, self.compute_dtype)
 
     def get_config(self):
         own = {"units": self.units, "reset_after": self.reset_after}

@@ -8,7 +8,10 @@ from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 
 
 def build(
-    architecture: Architecture | Fusion, seed: int | None = 0
+    architecture: Architecture | Fusion,
+    seed: int | None = 0,
+    *,
+    stateful: bool = False,
 ) -> keras.Model:
     """Builds the network, freshly initialised.
 
@@ -16,6 +19,8 @@ def build(
         architecture: what to build.
         seed: of the initial weights and of dropout, set for the whole
             process; None sets none.
+        stateful: whether its state goes in and out, so that a video can be
+            given piece by piece.
 
     Returns:
         A functional model from {"frames": uint8 [batch, time, 96, 96, 3],
@@ -25,22 +30,75 @@ def build(
         not use landmarks has no such input. A frame whose mask is False has
         no effect on any other frame, and its own output is meaningless. The
         members of a fusion are models inside it, named "member1" and so on.
+
+        With `stateful` one input more, "state": float32 [batch,
+        state_size(architecture)], zeros at the start of a video, and as
+        outputs {"values": as above, "state": of the input's shape, after the
+        last frame}. The weights, their names and their order are the same.
     """
     if seed is not None:
         keras.utils.set_random_seed(seed)
     fusion = isinstance(architecture, Fusion)
     members = architecture.members if fusion else [architecture]
-    inputs = _inputs(any(member.sees_landmarks for member in members))
-    x = (_fused if fusion else _features)(inputs, architecture)
+    inputs = _inputs(
+        any(member.sees_landmarks for member in members),
+        state_size(architecture) if stateful else None,
+    )
+    x, state = (_fused if fusion else _features)(inputs, architecture)
     # Linear and unbounded, because arousal is in [-1, 1] in Aff-Wild and in
     # [0, 1] in OMG; float32 whatever the precision of the layers below.
     output = keras.layers.Dense(
         len(architecture.targets), dtype="float32", name="output"
     )(x)
+    if stateful:
+        output = {"values": output, "state": state}
     return keras.Model(inputs, output, name="affwild_omg")
 
 
-def _inputs(landmarks):
+def state_size(architecture: Architecture | Fusion) -> int:
+    """Returns how many numbers the state of the recurrent layers has.
+
+    They stand side by side: tap by tap (or the joint stack), in each the
+    layers from below; in a fusion member by member, then the fusion's own GRU.
+    A network without recurrence has none, size 0.
+    """
+    if isinstance(architecture, Fusion):
+        own = architecture.fusion_units if architecture.by == "rnn" else 0
+        return sum(map(state_size, architecture.members)) + own
+    stacks = {"none": 0, "joint": 1, "per_tap": len(architecture.taps)}
+    return (
+        stacks[architecture.recurrence]
+        * architecture.depth
+        * architecture.units
+    )
+
+
+class _State:
+    """Deals the parts of the input "state" out to the recurrent layers.
+
+    Attributes:
+        after: the state after the last frame, part by part.
+    """
+
+    def __init__(self, before):
+        self._before = before
+        self._dealt = 0
+        self.after = []
+
+    def take(self, size):
+        part = self._before[:, self._dealt : self._dealt + size]
+        self._dealt += size
+        return part
+
+    def joined(self):
+        # With a network without recurrence, what came goes.
+        x = _concatenate(self.after or [self._before], "states")
+        # float32 whatever the precision of the recurrent layers.
+        return keras.layers.Identity(dtype="float32", name="next_state")(x)
+
+
+def _inputs(landmarks, state):
+    """Makes the inputs; `state` is the size of the state, None for none."""
     inputs = {
         "frames": keras.Input(
             (None, CROP_SIZE, CROP_SIZE, 3), dtype="uint8", name="frames"
@@ -50,31 +108,53 @@ def _inputs(landmarks):
     }
     if not landmarks:  # Keras refuses inputs that nothing uses
         del inputs["landmarks"]
+    if state is not None:
+        inputs["state"] = keras.Input((state,), dtype="float32", name="state")
     return inputs
 
 
 def _fused(inputs, fusion):
-    """Builds a fusion up to its output layer."""
+    """Builds a fusion up to its output layer; see `_features`."""
+    state = _State(inputs["state"]) if "state" in inputs else None
     features = []
     for index, architecture in enumerate(fusion.members, start=1):
-        own = _inputs(architecture.sees_landmarks)
-        member = keras.Model(
-            own, _features(own, architecture), name=f"member{index}"
-        )
-        features.append(member({name: inputs[name] for name in own}))
+        size = None if state is None else state_size(architecture)
+        own = _inputs(architecture.sees_landmarks, size)
+        x, after = _features(own, architecture)
+        given = {name: inputs[name] for name in own}
+        if state is not None:
+            x = {"features": x, "state": after}
+            given["state"] = state.take(size)
+        x = keras.Model(own, x, name=f"member{index}")(given)
+        if state is not None:
+            state.after.append(x["state"])
+            x = x["features"]
+        features.append(x)
     x = _concatenate(features, "members")
     if fusion.by == "fc":
-        return keras.layers.Dense(
+        x = keras.layers.Dense(
             fusion.fusion_units, activation="relu", name="fusion_fc"
         )(x)
-    return _gru(
-        x, inputs["mask"], fusion.fusion_units, fusion.gru, "fusion_gru"
-    )
+    else:
+        x = _gru(
+            x,
+            inputs["mask"],
+            state,
+            fusion.fusion_units,
+            fusion.gru,
+            "fusion_gru",
+        )
+    return x, state and state.joined()
 
 
 def _features(inputs, architecture):
-    """Builds a network up to the input of its output layer."""
+    """Builds a network up to the input of its output layer.
+
+    Returns:
+        That input, and the state after the last frame or None.
+    """
     mask = inputs["mask"]
+    state = _State(inputs["state"]) if "state" in inputs else None
     images = layers.FoldTime(name="fold_frames")(inputs["frames"])
     # 0..255 to [-1, 1), as section 4 of the paper does: (x - 128) / 128.
     images = keras.layers.Rescaling(
@@ -103,7 +183,7 @@ def _features(inputs, architecture):
             else ["joint"]
         )
         features = [
-            _gru_stack(x, mask, name, architecture)
+            _gru_stack(x, mask, state, name, architecture)
             for name, x in zip(names, features, strict=True)
         ]
     x = _concatenate(features, "features")
@@ -111,7 +191,7 @@ def _features(inputs, architecture):
         x = keras.layers.Dense(
             architecture.head_units, activation="relu", name="head"
         )(x)
-    return x
+    return x, state and state.joined()
 
 
 def _fully_connected(last_pool, landmarks, architecture):
@@ -142,20 +222,30 @@ def _fully_connected(last_pool, landmarks, architecture):
     return layers.Dropout(architecture.fc_dropout, name="fc_dropout")(x)
 
 
-def _gru_stack(x, mask, name, architecture):
+def _gru_stack(x, mask, state, name, architecture):
     for layer in range(1, architecture.depth + 1):
         if layer > 1:
             x = layers.Dropout(
                 architecture.rnn_dropout, name=f"{name}_dropout{layer - 1}"
             )(x)
         x = _gru(
-            x, mask, architecture.units, architecture.gru, f"{name}_gru{layer}"
+            x,
+            mask,
+            state,
+            architecture.units,
+            architecture.gru,
+            f"{name}_gru{layer}",
         )
     return x
 
 
-def _gru(x, mask, units, kind, name):
-    return layers.GRU(units, reset_after=kind == "cudnn", name=name)(x, mask)
+def _gru(x, mask, state, units, kind, name):
+    gru = layers.GRU(units, reset_after=kind == "cudnn", name=name)
+    if state is None:
+        return gru(x, mask)
+    x, after = gru(x, mask, state.take(units))
+    state.after.append(after)
+    return x
 
 
 def _concatenate(tensors, name):

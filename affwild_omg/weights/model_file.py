@@ -94,16 +94,22 @@ def save_model(
 
 
 def load_model(
-    path: os.PathLike | str, *, flag: str = "--model"
+    path: os.PathLike | str, *, flag: str = "--model", stateful: bool = False
 ) -> tuple[keras.Model, Card]:
     """Loads a workdir's best model, or a model file.
+
+    Args:
+        path: workdir or `.keras` file.
+        flag: that named it, for messages, as in all functions here.
+        stateful: whether the network's state goes in and out, see
+            `models.build`.
 
     Raises:
         UserError: it does not exist, or is something else.
     """
     path = _model_file(pathlib.Path(path), flag)
     card = read_card(path, flag=flag)
-    model = models.build(card.architecture, seed=None)
+    model = models.build(card.architecture, seed=None, stateful=stateful)
     load_weights(model, path, flag=flag)
     return model, card
 
@@ -117,7 +123,7 @@ def load_weights(
         model: built from the file's card; if it is compiled, its optimizer
             gets its state, too.
         path: `.keras` file.
-        flag: that named it, for messages, as in all functions here.
+        flag: that named it.
 
     Raises:
         UserError: the file is damaged or of another network.

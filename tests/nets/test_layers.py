@@ -13,12 +13,12 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def gru_by_hand(x, valid, kernel, bias, recurrent_kernel):
+def gru_by_hand(x, valid, kernel, bias, recurrent_kernel, state=0):
     """The docstring's equations, gate by gate, in float64."""
     wz, wr, wc = np.split(kernel.astype(float), 3, axis=1)
     uz, ur, uc = np.split(recurrent_kernel.astype(float), 3, axis=1)
     bz, br, bc = np.split(bias.astype(float), 3)
-    h = np.zeros((len(x), len(uz)))
+    h = np.zeros((len(x), len(uz))) + state
     states = []
     for t in range(x.shape[1]):
         z = sigmoid(x[:, t] @ wz + h @ uz + bz)
@@ -26,7 +26,7 @@ def gru_by_hand(x, valid, kernel, bias, recurrent_kernel):
         c = np.tanh(x[:, t] @ wc + (r * h) @ uc + bc)
         h = np.where(valid[:, t, None], z * h + (1 - z) * c, h)
         states.append(np.where(valid[:, t, None], h, 0))
-    return np.stack(states, axis=1)
+    return np.stack(states, axis=1), h
 
 
 @pytest.fixture
@@ -45,8 +45,15 @@ def test_gru_follows_its_equations(layers, sequence):
     layer.set_weights([random.normal(size=w.shape) for w in layer.weights])
     states = layer(x, valid).numpy()
     by_name = {weight.name: weight.numpy() for weight in layer.weights}
-    expected = gru_by_hand(x, valid, **by_name)
+    expected, _ = gru_by_hand(x, valid, **by_name)
     np.testing.assert_allclose(states, expected, atol=1e-5)
+    start = random.normal(size=(3, 4))
+    for steps in (7, 3, 2):  # of 3 and 2 a row has no valid one
+        arguments = (x[:, :steps], valid[:, :steps])
+        states, last = layer(*arguments, start.astype("f"))
+        expected, after = gru_by_hand(*arguments, **by_name, state=start)
+        np.testing.assert_allclose(states, expected, atol=1e-5)
+        np.testing.assert_allclose(last, after, atol=1e-5)
 
 
 def test_gru_shares_weights_with_keras(layers, sequence):

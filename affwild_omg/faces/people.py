@@ -11,7 +11,7 @@ import os
 import pickle
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -138,14 +138,20 @@ def _assign(tracks, first, known, names, recognizer) -> None:
     for number, track in sorted(
         tracks.items(), key=lambda x: (x[0] not in owners, -x[1].area)
     ):
-        person = owners.get(number)
-        if person is None and known:
-            distances = [x.distance(track, recognizer) for x in known]
-            if min(distances) <= 1:
-                person = known[int(np.argmin(distances))]
+        person = owners.get(number) or whose(track, known, recognizer)
         if person is None:
-            known.append(person := _Person(next(names)))
+            known.append(person := Person(next(names)))
         person.take(number, track)
+
+
+def whose(
+    track: "Track", known: Sequence["Person"], recognizer: Callable
+) -> "Person | None":
+    """Returns who of some people a track shows; None if it is another."""
+    distances = [person.distance(track, recognizer) for person in known]
+    if not distances or min(distances) > 1:
+        return None
+    return known[int(np.argmin(distances))]
 
 
 @contextlib.contextmanager
@@ -182,19 +188,20 @@ class _Picture:
         """Computes how unlike the people on two pictures are."""
         return float(
             np.linalg.norm(
-                self._describe(recognizer) - other._describe(recognizer)
+                self.describe(recognizer) - other.describe(recognizer)
             )
         )
 
-    def _describe(self, recognizer) -> np.ndarray:
+    def describe(self, recognizer) -> np.ndarray:
+        """Returns the descriptor, computed at the first call."""
         if self._descriptor is None:
             self._descriptor = recognizer(self._crop)
         return self._descriptor
 
 
 @dataclasses.dataclass(eq=False)
-class _Track:
-    """A track's part in a portion."""
+class Track:
+    """A track, or its part in a portion."""
 
     area: float = 0.0  # the sum of its faces' weights
     picture: _Picture | None = None  # the most frontal one
@@ -210,12 +217,12 @@ class _Track:
         if self.picture is None or picture.residual < self.picture.residual:
             self.picture = picture
 
-    def end(self) -> "_Track":
+    def end(self) -> "Track":
         """Returns what a later portion needs to know: the last frame."""
         last = max(self.times)
         return dataclasses.replace(self, times={last: self.times[last]})
 
-    def stays(self, other: "_Track") -> bool:
+    def stays(self, other: "Track") -> bool:
         """Tells whether one goes on where the other has just ended."""
         first, second = sorted((self, other), key=lambda x: min(x.times))
         end, start = max(first.times), min(second.times)
@@ -226,12 +233,12 @@ class _Track:
 
 
 @dataclasses.dataclass(eq=False)
-class _Person:
+class Person:
     """A person, seen in one or several tracks."""
 
     name: int
     area: float = 0.0  # the sum over all tracks so far
-    tracks: dict[int, _Track] = dataclasses.field(default_factory=dict)
+    tracks: dict[int, Track] = dataclasses.field(default_factory=dict)
     pictures: deque[_Picture] = dataclasses.field(
         default_factory=lambda: deque(maxlen=MAX_PICTURES)
     )
@@ -244,13 +251,13 @@ class _Person:
             if frame - max(track.times) <= MAX_GAP
         }
 
-    def take(self, number: int, track: _Track) -> None:
+    def take(self, number: int, track: Track) -> None:
         """Adds a track of this portion."""
         self.area += track.area
         self.tracks[number] = track
         self.pictures.append(track.picture)
 
-    def distance(self, track: _Track, recognizer) -> float:
+    def distance(self, track: Track, recognizer) -> float:
         """Computes how unlike a track is, as a share of what may be."""
         others = self.tracks.values()
         if any(track.times.keys() & other.times for other in others):
@@ -272,7 +279,7 @@ def _weight(face: Face) -> float:
     return face.box[2] * face.box[3] * face.confidence
 
 
-def _write(views, first, file) -> tuple[int, dict[int, _Track]]:
+def _write(views, first, file) -> tuple[int, dict[int, Track]]:
     """Writes the views of a portion from a frame on to the file.
 
     Returns:
@@ -282,6 +289,6 @@ def _write(views, first, file) -> tuple[int, dict[int, _Track]]:
     for view in views:
         pickle.dump(view, file)
         for number, face in view.faces.items():
-            tracks.setdefault(number, _Track()).show(first + count, face)
+            tracks.setdefault(number, Track()).show(first + count, face)
         count += 1
     return count, tracks

@@ -136,6 +136,7 @@ def track_faces(
         search_every=min(search_every, detect_every),
         batch=batch,
         second=second,
+        most=MAX_FACES,
     )
     return people.main_faces(tracker.views(), recognizer, portion, folder, side)
 
@@ -167,31 +168,47 @@ def faces_of_video(
                 watch(time_s, frame)
             yield frame
 
-    settings.setdefault("search_every", max(1, int(SEARCH_S * video.fps)))
-    settings.setdefault("second", max(1, round(video.fps)))
-    for face in track_faces(frames(), **settings):
+    for face in track_faces(frames(), **pace(video.fps) | settings):
         yield times.popleft(), face
 
 
-class _Tracker:
-    """Follows the faces of a video from look to look of the detector."""
+def pace(fps: float) -> dict[str, int]:
+    """Returns `search_every` and `second` for so many frames a second."""
+    return {
+        "search_every": max(1, int(SEARCH_S * fps)),
+        "second": max(1, round(fps)),
+    }
+
+
+class Follower:
+    """Follows faces from frame to frame, and from look to look.
+
+    What is done with them frame by frame is for those that derive from it.
+    """
 
     def __init__(
         self,
-        detections,
-        landmarker,
+        landmarker: Callable[[np.ndarray, Box], np.ndarray],
         *,
-        detect_every,
-        search_every,
-        batch,
-        second,
+        detect_every: int,
+        search_every: int,
+        second: int,
+        most: int,
     ):
-        self._detections = detections
+        """Begins without a face.
+
+        Args:
+            landmarker: see `track_faces`, as the next three.
+            detect_every: frames.
+            search_every: frames.
+            second: frames.
+            most: faces that are followed at a time.
+        """
         self._landmarker = landmarker
         self._detect_every = detect_every
         self._search_every = search_every
-        self._batch = batch
         self._second = second
+        self._most = most
         self._number = 0  # of the frame at hand
         self._due = 0  # number of the frame of the next look
         self._seen = True  # whether the last look saw the largest face
@@ -199,6 +216,93 @@ class _Tracker:
         self._tracks = []  # the oldest first
         self._numbers = itertools.count()
         self._reason = views.NOT_DETECTED
+
+    def _schedule(self, every: int) -> None:
+        """Sets when the next look is due, after at most so many frames."""
+        if self._seen:
+            # A multiple, so that a look amid a batch leaves the rest of use.
+            self._due = (self._number // every + 1) * every
+            self._pause = 1
+        else:  # soon again at first: a face that moved fast is still near
+            self._due = self._number + self._pause
+            self._pause = min(2 * self._pause, self._search_every, every)
+
+    def _follow(self, frame, view) -> bool:
+        """Carries all tracks on to a frame; true if the largest was lost."""
+        largest = max(self._tracks, key=_size, default=None)
+        before, self._tracks = self._tracks, []
+        for track in before:
+            after = _follow(track, frame, self._landmarker)
+            # Where two meet, the older stays.
+            if after is None or view.number_at(after.face.box) is not None:
+                track.take_back()
+            else:
+                after.show(view)
+                self._tracks.append(after)
+        return largest is not None and largest.number not in view.faces
+
+    def _carry(self, track, frames) -> "_Track | None":
+        """Carries a track on through some frames; None where it is lost."""
+        for frame in frames:
+            track = track and _follow(track, frame, self._landmarker)
+        return track
+
+    def _look(self, frame, view, boxes) -> None:
+        """Confirms the tracks by the boxes of a frame, and starts new ones."""
+        known = np.zeros(len(boxes), bool)
+        before, self._tracks = self._tracks, []
+        for track in before:
+            near = overlaps(boxes, track.face.box)
+            if len(near) and near.max() >= MIN_OVERLAP:
+                known |= near >= MIN_OVERLAP
+                after = _start(
+                    track.face, track.detail, boxes[near.argmax(), 4]
+                )
+                after = dataclasses.replace(after, number=track.number)
+            elif track.missed is None:
+                after = dataclasses.replace(track, missed=self._number)
+            elif self._number - track.missed < self._second:
+                after = track
+            else:
+                track.take_back()
+                continue
+            after.show(view)
+            self._tracks.append(after)
+        self._reason = views.NOT_DETECTED
+        merit = boxes[:, 4] * boxes[:, 2] * boxes[:, 3]
+        new = [i for i in np.argsort(-merit, kind="stable") if not known[i]]
+        for box in boxes[new]:
+            smallest = min(self._tracks, key=_size, default=None)
+            full = len(self._tracks) == self._most
+            if full and box[3] < MIN_LARGER * _size(smallest):
+                continue
+            track = _acquire(frame, box, self._landmarker)
+            if track is None:
+                self._reason = views.IMPLAUSIBLE
+            elif view.number_at(track.face.box) is None:
+                if full:
+                    smallest.take_back()
+                    self._tracks.remove(smallest)
+                number = self._number_of(track, view)
+                track = dataclasses.replace(track, number=number)
+                track.show(view)
+                self._tracks.append(track)
+        view.reason = self._reason
+        largest = max(self._tracks, key=_size, default=None)
+        self._seen = largest is not None and largest.missed is None
+
+    def _number_of(self, track, view) -> int:
+        """Returns the number of a face that a look finds new."""
+        return next(self._numbers)
+
+
+class _Tracker(Follower):
+    """Follows the faces of a video, back and ahead of the frame at hand."""
+
+    def __init__(self, detections, landmarker, *, batch, **settings):
+        super().__init__(landmarker, **settings)
+        self._detections = detections
+        self._batch = batch
         self._held = deque()  # (frame, view) before the one at hand
 
     def views(self) -> Iterator[View]:
@@ -217,7 +321,7 @@ class _Tracker:
                 plan = [0] if lost else self._plan(past + 1, ahead)
                 boxes = self._detections.boxes(plan)
                 self._look(frame, view, boxes)
-                self._schedule(past + 1)
+                self._schedule(min(self._detect_every, past + 1))
             self._held.append((frame, view))
             self._detections.forget_frame()
             self._number += 1
@@ -249,17 +353,6 @@ class _Tracker:
         doubt = any(track.missed is not None for track in self._tracks)
         return (doubt or not self._seen) and self._detections.at_last
 
-    def _schedule(self, reach: int) -> None:
-        """Sets when the next look is due, after at most `reach` frames."""
-        every = min(self._detect_every, reach)
-        if self._seen:
-            # A multiple, so that a look amid a batch leaves the rest of use.
-            self._due = (self._number // every + 1) * every
-            self._pause = 1
-        else:  # soon again at first: a face that moved fast is still near
-            self._due = self._number + self._pause
-            self._pause = min(2 * self._pause, self._search_every, every)
-
     def _plan(self, reach: int, ahead: int) -> list[int]:
         """Lists how far this look and the next are, if all stays as it is."""
         every = min(self._detect_every, reach)
@@ -276,68 +369,13 @@ class _Tracker:
             offsets.append(offset)
         return offsets
 
-    def _follow(self, frame, view) -> bool:
-        """Carries all tracks on to a frame; true if the largest was lost."""
-        largest = max(self._tracks, key=_size, default=None)
-        before, self._tracks = self._tracks, []
-        for track in before:
-            after = _follow(track, frame, self._landmarker)
-            # Where two meet, the older stays.
-            if after is None or view.number_at(after.face.box) is not None:
-                track.take_back()
-            else:
-                after.show(view)
-                self._tracks.append(after)
-        return largest is not None and largest.number not in view.faces
-
-    def _look(self, frame, view, boxes) -> None:
-        """Confirms the tracks by the boxes of a frame, and starts new ones."""
-        known = np.zeros(len(boxes), bool)
-        before, self._tracks = self._tracks, []
-        for track in before:
-            near = overlaps(boxes, track.face.box)
-            if len(near) and near.max() >= MIN_OVERLAP:
-                known |= near >= MIN_OVERLAP
-                after = _start(
-                    track.face, track.detail, boxes[near.argmax(), 4]
-                )
-                after = dataclasses.replace(after, number=track.number)
-            elif track.missed is None:
-                after = dataclasses.replace(track, missed=self._number)
-            elif self._number - track.missed < self._second:
-                after = track
-            else:
-                track.take_back()
-                continue
-            after.show(view)
-            self._tracks.append(after)
-        self._reason = views.NOT_DETECTED
-        merit = boxes[:, 4] * boxes[:, 2] * boxes[:, 3]
-        new = [i for i in np.argsort(-merit, kind="stable") if not known[i]]
-        for box in boxes[new]:
-            smallest = min(self._tracks, key=_size, default=None)
-            full = len(self._tracks) == MAX_FACES
-            if full and box[3] < MIN_LARGER * _size(smallest):
-                continue
-            track = _acquire(frame, box, self._landmarker)
-            if track is None:
-                self._reason = views.IMPLAUSIBLE
-            elif view.number_at(track.face.box) is None:
-                if full:
-                    smallest.take_back()
-                    self._tracks.remove(smallest)
-                self._tracks.append(self._trace_back(track, view))
-        view.reason = self._reason
-        largest = max(self._tracks, key=_size, default=None)
-        self._seen = largest is not None and largest.missed is None
-
-    def _trace_back(self, track, view) -> "_Track":
+    def _number_of(self, track, view) -> int:
         """Follows a new track back to where it began, and numbers it.
 
         Looks in between may have missed it.
         """
         number = None
-        traced, past = [(track, view)], track
+        traced, past = [], track
         for frame, earlier in reversed(self._held):
             past = _follow(past, frame, self._landmarker)
             if past is None:
@@ -351,7 +389,7 @@ class _Tracker:
             number = next(self._numbers)
         for past, earlier in traced:
             earlier.faces[number] = past.face
-        return dataclasses.replace(track, number=number)
+        return number
 
 
 class _Detections:

@@ -17,6 +17,7 @@ NOT_DETECTED = "no face detected"
 IMPLAUSIBLE = "implausible landmarks"
 ANOTHER = "another person"
 NO_PICTURE = "no picture"
+NOT_RECOGNIZED = "not recognized yet"  # in live tracking alone
 REASONS = (NOT_DETECTED, IMPLAUSIBLE, ANOTHER, NO_PICTURE)
 
 

@@ -10,6 +10,7 @@ import skimage.data
 from matplotlib import cbook
 
 from affwild_omg.faces import alignment, people, recognition
+from affwild_omg.faces.live import LiveTracker
 from affwild_omg.faces.tracking import (
     face_in_crop,
     faces_of_video,
@@ -17,6 +18,7 @@ from affwild_omg.faces.tracking import (
 )
 from affwild_omg.faces.video import Video
 from affwild_omg.faces.views import ANOTHER, View
+from affwild_omg.synthetic.portrait import load_portraits
 
 # Seen by eye in skimage.data.astronaut().
 LEFT_PUPIL, RIGHT_PUPIL, NOSE = (203, 101), (247, 104), (223, 127)
@@ -308,6 +310,40 @@ def test_one_of_two_people_is_followed(detector, landmarker, portrait):
         right = side == "right"
         assert where == [right] * 4 + [not right] + [right] * 4
         assert all(face.found for face in faces[side])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_people_who_cross_keep_their_names(detector, landmarker, order):
+    """One passes behind the other, on paths that are known."""
+    width, height = 640, 360
+    scene = cv2.resize(skimage.data.coffee(), (width, height))
+    people = load_portraits()[::order]
+
+    def draw(frame, person, x):
+        low, high = person.landmarks.min(axis=0), person.landmarks.max(axis=0)
+        scale = 90 / (high[1] - low[1])
+        shift = (x, 150) - scale * (low + high) / 2
+        matrix = np.column_stack([scale * np.eye(2), shift])
+        picture, cover = (
+            cv2.warpAffine(layer, matrix, (width, height))
+            for layer in (person.image, person.cover[..., :1])
+        )
+        return np.uint8(frame + (picture - 1.0 * frame) * cover[..., None])
+
+    tracker = LiveTracker(detector=detector, landmarker=landmarker, faces=2)
+    paths, found = [], []
+    for x in range(110, width - 110, 10):
+        paths.append((x, width - x))
+        frame = draw(draw(scene, people[0], x), people[1], width - x)
+        faces = tracker.step(frame)
+        found.append({n: f.box[0] + f.box[2] / 2 for n, f in faces.items()})
+    behind, front = sorted(found[0], key=found[0].get)
+    assert set(found[-1]) == {behind, front}
+    for (x, other_x), seen in zip(paths, found, strict=True):
+        assert abs(seen[front] - other_x) < 5
+        if abs(x - other_x) > 100:  # all of the face is seen, or none
+            assert abs(seen.pop(behind, x) - x) < 5
+            assert len(seen) == 1
 
 
 # Eyes, nose and corners of the mouth in Aff-Wild2's crops of 112 pixels.

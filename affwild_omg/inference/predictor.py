@@ -3,13 +3,15 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.faces.video import Video
+from affwild_omg.inference.stream import Answer, Stream
 from affwild_omg.nets import models
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.weights import model_file
@@ -55,6 +57,35 @@ class Predictor:
                 "export.py wrote"
             )
         return load_predictor(path)
+
+    def stream(self, **settings: object) -> Stream:
+        """Opens a stream of frames, with a state for each person.
+
+        Args:
+            **settings: those of `Stream`, such as faces=2.
+        """
+        return Stream(self, **settings)
+
+    def video(
+        self, path: os.PathLike | str, **settings: object
+    ) -> Iterator[tuple[float, list[Answer]]]:
+        """Predicts a video file as a stream that waits for the detector.
+
+        Args:
+            path: a local video file.
+            **settings: those of `Stream`.
+
+        Yields:
+            The time in seconds and what `Stream.step` gives, for each frame.
+
+        Raises:
+            UserError: the file cannot be read, or the model cannot step.
+        """
+        with Video(path) as video:
+            settings = {"fps": video.fps, "wait": True} | settings
+            with self.stream(**settings) as stream:
+                for time_s, frame in video:
+                    yield time_s, stream.step(frame)
 
 
 def load_predictor(path: os.PathLike | str) -> Predictor:

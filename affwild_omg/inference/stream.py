@@ -1,0 +1,194 @@
+"""Streaming: values for each frame as it comes, with the state carried on."""
+
+import contextlib
+import time
+import typing
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from affwild_omg.faces import detection, landmarks
+from affwild_omg.faces.live import LiveTracker
+from affwild_omg.faces.video import DEFAULT_FPS
+from affwild_omg.faces.views import Face
+from affwild_omg.paper.task import CROP_SIZE, DETECT_EVERY, LANDMARKS
+from affwild_omg.storage import memory
+
+if typing.TYPE_CHECKING:
+    from affwild_omg.inference.predictor import Predictor
+
+# Frames, the last ones, that latencies are told of: some minutes.
+TIMED_FRAMES = 10_000
+
+
+class Answer(typing.NamedTuple):
+    """What a frame says of a person.
+
+    Attributes:
+        track: the person's name, the same while no gap is longer than a second.
+        valence: as the labels that the model was trained on, mostly in [-1, 1];
+            NaN if it does not predict it.
+        arousal: likewise.
+        face: where it is in the frame, how sure that is, its crop and its
+            landmarks.
+    """
+
+    track: int
+    valence: float
+    arousal: float
+    face: Face
+
+
+class Stream(contextlib.AbstractContextManager):
+    """Predicts frames one by one.
+
+    Each person has a state of the recurrent layers. A frame without the person
+    leaves it as it is; after more than a second without, the person has no
+    name any more, and the state goes. Use it as a context manager, which ends
+    its thread:
+
+        with predictor.stream(faces=2) as stream:
+            for frame in frames:
+                for track, valence, arousal, face in stream.step(frame):
+                    ...
+    """
+
+    def __init__(
+        self,
+        predictor: "Predictor",
+        *,
+        faces: int = 1,
+        fps: float = DEFAULT_FPS,
+        detect_every: int = DETECT_EVERY,
+        wait: bool = False,
+        **parts: Callable,
+    ):
+        """Gets ready for the first frame, which may take some seconds.
+
+        Args:
+            predictor: of a model that has a step.
+            faces: how many people are followed at a time, 1 or more: the
+                largest.
+            fps: frames a second, > 0.
+            detect_every: frames from one face detection to the next, 1 or
+                more; landmarks are tracked in between.
+            wait: whether a step waits for the detector (some 70 ms). Equal
+                frames then give equal answers. Otherwise it works beside, and
+                which frame first shows a new face depends on its speed.
+            **parts: detector, landmarker and recognizer of `LiveTracker`, in
+                place of MTCNN and dlib's.
+
+        Raises:
+            UserError: the model cannot step.
+        """
+        memory.return_large_blocks()  # the detector's maps
+        self._predictor = predictor
+        self._executor = None if wait else ThreadPoolExecutor(1)
+        if "detector" not in parts:
+            parts["detector"] = detection.Detector()
+        if "landmarker" not in parts:
+            parts["landmarker"] = landmarks.Landmarker()
+        self._tracker = LiveTracker(
+            **parts,
+            faces=faces,
+            fps=fps,
+            detect_every=detect_every,
+            executor=self._executor,
+        )
+        self._states = {}  # track -> float32 [state_size]
+        self._seconds = {
+            name: deque(maxlen=TIMED_FRAMES) for name in ("network", "frame")
+        }
+        self._started = False
+        # The first call of a network takes seconds.
+        self._advance(
+            np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8),
+            np.zeros((1, LANDMARKS, 2), np.float32),
+            [self._start],
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why the last frame shows nobody; "" if it does."""
+        return self._tracker.reason
+
+    def step(self, frame: np.ndarray) -> list[Answer]:
+        """Predicts the next frame.
+
+        Args:
+            frame: RGB uint8 [height, width, 3]; not to be written into later,
+                because the detector may still look at it.
+
+        Returns:
+            An Answer for each face, the largest first; of none, `reason` tells
+            why.
+        """
+        begin = time.perf_counter()
+        faces = self._tracker.step(frame)
+        known = self._tracker.known
+        self._states = {n: x for n, x in self._states.items() if n in known}
+        found = time.perf_counter()
+        answers = []
+        if faces:
+            values, states = self._advance(
+                np.stack([face.crop for face in faces.values()]),
+                np.stack([face.landmarks for face in faces.values()]),
+                [self._states.get(name, self._start) for name in faces],
+            )
+            self._states |= zip(faces, states, strict=True)
+            for (name, face), row in zip(faces.items(), values, strict=True):
+                by_target = dict(zip(self._predictor.targets, row, strict=True))
+                answers.append(
+                    Answer(
+                        name,
+                        float(by_target.get("valence", np.nan)),
+                        float(by_target.get("arousal", np.nan)),
+                        face,
+                    )
+                )
+        end = time.perf_counter()
+        if self._started:  # the detector's first call takes seconds
+            self._seconds["frame"].append(end - begin)
+            if faces:
+                self._seconds["network"].append(end - found)
+        self._started = True
+        return answers
+
+    def latency(self) -> dict[str, dict[str, float] | None]:
+        """Returns how long the last frames took, but for the very first.
+
+        Returns:
+            {"network", "frame"}: {"p50_ms", "p99_ms"}, percentiles in
+            milliseconds over the last TIMED_FRAMES, None without any. A frame
+            includes the network; the network has frames with a face alone.
+        """
+        return {
+            name: {
+                f"p{share}_ms": round(1e3 * np.percentile(seconds, share), 2)
+                for share in (50, 99)
+            }
+            if seconds
+            else None
+            for name, seconds in self._seconds.items()
+        }
+
+    def __exit__(self, *exception: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+    @property
+    def _start(self) -> np.ndarray:
+        """The state at the start."""
+        return np.zeros(self._predictor.state_size, np.float32)
+
+    def _advance(self, crops, points, states):
+        """Returns values [faces, targets] and states [faces, state_size]."""
+        inputs = {
+            "frames": crops[:, np.newaxis],
+            "landmarks": points[:, np.newaxis],
+            "mask": np.ones((len(crops), 1), bool),
+        }
+        values, states = self._predictor.step(inputs, np.stack(states))
+        return values[:, 0], states

@@ -1,0 +1,182 @@
+"""Values of frames as they come, against one pass over the same crops."""
+
+import dataclasses
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tests.faces.world import World, spot
+
+FRAMES = 60
+
+
+@pytest.fixture(scope="module")
+def predictor(small_run):
+    from affwild_omg.inference.predictor import load_predictor
+
+    return load_predictor(small_run[0].workdir)
+
+
+@pytest.fixture(scope="module")
+def one_pass(small_run):
+    """The plain network, on all frames of one person at once."""
+    from affwild_omg.weights import model_file
+
+    model, _ = model_file.load_model(small_run[0].workdir)
+
+    def one_pass(faces):
+        inputs = {
+            "frames": np.stack([face.crop for face in faces])[np.newaxis],
+            "landmarks": np.stack([face.landmarks for face in faces])[None],
+            "mask": np.ones((1, len(faces)), bool),
+        }
+        return model(inputs, training=False).numpy()[0]
+
+    return one_pass
+
+
+def streamed(predictor, script, **settings):
+    """Returns the answers of each frame; the detector is waited for."""
+    world = World(script)
+    with predictor.stream(wait=True, **world.fakes, **settings) as stream:
+        return [stream.step(frame) for frame in world.frames()]
+
+
+def course(answers, track):
+    """Returns the faces of a track, and its values [frames, 2]."""
+    own = [x for frame in answers for x in frame if x.track == track]
+    return [x.face for x in own], np.array([x[1:3] for x in own])
+
+
+def changing(frames=FRAMES):
+    """A face whose picture changes slowly, so that its values do."""
+    return [[spot(100, 100, texture=1 + n / 80)] for n in range(frames)]
+
+
+def test_a_stream_gives_what_one_pass_does(predictor, one_pass):
+    answers = streamed(predictor, changing(), detect_every=10)
+    faces, values = course(answers, 0)
+    assert len(faces) == FRAMES
+    np.testing.assert_allclose(values, one_pass(faces), atol=1e-5)
+    # Without the state it would be something else.
+    alone = np.concatenate([one_pass([face]) for face in faces])
+    assert np.abs(values[1:] - alone[1:]).min(axis=0).max() > 1e-4
+
+
+def test_people_have_states_of_their_own(predictor, one_pass):
+    both = [
+        [*one, spot(230, 140, 60, texture=9 - n / 80)]
+        for n, one in enumerate(changing())
+    ]
+    answers = streamed(predictor, both, faces=2, detect_every=10)
+    assert [[x.track for x in frame] for frame in answers] == [[0, 1]] * FRAMES
+    for track in (0, 1):
+        faces, values = course(answers, track)
+        np.testing.assert_allclose(values, one_pass(faces), atol=1e-5)
+        # As if nobody else were there.
+        script = [[frame[track]] for frame in both]
+        _, alone = course(streamed(predictor, script, detect_every=10), 0)
+        np.testing.assert_allclose(values, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(12, True), (45, False)])
+def test_frames_without_a_face_leave_the_state(predictor, one_pass, gap, kept):
+    script = [[spot(100, 100, texture=1 + n / 400)] for n in range(90)]
+    script[20 : 20 + gap] = [[]] * gap
+    world, answers = World(script), []
+    stream = predictor.stream(wait=True, **world.fakes)
+    for frame in world.frames():
+        answers.append(stream.step(frame))
+        assert bool(stream.reason) != bool(answers[-1])
+    before, values = course(answers[:20], 0)
+    assert len(before) == 20 and answers[20 : 20 + gap] == [[]] * gap
+    after, later = course(answers[20 + gap :], 0 if kept else 1)
+    assert after
+    expected = one_pass(before + after)[20:] if kept else one_pass(after)
+    np.testing.assert_allclose(values, one_pass(before), atol=1e-5)
+    np.testing.assert_allclose(later, expected, atol=1e-5)
+
+
+def test_an_answer_may_come_before_the_detectors(predictor):
+    world, may_look = World([[spot(100, 100)]] * 3), threading.Event()
+
+    def slow(frames):
+        may_look.wait(10)
+        return world.detector(frames)
+
+    with predictor.stream(detector=slow, landmarker=world.landmarker) as stream:
+        first, second, third = world.frames()
+        assert stream.step(first) == stream.step(second) == []
+        may_look.set()
+        stream._tracker._at_work[0].result(10)
+        (answer,) = stream.step(third)
+    assert answer.track == 0 and np.isfinite(answer.valence)
+
+
+def test_a_model_of_one_target_gives_no_other(predictor):
+    one = dataclasses.replace(
+        predictor,
+        targets=("arousal",),
+        step=lambda inputs, state: (np.full((1, 1, 1), 0.25), state),
+    )
+    ((answer,),) = streamed(one, [[spot(100, 100)]])
+    assert np.isnan(answer.valence) and answer.arousal == 0.25
+
+
+def test_latencies_leave_out_the_start_and_empty_frames(predictor, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    world = World([[]] + [[spot(100, 100)]] * 101)
+
+    def step(inputs, state):
+        clock[0] += 0.010
+        return np.zeros((1, 1, 2)), state
+
+    def detector(frames):
+        clock[0] += 0.070
+        return world.detector(frames)
+
+    slow = dataclasses.replace(predictor, step=step)
+    parts = world.fakes | {"detector": detector}
+    with slow.stream(wait=True, **parts) as stream:
+        assert stream.latency() == {"network": None, "frame": None}
+        for frame in world.frames():
+            stream.step(frame)
+        # 101 frames with a face, of which 5 are looked at: 1, 24, 48, ...
+        assert world.detected == [0, 1, 24, 48, 72, 96]
+        assert stream.latency() == {
+            "network": {"p50_ms": 10.0, "p99_ms": 10.0},
+            "frame": {"p50_ms": 10.0, "p99_ms": 80.0},
+        }
+
+
+def test_a_file_is_a_stream_at_its_own_pace(predictor, monkeypatch):
+    from affwild_omg.inference import predictor as predicting
+
+    world = World(changing(30))
+    asked = {}
+
+    class Film:
+        fps = 12.5
+
+        def __init__(self, path):
+            asked["path"] = path
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            asked["closed"] = True
+
+        def __iter__(self):
+            return ((n / 10, frame) for n, frame in enumerate(world.frames()))
+
+    monkeypatch.setattr(predicting, "Video", Film)
+    results = list(predictor.video("film.mp4", **world.fakes))
+    assert asked == {"path": "film.mp4", "closed": True}
+    assert [time_s for time_s, _ in results] == [n / 10 for n in range(30)]
+    expected = course(streamed(predictor, changing(30), fps=12.5), 0)[1]
+    found = course([answers for _, answers in results], 0)[1]
+    np.testing.assert_array_equal(found, expected)

@@ -51,7 +51,7 @@ TRAINING = {
 }
 # The chain: seeds, and epochs before and on the demo corpus.
 SEEDS = (0, 1, 2)
-BEFORE = {"epochs": 6}
+BEFORE = {"epochs": 10}
 AFTER = {"epochs": 2}
 STARTS = {"pre-trained": "fine_tuned", "random weights": "scratch"}
 _PYTHON = ".venv/bin/python"

@@ -8,11 +8,12 @@ holds other records, is refused.
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import pathlib
 import re
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +22,6 @@ from absl import logging
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data.records import CHUNK, FRAMING, SCHEMA_VERSION, SUFFIX
 from affwild_omg.paper.task import TARGETS
-from affwild_omg.storage import files
 
 MANIFEST = "manifest.json"
 _REMEDY = (
@@ -121,16 +121,136 @@ class Clip:
         return found
 
 
-def read(records: pathlib.Path | str) -> dict:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Manifest:
+    """What the manifest of a records folder says, see `read`.
+
+    Attributes:
+        folder: of the records.
+        content: the manifest as JSON has it.
+        digest: its SHA-256, by which results name records.
+        splits: the clips of each split that has any, in the manifest's order.
+        held_out: keys of those clips of train that are the validation split.
+    """
+
+    folder: pathlib.Path | str
+    content: dict
+    digest: str
+    splits: Mapping[str, list[Clip]]
+    held_out: Sequence[str] = ()
+
+    def holding_out(self, keys: Sequence[str]) -> "Manifest":
+        """Takes clips of train for validation if there is no such split."""
+        if not keys or "validation" in self.splits:
+            return self
+        parts, held = {"train": [], "validation": []}, set(keys)
+        for clip in self.splits.get("train", ()):
+            parts["validation" if clip.key in held else "train"].append(clip)
+        splits = {name: x for name, x in self.splits.items() if name != "train"}
+        splits |= {name: part for name, part in parts.items() if part}
+        return dataclasses.replace(self, splits=splits, held_out=keys)
+
+    def clips(self, split: str) -> list[Clip]:
+        """Returns the clips of a split.
+
+        Raises:
+            UserError: there is no such split, or not all that was held out.
+        """
+        found = self.splits.get(split, [])
+        if split == "validation" and len(found) < len(self.held_out):
+            raise UserError(
+                f"--records={self.folder} has {len(found)} of the "
+                f"{len(self.held_out)} clips that the training held out as its "
+                "validation split; give the records that it was made on"
+            )
+        if not found:
+            raise UserError(
+                f"--records={self.folder} has no utterance of split {split!r}; "
+                f"it has {', '.join(self.splits) or 'none at all'}"
+            )
+        return found
+
+    def check(self, split: str, *, labels: Sequence[str] = ()) -> None:
+        """Checks that a split's files are there and as long as they must be.
+
+        Every pass reads them against the manifest anyway; this tells it before
+        a long one begins.
+
+        Args:
+            split: of the manifest.
+            labels: targets of which some frame with a face must have a label.
+
+        Raises:
+            UserError: as `clips`; or a file is missing or of another size, or
+                a target has no label.
+        """
+        found = self.clips(split)
+        for name in labels:
+            column = TARGETS.index(name)
+            bare = [clip.key for clip in found if not clip.labelled[column]]
+            if len(bare) == len(found):
+                raise UserError(
+                    f"--records={self.folder}: no frame with a face in {split} "
+                    f"has a label of {name}; prepare them from a table that "
+                    "has it"
+                )
+            if bare:
+                logging.warning(
+                    "%d of %d clips of %s have no face with a label of %s, and "
+                    "do not count in it: %s",
+                    *(len(bare), len(found), split, name, listed(bare)),
+                )
+        for clip in found:
+            try:
+                size = clip.path.stat().st_size
+            except OSError as error:
+                raise UserError(
+                    f"{clip.path} is missing although {MANIFEST} lists it; "
+                    f"{_REMEDY}"
+                ) from error
+            if size != clip.size:
+                raise UserError(
+                    f"{clip.path} has {size} bytes, but {MANIFEST} says "
+                    f"{clip.size}: it is cut off, or of other records; "
+                    f"{_REMEDY}"
+                )
+
+    @contextlib.contextmanager
+    def reading(self, split: str) -> Iterator[None]:
+        """Tells errors of reading a split from those of what is done with it.
+
+        Raises:
+            UserError: a record that is read in the block is damaged, or the
+                block cannot use what it reads.
+        """
+        try:
+            yield
+        except UserError as error:
+            raise UserError(
+                f"--records={self.folder}, {split}: {error}"
+            ) from error
+        except Damaged as error:
+            raise UserError(f"{error}; {_REMEDY}") from error
+        except tf.errors.OpError as error:
+            # What is raised within tf.data comes out as a text.
+            found = re.search(rf"{Damaged.__name__}: (.*)", error.message or "")
+            if not found:
+                raise
+            raise UserError(f"{found[1]}; {_REMEDY}") from error
+
+
+def read(records: pathlib.Path | str) -> Manifest:
     """Reads the manifest of a records folder.
 
     Raises:
-        UserError: there is none, it cannot be read, or its schema is another.
+        UserError: there is none, its schema is another, or it does not hold
+            together.
     """
     path = pathlib.Path(records) / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version, _ = manifest["schema_version"], manifest["splits"].items()
+        data = path.read_bytes()
+        content = json.loads(data.decode())
+        version, parts = content["schema_version"], content["splits"].items()
     except FileNotFoundError as error:
         raise UserError(
             f"--records={records} holds no {MANIFEST}; make records with "
@@ -145,73 +265,39 @@ def read(records: pathlib.Path | str) -> dict:
             f"{path} has schema version {version}; this version reads "
             f"{SCHEMA_VERSION}: {_REMEDY}"
         )
-    return manifest
-
-
-def splits(records: pathlib.Path | str) -> dict[str, list[Clip]]:
-    """Returns the clips of each split that has any, in the manifest's order.
-
-    Raises:
-        UserError: the manifest cannot be used.
-    """
-    found = {}
-    for split, part in read(records)["splits"].items():
+    splits = {}
+    for split, part in parts:
         try:
-            listing = [
-                # Other splits of the same records say where a clip lies.
-                _clip(pathlib.Path(records, x.get("folder", split)), x)
-                for x in part["utterances"]
-            ]
-            keys = [clip.key for clip in listing]
-            _compare("utterances", part["prepared"], len(keys))
-            _compare("different utterances", len(keys), len(set(keys)))
-            _compare("frames", part["frames"], sum(x.frames for x in listing))
-            if part["expected"] < len(keys):
-                raise ValueError(f"{len(keys)} of {part['expected']} prepared")
+            clips = _clips(pathlib.Path(records), split, part)
         except _MALFORMED as error:
             raise UserError(
-                f"{pathlib.Path(records, MANIFEST)} does not list the clips of "
-                f"{split} as it must ({error!r}); {_REMEDY}"
+                f"{path} does not list the clips of {split} as it must "
+                f"({error!r}); {_REMEDY}"
             ) from error
-        if listing:
-            found[split] = listing
-    return found
+        if clips:
+            splits[split] = clips
+    return Manifest(
+        folder=records,
+        content=content,
+        digest=hashlib.sha256(data).hexdigest(),
+        splits=splits,
+    )
 
 
-def clips(
-    records: pathlib.Path | str, split: str, held_out: Collection[str] = ()
-) -> list[Clip]:
-    """Returns the clips of a split, in the manifest's order.
-
-    Args:
-        records: the folder.
-        split: of the manifest.
-        held_out: keys of clips of train that are the validation split of
-            records that have none, and no clips of train then.
-
-    Raises:
-        UserError: the manifest cannot be used, or has no such split, or not
-            all that was held out.
-    """
-    found, held = splits(records), set(held_out)
-    if held and "validation" not in found:
-        train = found.pop("train", [])
-        held_clips = [clip for clip in train if clip.key in held]
-        if split == "validation" and len(held_clips) < len(held):
-            raise UserError(
-                f"--records={records} has {len(held_clips)} of the {len(held)} "
-                "clips that the training held out as its validation split; "
-                "give the records that it was made on"
-            )
-        rest = [clip for clip in train if clip.key not in held]
-        parts = {"train": rest, "validation": held_clips}
-        found |= {name: part for name, part in parts.items() if part}
-    if split not in found:
-        raise UserError(
-            f"--records={records} has no utterance of split {split!r}; it "
-            f"has {', '.join(found) or 'none at all'}"
-        )
-    return found[split]
+def _clips(folder, split, part):
+    """Returns the clips of a split, which must be as its sums say."""
+    clips = [
+        # Other splits of the same records say where a clip lies.
+        _clip(folder / entry.get("folder", split), entry)
+        for entry in part["utterances"]
+    ]
+    keys = {clip.key for clip in clips}
+    _compare("utterances", part["prepared"], len(clips))
+    _compare("different utterances", len(clips), len(keys))
+    _compare("frames", part["frames"], sum(clip.frames for clip in clips))
+    if part["expected"] < len(clips):
+        raise ValueError(f"{len(clips)} of {part['expected']} prepared")
+    return clips
 
 
 def _compare(what, stated, found):
@@ -247,82 +333,3 @@ def _name(entry, fact):
     if not (name is None or isinstance(name, str) and name):
         raise ValueError(f"{entry['utterance']}: {fact} {name!r} is no name")
     return name
-
-
-def check(
-    records: pathlib.Path | str,
-    split: str,
-    *,
-    labels: Sequence[str] = (),
-    held_out: Collection[str] = (),
-) -> None:
-    """Checks that a split's files are there and as long as they must be.
-
-    Every pass reads them against the manifest anyway; this tells it before a
-    long one begins.
-
-    Args:
-        records: the folder.
-        split: of the manifest.
-        labels: targets of which some frame with a face must have a label.
-        held_out: see `clips`.
-
-    Raises:
-        UserError: as `clips`; or a file is missing or of another size, or a
-            target has no label.
-    """
-    found = clips(records, split, held_out)
-    for name in labels:
-        column = TARGETS.index(name)
-        bare = [clip.key for clip in found if not clip.labelled[column]]
-        if len(bare) == len(found):
-            raise UserError(
-                f"--records={records}: no frame with a face in {split} has a "
-                f"label of {name}; prepare them from a table that has it"
-            )
-        if bare:
-            logging.warning(
-                "%d of %d clips of %s have no face with a label of %s, and do "
-                "not count in it: %s",
-                *(len(bare), len(found), split, name, listed(bare)),
-            )
-    for clip in found:
-        try:
-            size = clip.path.stat().st_size
-        except OSError as error:
-            raise UserError(
-                f"{clip.path} is missing although {MANIFEST} lists it; "
-                f"{_REMEDY}"
-            ) from error
-        if size != clip.size:
-            raise UserError(
-                f"{clip.path} has {size} bytes, but {MANIFEST} says "
-                f"{clip.size}: it is cut off, or of other records; {_REMEDY}"
-            )
-
-
-def digest(records: pathlib.Path | str) -> str:
-    """Returns the SHA-256 of the manifest, by which results name records."""
-    return files.digest(pathlib.Path(records, MANIFEST))
-
-
-@contextlib.contextmanager
-def reading(records: pathlib.Path | str, split: str) -> Iterator[None]:
-    """Tells errors of reading a split apart from those of what is done with it.
-
-    Raises:
-        UserError: a record that is read in the block is damaged, or the block
-            cannot use what it reads.
-    """
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"--records={records}, {split}: {error}") from error
-    except Damaged as error:
-        raise UserError(f"{error}; {_REMEDY}") from error
-    except tf.errors.OpError as error:
-        # What is raised within tf.data comes out as a text.
-        found = re.search(rf"{Damaged.__name__}: (.*)", error.message or "")
-        if not found:
-            raise
-        raise UserError(f"{found[1]}; {_REMEDY}") from error

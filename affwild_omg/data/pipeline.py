@@ -1,40 +1,35 @@
 """tf.data pipelines: from records to batches of windows."""
 
-import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from affwild_omg.data import manifest
 from affwild_omg.data import records as records_lib
 from affwild_omg.data import windows as windows_lib
+from affwild_omg.data.manifest import Clip
 from affwild_omg.data.records import CHUNK
 from affwild_omg.paper.windows import cut
 from affwild_omg.storage import memory, parallel
 
 
 def windows(
-    records: pathlib.Path | str,
-    split: str,
+    clips: Sequence[Clip],
     *,
     sequence_length: int,
-    tail: str = "pad",
+    tail: str,
     shuffle_seed: int | None = None,
     labels: Mapping[str, np.ndarray] | None = None,
-    held_out: Collection[str] = (),
 ) -> tf.data.Dataset:
-    """Builds the dataset of a split's windows.
+    """Builds the dataset of some clips' windows.
 
     Args:
-        records: folder that prepare wrote.
-        split: "train", "validation" or "test".
+        clips: of a split.
         sequence_length: T, frames a window.
         tail: how clips are cut, see `paper.windows.cut`.
-        shuffle_seed: None keeps the manifest's order; a number shuffles all
-            windows of the split, the same for the same number.
+        shuffle_seed: None keeps the clips' order; a number shuffles all
+            windows, the same for the same number.
         labels: replaces the labels of the records: key to [2].
-        held_out: see `manifest.clips`.
 
     Returns:
         A dataset of {"key": "<video>/<utterance>", "start": the window's first
@@ -44,13 +39,9 @@ def windows(
         [T, 96, 96, 3], "landmarks": float32 [T, 68, 2], "mask": bool [T],
         "labels": float32 [T, 2], NaN where there is none, and where another
         window is scored}. mask is True where there is a frame with a face;
-        padding is zero. Reading it raises errors that `manifest.reading` tells.
-
-    Raises:
-        UserError: the records cannot be used.
+        padding is zero. Reading it raises errors that `Manifest.reading` tells.
     """
     memory.return_large_blocks()
-    clips = manifest.clips(records, split, held_out)
     places = [
         (number, *window)
         for number, clip in enumerate(clips)
@@ -181,26 +172,7 @@ def batches(
 
 
 def count_windows(
-    records: pathlib.Path | str,
-    split: str,
-    sequence_length: int,
-    tail: str = "pad",
-    held_out: Collection[str] = (),
+    clips: Sequence[Clip], sequence_length: int, tail: str
 ) -> int:
-    """Returns how many windows `windows` yields, from the manifest alone."""
-    return sum(
-        len(cut(clip.frames, sequence_length, tail))
-        for clip in manifest.clips(records, split, held_out)
-    )
-
-
-def read_labels(
-    records: pathlib.Path | str, split: str, held_out: Collection[str] = ()
-) -> dict[str, np.ndarray]:
-    """Returns the mean label of each clip of a split, from the manifest alone.
-
-    Returns:
-        key to float64 [2], valence and arousal; NaN where there is none.
-    """
-    clips = manifest.clips(records, split, held_out)
-    return {clip.key: clip.labels for clip in clips}
+    """Returns how many windows `windows` yields."""
+    return sum(len(cut(x.frames, sequence_length, tail)) for x in clips)

@@ -36,15 +36,15 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
     with results.folder(options.output, overwrite=overwrite) as directory:
         # What cannot be used is told before the prediction, which takes long.
         history = workdirs.read_history(options.model) or {}
-        held_out = history.get("held_out", ())
-        where = (options.records, options.split)
-        manifest.check(*where, held_out=held_out)
-        facts = sources.Facts.of_records(*where, held_out)
+        records = manifest.read(options.records)
+        records = records.holding_out(history.get("held_out", ()))
+        records.check(options.split)
+        facts = sources.Facts.of_records(records, options.split)
         groups = None
         if options.groups:
             groups = Groups.read(options.groups, facts.table.index.tolist())
         predictor = load_predictor(options.model)
-        source = _provenance(options, predictor.card, history)
+        source = _provenance(options, records, predictor.card, history)
         trained_on = history.get("records_sha256", source.records_sha256)
         if facts.trained and trained_on != source.records_sha256:
             logging.warning(
@@ -55,16 +55,13 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         chosen = None
         if options.choose_postprocessing:
             deciding = sources.choose_of_records(
-                options.records,
-                predictor.targets,
-                options.validation,
-                held_out,
+                records, predictor.targets, options.validation
             )
         else:
             chosen = selection.find(
                 options, file, source.sequence_length, source.tail
             )
-        frames = _predict(options, predictor, source, held_out)
+        frames = _predict(options, records, predictor, source)
         if options.choose_postprocessing:
             chosen = selection.choose(options, frames, deciding)
         if chosen:
@@ -84,15 +81,12 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
     return found
 
 
-def _provenance(options, card, history):
+def _provenance(options, records, card, history):
     """Returns what is known before the prediction."""
-    listing = manifest.read(options.records)
     expected = coverage = None
-    where = (options.records, options.split)
-    part = listing["splits"].get(options.split)
-    if part and part["prepared"] == len(
-        manifest.clips(*where, history.get("held_out", ()))
-    ):  # the whole split, of which the training held out nothing
+    part = records.content["splits"].get(options.split)
+    # The whole split, of which the training held out nothing.
+    if part and part["prepared"] == len(records.clips(options.split)):
         expected = part["expected"]
         coverage = part["prepared"] / expected
     # A SavedModel from elsewhere has no card.
@@ -105,11 +99,11 @@ def _provenance(options, card, history):
     return Provenance(
         level=options.level,
         pooling=options.pooling,
-        corpus=listing.get("corpus"),
+        corpus=records.content.get("corpus"),
         split=options.split,
         expected=expected,
         coverage=coverage,
-        records_sha256=manifest.digest(options.records),
+        records_sha256=records.digest,
         model=options.model,
         model_sha256=selection.digest(options.model),
         network=json.loads(card.to_json())["architecture"] if card else None,
@@ -122,20 +116,20 @@ def _provenance(options, card, history):
     )
 
 
-def _predict(options, predictor, source, held_out):
-    where = (options.records, options.split)
+def _predict(options, records, predictor, source):
+    clips = records.clips(options.split)
     cut = {"sequence_length": source.sequence_length, "tail": source.tail}
     batches = pipeline.batches(
-        pipeline.windows(*where, **cut, held_out=held_out), options.batch_size
+        pipeline.windows(clips, **cut), options.batch_size
     )
-    windows = pipeline.count_windows(*where, **cut, held_out=held_out)
+    windows = pipeline.count_windows(clips, **cut)
     bar = progress.bar(
         batches.as_numpy_iterator(),
         description=f"evaluating {options.split}",
         unit="batch",
         total=-(-windows // options.batch_size),
     )
-    with bar, manifest.reading(*where):
+    with bar, records.reading(options.split):
         frames = protocol.predict_frames(
             predictor.predict, bar, predictor.targets, **cut
         )

@@ -13,7 +13,8 @@ source_mean_arousal and source_mean_valence.
 
 import dataclasses
 import pathlib
-from collections.abc import Collection, Sequence
+import typing
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,9 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import csv_tables
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import video_of
+
+if typing.TYPE_CHECKING:  # it imports TensorFlow, which is slow
+    from affwild_omg.data.manifest import Manifest
 
 FACTS = "facts.csv"
 # What each baseline predicts, by the prefix of its columns.
@@ -49,31 +53,22 @@ class Facts:
     table: pd.DataFrame
 
     @classmethod
-    def of_records(
-        cls,
-        records: pathlib.Path | str,
-        split: str,
-        held_out: Collection[str] = (),
-    ) -> "Facts":
+    def of_records(cls, records: "Manifest", split: str) -> "Facts":
         """Gathers the facts of a split from the manifest of its records.
 
         The training split itself has no baselines, as each of its labels is in
         their means, and no overlap; nor have records without one.
 
         Args:
-            records: the folder.
-            split: of the manifest.
-            held_out: see `manifest.clips`; the rest of train is trained on.
+            records: of which train is trained on.
+            split: of these.
 
         Raises:
-            UserError: the records cannot be used.
+            UserError: there is no such split.
         """
-        # TensorFlow, which that imports, is slow: only where records are read.
-        from affwild_omg.data import manifest
-
-        clips, train = manifest.clips(records, split, held_out), []
-        if split != "train" and "train" in manifest.splits(records):
-            train = manifest.clips(records, "train", held_out)
+        clips, train = records.clips(split), []
+        if split != "train":
+            train = records.splits.get("train", [])
         table = pd.DataFrame(
             {name: [getattr(x, name) or "" for x in clips] for name in _NAMES},
             index=[clip.key for clip in clips],
@@ -230,31 +225,25 @@ def choose(
 
 
 def choose_of_records(
-    records: pathlib.Path | str,
-    targets: Sequence[str],
-    which: str,
-    held_out: Collection[str] = (),
+    records: "Manifest", targets: Sequence[str], which: str
 ) -> list[str]:
     """Returns the keys of those utterances of validation that decide.
 
     Args:
-        records: the folder.
+        records: that are there.
         targets: what is predicted.
         which: what --validation says, one of `options.VALIDATIONS`.
-        held_out: see `manifest.clips`.
 
     Raises:
-        UserError: as `choose`, or the records cannot be used.
+        UserError: as `choose`, or there is no such split.
     """
-    from affwild_omg.data import manifest
-
-    clips = manifest.clips(records, "validation", held_out)
+    clips = records.clips("validation")
     columns = [TARGETS.index(target) for target in targets]
     labels = np.array(
         [np.where(x.labelled, x.labels, np.nan)[columns] for x in clips]
     )
     facts = None
     if which != "all":
-        facts = Facts.of_records(records, "validation", held_out)
+        facts = Facts.of_records(records, "validation")
     chosen = choose(facts, labels, targets, "--validation", which)
     return [clips[i].key for i in np.flatnonzero(chosen)]

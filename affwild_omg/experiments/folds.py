@@ -41,15 +41,16 @@ def write(
         UserError: the records cannot be used, do not say by what to part them,
             or cannot be parted into so many folds.
     """
-    listing = manifest.read(records)
-    manifest.splits(records)  # raises unless it is whole
+    whole = manifest.read(records)
     entries = [
         {"folder": f"{_LINK}/{split}"} | entry
         for split in _SPLITS
-        for entry in listing["splits"].get(split, {}).get("utterances", ())
+        for entry in whole.content["splits"]
+        .get(split, {})
+        .get("utterances", ())
     ]
     fold_of = _share(_groups(records, entries, by), by, count)
-    about = {"by": by, "records_sha256": manifest.digest(records)}
+    about = {"by": by, "records_sha256": whole.digest}
     for number in range(count):
         folder = output / str(number)
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,8 @@ def write(
             )
             for split in _SPLITS
         }
-        content = listing | {"splits": splits, "fold": about | {"of": count}}
+        content = whole.content | {"splits": splits}
+        content["fold"] = about | {"of": count}
         files.write_json(folder / manifest.MANIFEST, content)
 
 

@@ -6,13 +6,13 @@ Nothing is run here: a job is a list of stages, see `storage.stages`.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from absl import logging
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.data import manifest
+from affwild_omg.data.manifest import MANIFEST, Manifest
 from affwild_omg.evaluation import evaluator, fusion, results, selection
 from affwild_omg.evaluation.options import EvaluationOptions, FusionOptions
 from affwild_omg.experiments import trainings
@@ -55,13 +55,14 @@ class Job(NamedTuple):
 
 
 def list_jobs(
-    options: ReproductionOptions, runs: Runs
+    options: ReproductionOptions, runs: Runs, records: Mapping[str, Manifest]
 ) -> tuple[list[Job], list[tuple[Row, str]]]:
     """Lists what is to be run, in order, and the rows that cannot be and why.
 
     Args:
         options: what to reproduce.
         runs: where to; its root is an absolute path.
+        records: the manifests of what there is, by flag.
 
     Raises:
         UserError: an option is out of range.
@@ -84,7 +85,8 @@ def list_jobs(
         # What a row fuses is run before it.
         for part in row.fused or [row]:
             for seed in seeds:
-                _add(jobs, _trained(options, runs, part, seed, row.steps))
+                job = _trained(options, runs, records, part, seed, row.steps)
+                _add(jobs, job)
         if not row.fused:
             continue
         for seed in seeds[:1] if averages_seeds else seeds:
@@ -113,12 +115,13 @@ def folds_of(options: ReproductionOptions, runs: Runs) -> pathlib.Path:
     return runs.root / "folds" / options.folds_by
 
 
-def _trained(options, runs, row, seed, steps=""):
+def _trained(options, runs, records, row, seed, steps=""):
     """Returns the job that trains and evaluates a row's network.
 
     Args:
         options: what to reproduce.
         runs: where to.
+        records: see `list_jobs`.
         row: one that fuses nothing.
         seed: of its trainings.
         steps: see `tables.Row`; others than all are evaluated beside those.
@@ -130,18 +133,17 @@ def _trained(options, runs, row, seed, steps=""):
     if row.fold is not None:
         corpora[WORKDIR] = folds_of(options, runs) / str(row.fold)
     if row.pretraining != tables.SCRATCH:
-        folder = getattr(options, f"{row.pretraining}_records")
-        corpora = {PRETRAINED: folder} | corpora
+        before = records[f"{row.pretraining}_records"]
+        corpora = {PRETRAINED: before.folder} | corpora
     settings = {
         name: _settings(options, row, pretraining=name == PRETRAINED)
         | {"records": _absolute(folder)}
         for name, folder in corpora.items()
     }
     if PRETRAINED in corpora:
-        before = settings[PRETRAINED]
-        if VALIDATION not in manifest.splits(corpora[PRETRAINED]):
-            before.setdefault("holdout", HOLDOUT)
-        elif before.pop("holdout", 0):
+        if VALIDATION not in before.splits:
+            settings[PRETRAINED].setdefault("holdout", HOLDOUT)
+        elif settings[PRETRAINED].pop("holdout", 0):
             logging.info(
                 "%s: without holdout, because its corpus to pre-train on has "
                 "a validation split",
@@ -247,7 +249,7 @@ def _train(place, settings, weights, seed, others):
         training = TrainingOptions(
             **flags, workdir=str(workdir), seed=seed, init_from=source
         )
-        listing = pathlib.Path(training.records, manifest.MANIFEST)
+        listing = pathlib.Path(training.records, MANIFEST)
         best = workdir / workdirs.BEST
         inputs = [listing, *inputs]
         like = {"inputs": inputs}
@@ -304,7 +306,7 @@ def _evaluate(place, training, records, steps=""):
             postprocessing=file,
             choose_postprocessing=chooses,
         )
-        inputs = [pathlib.Path(evaluation.records, manifest.MANIFEST), best]
+        inputs = [pathlib.Path(evaluation.records, MANIFEST), best]
         outputs = _scored(pathlib.Path(evaluation.output))
         stages.append(
             Stage(

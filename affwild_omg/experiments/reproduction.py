@@ -60,8 +60,7 @@ def reproduce(
     """
     runs = Runs(pathlib.Path(options.output).resolve())
     files.check_output(runs.root, flag="--output", overwrite=True)
-    _check_records(options)
-    jobs, absent = list_jobs(options, runs)
+    jobs, absent = list_jobs(options, runs, _read_records(options))
     if any(job.row.fold is not None for job in jobs):
         folds.write(
             pathlib.Path(options.records).resolve(),
@@ -94,23 +93,27 @@ def reproduce(
     return Outcome(tabulation.make(table, overwrite=True), failed)
 
 
-def _check_records(options):
+def _read_records(options):
+    """Returns the manifests by flag, of records that are as they must be."""
+    found = {}
     for flag in ("records", "affwild_records", "affwild2_records"):
         folder = getattr(options, flag)
         if folder is None:
             continue
         try:
-            manifest.check(folder, "train", labels=TARGETS)
+            records = found[flag] = manifest.read(folder)
+            records.check("train", labels=TARGETS)
             own = flag == "records"
             # A part of train serves where a corpus to pre-train on has none.
-            if own or "validation" in manifest.splits(folder):
-                manifest.check(folder, "validation", labels=TARGETS)
+            if own or "validation" in records.splits:
+                records.check("validation", labels=TARGETS)
             if own:
-                manifest.check(folder, "test")
+                records.check("test")
         except UserError as error:
             raise UserError(
                 str(error).replace("--records=", f"--{flag}=")
             ) from error
+    return found
 
 
 def _check_kept(options, jobs, runs):
@@ -164,6 +167,7 @@ def _run(job, runs):
     known = runs.stages(job.row.folder, job.seed)
     stages = _needed(job, known)
     if stages[0].name == PRETRAINED:  # days before the training itself would
-        validation.check(stages[1].options)
+        after = stages[1].options
+        validation.check(after, validation.read(after))
     for stage in stages:
         known.run(**stage._asdict())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.data import manifest
 from affwild_omg.storage.stages import FILE, Stages
 from affwild_omg.training import loop, resumption
 from affwild_omg.training.options import TrainingOptions
@@ -48,7 +49,8 @@ def resume(
         # Where its first weights lie may be another place by now.
         begun = (workdirs.read_history(workdir) or {}).get("options", {})
         same = dataclasses.replace(options, init_from=begun.get("init_from"))
-        resumption.check(workdir, same)
+        records = manifest.read(same.records)
+        resumption.check(workdir, same, records.digest)
     except UserError as error:
         # Without the way out, which is for train.py.
         why, *_ = str(error).removeprefix("--resume: ").split("; ")

@@ -124,10 +124,10 @@ def _read(options, directory):
     if options.records:
         from affwild_omg.data import manifest
 
-        listing = manifest.read(options.records)
-        corpus = corpus or listing.get("corpus")
+        records = manifest.read(options.records)
+        corpus = corpus or records.content.get("corpus")
         evaluated = found.provenance.records_sha256
-        if evaluated not in (None, manifest.digest(options.records)):
+        if evaluated not in (None, records.digest):
             raise UserError(
                 f"--records={options.records} are not the records that "
                 f"--results={options.results} are of; give those, or leave "

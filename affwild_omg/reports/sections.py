@@ -158,11 +158,12 @@ def _draw_faces(source, table):
     # TensorFlow, which reads the records, is slow to import.
     from affwild_omg.data import crops, manifest
 
-    keys, records = table.index.tolist(), source.options.records
+    keys = table.index.tolist()
+    records = manifest.read(source.options.records)
     split = source.results.provenance.split
     # That of anyone's predictions is unknown, and what a training held out is
     # in another.
-    if split not in manifest.splits(records):
+    if split not in records.splits:
         split = crops.find_split(records, keys)
     found = crops.read(records, split, keys, CROPS)
     sheet = []

@@ -14,7 +14,7 @@ from absl import logging
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
-from affwild_omg.data import manifest, pipeline
+from affwild_omg.data import pipeline
 from affwild_omg.evaluation import protocol, sources
 from affwild_omg.inference.predictor import keras_predictor
 from affwild_omg.nets import models, optimizers
@@ -63,7 +63,8 @@ def train(
         UserError: the options or the records cannot be used, or the workdir
             is not empty and neither `overwrite` nor `resume` is set.
     """
-    validation.check(options)
+    records = validation.read(options)
+    validation.check(options, records)
     strategy = strategy or default_strategy()
     if options.batch_size % strategy.num_replicas_in_sync:
         raise UserError(
@@ -72,7 +73,7 @@ def train(
         )
     workdir = pathlib.Path(options.workdir)
     if resume:
-        resumption.check(workdir, options)
+        resumption.check(workdir, options, records.digest)
         # The members of a fusion may be gone since.
         card = model_file.read_card(workdir, flag="--workdir")
     else:
@@ -80,7 +81,7 @@ def train(
         files.check_output(workdir, flag="--workdir", overwrite=overwrite)
     remove_workdir = files.make_folder(workdir)
     try:
-        return _Run(options, card, strategy, resume).fit()
+        return _Run(options, records, card, strategy, resume).fit()
     except tf.errors.ResourceExhaustedError as error:
         if "No space left" in error.message:
             raise OSError(errno.ENOSPC, "No space left", str(workdir)) from (
@@ -114,29 +115,24 @@ def default_strategy() -> tf.distribute.Strategy:
 class _Run:
     """The state of a training; `fit` takes it from epoch to epoch."""
 
-    def __init__(self, options, card, strategy, resume):
+    def __init__(self, options, records, card, strategy, resume):
         self.options = options
+        self.records = records
         self.card = card
         self.strategy = strategy
         self.workdir = pathlib.Path(options.workdir)
         self.targets = card.architecture.targets
         self.columns = [TARGETS.index(target) for target in self.targets]
-        self.held_out = validation.held_out(options)
-        self.level = validation.level_of(options, self.held_out)
+        self.level = validation.level_of(options, records)
         self.deciding = None  # keys, None for all
         if options.validation != "all":
             self.deciding = sources.choose_of_records(
-                options.records,
-                self.targets,
-                options.validation,
-                self.held_out,
+                records, self.targets, options.validation
             )
         self.labels = dict.fromkeys(("train", "validation"))
         if options.shuffle_labels:
             for split in self.labels:
-                labels = pipeline.read_labels(
-                    options.records, split, self.held_out
-                )
+                labels = {x.key: x.labels for x in records.clips(split)}
                 self.labels[split] = _permuted(labels, options.seed)
         self.provenance = {
             "options": {
@@ -144,11 +140,11 @@ class _Run:
                 for name, value in dataclasses.asdict(options).items()
                 if value is not None
             },
-            "records_sha256": manifest.digest(options.records),
+            "records_sha256": records.digest,
             "validation_level": self.level,
         }
-        if self.held_out:
-            self.provenance["held_out"] = self.held_out
+        if records.held_out:
+            self.provenance["held_out"] = records.held_out
         self.epochs, self.start = [], None
         if resume:
             history = workdirs.read_history(self.workdir)
@@ -184,15 +180,13 @@ class _Run:
         )
 
     def _label_means(self):
-        labels = self.labels["train"] or pipeline.read_labels(
-            self.options.records, "train", self.held_out
-        )
-        own = np.array(list(labels.values()))[:, self.columns]
-        return np.nanmean(own, axis=0)
+        # Shuffled ones have the same.
+        labels = [clip.labels for clip in self.records.clips("train")]
+        return np.nanmean(np.array(labels)[:, self.columns], axis=0)
 
     def _first_windows(self):
         """Returns the first windows that can be trained on, of a replica."""
-        with manifest.reading(self.options.records, "train"):
+        with self.records.reading("train"):
             batches = list(self._train_batches(self.options.seed).take(1))
         if not batches:
             raise UserError(
@@ -281,13 +275,11 @@ class _Run:
 
     def _batches(self, split, shuffle_seed=None, count=None):
         windows = pipeline.windows(
-            self.options.records,
-            split,
+            self.records.clips(split),
             sequence_length=self.options.sequence_length,
             tail=self.options.tail,
             shuffle_seed=shuffle_seed,
             labels=self.labels[split],
-            held_out=self.held_out,
         )
         return pipeline.batches(windows, self.options.batch_size, count)
 
@@ -317,11 +309,9 @@ class _Run:
 
     def _train_windows(self):
         return pipeline.count_windows(
-            self.options.records,
-            "train",
+            self.records.clips("train"),
             self.options.sequence_length,
             self.options.tail,
-            self.held_out,
         )
 
     def _train_epoch(self, epoch):
@@ -339,7 +329,7 @@ class _Run:
         )
         loss_sum, frames, norms = 0.0, 0.0, []
         begin = time.perf_counter()
-        with manifest.reading(self.options.records, "train"):
+        with self.records.reading("train"):
             for batch in bar:
                 loss, norm, batch_frames = self.step(batch)
                 loss_sum += loss
@@ -371,7 +361,7 @@ class _Run:
             )
 
     def _validate(self):
-        with manifest.reading(self.options.records, "validation"):
+        with self.records.reading("validation"):
             frames = protocol.predict_frames(
                 self.predictor.predict,
                 self._batches("validation").as_numpy_iterator(),

@@ -3,13 +3,19 @@
 import pathlib
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.data import manifest
 from affwild_omg.training.options import TrainingOptions
 from affwild_omg.weights import workdir as workdirs
 
 
-def check(workdir: pathlib.Path, options: TrainingOptions) -> None:
+def check(
+    workdir: pathlib.Path, options: TrainingOptions, records_sha256: str
+) -> None:
     """Checks that a workdir's training has these options and records.
+
+    Args:
+        workdir: of the training.
+        options: of what is to go on.
+        records_sha256: of its records' manifest.
 
     Raises:
         UserError: it holds no training, or another.
@@ -27,7 +33,7 @@ def check(workdir: pathlib.Path, options: TrainingOptions) -> None:
             "give --overwrite instead to start again"
         )
     changed = options.changes_from(history["options"])
-    if history.get("records_sha256") != manifest.digest(options.records):
+    if history.get("records_sha256") != records_sha256:
         changed.append("other records")
     if changed:
         raise UserError(

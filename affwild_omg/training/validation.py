@@ -7,12 +7,13 @@ from absl import logging
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest
+from affwild_omg.data.manifest import Manifest
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.training.options import TrainingOptions
 
 
-def held_out(options: TrainingOptions) -> list[str]:
-    """Returns the keys of those clips of train that are its validation.
+def read(options: TrainingOptions) -> Manifest:
+    """Reads the records; without a validation split, some of train are one.
 
     A hash of its name decides of each person; where none is known, of the
     source, else of the video: what is added to a corpus moves nothing else.
@@ -21,16 +22,16 @@ def held_out(options: TrainingOptions) -> list[str]:
         UserError: the records cannot be used, have a validation split beside
             --holdout, or have none without it; or a part would be empty.
     """
-    splits = manifest.splits(options.records)
+    records = manifest.read(options.records)
     where = f"--records={options.records}"
-    if "validation" in splits:
+    if "validation" in records.splits:
         if options.holdout:
             raise UserError(
                 f"--holdout={options.holdout:g}: {where} has a validation "
                 "split of its own; leave --holdout out"
             )
-        return []
-    train = manifest.clips(options.records, "train")
+        return records
+    train = records.clips("train")
     if not options.holdout:
         raise UserError(
             f"{where} has no validation split, which chooses the best epoch; "
@@ -43,7 +44,7 @@ def held_out(options: TrainingOptions) -> list[str]:
             f"{len(train)} clips of train, those of a person, source or video "
             "together, but both parts need some; give another share"
         )
-    return keys
+    return records.holding_out(keys)
 
 
 def _place(clip):
@@ -52,41 +53,32 @@ def _place(clip):
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def level_of(options: TrainingOptions, keys: list[str]) -> str:
-    """Returns what validation compares: --validation_level, else by labels.
-
-    Args:
-        options: of the training.
-        keys: see `held_out`.
-    """
-    clips = manifest.clips(options.records, "validation", keys)
+def level_of(options: TrainingOptions, records: Manifest) -> str:
+    """Returns what validation compares: --validation_level, else by labels."""
+    clips = records.clips("validation")
     by_frame = _differ(options, clips, "frame", alone=True)
     return options.validation_level or ("frame" if by_frame else "utterance")
 
 
-def check(options: TrainingOptions) -> None:
+def check(options: TrainingOptions, records: Manifest) -> None:
     """Checks that loss and validation have something to compare.
 
     Raises:
-        UserError: as `held_out` and `manifest.check`; or the labels are such
-            that CCC is 0 whatever is predicted.
+        UserError: as `Manifest.check`; or the labels are such that CCC is 0
+            whatever is predicted.
     """
-    keys = held_out(options)
-    if keys:
-        logging.info("%d clips of train are its validation", len(keys))
-    for split in ("train", "validation"):
-        manifest.check(
-            options.records,
-            split,
-            labels=options.network().targets,
-            held_out=keys,
+    if records.held_out:
+        logging.info(
+            "%d clips of train are its validation", len(records.held_out)
         )
+    for split in ("train", "validation"):
+        records.check(split, labels=options.network().targets)
     for split, flag, level in (
         ("train", "loss_level", options.loss_level),
-        ("validation", "validation_level", level_of(options, keys)),
+        ("validation", "validation_level", level_of(options, records)),
     ):
         alone = split == "train" and options.batch_size == 1
-        clips = manifest.clips(options.records, split, keys)
+        clips = records.clips(split)
         if not _differ(options, clips, level, alone):
             way_out = "other records"
             if alone:

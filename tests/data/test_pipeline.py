@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.data import manifest
 from tests.conftest import FPS, clip_seed, make_frames, write_records_folder
 
 LONG = {"train": {"ann": [47, 4], "bob": [20, 1]}, "test": {"eve": [8]}}
@@ -29,9 +30,9 @@ def pipeline(tf):
 
 
 @pytest.fixture(scope="module")
-def folder(tf, tmp_path_factory):
+def records(tf, tmp_path_factory):
     root = tmp_path_factory.mktemp("pipeline") / "records"
-    return write_records_folder(root, LONG, partial_labels)
+    return manifest.read(write_records_folder(root, LONG, partial_labels))
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,14 @@ def clips():
 )
 @pytest.mark.parametrize("seed", [None, 5])
 def test_windows_score_each_frame_exactly_once(
-    pipeline, folder, clips, length, tail, seed
+    pipeline, records, clips, length, tail, seed
 ):
     covered = collections.Counter()
     windows = pipeline.windows(
-        folder, "train", sequence_length=length, tail=tail, shuffle_seed=seed
+        records.clips("train"),
+        sequence_length=length,
+        tail=tail,
+        shuffle_seed=seed,
     )
     count = 0
     for window in windows.as_numpy_iterator():
@@ -91,13 +95,13 @@ def test_windows_score_each_frame_exactly_once(
             assert used == min(length, len(clips[window["key"].decode()]))
     assert set(covered.values()) == {1}
     assert covered.total() == 47 + 4 + 20 + 1
-    assert count == pipeline.count_windows(folder, "train", length, tail)
+    assert count == pipeline.count_windows(records.clips("train"), length, tail)
     assert count == sum(-(-x // length) for x in (47, 4, 20, 1))
 
 
-def order_of(pipeline, folder, split, length, seed):
+def order_of(pipeline, clips, length, seed):
     windows = pipeline.windows(
-        folder, split, sequence_length=length, shuffle_seed=seed
+        clips, sequence_length=length, tail="pad", shuffle_seed=seed
     )
     return [
         (window["key"].decode(), int(window["start"]))
@@ -105,9 +109,9 @@ def order_of(pipeline, folder, split, length, seed):
     ]
 
 
-def test_order_is_kept_or_shuffled_by_the_seed(pipeline, folder):
+def test_order_is_kept_or_shuffled_by_the_seed(pipeline, records):
     def order(seed):
-        return order_of(pipeline, folder, "train", 20, seed)
+        return order_of(pipeline, records.clips("train"), 20, seed)
 
     assert order(None) == [
         ("ann/utterance_1.mp4", 0),
@@ -129,8 +133,8 @@ def test_shuffling_is_global(pipeline, tf, tmp_path):
     permutation of 800 is 800 / 3, by hand; an interleave of 16 files gives 16.
     """
     videos = {f"v{i}": [20] for i in range(40)}
-    folder = write_records_folder(tmp_path / "many", {"train": videos})
-    order = order_of(pipeline, folder, "train", 1, 3)
+    records = write_records_folder(tmp_path / "many", {"train": videos})
+    order = order_of(pipeline, manifest.read(records).clips("train"), 1, 3)
     places = {place: i for i, place in enumerate(order)}
     distances = [
         abs(places[key, start] - places[key, start + 1])
@@ -162,8 +166,10 @@ def test_batches_share_the_windows_evenly(pipeline, tf, count, size, expected):
     assert [len(batch) for batch in real] == expected
 
 
-def test_last_batch_is_filled_with_windows_that_do_not_count(pipeline, folder):
-    windows = pipeline.windows(folder, "train", sequence_length=20)
+def test_last_batch_is_filled_with_windows_that_do_not_count(pipeline, records):
+    windows = pipeline.windows(
+        records.clips("train"), sequence_length=20, tail="pad"
+    )
     batches = list(pipeline.batches(windows, 4).as_numpy_iterator())
     assert [batch["frames"].shape for batch in batches] == [
         (4, 20, 96, 96, 3)
@@ -180,11 +186,11 @@ def test_last_batch_is_filled_with_windows_that_do_not_count(pipeline, folder):
     assert not last["length"][2:].any()
 
 
-def test_labels_can_be_replaced_where_there_are_any(pipeline, folder, clips):
-    labels = pipeline.read_labels(folder, "train")
-    changed = {key: np.array([i, -i]) for i, key in enumerate(labels)}
+def test_labels_can_be_replaced_where_there_are_any(pipeline, records, clips):
+    prepared = records.clips("train")
+    changed = {x.key: np.array([i, -i]) for i, x in enumerate(prepared)}
     windows = pipeline.windows(
-        folder, "train", sequence_length=7, labels=changed
+        prepared, sequence_length=7, tail="pad", labels=changed
     )
     for window in windows.as_numpy_iterator():
         key, start = window["key"].decode(), int(window["start"])
@@ -194,32 +200,34 @@ def test_labels_can_be_replaced_where_there_are_any(pipeline, folder, clips):
         np.testing.assert_array_equal(window["labels"][:used], expected)
 
 
-def test_mean_labels_come_from_the_manifest(pipeline, folder, clips):
-    labels = pipeline.read_labels(folder, "train")
-    assert len(labels) == 4
-    for key, values in labels.items():
-        own = np.array([frame.labels for frame in clips[key]])
-        np.testing.assert_allclose(values, np.nanmean(own, axis=0))
+def test_mean_labels_come_from_the_manifest(records, clips):
+    prepared = records.clips("train")
+    assert len(prepared) == 4
+    for clip in prepared:
+        own = np.array([frame.labels for frame in clips[clip.key]])
+        np.testing.assert_allclose(clip.labels, np.nanmean(own, axis=0))
 
 
 def test_damage_is_told_while_reading(pipeline, tf, tmp_path):
-    from affwild_omg.data import manifest
-
-    folder = write_records_folder(tmp_path / "records")
-    (clip, *_) = manifest.clips(folder, "train")
+    records = manifest.read(write_records_folder(tmp_path / "records"))
+    (clip, *_) = records.clips("train")
     data = bytearray(clip.path.read_bytes())
     data[len(data) // 2] ^= 1
     clip.path.write_bytes(data)
-    windows = pipeline.windows(folder, "train", sequence_length=4)
+    windows = pipeline.windows(
+        records.clips("train"), sequence_length=4, tail="pad"
+    )
     with (
         pytest.raises(UserError, match=f"{clip.path.name}: record 0 of 1 is d"),
-        manifest.reading(folder, "train"),
+        records.reading("train"),
     ):
         list(windows.as_numpy_iterator())
 
 
-def test_times_are_those_of_the_frames(pipeline, folder):
-    windows = pipeline.windows(folder, "test", sequence_length=80)
+def test_times_are_those_of_the_frames(pipeline, records):
+    windows = pipeline.windows(
+        records.clips("test"), sequence_length=80, tail="pad"
+    )
     (window,) = windows.as_numpy_iterator()
     np.testing.assert_array_equal(
         window["time_us"][:8], np.arange(8) * round(1e6 / FPS)

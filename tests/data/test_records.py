@@ -144,7 +144,7 @@ def folder(tf, tmp_path):
 
 
 def test_any_frames_of_a_clip_can_be_read(tf, records, manifest, folder):
-    (clip,) = manifest.clips(folder, "train")
+    (clip,) = manifest.read(folder).clips("train")
     whole = read_records(tf, clip.path)
     assert clip.size == clip.path.stat().st_size
     assert (clip.key, clip.frames) == ("v/utterance_1.mp4", 47)
@@ -159,7 +159,7 @@ def test_old_records_are_refused_in_one_line(manifest, folder):
     content["schema_version"] = 1
     (folder / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="version 1; .* affwild_omg.prepare"):
-        manifest.check(folder, "train")
+        manifest.read(folder).check("train")
 
 
 @pytest.mark.parametrize(
@@ -172,10 +172,10 @@ def test_old_records_are_refused_in_one_line(manifest, folder):
 def test_what_is_no_manifest_is_refused(manifest, folder, content):
     (folder / "manifest.json").write_bytes(content)
     with pytest.raises(UserError, match="manifest"):
-        manifest.check(folder, "train")
+        manifest.read(folder).check("train")
     (folder / "manifest.json").unlink()
     with pytest.raises(UserError, match="holds no manifest.json"):
-        manifest.check(folder, "train")
+        manifest.read(folder).check("train")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_manifest_is_held_against_itself(manifest, tmp_path, change, message):
     change(content["splits"]["train"])
     (folder / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=f"{message}.* make the records again"):
-        manifest.check(folder, "train")
+        manifest.read(folder).check("train")
 
 
 def flip(data, place):
@@ -251,7 +251,7 @@ DAMAGE = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_file_is_held_against_the_manifest(manifest, folder, name):
     change, size_tells = DAMAGE[name]
-    (clip,) = manifest.clips(folder, "train")
+    (clip,) = manifest.read(folder).clips("train")
     data = clip.path.read_bytes()
     other = other_clip(folder.parent)
     clip.path.write_bytes(change(data, clip.sizes.tolist(), other))
@@ -259,26 +259,26 @@ def test_a_file_is_held_against_the_manifest(manifest, folder, name):
         size_tells = len(other) != len(data)
     if size_tells:
         with pytest.raises(UserError, match="utterance_1.mp4.tfrecord has"):
-            manifest.check(folder, "train")
+            manifest.read(folder).check("train")
     else:
-        manifest.check(folder, "train")
+        manifest.read(folder).check("train")
         with (
             pytest.raises(UserError, match="is damaged or not the one"),
-            manifest.reading(folder, "train"),
+            manifest.read(folder).reading("train"),
         ):
             clip.read(0, 47)
 
 
 def test_a_missing_file_is_named(manifest, folder):
-    (clip,) = manifest.clips(folder, "train")
+    (clip,) = manifest.read(folder).clips("train")
     clip.path.unlink()
     with pytest.raises(UserError, match="utterance_1.mp4.tfrecord is missing"):
-        manifest.check(folder, "train")
+        manifest.read(folder).check("train")
 
 
 def test_unknown_split_lists_the_known(manifest, folder):
     with pytest.raises(UserError, match="'dev'; it has train$"):
-        manifest.check(folder, "dev")
+        manifest.read(folder).check("dev")
 
 
 def test_labels_that_a_split_lacks_are_told(manifest, tmp_path, caplog):
@@ -293,23 +293,23 @@ def test_labels_that_a_split_lacks_are_told(manifest, tmp_path, caplog):
 
     clips = {"train": {"ann": [3, 3]}, "test": {"ann": [3]}}
     folder = write_records_folder(tmp_path / "some", clips, labels)
-    manifest.check(folder, "train", labels=TARGETS)
+    manifest.read(folder).check("train", labels=TARGETS)
     (told,) = caplog.messages
     assert told.startswith("1 of 2 clips of train have no face with a label")
     assert told.endswith(": ann/utterance_3.mp4")
     labels = lambda _, frames: [[0.5, NAN]] * frames  # noqa: E731
     folder = write_records_folder(tmp_path / "none", clips, labels)
-    manifest.check(folder, "train", labels=("valence",))
+    manifest.read(folder).check("train", labels=("valence",))
     with pytest.raises(
         UserError, match="no frame with a face in train has a label of ar"
     ):
-        manifest.check(folder, "train", labels=TARGETS)
+        manifest.read(folder).check("train", labels=TARGETS)
 
 
 def test_the_networks_errors_are_not_taken_for_damage(tf, manifest, folder):
     """Measured: a mis-shaped product was called a damaged file."""
     with (
         pytest.raises(tf.errors.InvalidArgumentError),
-        manifest.reading(folder, "train"),
+        manifest.read(folder).reading("train"),
     ):
         tf.linalg.matmul(tf.ones([2, 3]), tf.ones([2, 3]))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.data import manifest
 from affwild_omg.evaluation import results
 from affwild_omg.evaluation.results import Provenance
 from affwild_omg.evaluation.sources import Facts
@@ -37,7 +38,7 @@ PREDICTIONS = [[0.4, 0.3], [0.2, 0.2], [0.4, 0.3], [0.1, 0.9], [0.3, 0.6]]
 
 
 def write_manifest(folder, **splits):
-    """Writes the manifest of clips of one frame, {key: see `TRAIN`}."""
+    """Makes the manifest of clips of one frame, {key: see `TRAIN`}."""
     parts = {}
     for split, clips in splits.items():
         entries = []
@@ -61,7 +62,7 @@ def write_manifest(folder, **splits):
     folder.mkdir(exist_ok=True)
     content = {"schema_version": 2, "splits": parts}
     (folder / "manifest.json").write_text(json.dumps(content))
-    return folder
+    return manifest.read(folder)
 
 
 def evaluated(folder, predictions=PREDICTIONS, splits=None, **changes):
@@ -267,6 +268,5 @@ def test_facts_survive_the_folder(tmp_path):
 
 
 def test_a_source_that_is_no_name_is_told(tmp_path):
-    records = write_manifest(tmp_path / "records", test={"d/u1": (7, 0.1, 0.2)})
     with pytest.raises(UserError, match="u1: source 7 is no name"):
-        Facts.of_records(records, "test")
+        write_manifest(tmp_path / "records", test={"d/u1": (7, 0.1, 0.2)})

@@ -54,7 +54,7 @@ def held_out(output, count):
     """Returns the videos that each fold validates on."""
     found = []
     for number in range(count):
-        of_split = manifest.splits(output / str(number))
+        of_split = manifest.read(output / str(number)).splits
         keys = {x: {c.key for c in clips} for x, clips in of_split.items()}
         assert not keys["train"] & keys["validation"]
         assert len(keys["train"] | keys["validation"]) == 12
@@ -95,16 +95,16 @@ def test_each_utterance_is_held_out_once(
 def test_folds_are_the_same_wherever_the_records_lie(records, tmp_path):
     out = tmp_path / "out"
     folds.write(records, out, by="source", count=2)
-    before = [manifest.digest(out / x) for x in "01"]
+    before = [manifest.read(out / x).digest for x in "01"]
     moved = records.rename(tmp_path / "moved")
     folds.write(moved, out, by="source", count=2)
-    assert [manifest.digest(out / x) for x in "01"] == before
+    assert [manifest.read(out / x).digest for x in "01"] == before
     assert (out / "1" / "records").samefile(moved)
     # Other records are other folds, even of the same utterances.
     path = moved / "manifest.json"
     path.write_text(path.read_text().replace("0.5", "0.25"))
     folds.write(moved, out, by="source", count=2)
-    assert manifest.digest(out / "0") != before[0]
+    assert manifest.read(out / "0").digest != before[0]
 
 
 @pytest.mark.parametrize(

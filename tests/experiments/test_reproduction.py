@@ -152,7 +152,7 @@ def quick(reproduction, monkeypatch):
                 {
                     "epochs": [],
                     "options": dataclasses.asdict(options),
-                    "records_sha256": manifest.digest(options.records),
+                    "records_sha256": manifest.read(options.records).digest,
                 }
             )
             (workdir / "history.json").write_text(text)
@@ -592,7 +592,7 @@ def test_ten_folds_are_trained_after_one_pre_training(
         assert training.records == str(fold)
         validation, test = quick.evaluated[2 + 2 * number : 4 + 2 * number]
         assert (validation.records, test.records) == (str(fold), str(records))
-        manifest.check(fold, "validation")  # its files are there
+        manifest.read(fold).check("validation")  # its files are there
     assert run(**own) == []
     # Each holds its own, which may go once it has served.
     for folder in ("cnn_3rnn-affwild2", *folders):
@@ -811,6 +811,8 @@ def test_nothing_is_trained_with_wrong_options(
 def test_every_row_of_every_table_can_be_planned(
     reproduction, options, small_records, tmp_path
 ):
+    from affwild_omg.data import manifest
+
     every = options(
         rows=None,
         options=["width=0.03"],
@@ -818,11 +820,12 @@ def test_every_row_of_every_table_can_be_planned(
         affwild_records=str(small_records),
         affwild2_records=str(small_records),
     )
-    folders = set()
+    folders, known = set(), manifest.read(small_records)
     for name in tables.TABLES:
         jobs, absent = reproduction.list_jobs(
             dataclasses.replace(every, table=name, seeds=["0", "1"]),
             Runs(tmp_path),
+            {f"{x}_records": known for x in ("affwild", "affwild2")},
         )
         assert absent == []
         folders |= {job.row.folder for job in jobs}

@@ -129,7 +129,7 @@ def test_manifest_counts_everything(preparing, manifests, source, fake):
     options = options_of(source)
     manifest = preparing.prepare(options)
     target = source.parent / "records"
-    assert manifests.read(target) == manifest
+    assert manifests.read(target).content == manifest
     train = manifest["splits"]["train"]
     failed = train.pop("failed")
     for clip in train["utterances"]:
@@ -196,7 +196,7 @@ def test_records_hold_the_clips(tf, preparing, manifests, source, fake):
     )
     preparing.prepare(options_of(source))
     target = source.parent / "records"
-    bob, ann = manifests.clips(target, "train")
+    bob, ann = manifests.read(target).clips("train")
     assert [bob.key, ann.key] == ["bob/u3.mp4", "ann/u1.mp4"]
     clip = records.parse(bob.read(0, 6))
     np.testing.assert_array_equal(clip["time_us"], np.arange(6) * 100_000)
@@ -207,7 +207,7 @@ def test_records_hold_the_clips(tf, preparing, manifests, source, fake):
     np.testing.assert_array_equal(
         clip["landmarks"][:, 0, 0], [0, 0, 2, 3, 4, 5]
     )
-    (clip,) = manifests.clips(target, "test")
+    (clip,) = manifests.read(target).clips("test")
     assert clip.labelled.tolist() == [0, 0] and np.isnan(clip.labels).all()
     assert np.isnan(records.parse(clip.read(0, 4))["labels"]).all()
 
@@ -500,7 +500,7 @@ def test_an_interrupted_run_goes_on(
     manifest = preparing.prepare(options_of(source, records=str(whole)))
     for name, content in resumed.items():
         assert (whole / "train" / name).read_bytes() == content
-    assert manifests.read(source.parent / "records") == manifest
+    assert manifests.read(source.parent / "records").content == manifest
 
 
 @pytest.mark.parametrize(
@@ -630,7 +630,7 @@ def by_frame(tmp_path):
 def labels_of(manifests, records, target):
     return {
         clip.utterance: records.parse(clip.read(0, clip.frames))
-        for split in manifests.splits(target).values()
+        for split in manifests.read(target).splits.values()
         for clip in split
     }
 

@@ -56,11 +56,14 @@ def interrupted(training, monkeypatch):
     return interrupted
 
 
-def start(training, options):
+def start(training, options, card=None, strategy=None):
     """Returns a run that has not begun: its model as training starts."""
-    strategy = training.default_strategy()
     return training._Run(
-        options, training.card_of(options), strategy, resume=False
+        options,
+        training.validation.read(options),
+        card or training.card_of(options),
+        strategy or training.default_strategy(),
+        resume=False,
     )
 
 
@@ -165,11 +168,8 @@ def test_an_earlier_run_gives_way_to_an_epoch_only(
 
 
 def test_a_network_starts_at_the_mean_label(training, tiny):
-    from affwild_omg.data import pipeline
-
     run = start(training, tiny)
-    labels = pipeline.read_labels(tiny.records, "train")
-    expected = np.mean(list(labels.values()), axis=0)
+    expected = np.mean([x.labels for x in run.records.clips("train")], axis=0)
     bias = run.model.get_layer("output").bias
     np.testing.assert_allclose(bias, expected, rtol=1e-6)
 
@@ -530,14 +530,14 @@ def one_step(training, options, strategy):
         card.architecture, fc_dropout=0.0, rnn_dropout=0.0
     )
     card = dataclasses.replace(card, architecture=network)
-    run = training._Run(options, card, strategy, resume=False)
+    run = start(training, options, card, strategy)
     # Plain descent shows the gradient's size, which Adam would hide.
     with strategy.scope():
         optimizer = keras.optimizers.SGD(0.1)
         optimizer.build(run.model.trainable_variables)
     run.step = training.Step(run.model, optimizer, strategy, "sequence")
-    start = run.model.get_weights()
-    return run._train_epoch(1)["loss"], start, run.model.get_weights()
+    before = run.model.get_weights()
+    return run._train_epoch(1)["loss"], before, run.model.get_weights()
 
 
 # Of 8 windows: all real, and six that fill up one replica's half.
@@ -586,7 +586,8 @@ def test_labels_may_have_gaps(tf, training, tiny, tmp_path):
     )
     assert_same_weights(one[2], two[2], atol=1e-5)
     run = start(training, options)
-    means = np.array(list(pipeline.read_labels(records, "train").values()))
+    clips = run.records.clips("train")
+    means = np.array([clip.labels for clip in clips])
     np.testing.assert_allclose(
         run.model.get_layer("output").bias,
         [means[:, 0].mean(), means[[0, 2], 1].mean()],
@@ -594,7 +595,7 @@ def test_labels_may_have_gaps(tf, training, tiny, tmp_path):
     )
     run.model.set_weights(one[1])
     predict, ccc = keras_predictor(run.model, run.card).predict, []
-    windows = pipeline.windows(records, "train", sequence_length=3)
+    windows = pipeline.windows(clips, sequence_length=3, tail="pad")
     (batch,) = windows.batch(8).as_numpy_iterator()
     predictions = predict(
         {x: batch[x] for x in ("frames", "landmarks", "mask")}
@@ -618,7 +619,7 @@ def test_labels_may_have_gaps(tf, training, tiny, tmp_path):
 
 def test_each_replica_has_its_own_dropout(tf, training, tiny):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    run = training._Run(tiny, training.card_of(tiny), strategy, resume=False)
+    run = start(training, tiny, strategy=strategy)
     layer = run.model.get_layer("fc_dropout")
 
     @tf.function

@@ -88,8 +88,9 @@ def test_what_validation_compares(
 ):
     options = make(tmp_path / "records", clips, labels)
     options = dataclasses.replace(options, **changes)
-    validation.check(options)
-    assert validation.level_of(options, []) == expected
+    records = validation.read(options)
+    validation.check(options, records)
+    assert validation.level_of(options, records) == expected
 
 
 @pytest.mark.parametrize(
@@ -128,8 +129,9 @@ def test_nothing_to_compare_is_told(
     validation, tmp_path, clips, labels, changes, message
 ):
     options = make(tmp_path / "records", clips, labels)
+    options = dataclasses.replace(options, **changes)
     with pytest.raises(UserError, match=message):
-        validation.check(dataclasses.replace(options, **changes))
+        validation.check(options, validation.read(options))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
@@ -142,33 +144,34 @@ def test_people_are_held_out_whole(validation, people, share):
     ]
     assert 0 < len(expected) < len(PEOPLE)
     options = dataclasses.replace(people, holdout=share)
-    assert validation.held_out(options) == expected
+    assert validation.read(options).held_out == expected
 
 
 def test_a_run_trains_on_the_rest_and_is_evaluated_on_the_same(
     validation, people, tmp_path, monkeypatch
 ):
-    from affwild_omg.data import pipeline
+    from affwild_omg.data import manifest, pipeline
     from affwild_omg.evaluation import evaluator
     from affwild_omg.evaluation.options import EvaluationOptions
     from affwild_omg.training import loop
 
     options = dataclasses.replace(people, holdout=0.5)
-    held = validation.held_out(options)
+    held = validation.read(options).held_out
     rest = [f"{video}/utterance_1.mp4" for video in PEOPLE]
     rest = [key for key in rest if key not in held]
-    seen, windows = {}, pipeline.windows
+    seen, windows = [], pipeline.windows
 
-    def watched(records, split, **settings):
-        found = windows(records, split, **settings)
-        own = seen.setdefault(split, set())
-        own |= {x["key"].decode() for x in found.as_numpy_iterator()}
+    def watched(clips, **settings):
+        found = windows(clips, **settings)
+        own = {x["key"].decode() for x in found.as_numpy_iterator()}
+        if own not in seen:
+            seen.append(own)
         return found
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "windows", watched)
         summary = loop.train(options)
-    assert seen == {"train": set(rest), "validation": set(held)}
+    assert seen == [set(rest), set(held)]
     history = pathlib.Path(options.workdir, "history.json").read_text()
     assert json.loads(history)["held_out"] == summary["held_out"] == held
     assert summary["validation_level"] == "frame"
@@ -199,10 +202,13 @@ def test_a_run_trains_on_the_rest_and_is_evaluated_on_the_same(
         )
     assert epoch["validation"]["rows"] == 4 * len(held)
     # What is held out is no part of the means of training labels.
-    labels = pipeline.read_labels(options.records, "train")
+    labels = [
+        x.labels[0]
+        for x in manifest.read(options.records).clips("train")
+        if x.key in rest
+    ]
     np.testing.assert_allclose(
-        found.facts.table["mean_valence"],
-        np.mean([labels[key][0] for key in rest]),
+        found.facts.table["mean_valence"], np.mean(labels)
     )
     found = evaluate("train")
     assert found.keys == rest and found.provenance.coverage is None

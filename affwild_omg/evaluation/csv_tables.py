@@ -211,7 +211,7 @@ def read_groups(path: pathlib.Path, flag: str) -> tuple[str, pd.DataFrame]:
 
 
 def read_frames(
-    path: pathlib.Path, flag: str, *, sequence_length: int, tail: str = "pad"
+    path: pathlib.Path, flag: str, *, sequence_length: int, tail: str
 ) -> Frames:
     """Reads what `write_frames` wrote.
 

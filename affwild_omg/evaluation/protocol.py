@@ -39,7 +39,7 @@ def predict_frames(
     batches: Iterable[Mapping],
     targets: Sequence[str],
     sequence_length: int,
-    tail: str = "pad",
+    tail: str,
 ) -> Frames:
     """Predicts every frame of a split.
 

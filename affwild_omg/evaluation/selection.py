@@ -46,7 +46,7 @@ class Chosen:
     sequence_length: int
     search: dict
     model_sha256: str
-    tail: str = "pad"
+    tail: str
     validation: str = "all"
 
     def write(self, file: pathlib.Path) -> None:
@@ -152,7 +152,7 @@ def find(
     options: EvaluationOptions,
     file: pathlib.Path | None,
     sequence_length: int,
-    tail: str = "pad",
+    tail: str,
 ) -> Chosen | None:
     """Reads the post-processing that an evaluation is to apply.
 

@@ -46,7 +46,7 @@ def timeline(
     targets,
     *,
     window: int,
-    tail: str = "pad",
+    tail: str,
     title: str,
 ) -> None:
     """Plots the targets over a video.

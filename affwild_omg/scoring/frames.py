@@ -34,7 +34,7 @@ class Frames:
     labels: Sequence[np.ndarray]
     times: Sequence[np.ndarray]
     sequence_length: int
-    tail: str = "pad"
+    tail: str
 
     @property
     def videos(self) -> list[str]:

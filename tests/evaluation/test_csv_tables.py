@@ -28,7 +28,9 @@ def read(path, text=None, **how):
 
 def read_frames(path, text):
     path.write_text(text)
-    return csv_tables.read_frames(path, "--test", sequence_length=80)
+    return csv_tables.read_frames(
+        path, "--test", sequence_length=80, tail="pad"
+    )
 
 
 def test_utterances_by_hand(tmp_path):
@@ -76,6 +78,7 @@ def test_names_and_digits_stay_as_they_are(tmp_path):
         labels=values[:, None].astype(np.float32).astype(float),
         times=np.zeros((count, 1)),
         sequence_length=80,
+        tail="pad",
     )
     csv_tables.write_frames(path, frames)
     again = read_frames(path, path.read_text())
@@ -141,6 +144,7 @@ def test_frames_by_hand(tmp_path):
         # Not evenly spaced: the first time is that of 29.97 frames a second.
         times=[np.array([0, 1001 / 30000, 0.1]), np.zeros(1)],
         sequence_length=80,
+        tail="pad",
     )
     path = tmp_path / "frames.csv"
     csv_tables.write_frames(path, frames)

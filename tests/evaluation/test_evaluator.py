@@ -417,7 +417,7 @@ def test_steps_that_do_not_fit_are_told(options, workdir, caplog):
     def find(**changes):
         changed = dataclasses.replace(options, **changes)
         named = selection.file_of(changed, overwrite=False)
-        return selection.find(changed, named, 4)
+        return selection.find(changed, named, 4, "pad")
 
     assert find() is None
     for content, message in (

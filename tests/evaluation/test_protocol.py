@@ -74,6 +74,7 @@ def predict(batches=None, targets=BOTH):
         by_hand() if batches is None else batches,
         targets,
         4,
+        "pad",
     )
 
 
@@ -164,6 +165,7 @@ def with_gaps(random):
         labels=labels,
         times=[np.arange(n) / 25 for n in lengths],
         sequence_length=4,
+        tail="pad",
     )
 
 

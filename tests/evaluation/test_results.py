@@ -189,6 +189,7 @@ def post_processed():
         labels=labels,
         times=[np.arange(n) ** 1.1 for n in lengths],
         sequence_length=4,
+        tail="pad",
     )
     steps = postprocessing.Settings(
         estimate="mean",

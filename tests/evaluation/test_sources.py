@@ -190,6 +190,7 @@ def test_baselines_are_scored_as_the_model_is(tmp_path):
         labels=labels,
         times=[np.arange(n) for n in lengths],
         sequence_length=2,
+        tail="pad",
     )
     found = evaluated(
         tmp_path / "records",

@@ -56,6 +56,7 @@ def frames(lengths=(2, 5, 8, 3), labels=LABELS):
         ],
         times=[np.arange(n) / 2 for n in lengths],
         sequence_length=4,
+        tail="pad",
     )
 
 

@@ -19,6 +19,7 @@ def split(videos, values, masks):
         labels=[np.zeros((len(x), 1)) for x in values],
         times=[np.arange(len(x)) / 25 for x in values],
         sequence_length=2,
+        tail="pad",
     )
 
 

@@ -17,6 +17,7 @@ FRAMES = Frames(
     # Frames need not be evenly spaced: the last one lasts 0.1 s.
     times=[np.array([0, 0.05, 0.1, 0.3, 0.4, 0.5, 0.6]), np.arange(3) / 8],
     sequence_length=3,
+    tail="pad",
 )
 
 

@@ -110,6 +110,7 @@ def split(videos, values, mask=None, labels=None, *, length, targets=BOTH):
         labels=[],
         times=[np.arange(len(x)) / 25 for x in values],
         sequence_length=length,
+        tail="pad",
     )
     return labelled(frames, none if labels is None else labels)
 

@@ -9,8 +9,13 @@ from absl import logging
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest, pipeline
-from affwild_omg.evaluation import protocol, results, selection, sources
-from affwild_omg.evaluation.groups import Groups
+from affwild_omg.evaluation import (
+    groups,
+    protocol,
+    results,
+    selection,
+    sources,
+)
 from affwild_omg.evaluation.options import POOLED, EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.inference.predictor import load_predictor
@@ -40,9 +45,11 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         records = records.holding_out(history.get("held_out", ()))
         records.check(options.split)
         facts = sources.Facts.of_records(records, options.split)
-        groups = None
+        grouped = None
         if options.groups:
-            groups = Groups.read(options.groups, facts.table.index.tolist())
+            grouped = groups.Groups.read(
+                options.groups, facts.table.index.tolist()
+            )
         predictor = load_predictor(options.model)
         source = _provenance(options, records, predictor.card, history)
         trained_on = history.get("records_sha256", source.records_sha256)
@@ -74,7 +81,7 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
                 },
             )
             chosen.write(directory / workdirs.POSTPROCESSING)
-        found = _score(frames, source, facts.of(frames.keys), groups)
+        found = _score(frames, source, facts.of(frames.keys), grouped)
         results.write(directory, found)
         if options.choose_postprocessing:
             chosen.write(file)
@@ -139,7 +146,7 @@ def _predict(options, records, predictor, source):
     )
 
 
-def _score(frames, source, facts, groups):
+def _score(frames, source, facts, grouped):
     steps = source.postprocessing
     nothing = Settings.nothing(
         frames.targets, source.sequence_estimate, source.sequence_weights
@@ -163,18 +170,18 @@ def _score(frames, source, facts, groups):
         unprocessed=bare if steps else None,
         frames=frames,
         facts=facts,
-        groups=groups and groups.of(frames.keys),
+        groups=grouped and grouped.of(frames.keys),
     )
 
 
 def table(found: Results) -> list[str]:
     """Returns the scores of an evaluation as lines for a console."""
     source = found.provenance
-    lines = found.headline().table()
+    lines = found.headline.table()
     if bare := found.without_postprocessing():
         for target, steps in source.postprocessing.targets.items():
             lines.append(f"post-processing of {target}: {_text(steps)}")
-        scores = bare.headline()
+        scores = bare.headline
         lines += [
             f"CCC without it: {name} {wording.number(ccc)}, "
             f"{protocol.INTERVAL_NAME} {scores.interval_text(name)}"
@@ -187,8 +194,8 @@ def table(found: Results) -> list[str]:
         share = "without what the training held out"
     return [
         *lines,
-        *results.beside_lines(found),
-        *results.group_lines(found),
+        *sources.lines(found),
+        *groups.lines(found),
         f"{found.labelled.sum() or 'no'} labelled utterances of "
         f"{source.split}, {share}; "
         f"scored by {source.level}, CCC {POOLED[source.pooling]}",

@@ -234,7 +234,7 @@ def _fuse_unprocessed(of_splits, weigh_on):
 
 def table(fused: Results) -> list[str]:
     """Returns the scores of a fusion as lines for a console."""
-    scores, source, lines = fused.headline(), fused.provenance, []
+    scores, source, lines = fused.headline, fused.provenance, []
     if scores.rows:
         # The mean of fewer targets is not to be compared.
         columns = protocol.columns_of(fused.targets)
@@ -258,7 +258,7 @@ def table(fused: Results) -> list[str]:
             )
     return [
         *lines,
-        *results.beside_lines(fused),
+        *sources.lines(fused),
         f"{scores.rows or 'no'} labelled utterances of {source.split or 'test'}"
         f", {len(source.members)} runs fused",
     ]

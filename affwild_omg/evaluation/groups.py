@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import typing
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,9 @@ from affwild_omg.evaluation import csv_tables
 from affwild_omg.scoring import breakdown
 from affwild_omg.scoring.breakdown import Group
 from affwild_omg.scoring.frames import video_of
+
+if typing.TYPE_CHECKING:  # which uses this
+    from affwild_omg.evaluation.results import Results
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,39 +114,41 @@ class Groups:
             },
         }
 
-    def table(
-        self, scores: dict[str, list[Group]], targets: Sequence[str]
-    ) -> list[str]:
-        """Returns the groups as lines for a console."""
-        columns = ("CCC", "interval", "bias")
-        header = [f"{target} {x}" for target in targets for x in columns]
-        rows = [
-            [
-                f"{column}: {group.name}",
-                f"{group.utterances:,}",
-                *(x for name in targets for x in _cells(group, name)),
-            ]
-            for column, groups in scores.items()
-            for group in groups
+
+def lines(found: "Results") -> list[str]:
+    """Returns the scores of groups as lines for a console."""
+    groups = found.groups
+    if groups is None:
+        return []
+    columns = ("CCC", "interval", "bias")
+    header = [f"{target} {x}" for target in found.targets for x in columns]
+    rows = [
+        [
+            f"{column}: {group.name}",
+            f"{group.utterances:,}",
+            *(x for name in found.targets for x in _cells(group, name)),
         ]
-        lines = Table(("group, pooled", "utterances", *header), rows).lines()
-        for names, what in (
-            (self.unknown, "names that no utterance here has"),
-            (self.missing, "utterances here without a row"),
-        ):
-            if names:
-                lines.append(
-                    f"--groups={self.file}, {what}: {len(names):,} "
-                    f"({listed(names)})"
-                )
-        for column, own in self.values.items():
-            empty = int(own.eq("").sum()) - len(self.missing)
-            if empty:
-                lines.append(
-                    f"{column}: {wording.count(empty, 'utterance')} without a "
-                    "value, in no group"
-                )
-        return lines
+        for column, own in found.by_group.items()
+        for group in own
+    ]
+    lines = Table(("group, pooled", "utterances", *header), rows).lines()
+    for names, what in (
+        (groups.unknown, "names that no utterance here has"),
+        (groups.missing, "utterances here without a row"),
+    ):
+        if names:
+            lines.append(
+                f"--groups={groups.file}, {what}: {len(names):,} "
+                f"({listed(names)})"
+            )
+    for column, own in groups.values.items():
+        empty = int(own.eq("").sum()) - len(groups.missing)
+        if empty:
+            lines.append(
+                f"{column}: {wording.count(empty, 'utterance')} without a "
+                "value, in no group"
+            )
+    return lines
 
 
 def _row(group):

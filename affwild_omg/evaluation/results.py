@@ -11,6 +11,7 @@ alone.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -20,9 +21,7 @@ import numpy as np
 import pandas as pd
 
 from affwild_omg import figures
-from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.cli.tables import Table
 from affwild_omg.evaluation import csv_tables, protocol
 from affwild_omg.evaluation.csv_tables import REMEDY
 from affwild_omg.evaluation.groups import Groups
@@ -194,14 +193,14 @@ class Results:
             changes["facts"] = self.facts.of(changes["keys"])
         return dataclasses.replace(self, **changes)
 
+    @functools.cached_property
     def beside(self) -> dict[str, Scores]:
-        """Scores what tells how much sources explain, by the protocol.
+        """What tells how much sources explain, by the headline's protocol.
 
-        Returns:
-            By name: each of `sources.BASELINES` that there are training labels
-            for, on all utterances; and "source_disjoint", these predictions
-            where the source is known not to stand in train, with intervals.
-            Without what has no rows.
+        By name: each of `sources.BASELINES` that there are training labels
+        for, on all utterances; and "source_disjoint", these predictions where
+        the source is known not to stand in train, with intervals. Without what
+        has no rows.
         """
         if self.facts is None or not self.facts.trained:
             return {}
@@ -267,13 +266,15 @@ class Results:
             rows, self.targets, level=level, pooling=pooling, **how
         )
 
+    @functools.cached_property
     def by_group(self) -> dict[str, list[Group]]:
-        """Scores the groups, see `groups.Groups.scores`."""
+        """The groups' scores, see `groups.Groups.scores`."""
         data = self.labels, self.predictions, self.clusters
         return self.groups.scores(*data, self.targets)
 
+    @functools.cached_property
     def headline(self) -> Scores:
-        """Returns the scores by the provenance's protocol, with intervals."""
+        """The scores by the provenance's protocol, with intervals."""
         return self.scores(
             self.provenance.level, self.provenance.pooling, intervals=True
         )
@@ -292,7 +293,7 @@ class Results:
 
     def to_dict(self) -> dict:
         """Returns what metrics.json states of the results."""
-        metrics = self.headline().to_dict() | {
+        metrics = self.headline.to_dict() | {
             "utterances": int(self.labelled.sum()),
             "moments": "1/N",
             **self.provenance.to_dict(),
@@ -303,13 +304,13 @@ class Results:
                 for level in LEVELS
             }
         if bare := self.without_postprocessing():
-            metrics["unprocessed"] = bare.headline().to_dict()
+            metrics["unprocessed"] = bare.headline.to_dict()
         if self.facts is not None:
             metrics["sources"] = self.facts.counts() | {
-                name: x.to_dict() for name, x in self.beside().items()
+                name: x.to_dict() for name, x in self.beside.items()
             }
         if self.groups is not None:
-            metrics["groups"] = self.groups.to_dict(self.by_group())
+            metrics["groups"] = self.groups.to_dict(self.by_group)
         return metrics
 
 
@@ -496,51 +497,6 @@ def _check_count(name, unit, count, stated):
             f"{name} has {count} {unit}, but the files beside it have "
             f"{stated}; {REMEDY}"
         )
-
-
-def beside_table(found: Results) -> Table:
-    """Returns what stands beside the model, see `Results.beside`, as text."""
-    names = BASELINES | {"source_disjoint": "model, source not in train"}
-    columns = protocol.columns_of(found.targets)
-    rows, scores = [], {"model": found.headline()}
-    scores |= {names[name]: x for name, x in found.beside().items()}
-    for name, own in scores.items():
-        cccs = [wording.number(own.cccs.get(x)) for x in columns]
-        rows.append([name, *cccs, f"{own.rows:,}"])
-    return Table(("CCC", *columns, "rows"), rows)
-
-
-def overlap_text(facts: Facts) -> str:
-    """Returns in a sentence how many sources stand in train, too."""
-    if not facts.trained:
-        return (
-            "no training split is known: there are no baselines, and what it "
-            "shares with train is not known"
-        )
-    counts, total = facts.counts(), len(facts.table)
-    unknown = total - counts["in_train"] - counts["not_in_train"]
-    return (
-        f"{counts['in_train']:,} of {wording.count(total, 'utterance')} have a "
-        f"source that stands in train, too; {counts['not_in_train']:,} have "
-        "none that does"
-        + (f"; of {unknown:,} it is not known" if unknown else "")
-    )
-
-
-def beside_lines(found: Results) -> list[str]:
-    """Returns what sources explain as lines for a console."""
-    if found.facts is None or found.provenance.split == "train":
-        return []
-    scored = found.labelled.any() and found.facts.trained
-    lines = beside_table(found).lines() if scored else []
-    return [*lines, overlap_text(found.facts)]
-
-
-def group_lines(found: Results) -> list[str]:
-    """Returns the scores of groups as lines for a console."""
-    if found.groups is None:
-        return []
-    return found.groups.table(found.by_group(), found.targets)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,12 +22,15 @@ from absl import logging
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.tables import Table
 from affwild_omg.evaluation import csv_tables
+from affwild_omg.evaluation.protocol import columns_of
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import video_of
 
-if typing.TYPE_CHECKING:  # it imports TensorFlow, which is slow
+if typing.TYPE_CHECKING:  # TensorFlow is slow, and results use this
     from affwild_omg.data.manifest import Manifest
+    from affwild_omg.evaluation.results import Results
 
 FACTS = "facts.csv"
 # What each baseline predicts, by the prefix of its columns.
@@ -159,6 +162,22 @@ class Facts:
             }
         return found
 
+    def overlap(self) -> str:
+        """Returns in a sentence how many sources stand in train, too."""
+        if not self.trained:
+            return (
+                "no training split is known: there are no baselines, and what "
+                "it shares with train is not known"
+            )
+        counts, total = self.counts(), len(self.table)
+        unknown = total - counts["in_train"] - counts["not_in_train"]
+        return (
+            f"{counts['in_train']:,} of {wording.count(total, 'utterance')} "
+            "have a source that stands in train, too; "
+            f"{counts['not_in_train']:,} have none that does"
+            + (f"; of {unknown:,} it is not known" if unknown else "")
+        )
+
     def baseline(self, prefix: str, targets: Sequence[str]) -> np.ndarray:
         """Returns what one of `BASELINES` predicts, [utterances, targets]."""
         return self.table[[f"{prefix}_{x}" for x in targets]].to_numpy()
@@ -175,6 +194,26 @@ def clusters(keys: Sequence[str], facts: Facts | None) -> np.ndarray:
     if facts is None:
         return videos
     return np.where(facts.sources != "", facts.sources, videos)
+
+
+def table(found: "Results") -> Table:
+    """Returns what stands beside the model, see `Results.beside`, as text."""
+    names = BASELINES | {"source_disjoint": "model, source not in train"}
+    columns = columns_of(found.targets)
+    rows, scores = [], {"model": found.headline}
+    scores |= {names[name]: x for name, x in found.beside.items()}
+    for name, own in scores.items():
+        cccs = [wording.number(own.cccs.get(x)) for x in columns]
+        rows.append([name, *cccs, f"{own.rows:,}"])
+    return Table(("CCC", *columns, "rows"), rows)
+
+
+def lines(found: "Results") -> list[str]:
+    """Returns what sources explain as lines for a console."""
+    if found.facts is None or found.provenance.split == "train":
+        return []
+    lines = table(found).lines() if found.beside else []
+    return [*lines, found.facts.overlap()]
 
 
 def choose(

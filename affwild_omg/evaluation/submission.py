@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.evaluation import csv_tables, results
-from affwild_omg.evaluation.groups import Groups
+from affwild_omg.evaluation import csv_tables, groups, results
 from affwild_omg.evaluation.options import POOLED, SubmissionOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.evaluation.sources import Facts
@@ -73,7 +72,7 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
             facts=Facts.of_sources(truth.index, truth["link"].tolist())
             if "link" in truth
             else None,
-            groups=Groups.read(options.groups, truth.index.tolist())
+            groups=groups.Groups.read(options.groups, truth.index.tolist())
             if options.groups
             else None,
         )
@@ -199,7 +198,7 @@ def _by_order(tables):
 def table(found: Results) -> list[str]:
     """Returns the scores of a submission as lines for a console."""
     source = found.provenance
-    lines = found.headline().table()
+    lines = found.headline.table()
     for target in TARGETS:
         if target not in found.targets:
             lines.append(
@@ -216,4 +215,4 @@ def table(found: Results) -> list[str]:
             "rows that are of different utterances in the two tables: "
             f"{len(source.misordered)}, see misordered in metrics.json"
         )
-    return [*lines, *results.group_lines(found)]
+    return [*lines, *groups.lines(found)]

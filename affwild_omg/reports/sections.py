@@ -10,7 +10,7 @@ from absl import logging
 from affwild_omg import figures
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.evaluation import results
+from affwild_omg.evaluation import sources
 from affwild_omg.evaluation.options import LEVELS, POOLINGS
 from affwild_omg.figures import Course, canvas
 from affwild_omg.paper.task import TARGETS
@@ -28,14 +28,14 @@ def scores(source: Source) -> dict:
     if facts is None or not facts.trained:
         return {"beside": None}
     return {
-        "beside": results.beside_table(source.results),
-        "overlap": results.overlap_text(facts),
+        "beside": sources.table(source.results),
+        "overlap": facts.overlap(),
     }
 
 
 def protocols(source: Source) -> dict:
     """Gathers the scores at each level, pooled and video by video."""
-    headline = source.headline
+    headline = source.results.headline
     found = {
         f"{level}, {pooling.replace('_', ' ')}": headline
         if (level, pooling) == (headline.level, headline.pooling)
@@ -59,7 +59,7 @@ def protocols(source: Source) -> dict:
 def postprocessing(source: Source) -> dict:
     """Gathers the scores without post-processing."""
     without = source.results.without_postprocessing()
-    return {"without": without and without.headline()}
+    return {"without": without and without.headline}
 
 
 def agreement(source: Source) -> dict:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from affwild_omg.evaluation.protocol import Scores
 from affwild_omg.evaluation.results import Results
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import tables
@@ -33,11 +32,6 @@ class Source:
     directory: pathlib.Path
     results: Results
     corpus: str | None
-
-    @functools.cached_property
-    def headline(self) -> Scores:
-        """The scores by the provenance's protocol, with intervals."""
-        return self.results.headline()
 
     @functools.cached_property
     def labelled(self) -> Results:

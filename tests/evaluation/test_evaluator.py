@@ -270,7 +270,7 @@ def test_frames_and_utterances_without_a_label_or_a_face(
     again = results.read(options.output, flag="--test", frames=True)
     np.testing.assert_allclose(again.labels, found.labels, rtol=1e-6)
     for target, rows in (("valence", 2), ("arousal", 3)):
-        assert found.headline().targets[target].rows == rows
+        assert found.headline.targets[target].rows == rows
     # The fifth frame has no face, and the first valence label is the fourth's.
     valence, arousal = again.frames.values[0].T
     np.testing.assert_allclose(
@@ -303,7 +303,7 @@ def test_what_is_scored_is_what_the_files_hold(evaluation, evaluated):
         found.frames.values, again.frames.values, again.frames.mask, strict=True
     ):
         np.testing.assert_array_equal(values[mask], written[mask])
-    assert again.headline().cccs == pytest.approx(found.headline().cccs)
+    assert again.headline.cccs == pytest.approx(found.headline.cccs)
 
 
 @pytest.fixture

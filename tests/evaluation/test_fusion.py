@@ -339,7 +339,7 @@ def test_all_are_scored_on_the_same_utterances(options):
     members = (member["scores"] for member in fused.provenance.members)
     rows = [
         {name: score.rows for name, score in scores.targets.items()}
-        for scores in (fused.headline(), *members)
+        for scores in (fused.headline, *members)
     ]
     both = {"valence": 1, "arousal": 2}
     assert rows == [both, both, {"arousal": 2}]

@@ -77,7 +77,7 @@ def test_groups_by_hand(tmp_path):
 )
 def test_groups_of_utterances_by_name(tmp_path, groups):
     found = score(tmp_path, groups)
-    (many, one) = found.by_group()["race"]
+    (many, one) = found.by_group["race"]
     assert many.scores["arousal"].ccc == pytest.approx(4 / 7)
     assert (one.name, one.utterances) == ("l", 1)
     assert not one.scores["valence"].varies

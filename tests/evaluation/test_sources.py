@@ -6,7 +6,7 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest
-from affwild_omg.evaluation import results
+from affwild_omg.evaluation import results, sources
 from affwild_omg.evaluation.results import Provenance
 from affwild_omg.evaluation.sources import Facts
 from affwild_omg.paper.task import TARGETS
@@ -118,11 +118,11 @@ def test_nothing_is_made_up_without_training_labels(tmp_path):
         assert np.isnan(facts.baseline("source_mean", TARGETS)).all()
         assert facts.counts().keys() == {"with_source", "sources"}
     found = evaluated(tmp_path / "records", splits={"test": TEST})
-    assert found.beside() == {}
+    assert found.beside == {}
     # Labels of valence alone: no baseline of arousal.
     train = {"a/u1": ("one", 0.2, None), "b/u1": ("two", 0.4, None)}
     splits = {"train": train, "test": TEST}
-    beside = evaluated(tmp_path / "records", splits=splits).beside()
+    beside = evaluated(tmp_path / "records", splits=splits).beside
     assert beside["source_mean"].cccs.keys() == {"valence"}
 
 
@@ -134,8 +134,8 @@ def test_without_sources_in_train_nothing_is_told_to_be_disjoint(tmp_path):
     splits = {"train": without_sources(TRAIN), "test": TEST}
     found = evaluated(tmp_path / "records", splits=splits)
     assert not found.facts.in_train.any() and not found.facts.disjoint.any()
-    assert list(found.beside()) == ["mean", "source_mean"]
-    assert results.overlap_text(found.facts) == (
+    assert list(found.beside) == ["mean", "source_mean"]
+    assert found.facts.overlap() == (
         "0 of 5 utterances have a source that stands in train, too; 0 have "
         "none that does; of 5 it is not known"
     )
@@ -153,7 +153,7 @@ def test_the_run_that_knows_sources_tells_them(tmp_path):
 
 def test_what_stands_beside_the_model(tmp_path):
     found = evaluated(tmp_path / "records")
-    beside = found.beside()
+    beside = found.beside
     assert list(beside) == ["mean", "source_mean", "source_disjoint"]
     labels = found.labels
     for i, target in enumerate(TARGETS):
@@ -171,7 +171,7 @@ def test_what_stands_beside_the_model(tmp_path):
     assert stated["source_mean"]["mean_ccc"] == beside["source_mean"].mean_ccc
     alone = {"targets": TARGETS[:1], "predictions": found.predictions[:, :1]}
     alone = dataclasses.replace(found, **alone, labels=labels[:, :1])
-    assert results.beside_table(alone).header == ("CCC", "valence", "rows")
+    assert sources.table(alone).header == ("CCC", "valence", "rows")
 
 
 def test_baselines_are_scored_as_the_model_is(tmp_path):
@@ -201,7 +201,7 @@ def test_baselines_are_scored_as_the_model_is(tmp_path):
         ),
     )
     rows = np.repeat(np.arange(5), lengths)
-    beside = found.beside()
+    beside = found.beside
     for i, target in enumerate(TARGETS):
         own = found.labels[rows, i], SOURCE_MEANS[rows, i]
         ccc = pytest.approx(ccc_by_hand(*own))
@@ -212,7 +212,7 @@ def test_baselines_are_scored_as_the_model_is(tmp_path):
 def test_intervals_draw_whole_sources(tmp_path):
     found = evaluated(tmp_path / "records")
     assert list(found.clusters) == ["one", "three", "three", "f", "two"]
-    scores = found.headline()
+    scores = found.headline
     assert (scores.videos, scores.sources) == (4, 4)
     random = np.random.default_rng(0)
     # Twelve videos of four sources.
@@ -225,7 +225,7 @@ def test_intervals_draw_whole_sources(tmp_path):
     labels = np.array([clip[1:] for clip in test.values()])
     values = labels + random.normal(0, 0.2, labels.shape)
     found = evaluated(tmp_path / "records", values, splits=splits)
-    scores = found.headline()
+    scores = found.headline
     sources = [clip[0] for clip in test.values()]
     for i, target in enumerate(TARGETS):
         own = labels[:, i], values[:, i], sources
@@ -248,7 +248,7 @@ def test_intervals_draw_whole_sources(tmp_path):
     found = evaluated(
         tmp_path / "records", values, splits={"train": TRAIN, "test": one}
     )
-    assert found.headline().interval_text("mean") == "none (needs two sources)"
+    assert found.headline.interval_text("mean") == "none (needs two sources)"
 
 
 def test_facts_survive_the_folder(tmp_path):

@@ -55,7 +55,7 @@ def test_scores_to_twelve_digits(files, tmp_path, match):
         f"{v},{utterance},{a},{video}\n" for video, utterance, a, v in shuffled
     )
     found = submission.score(files(text, annotations(truth), match=match))
-    scores = found.headline()
+    scores = found.headline
     for column, target in ((2, "arousal"), (3, "valence")):
         x, y = ([row[column] for row in table] for table in (truth, rows))
         score = scores.targets[target]
@@ -114,7 +114,7 @@ def test_the_mean_of_the_videos_cccs(files):
         files(annotations(rows), annotations(truth), pooling="per_video")
     )
     per_video = found.scores(pooling="per_video").cccs
-    assert found.headline().cccs == per_video != found.scores().cccs
+    assert found.headline.cccs == per_video != found.scores().cccs
     line = submission.table(found)[-1]
     assert "matched by key, CCC averaged over the videos;" in line
 
@@ -214,6 +214,6 @@ def test_intervals_draw_the_links_of_the_annotations(files, tmp_path):
     ]
     x, y = ([row[3] for row in table] for table in (truth, rows))
     expected = significance.interval(x, y, clusters)
-    assert found.headline().intervals["valence"] == expected
+    assert found.headline.intervals["valence"] == expected
     again = results.read(tmp_path / "out", flag="--results")
-    assert again.headline().intervals["valence"] == expected
+    assert again.headline.intervals["valence"] == expected

@@ -30,9 +30,6 @@ from affwild_omg.weights import workdir as workdirs
 # Steps after which the gradients are looked at: each look waits for the device.
 CHECK_EVERY = 10
 
-# The largest share of saturated gates that a training starts with in silence.
-MAX_SATURATED = 0.01
-
 
 def train(
     options: TrainingOptions,
@@ -218,15 +215,7 @@ class _Run:
                     len(self.deciding),
                 )
             self.start = self._measure()
-            for tap, found in self.start.items():
-                logging.info("%s", _regime_line(tap, found))
-                if found.get("saturated_gates", 0) > MAX_SATURATED:
-                    logging.warning(
-                        "the gates that read %s start saturated, and may "
-                        "hardly learn: their features are too large, about 1 "
-                        "is expected",
-                        tap,
-                    )
+            regime.tell(self.start)
         elif self._done():
             logging.info(
                 "nothing is left to train: it ended after epoch %d; more "
@@ -444,16 +433,6 @@ class _Run:
                 "them are all equal, or there are none",
                 *(entry["skipped_batches"], entry["epoch"]),
             )
-
-
-def _regime_line(tap, found):
-    line = (
-        f"{tap}: features of size {found['feature_rms']:.3g}, gradient "
-        f"{found['gradient_norm']:.3g}"
-    )
-    if "saturated_gates" in found:
-        line += f", {100 * found['saturated_gates']:.1f} % of gates saturated"
-    return line
 
 
 def _permuted(labels, seed):

@@ -10,12 +10,16 @@ from collections.abc import Iterator, Mapping
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from affwild_omg.nets import losses, parts
 from affwild_omg.nets.architectures import Architecture, Fusion
 
 # A sigmoid has a thousandth of its steepest slope at about 8.
 SATURATED = 8.0
+
+# The largest share of saturated gates that a training starts with in silence.
+MAX_SATURATED = 0.01
 
 
 def measure(
@@ -77,6 +81,25 @@ def measure(
                 "gradient_norm": float(tf.norm(rows)),
             } | shares
     return found
+
+
+def tell(start: Mapping[str, Mapping[str, float]]) -> None:
+    """Logs what `measure` found before the first step."""
+    for tap, found in start.items():
+        share = found.get("saturated_gates")
+        logging.info(
+            "%s: features of size %.3g, gradient %.3g%s",
+            *(tap, found["feature_rms"], found["gradient_norm"]),
+            ""
+            if share is None
+            else f", {100 * share:.1f} % of gates saturated",
+        )
+        if share is not None and share > MAX_SATURATED:
+            logging.warning(
+                "the gates that read %s start saturated, and may hardly "
+                "learn: their features are too large, about 1 is expected",
+                tap,
+            )
 
 
 def _readers(

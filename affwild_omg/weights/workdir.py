@@ -30,17 +30,7 @@ def read_history(workdir: os.PathLike | str) -> dict | None:
     Raises:
         UserError: the file is damaged.
     """
-    path = pathlib.Path(workdir, HISTORY)
-    if not path.is_file():
-        return None
-    try:
-        history = json.loads(path.read_text(encoding="utf-8"))
-        history["epochs"]  # raises unless it is such a file
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged ({error!r}); restore it, or train again"
-        ) from error
-    return history
+    return _read(workdir, HISTORY, lambda history: history["epochs"])
 
 
 def read_initialisation(workdir: os.PathLike | str) -> list[dict]:
@@ -49,17 +39,25 @@ def read_initialisation(workdir: os.PathLike | str) -> list[dict]:
     Raises:
         UserError: the file is damaged.
     """
-    path = pathlib.Path(workdir, INITIALISATION)
+    return _read(workdir, INITIALISATION, _taken) or []
+
+
+def _taken(reports):
+    return [report["taken"] for report in reports]
+
+
+def _read(workdir, name, check):
+    path = pathlib.Path(workdir, name)
     if not path.is_file():
-        return []
+        return None
     try:
-        reports = json.loads(path.read_text(encoding="utf-8"))
-        [report["taken"] for report in reports]  # raises unless it is
+        content = json.loads(path.read_text(encoding="utf-8"))
+        check(content)  # raises unless it is such a file
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}); restore it, or train again"
         ) from error
-    return reports
+    return content
 
 
 def clear(workdir: pathlib.Path) -> None:

@@ -277,7 +277,7 @@ def _compare(directory: pathlib.Path, minutes: float) -> Iterator[str]:
 
 
 def main():
-    app.run(demo)
+    app.run(demo, "the same command goes on where it stopped")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,11 @@ from affwild_omg.cli import app
 from affwild_omg.preparation.options import PreparationOptions
 
 
-@app.command(PreparationOptions, overwrite="earlier records")
+@app.command(
+    PreparationOptions,
+    overwrite="earlier records",
+    interrupted="finished clips are kept, and the same command goes on",
+)
 def main(options: PreparationOptions, *, overwrite: bool) -> None:
     from affwild_omg.preparation import engine, manifest
 

@@ -11,6 +11,8 @@ from affwild_omg.experiments.options import ReproductionOptions
 @app.command(
     ReproductionOptions,
     overwrite="what is of other options, records or weights",
+    interrupted="finished runs and epochs are kept, and the same command goes "
+    "on",
 )
 def main(options: ReproductionOptions, *, overwrite: bool) -> None:
     from affwild_omg.experiments import reproduction, tabulation

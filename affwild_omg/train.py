@@ -19,6 +19,8 @@ flags.DEFINE_bool(
     TrainingOptions,
     overwrite="the training in the workdir",
     unless=["list_architectures"],
+    interrupted="the workdir keeps its last finished epoch, if there is one, "
+    "and --resume goes on after it",
 )
 def main(options: TrainingOptions, *, overwrite: bool) -> None:
     if flags.FLAGS.list_architectures:

@@ -76,11 +76,12 @@ def call(load, capfd):
     """Runs a command in this process: (exit code, stdout, stderr)."""
 
     def call(name, *arguments):
-        (main,) = load(name).args
+        main, interrupted = load(name).args
         capfd.readouterr()
         code = 0
         try:
-            cli.guarded(main, cli.parse([name, *map(str, arguments)]))
+            argv = cli.parse([name, *map(str, arguments)])
+            cli.guarded(main, argv, interrupted)
         except SystemExit as error:
             code = error.code
         return code, *capfd.readouterr()
@@ -415,7 +416,7 @@ def test_a_corpus_is_described(call, tmp_path, caplog):
             "error: odd; check its permissions and the free space, or name "
             "another path",
         ),
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt(), 130, "interrupted: go on"),
     ],
 )
 def test_errors_end_below_an_open_bar(load, capfd, error, code, line):
@@ -431,7 +432,7 @@ def test_errors_end_below_an_open_bar(load, capfd, error, code, line):
     argv = cli.parse(["x", "--model=m", "--output=o"])
     capfd.readouterr()
     with pytest.raises(SystemExit) as raised:
-        cli.guarded(main, argv)
+        cli.guarded(main, argv, "go on")
     assert raised.value.code == code
     lines = capfd.readouterr().err.replace("\r", "\n").splitlines()
     assert lines[-1] == line
@@ -445,7 +446,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(load):
 
     load("export")
     with pytest.raises(RuntimeError, match="a bug"):
-        cli.guarded(main, cli.parse(["x", "--model=m", "--output=o"]))
+        cli.guarded(main, cli.parse(["x", "--model=m", "--output=o"]), "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -460,7 +461,7 @@ def test_being_told_to_stop_is_one_line(number):
         "        time.sleep(60)\n"
         "    except BaseException:\n"
         "        raise TypeError('in user code') from None\n"
-        "app.run(main)\n"
+        "app.run(main, 'go on')\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -473,7 +474,7 @@ def test_being_told_to_stop_is_one_line(number):
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == "interrupted\n"
+    assert errors == "interrupted: go on\n"
 
 
 def test_the_flagfile_starts_the_same_run_again(small_run, call, tmp_path):

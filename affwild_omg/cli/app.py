@@ -22,7 +22,10 @@ _interrupts = []  # signals that told this process to stop
 
 
 def command(
-    *kinds: type, overwrite: str, unless: Sequence[str] = ()
+    *kinds: type,
+    overwrite: str,
+    unless: Sequence[str] = (),
+    interrupted: str = "nothing was written",
 ) -> Callable[[Callable], Callable[[], None]]:
     """Makes a function of options and --overwrite the command of its file.
 
@@ -31,6 +34,7 @@ def command(
             flags are defined at once.
         overwrite: what --overwrite replaces.
         unless: flags any of which makes all others optional.
+        interrupted: what stands after an interruption, and how to go on.
     """
     options.define(*kinds, overwrite=overwrite)
 
@@ -40,12 +44,12 @@ def command(
             given = options.read(*kinds, unless=unless)
             function(given, overwrite=flags.FLAGS.overwrite)
 
-        return functools.partial(run, main)
+        return functools.partial(run, main, interrupted)
 
     return decorate
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], interrupted: str) -> None:
     """Runs a command line.
 
     Exit codes: 0 done or help shown, 2 flags, input or output that cannot be
@@ -53,6 +57,7 @@ def run(main: Callable[[], None]) -> None:
 
     Args:
         main: called once the flags are parsed.
+        interrupted: see `command`.
     """
     # TensorFlow's C++ side reports on start-up what concerns no user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -62,7 +67,7 @@ def run(main: Callable[[], None]) -> None:
     # Both signals interrupt; a shell script's background jobs ignore the first.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    app.run(lambda argv: guarded(main, argv), flags_parser=parse)
+    app.run(lambda argv: guarded(main, argv, interrupted), flags_parser=parse)
 
 
 def _interrupt(number, frame):
@@ -94,7 +99,9 @@ def parse(argv: list[str]) -> list[str]:
         sys.exit(0)
 
 
-def guarded(main: Callable[[], None], argv: list[str]) -> None:
+def guarded(
+    main: Callable[[], None], argv: list[str], interrupted: str
+) -> None:
     """Calls main; exits with one line where the user can correct the error."""
     handler = logging.get_absl_handler()
     handler.setFormatter(standard_logging.Formatter("%(message)s"))
@@ -123,7 +130,7 @@ def guarded(main: Callable[[], None], argv: list[str]) -> None:
             "and the free space, or name another path"
         )
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        _fail(f"interrupted: {interrupted}", 130)
 
 
 def _fail(message, code=2):

@@ -16,7 +16,7 @@ from affwild_omg.data.manifest import MANIFEST, Manifest
 from affwild_omg.evaluation import evaluator, fusion, results, selection
 from affwild_omg.evaluation.options import EvaluationOptions, FusionOptions
 from affwild_omg.experiments import trainings
-from affwild_omg.experiments.options import ReproductionOptions
+from affwild_omg.experiments.options import ReproductionOptions, backbone_of
 from affwild_omg.experiments.runs import (
     NOT_RUN,
     PRETRAINED,
@@ -196,14 +196,12 @@ def _weights(options, row, first):
     Raises:
         UserError: they come from nowhere, and the CNN does not learn either.
     """
-    network = networks.named(row.network, **row.overrides)
-    if isinstance(network, Fusion):  # its members share a backbone
-        network, *_ = network.members
-    weights = options.initial_weights().get(network.backbone)
+    backbone = backbone_of(row)
+    weights = options.initial_weights().get(backbone)
     if not weights and first["train"] != "all":
         raise UserError(
             f"{row.key}: a CNN that is fixed in its first training must have "
-            f"weights; give --weights={network.backbone}=FILE, --strategy="
+            f"weights; give --weights={backbone}=FILE, --strategy="
             "end_to_end, or rows that are pre-trained"
         )
     return weights and _absolute(weights)

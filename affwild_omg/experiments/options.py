@@ -8,7 +8,7 @@ from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
 from affwild_omg.nets import architectures
-from affwild_omg.published import tables
+from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
 from affwild_omg.training.options import OVERRIDES, TrainingOptions
 
@@ -115,7 +115,7 @@ class ReproductionOptions(options.Checked):
         super().__post_init__()
         self.seed_numbers()
         self.selected()
-        self.initial_weights()
+        self._refuse_what_changes_nothing()
         compared = {x for row in self.selected() for x in row.compares}
         for flag, given in (
             ("options", self.overrides()),
@@ -126,10 +126,29 @@ class ReproductionOptions(options.Checked):
                     f"--{flag}={name} is what a row of --table={self.table} "
                     "compares; leave it out"
                 )
-        if self.pretrain_overrides() and self.pretraining == "none":
+
+    def _refuse_what_changes_nothing(self):
+        rows = [part for x in self.selected() for part in x.fused or [x]]
+        backbones = {backbone_of(row) for row in rows}
+        for backbone in self.initial_weights():
+            if backbone not in backbones:
+                raise UserError(
+                    f"--weights={backbone}=FILE changes nothing, because the "
+                    f"rows start from {', '.join(sorted(backbones))}; leave it "
+                    "out"
+                )
+        scratch = all(row.pretraining == tables.SCRATCH for row in rows)
+        if self.pretrain_overrides() and (
+            scratch or self.pretraining == "none"
+        ):
             raise UserError(
-                "--pretrain_options does not go with --pretraining=none; leave "
-                "one of the two out"
+                "--pretrain_options changes nothing, because no row is "
+                "pre-trained; leave it out"
+            )
+        if self.folds_by != "video" and all(row.fold is None for row in rows):
+            raise UserError(
+                f"--folds_by={self.folds_by} changes nothing, because no row "
+                "is a cross-validation; leave it out"
             )
 
     def seed_numbers(self) -> list[int]:
@@ -199,6 +218,14 @@ class ReproductionOptions(options.Checked):
         """
         settled = SETTLED | set(OVERRIDES)
         return _parsed("pretrain_options", self.pretrain_options, settled)
+
+
+def backbone_of(row: Row) -> str:
+    """Returns the backbone of a row that fuses nothing by decision."""
+    network = networks.named(row.network, **row.overrides)
+    if isinstance(network, architectures.Fusion):  # members share one
+        network, *_ = network.members
+    return network.backbone
 
 
 def _parsed(flag, texts, settled):

@@ -17,7 +17,7 @@ from affwild_omg.corpora.problems import Problems
 from affwild_omg.corpora.readers import READERS
 from affwild_omg.preparation import manifest as manifests
 from affwild_omg.preparation import staging, worker
-from affwild_omg.preparation.options import PreparationOptions
+from affwild_omg.preparation.options import FPS, PreparationOptions
 from affwild_omg.storage import files, parallel
 
 
@@ -47,6 +47,11 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
             f"--source={options.source}: none of the tables' {len(clips)} "
             f"clips is there, such as {clips[0].path / picture}; "
             "docs/corpora.md shows where they belong"
+        )
+    if options.fps != FPS and all(clip.pictures is None for clip in clips):
+        raise UserError(
+            f"--fps={options.fps:g} changes nothing, because all clips are "
+            "films, which have times of their own; leave it out"
         )
     remove_parents = files.make_folder(target.parent)
     folder = staging.make(target, options)

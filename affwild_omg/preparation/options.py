@@ -2,9 +2,13 @@
 
 import dataclasses
 
+from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
+from affwild_omg.corpora.folders import CROPS
 from affwild_omg.corpora.options import CorpusOptions
 from affwild_omg.paper.task import DETECT_EVERY
+
+FPS = 25.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,7 +17,7 @@ class PreparationOptions(CorpusOptions):
 
     records: str = option("Folder for the records.")
     fps: float = option(
-        "Frames a second of clips that are pictures.", 25.0, least=1
+        "Frames a second of clips that are pictures.", FPS, least=1
     )
     detect_every: int = option(
         "Frames from one face detection to the next; landmarks are tracked in "
@@ -28,3 +32,12 @@ class PreparationOptions(CorpusOptions):
         False,
     )
     workers: int = option("Processes; 0 takes one per core.", 0, least=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.frames == CROPS and self.detect_every != DETECT_EVERY:
+            raise UserError(
+                f"--detect_every={self.detect_every} changes nothing with "
+                f"--frames={CROPS}, which are searched for no faces; leave it "
+                "out"
+            )

@@ -786,7 +786,21 @@ def test_options_have_the_types_of_train_py(options):
             {"pretrain_options": ["width=1"], "pretraining": "paper"},
             "--pretrain_options=width cannot be set here",
         ),
-        ({"pretrain_options": ["epochs=1"]}, "does not go with --pretraining"),
+        ({"pretrain_options": ["epochs=1"]}, "no row is pre-trained"),
+        (
+            {"weights": [f"resnet50={__file__}"]},
+            "--weights=resnet50=FILE changes nothing, .* from vgg_face",
+        ),
+        ({"folds_by": "person"}, "--folds_by=person changes nothing"),
+        (
+            {
+                "table": "4",
+                "rows": ["cnn_3rnn_scratch"],
+                "pretraining": "paper",
+                "pretrain_options": ["epochs=1"],
+            },
+            "no row is pre-trained",
+        ),
         (
             {"strategy": "cnn_fixed"},
             "conv5_3_pool5_fc: a CNN that is fixed .* must have weights; give "

@@ -565,6 +565,14 @@ def test_nothing_is_left_when_nothing_can_be_prepared(preparing, source, fake):
     assert names(source.parent) == ["corpus"]
 
 
+def test_flags_that_change_nothing_are_refused(preparing, source, fake):
+    with pytest.raises(UserError, match="--fps=10 changes nothing, .* films"):
+        preparing.prepare(options_of(source, fps=10.0))
+    assert names(source.parent) == ["corpus"]
+    with pytest.raises(UserError, match="--detect_every=5 changes nothing .*s"):
+        options_of(source, frames="crops", detect_every=5)
+
+
 def test_a_source_without_clips_says_where_they_belong(preparing, source, fake):
     for video in ("ann/u1.mp4", "bob/u3.mp4", "bob/u5.mp4"):
         (source / video).unlink()

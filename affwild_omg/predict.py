@@ -1,18 +1,25 @@
-"""Predicts valence and arousal for every frame of a video."""
+"""Predicts valence and arousal for every frame of videos."""
 
 from affwild_omg.cli import app
 from affwild_omg.inference.options import PredictionOptions
 
 
-@app.command(PredictionOptions, overwrite="the video's earlier results")
+@app.command(PredictionOptions, overwrite="the same videos' earlier results")
 def main(options: PredictionOptions, *, overwrite: bool) -> None:
+    from affwild_omg.inference import sources
+
+    # Its errors need not wait for TensorFlow.
+    sources.find(options.video, quiet=True)
+
     from affwild_omg.inference import video
 
-    summary = video.predict(options, overwrite=overwrite)
-    app.show(
-        f"{summary['frames_with_face']} of {summary['frames']} frames show a "
-        f"face; results in {options.output}"
-    )
+    summaries = video.predict(options, overwrite=overwrite)
+    for summary in summaries:
+        app.show(
+            f"{summary['video']}: {summary['frames_with_face']} of "
+            f"{summary['frames']} frames show a face"
+        )
+    app.show(f"results in {options.output}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.scoring import aggregation, postprocessing
 from affwild_omg.scoring.postprocessing import Settings
+from affwild_omg.weights import model_file
 from affwild_omg.weights import workdir as workdirs
 
 
@@ -112,7 +113,7 @@ def _provenance(options, records, card, history):
         coverage=coverage,
         records_sha256=records.digest,
         model=options.model,
-        model_sha256=selection.digest(options.model),
+        model_sha256=model_file.digest(options.model),
         network=json.loads(card.to_json())["architecture"] if card else None,
         training=history.get("options"),
         options=dataclasses.asdict(options),

@@ -192,14 +192,6 @@ def find(
     return chosen
 
 
-def digest(model: str) -> str:
-    """Returns the SHA-256 of a model file, a workdir's best or a SavedModel."""
-    place = pathlib.Path(model)
-    if model_file.is_saved_model(place):
-        return files.digest(*sorted(x for x in place.rglob("*") if x.is_file()))
-    return files.digest(place / workdirs.BEST if place.is_dir() else place)
-
-
 def _file_digest(model):
     saved = model_file.is_saved_model(pathlib.Path(model))
-    return "" if saved else digest(model)
+    return "" if saved else model_file.digest(model)

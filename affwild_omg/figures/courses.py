@@ -12,6 +12,9 @@ from affwild_omg.figures import canvas
 from affwild_omg.paper import windows
 
 _FEW = 100  # points up to which each has its mark
+# Frames that a picture of 1,540 pixels can show apart, and more. Of a longer
+# film, matplotlib would need minutes and a gigabyte.
+_MANY = 5000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,24 +65,47 @@ def timeline(
     """
     step = np.median(np.diff(times)) if len(times) > 1 else 1.0
     starts = [x.scored for x in windows.cut(len(times), window, tail)]
+    joined = -(-len(starts) // _MANY)  # 1 but for hours of film
+    starts = starts[::joined]
     lengths = np.diff([*starts, len(times)])
     sequence = np.repeat(np.arange(len(starts)), lengths)
+    sequences = pd.DataFrame(values).groupby(sequence).median().to_numpy()
+    edges = np.array([*times[starts], times[-1] + step])
+    times, values = _thinned(times, values)
     course = Course(
         title=title,
         times=times,
         values=values,
-        edges=np.array([*times[starts], times[-1] + step]),
-        sequences=pd.DataFrame(values).groupby(sequence).median().to_numpy(),
+        edges=edges,
+        sequences=sequences,
     )
     figure = canvas.new(2.6 * len(targets), width=11)
     axes = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
     for column, target in enumerate(targets):
-        name = f"median of {window} frames"
+        name = f"median of {joined * window} frames"
         _draw(axes[column], course, column, target, name)
     axes[-1].set_xlabel("time / s")
     axes[0].set_title(title, loc="left", parse_math=False)
     canvas.legend_above(axes[0], 3)
     canvas.save(figure, path)
+
+
+def _thinned(times, values):
+    """Returns the least and the largest of so many frames, if there are many.
+
+    A line through them covers the pixels that one through all frames covers.
+    """
+    size = -(-2 * len(times) // _MANY)
+    if len(times) <= _MANY:
+        return times, values
+    groups = pd.DataFrame(values).groupby(np.arange(len(times)) // size)
+    ends = np.stack([groups.min(), groups.max()], axis=1)
+    begin = times[::size]
+    between = np.diff([*begin, times[-1]]) / 2
+    return (
+        np.stack([begin, begin + between], axis=1).ravel(),
+        ends.reshape(-1, values.shape[1]),
+    )
 
 
 def timelines(

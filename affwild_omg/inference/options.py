@@ -9,12 +9,19 @@ from affwild_omg.paper.task import DETECT_EVERY
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictionOptions(options.Checked):
-    """Which video is predicted, by which model, and where to."""
+    """Which videos are predicted, by which model, and where to."""
 
     model: str = option("SavedModel, workdir or .keras file.", exists=True)
-    video: str = option("Video file.", exists=True)
+    video: str = option(
+        "Video file, folder of them, or pattern such as 'clips/*.mp4'; "
+        "several are separated by commas."
+    )
     output: str = option(
-        "Folder for <stem>.csv, one row per frame, and <stem>.png."
+        "Folder for <stem>.csv, one row per frame, <stem>.png and <stem>.json "
+        "of each video."
+    )
+    resume: bool = option(
+        "Leave out videos whose results are there and whole.", False
     )
     sequence_length: int = option(
         "Frames of a window; 0 takes the model's own.", 0, least=0

@@ -20,6 +20,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures, models
 from affwild_omg.nets.architectures import Architecture, Fusion
 from affwild_omg.paper.windows import TAILS
+from affwild_omg.storage import files
 from affwild_omg.weights.workdir import BEST
 
 CARD = "card.json"
@@ -193,3 +194,11 @@ def _damaged(path, flag):
 def is_saved_model(path: pathlib.Path) -> bool:
     """Returns whether the path is a SavedModel folder."""
     return (path / "saved_model.pb").is_file()
+
+
+def digest(model: os.PathLike | str) -> str:
+    """Returns the SHA-256 of a model file, a workdir's best or a SavedModel."""
+    path = pathlib.Path(model)
+    if is_saved_model(path):
+        return files.digest(*sorted(x for x in path.rglob("*") if x.is_file()))
+    return files.digest(path / BEST if path.is_dir() else path)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import skimage.data
 
-from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation.options import EvaluationOptions
 from affwild_omg.inference.options import PredictionOptions
 from affwild_omg.preparation.options import PreparationOptions
@@ -93,7 +92,7 @@ def read_table(options):
 
 
 def test_every_frame_has_its_row(predicting, options, loaded):
-    summary = predicting.predict(options)
+    (summary,) = predicting.predict(options)
     rows = read_table(options)
     assert [int(row["frame"]) for row in rows] == list(range(len(FACE)))
     times = [float(row["time_s"]) for row in rows]
@@ -112,6 +111,7 @@ def test_every_frame_has_its_row(predicting, options, loaded):
         assert 0.7 < confidence <= 1
     valence = [float(row["valence"]) for row in rows if row["valence"]]
     assert summary == {
+        "video": "utterance_1.mp4",
         "frames": 13,
         "frames_with_face": 10,
         "damage": None,
@@ -264,7 +264,7 @@ def test_a_video_without_a_face_has_empty_rows(predicting, options, loaded):
     cup = cv2.resize(skimage.data.coffee(), (128, 128))
     path = write_video(pathlib.Path(options.output).parent / "x.avi", [cup] * 2)
     options = dataclasses.replace(options, video=str(path))
-    summary = predicting.predict(options)
+    (summary,) = predicting.predict(options)
     assert summary["frames"] == 2
     assert summary["frames_with_face"] == 0
     assert summary["valence"] is None
@@ -290,30 +290,13 @@ def test_a_truncated_video_gives_what_it_holds(
     )
     options = dataclasses.replace(options, video=str(part))
     with caplog.at_level("WARNING"):
-        summary = predicting.predict(options)
+        (summary,) = predicting.predict(options)
     assert summary["damage"]
     assert 10 < summary["frames"] < 30
     assert len(read_table(options)) == summary["frames"]
     said = [r.getMessage() for r in caplog.records if r.name == "absl"]
     assert len(said) == 1
     assert f"the {summary['frames']} frames that could be decoded" in said[0]
-
-
-def test_results_of_other_videos_may_lie_beside(
-    predicting, options, monkeypatch
-):
-    fake_faces(predicting, monkeypatch, 3)
-    output = pathlib.Path(options.output)
-    output.mkdir()
-    (output / "other.csv").touch()
-    with pytest.raises(UserError, match="--output=.* is not empty; .*--over"):
-        predicting.predict(options)
-    predicting.predict(options, overwrite=True)
-    names = {"other.csv", "utterance_1.csv", "utterance_1.png"}
-    assert {path.name for path in output.iterdir()} == names
-    (output / "utterance_1.png").unlink()
-    predicting.predict(options, overwrite=True)
-    assert {path.name for path in output.iterdir()} == names
 
 
 @pytest.mark.parametrize(
@@ -328,7 +311,7 @@ def test_real_clips_are_predicted(
     predicting, options, loaded, clip, name, frames
 ):
     options = dataclasses.replace(options, video=str(clip(name)))
-    summary = predicting.predict(options)
+    (summary,) = predicting.predict(options)
     rows = read_table(options)
     assert len(rows) == summary["frames"] == frames
     faces = [row for row in rows if row["face"] == "1"]

@@ -28,7 +28,13 @@ def predicting(tf, monkeypatch):
         light = np.asarray(inputs["frames"]).mean(axis=(2, 3, 4)) / 255
         return np.stack([light, -light], axis=-1).astype(np.float32)
 
-    own = predictor.Predictor(card=None, targets=TARGETS, predict=predict)
+    own = predictor.Predictor(
+        card=None,
+        targets=TARGETS,
+        predict=predict,
+        step=None,
+        state_size=0,
+    )
     monkeypatch.setattr(video, "load_predictor", lambda _: own)
     fake_faces(video, monkeypatch, FRAMES)
     return video

@@ -30,15 +30,15 @@ STEPS = flags.DEFINE_integer("steps", 200, "Steps of 4 clips.")
 SCALE = flags.DEFINE_float(
     "scale",
     1.0,
-    "Factor of the first convolution, such as 100 for weights of Caffe; they "
-    "are then calibrated as training does.",
+    "Factor of VGG-Face's first convolution, such as 100 for weights of Caffe; "
+    "unless it is 1, the network is then calibrated as training does.",
 )
 BACKBONE = flags.DEFINE_enum(
     "backbone",
     "vgg_face",
     ["vgg_face", "resnet50", "densenet121"],
-    "Convolutional network. Batch normalisation takes its statistics from the "
-    "faces and stays as it is, as that which comes with ImageNet's weights.",
+    "Convolutional network. As with ImageNet's weights, batch normalisation "
+    "(with the faces' statistics) stays as it is, and features are calibrated.",
 )
 TAPS = flags.DEFINE_list("taps", None, "Taps, unless the architecture's own.")
 flags.mark_flag_as_required("video")
@@ -80,12 +80,6 @@ def main(_) -> None:
             network, backbone=BACKBONE.value, taps=tuple(TAPS.value)
         )
     model = models.build(network, 0)
-    if SCALE.value != 1:
-        members = [x for x in model.layers if isinstance(x, keras.Model)]
-        for member in members or [model]:
-            kernel = member.get_layer("conv1_1").kernel
-            kernel.assign(SCALE.value * kernel)
-            calibration.calibrate(member, np.concatenate(clips["frames"])[:32])
     for layer in parts.named_layers(model).values():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
@@ -94,6 +88,14 @@ def main(_) -> None:
         model({x.name: clips[x.name] for x in model.inputs}, training=True)
     for layer in normalised:
         layer.trainable = False
+    if SCALE.value != 1 or normalised:
+        members = [x for x in model.layers if isinstance(x, keras.Model)]
+        faces = np.concatenate(clips["frames"])[:32]
+        for member in members or [model]:
+            if BACKBONE.value == "vgg_face":
+                kernel = member.get_layer("conv1_1").kernel
+                kernel.assign(SCALE.value * kernel)
+            calibration.calibrate(member, BACKBONE.value, faces)
     model.get_layer("output").bias.assign(clips["labels"].mean(axis=(0, 1)))
     optimizer = optimizers.adam(model, LEARNING_RATE.value, {})
     step = Step(model, optimizer, tf.distribute.get_strategy(), "sequence")

@@ -59,25 +59,33 @@ def initialise(
         reports.append(dataclasses.asdict(report))
         for line in report.lines():
             logging.info("%s", line)
-        if source.large:
-            _calibrate(model, faces, report.taken)
+        if source.foreign:
+            _calibrate(model, network, faces, report.taken)
     if "output/bias" not in _taken(reports):
         model.get_layer("output").bias.assign(label_means)
     return reports
 
 
-def _calibrate(model, faces, taken):
-    """Brings VGG-Face's features to a size that the rest can learn from."""
+def _calibrate(model, network, faces, taken):
+    """Brings imported features to a size that the rest can learn from."""
     faces = faces[:: -(-len(faces) // CALIBRATION_FRAMES)]
-    members = [x for x in model.layers if isinstance(x, keras.Model)]
-    for network in members or [model]:
-        place = f"{network.name}/" if members else ""
-        if f"{place}conv1_1/kernel" not in taken:
+    own = {"": (model, network)}
+    if isinstance(network, Fusion):
+        own = {
+            f"member{index}/": (model.get_layer(f"member{index}"), member)
+            for index, member in enumerate(network.members, start=1)
+        }
+    for place, (part, architecture) in own.items():
+        backbone = architecture.backbone
+        first = calibration.FIRST.get(backbone)
+        if f"{place}{first}/kernel" not in taken:
             continue  # a member of another backbone, or of another width
-        sizes = calibration.calibrate(network, faces)
+        sizes = calibration.calibrate(part, backbone, faces)
         logging.info(
-            "VGG-Face's features scaled to at most 0.5, by powers of two; "
-            "their sizes were %s",
+            "features of %s scaled to at most %s, by powers of two; their "
+            "sizes were %s",
+            place + backbone,
+            calibration.MOST,
             ", ".join(f"{name} {size:.3g}" for name, size in sizes.items()),
         )
 

@@ -1,11 +1,16 @@
-"""Scales VGG-Face's convolutions so that their features come out below 0.5.
+"""Scales imported convolutions so that every tap comes out below 0.5.
 
-Its file keeps the scale of Caffe's images, 0 to 255, whose features are in the
-hundreds: what reads them would be saturated before the first step, or after a
-few. The layers are positively homogeneous: relu(a x) = a relu(x) for a > 0, and
-so are maxima. With the kernels of layer l scaled by c[l] / c[l - 1] and its
-bias by c[l], all features of layer l are those before times c[l].
+VGG-Face's file keeps the scale of Caffe's images, 0 to 255, whose features are
+in the hundreds, and those of ImageNet's networks are of size 1 to 2: what reads
+them would be saturated before the first step, or after a few.
+
+The layers are positively homogeneous: relu(a x) = a relu(x) for a > 0, and so
+are pools, sums and concatenations. A convolution whose kernel is scaled by
+after / before, and its bias by after, gives `after` times what it gave, where
+its input is `before` times what it was.
 """
+
+import re
 
 import keras
 import numpy as np
@@ -15,40 +20,130 @@ from affwild_omg.nets.architectures import VGG_BLOCKS, VGG_CONVS
 # A little less than taps have with random weights: at 0.9, Adam soon saturates
 # the gates that read 73,728 features (docs/networks.md).
 MOST = 0.5
+# The first layer of each backbone that can be calibrated.
+FIRST = {
+    "vgg_face": "conv1_1",
+    "resnet50": "conv1_conv",
+    "densenet121": "conv1_conv",
+}
 
 
-def calibrate(model: keras.Model, frames: np.ndarray) -> dict[str, float]:
-    """Scales each convolution so that its features' RMS is 0.25 to 0.5.
+def calibrate(
+    model: keras.Model, backbone: str, frames: np.ndarray
+) -> dict[str, float]:
+    """Scales a backbone so that the RMS of its taps is 0.25 to 0.5.
 
-    The features of a convolution before a pool are those that the pool leaves,
-    which are the larger ones. The factors are powers of two, so that no weight
-    is rounded: the features are otherwise the same to the last bit.
+    The factors are powers of two, so that no weight is rounded, and the
+    features are otherwise the same to the last bit; in DenseNet-121, where
+    batch normalisation comes first and adds its epsilon, but for rounding.
 
     Args:
-        model: a network on VGG-Face, or a member of a fusion.
+        model: a network on the backbone, or a member of a fusion.
+        backbone: a key of FIRST.
         frames: uint8 [frames, 96, 96, 3], aligned faces.
 
     Returns:
-        {layer: the root mean square of its features before}.
+        {layer: the root mean square of its features before}, of those that
+        decide: in VGG-Face each convolution, after the pool if one follows; in
+        the others the end of each stage.
     """
-    layers = [model.get_layer(name) for name in VGG_CONVS]
-    pools = {
-        f"conv{block}_{len(channels)}": f"pool{block}"
-        for block, channels in enumerate(VGG_BLOCKS, start=1)
+    deciding = {
+        layer.name: end
+        for layer in model.layers
+        if (end := _DECIDING[backbone](layer.name))
     }
-    (images,) = (x for x in model.inputs if x.name == "frames")
+    ends = list(dict.fromkeys(deciding.values()))
+    given = {"frames": frames[None]}
+    if backbone != "vgg_face":  # batch normalisation knows what counts
+        given["mask"] = np.ones((1, len(frames)), bool)
     outputs = keras.Model(
-        images,
-        [model.get_layer(pools.get(x, x)).output for x in VGG_CONVS],
-    )
-    sizes, before = {}, 1.0
-    for layer, output in zip(layers, outputs(frames[None]), strict=True):
-        size = float(np.sqrt(np.mean(np.square(np.asarray(output)))))
-        sizes[layer.name] = size
-        factor = before
-        if size > 0:
-            factor = 2.0 ** np.floor(np.log2(MOST / size))
-        layer.kernel.assign(layer.kernel * (factor / before))
-        layer.bias.assign(layer.bias * factor)
-        before = factor
+        [x for x in model.inputs if x.name in given],
+        [model.get_layer(name).output for name in ends],
+    )([given[x.name] for x in model.inputs if x.name in given])
+    sizes = {
+        name: float(np.sqrt(np.mean(np.square(np.asarray(output)))))
+        for name, output in zip(ends, outputs, strict=True)
+    }
+    factors = {
+        name: 2.0 ** np.floor(np.log2(MOST / size)) if size > 0 else 1.0
+        for name, size in sizes.items()
+    }
+    _scale(model, {layer: factors[end] for layer, end in deciding.items()})
     return sizes
+
+
+def _scale(model, factors) -> None:
+    """Multiplies what layers give by a factor, and by 1 where none is named."""
+    scales = {}  # of a tensor, by its identity
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        first, *_ = keras.tree.flatten(layer.input)
+        before = after = scales.get(id(first), 1.0)
+        if isinstance(layer, keras.layers.Conv2D):
+            after = factors.get(layer.name, 1.0)
+            layer.kernel.assign(layer.kernel * (after / before))
+            if layer.use_bias:
+                layer.bias.assign(layer.bias * after)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            after = factors.get(layer.name, 1.0)
+            variance = np.asarray(layer.moving_variance)
+            inner = before**2 * variance
+            same = (inner + layer.epsilon) / (variance + layer.epsilon)
+            layer.gamma.assign(layer.gamma * after * np.sqrt(same) / before)
+            layer.beta.assign(layer.beta * after)
+            layer.moving_mean.assign(layer.moving_mean * before)
+            layer.moving_variance.assign(inner)
+        scales[id(layer.output)] = after
+
+
+_POOLED = {
+    f"conv{block}_{len(channels)}": f"pool{block}"
+    for block, channels in enumerate(VGG_BLOCKS, start=1)
+}
+_RESNET_ENDS = {
+    "conv1": "pool1_pool",
+    "conv2": "conv2_block3_out",
+    "conv3": "conv3_block4_out",
+    "conv4": "conv4_block6_out",
+    "conv5": "conv5_block3_out",
+}
+# Keyed by what feeds a dense block beside its own layers.
+_DENSE_ENDS = {
+    "conv2": "conv2_block6_concat",
+    "conv3": "conv3_block12_concat",
+    "conv4": "conv4_block24_concat",
+    "conv5": "conv5_block16_concat",
+}
+_FEEDS = {
+    "conv1_bn": "conv2",
+    "pool2_conv": "conv3",
+    "pool3_conv": "conv4",
+    "pool4_conv": "conv5",
+}
+
+
+def _of_vgg(name):
+    return _POOLED.get(name, name) if name in VGG_CONVS else None
+
+
+def _of_resnet(name):
+    # Each convolution is normalised, which makes what it gives a unit again.
+    stage = re.fullmatch(r"(conv\d)(_block\d_\d)?_bn", name)
+    return stage and _RESNET_ENDS[stage[1]]
+
+
+def _of_densenet(name):
+    if name == "bn":
+        return "relu"
+    stage = re.fullmatch(r"(conv\d)_block\d+_2_conv", name)
+    stage = stage[1] if stage else _FEEDS.get(name)
+    return stage and _DENSE_ENDS[stage]
+
+
+# From a layer to the one whose features decide its scale; None: none does.
+_DECIDING = {
+    "vgg_face": _of_vgg,
+    "resnet50": _of_resnet,
+    "densenet121": _of_densenet,
+}

@@ -44,14 +44,14 @@ class Source:
         description: what it is, for the log.
         architecture: its network; the bare backbone for a weight file.
         weights: {name: array}, see `affwild_omg.nets.parts.named_weights`.
-        large: whether the features are of another size than 1, so that they
+        foreign: whether its features are of a size of their own, so that they
             need `calibration.calibrate`.
     """
 
     description: str
     architecture: Architecture | Fusion
     weights: Mapping[str, np.ndarray]
-    large: bool = False
+    foreign: bool = False
 
 
 def source(
@@ -121,6 +121,7 @@ def source(
         description=description,
         architecture=Architecture(backbone=backbone, taps=("fc",)),
         weights=weights,
+        foreign=True,
     )
 
 

@@ -21,7 +21,6 @@ At the image's edge, where `foreign` explains what folding changes, 128 - mean
 is -1.2, 23.2, 34.4 for red, green, blue: docs/weights.md has a measurement.
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
@@ -238,7 +237,7 @@ def _source(layers, kind, where, preprocessing=_BGR):
             VGG_CONVS, [3, *channels[:-1]], channels, strict=True
         )
     }
-    source = foreign.source(
+    return foreign.source(
         convolutions,
         shapes,
         preprocessing,
@@ -246,4 +245,3 @@ def _source(layers, kind, where, preprocessing=_BGR):
         description=f"VGG-Face, {kind}",
         where=where,
     )
-    return dataclasses.replace(source, large=True)

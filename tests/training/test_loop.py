@@ -309,7 +309,7 @@ def test_weights_of_vgg_face_start_at_a_size_to_learn_from(
     options = dataclasses.replace(tiny, init_from=str(tmp_path / "vgg.npz"))
     with caplog.at_level("INFO", logger="absl"):
         run = start(training, options)
-    (line,) = [x for x in caplog.messages if "scaled to at most 0.5" in x]
+    (line,) = [x for x in caplog.messages if "features of vgg_face scaled" in x]
     assert float(line.split("conv1_1 ")[1].split(",")[0]) > 50
     weights = parts.named_weights(run.model)
     scales = weights["conv5_3/bias"].numpy() / arrays["conv5_3_bias"]

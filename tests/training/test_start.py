@@ -22,7 +22,7 @@ def test_only_members_that_took_the_convolutions_are_scaled(tf):
     before = {name: weight.numpy() for name, weight in weights.items()}
     taken = [name for name in before if name.startswith("member2/conv")]
     faces = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
-    start._calibrate(model, faces, taken)
+    start._calibrate(model, network, faces, taken)
     changed = {
         name
         for name, weight in weights.items()

@@ -284,6 +284,12 @@ def read(records: pathlib.Path | str) -> Manifest:
     )
 
 
+def labels_vary(clips: Sequence[Clip], targets: Sequence[str]) -> bool:
+    """Tells whether labels of a target differ within a clip, by frame."""
+    columns = [TARGETS.index(name) for name in targets]
+    return any(clip.varies[columns].any() for clip in clips)
+
+
 def _clips(folder, split, part):
     """Returns the clips of a split, which must be as its sums say."""
     clips = [

@@ -52,7 +52,7 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
                 options.groups, facts.table.index.tolist()
             )
         predictor = load_predictor(options.model)
-        source = _provenance(options, records, predictor.card, history)
+        source = _provenance(options, records, predictor, history)
         trained_on = history.get("records_sha256", source.records_sha256)
         if facts.trained and trained_on != source.records_sha256:
             logging.warning(
@@ -89,12 +89,13 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
     return found
 
 
-def _provenance(options, records, card, history):
+def _provenance(options, records, predictor, history):
     """Returns what is known before the prediction."""
     expected = coverage = None
+    card, clips = predictor.card, records.clips(options.split)
     part = records.content["splits"].get(options.split)
     # The whole split, of which the training held out nothing.
-    if part and part["prepared"] == len(records.clips(options.split)):
+    if part and part["prepared"] == len(clips):
         expected = part["expected"]
         coverage = part["prepared"] / expected
     # A SavedModel from elsewhere has no card.
@@ -104,8 +105,9 @@ def _provenance(options, records, card, history):
             f"--model={options.model} does not say how long its sequences "
             "are; give --sequence_length"
         )
+    by_frame = manifest.labels_vary(clips, predictor.targets)
     return Provenance(
-        level=options.level,
+        level=options.level or ("frame" if by_frame else "utterance"),
         pooling=options.pooling,
         corpus=records.content.get("corpus"),
         split=options.split,
@@ -193,13 +195,16 @@ def table(found: Results) -> list[str]:
         share = f"{source.coverage:.1%} of the corpus' split prepared"
     elif source.split == "train":
         share = "without what the training held out"
+    by = source.level
+    if by == "frame" and source.options["level"] is None:
+        by += ", because labels differ within a clip"
     return [
         *lines,
         *sources.lines(found),
         *groups.lines(found),
         f"{found.labelled.sum() or 'no'} labelled utterances of "
         f"{source.split}, {share}; "
-        f"scored by {source.level}, CCC {POOLED[source.pooling]}",
+        f"scored by {by}, CCC {POOLED[source.pooling]}",
     ]
 
 

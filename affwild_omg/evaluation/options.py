@@ -35,9 +35,10 @@ class EvaluationOptions(options.Checked):
     split: str = option(
         "What to evaluate.", "test", choices=("train", "validation", "test")
     )
-    level: str = option(
-        "What the headline scores compare; metrics.json has all.",
-        "utterance",
+    level: str | None = option(
+        "What the headline scores compare; metrics.json has all (default: "
+        "frames where labels differ within a clip, else utterances).",
+        None,
         choices=LEVELS,
     )
     pooling: str = option(_POOLING, "pooled", choices=POOLINGS)

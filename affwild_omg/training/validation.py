@@ -7,7 +7,7 @@ from absl import logging
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest
-from affwild_omg.data.manifest import Manifest
+from affwild_omg.data.manifest import Manifest, labels_vary
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.training.options import TrainingOptions
 
@@ -55,8 +55,9 @@ def _place(clip):
 
 def level_of(options: TrainingOptions, records: Manifest) -> str:
     """Returns what validation compares: --validation_level, else by labels."""
-    clips = records.clips("validation")
-    by_frame = _differ(options, clips, "frame", alone=True)
+    clips, targets = records.clips("validation"), options.network().targets
+    # Shuffled labels are the clips' means.
+    by_frame = not options.shuffle_labels and labels_vary(clips, targets)
     return options.validation_level or ("frame" if by_frame else "utterance")
 
 

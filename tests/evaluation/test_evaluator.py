@@ -270,7 +270,7 @@ def test_frames_and_utterances_without_a_label_or_a_face(
     again = results.read(options.output, flag="--test", frames=True)
     np.testing.assert_allclose(again.labels, found.labels, rtol=1e-6)
     for target, rows in (("valence", 2), ("arousal", 3)):
-        assert found.headline.targets[target].rows == rows
+        assert found.scores().targets[target].rows == rows
     # The fifth frame has no face, and the first valence label is the fourth's.
     valence, arousal = again.frames.values[0].T
     np.testing.assert_allclose(

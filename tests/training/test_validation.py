@@ -188,8 +188,12 @@ def test_a_run_trains_on_the_rest_and_is_evaluated_on_the_same(
 
     found = evaluate("validation")
     assert found.keys == held
+    assert found.provenance.level == "frame"
     assert found.provenance.coverage is found.provenance.expected is None
-    assert "what the training held out" in evaluator.table(found)[-1]
+    assert evaluator.table(found)[-1].endswith(
+        "what the training held out of train; scored by frame, because labels "
+        "differ within a clip, CCC over all of them"
+    )
     # By hand, of the frames: four of five have a face.
     values, labels = (
         np.concatenate(x)[np.concatenate(found.frames.mask)]

@@ -41,8 +41,14 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
     file = selection.file_of(options, overwrite=overwrite)
     with results.folder(options.output, overwrite=overwrite) as directory:
         # What cannot be used is told before the prediction, which takes long.
-        history = workdirs.read_history(options.model) or {}
+        history = workdirs.read_history(workdirs.of(options.model)) or {}
         records = manifest.read(options.records)
+        if not history and "validation" not in records.splits:
+            logging.warning(
+                "--model=%s does not tell what its training held out of train, "
+                "if anything; its workdir would",
+                options.model,
+            )
         records = records.holding_out(history.get("held_out", ()))
         records.check(options.split)
         facts = sources.Facts.of_records(records, options.split)

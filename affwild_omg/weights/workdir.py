@@ -24,6 +24,12 @@ FLAGFILE = "flags.cfg"
 INITIALISATION = "initialisation.json"
 
 
+def of(model: os.PathLike | str) -> pathlib.Path:
+    """Returns the workdir of a model: itself, or that of its best or last."""
+    place = pathlib.Path(model)
+    return place.parent if place.name in (BEST, LAST) else place
+
+
 def read_history(workdir: os.PathLike | str) -> dict | None:
     """Returns what `training.loop.train` wrote; None where there is nothing.
 

@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_people_are_held_out_whole(validation, people, share):
 
 
 def test_a_run_trains_on_the_rest_and_is_evaluated_on_the_same(
-    validation, people, tmp_path, monkeypatch
+    validation, people, tmp_path, monkeypatch, caplog
 ):
     from affwild_omg.data import manifest, pipeline
     from affwild_omg.evaluation import evaluator
@@ -176,14 +177,15 @@ def test_a_run_trains_on_the_rest_and_is_evaluated_on_the_same(
     assert json.loads(history)["held_out"] == summary["held_out"] == held
     assert summary["validation_level"] == "frame"
 
-    def evaluate(split):
+    def evaluate(split, model=options.workdir):
         return evaluator.evaluate(
             EvaluationOptions(
-                model=options.workdir,
+                model=model,
                 records=options.records,
                 split=split,
                 output=str(tmp_path / split),
-            )
+            ),
+            overwrite=True,
         )
 
     found = evaluate("validation")
@@ -214,8 +216,13 @@ def test_a_run_trains_on_the_rest_and_is_evaluated_on_the_same(
     np.testing.assert_allclose(
         found.facts.table["mean_valence"], np.mean(labels)
     )
-    found = evaluate("train")
+    # A file in the workdir knows as much, a copy elsewhere does not.
+    found = evaluate("train", f"{options.workdir}/best.keras")
     assert found.keys == rest and found.provenance.coverage is None
+    assert "does not tell what its training held out" not in caplog.text
+    copy = shutil.copy(f"{options.workdir}/best.keras", tmp_path / "m.keras")
+    assert len(evaluate("train", str(copy)).keys) == len(PEOPLE)
+    assert "m.keras does not tell what its training held out" in caplog.text
     assert evaluate("test").provenance.coverage == 0.5  # one of two is there
     other = make(tmp_path / "other", {"train": {"v0": [5], "x": [5]}})
     with pytest.raises(UserError, match="has [01] of the . clips that the tra"):

@@ -112,11 +112,13 @@ class Media:
         """Returns `path` and `pictures` of the clip of that name.
 
         Crops are named by the number of their frame, from 1 on. What is not
-        there gets the path that it might have.
+        there may be at any depth, which its path says.
         """
         self._asked.add(name)
         suffix = ".mp4" if self._frames == VIDEO else ""
-        places = self._places.get(name, [self._source / f"{name}{suffix}"])
+        places = self._places.get(
+            name, [self._source / "**" / f"{name}{suffix}"]
+        )
         # Aligned crops often lie beside others.
         aligned = [
             path

@@ -251,6 +251,7 @@ def table(comparison: Comparison) -> list[str]:
     return [
         *Table(("", "", *protocol.HEADER), rows, words=2).lines(),
         *(f"{run} run, {x}" for run, scores in runs for x in scores.warnings()),
+        *first.caution(),
         f"{wording.count(first.rows, 'labelled utterance')} of "
         f"{wording.count(first.videos, 'video')}{sources}{split}",
         *left_out,

@@ -208,7 +208,7 @@ def table(found: Results) -> list[str]:
         *lines,
         *sources.lines(found),
         *groups.lines(found),
-        f"{found.labelled.sum() or 'no'} labelled utterances of "
+        f"{wording.count(int(found.labelled.sum()), 'labelled utterance')} of "
         f"{source.split}, {share}; "
         f"scored by {by}, CCC {POOLED[source.pooling]}",
     ]

@@ -238,27 +238,35 @@ def table(fused: Results) -> list[str]:
     if scores.rows:
         # The mean of fewer targets is not to be compared.
         columns = protocol.columns_of(fused.targets)
-        rows, equal = [], source.equal_weights
-        for name, own in (
-            ("fused", scores),
-            *([("equal weights", equal)] if equal else []),
-            *((member["test"], member["scores"]) for member in source.members),
+        equal, rows = source.equal_weights, []
+        for name, own, weights in (
+            ("fused", scores, {}),
+            *([("equal weights", equal, {})] if equal else []),
+            *((x["test"], x["scores"], x["weights"]) for x in source.members),
         ):
             cccs = [wording.number(own.cccs.get(x)) for x in columns]
-            rows.append([name, *cccs])
+            shares = (weights.get(x) for x in fused.targets)
+            rows.append([name, *cccs, *(wording.number(x) for x in shares)])
+        header = ("CCC", *columns, *(f"weight in {x}" for x in fused.targets))
         intervals = (f"{x} {scores.interval_text(x)}" for x in scores.cccs)
         lines = [
-            *Table(("CCC", *columns), rows).lines(),
+            *Table(header, rows).lines(),
             f"{protocol.INTERVAL_NAME} of fused: {', '.join(intervals)}",
             *scores.warnings(),
+            *scores.caution(),
         ]
         if equal:
             lines.append(
                 f"best single on validation: {source.best_single or 'none'}"
             )
+    if source.options["weigh_on"] != "all":
+        lines.append(
+            "weights by CCC on those utterances of validation whose source "
+            "does not stand in train"
+        )
     return [
         *lines,
         *sources.lines(fused),
-        f"{scores.rows or 'no'} labelled utterances of {source.split or 'test'}"
-        f", {len(source.members)} runs fused",
+        f"{wording.count(scores.rows, 'labelled utterance')} of "
+        f"{source.split or 'test'}, {len(source.members)} runs fused",
     ]

@@ -203,7 +203,7 @@ def table(found: "Results") -> Table:
     rows, scores = [], {"model": found.headline}
     scores |= {names[name]: x for name, x in found.beside.items()}
     for name, own in scores.items():
-        cccs = [wording.number(own.cccs.get(x)) for x in columns]
+        cccs = [own.ccc_text(x) for x in columns]
         rows.append([name, *cccs, f"{own.rows:,}"])
     return Table(("CCC", *columns, "rows"), rows)
 

@@ -5,7 +5,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from affwild_omg.experiments.runs import PRETRAINED, TEST, Runs
+from affwild_omg.experiments.runs import HOLDOUT, PRETRAINED, TEST, Runs
 from affwild_omg.published import networks, tables
 from affwild_omg.published.tables import Row
 from affwild_omg.training.options import EARLIER, OVERRIDES, TrainingOptions
@@ -125,4 +125,6 @@ def _of_training(row, training, *, pretraining):
         allowed[0],
     )
     wanted = {k: x for k, x in (_DEFAULTS | flags).items() if k not in _ASIDE}
+    if pretraining and training["holdout"] == HOLDOUT:
+        del wanted["holdout"]  # its corpus has no validation split
     return _between(training, wanted)

@@ -18,6 +18,7 @@ from affwild_omg.evaluation.options import EvaluationOptions, FusionOptions
 from affwild_omg.experiments import trainings
 from affwild_omg.experiments.options import ReproductionOptions, backbone_of
 from affwild_omg.experiments.runs import (
+    HOLDOUT,
     NOT_RUN,
     PRETRAINED,
     TEST,
@@ -32,10 +33,6 @@ from affwild_omg.published.tables import Row
 from affwild_omg.storage.stages import Stage
 from affwild_omg.training.options import OVERRIDES, TrainingOptions
 from affwild_omg.weights import workdir as workdirs
-
-# The share of train that validates a pre-training whose corpus has no split for
-# it; train.py leaves that to be given.
-HOLDOUT = 0.1
 
 
 class Job(NamedTuple):
@@ -76,7 +73,8 @@ def list_jobs(
     for row in rows:
         flag = f"{row.pretraining}_records"
         if row.pretraining != tables.SCRATCH and not getattr(options, flag):
-            absent.append((row, f"{NOT_RUN}: corpus absent (--{flag})"))
+            why = f"corpus absent (--{flag}, or --pretraining=none)"
+            absent.append((row, f"{NOT_RUN}: {why}"))
             continue
         averages_seeds = row.averages == "seeds"
         if averages_seeds and len(seeds) < 2:

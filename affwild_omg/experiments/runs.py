@@ -24,6 +24,9 @@ PRETRAINED = "pretrained"
 WORKDIR = "workdir"
 NOT_RUN = "not run"
 FAILED = "failed"
+# The share of train that validates a pre-training whose corpus has no split for
+# it; train.py leaves that to be given.
+HOLDOUT = 0.1
 UNFINISHED = "unfinished: give affwild_omg.reproduce again"
 
 

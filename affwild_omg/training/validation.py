@@ -38,11 +38,19 @@ def read(options: TrainingOptions) -> Manifest:
             "--holdout=0.1 takes about a tenth of train for it"
         )
     keys = [clip.key for clip in train if _place(clip) < options.holdout]
+    places = sorted({_place(clip) for clip in train})
+    if len(places) < 2:
+        raise UserError(
+            f"{where}: the clips of train are all of one person, source or "
+            "video, which is not parted; prepare more"
+        )
     if len(keys) in (0, len(train)):
+        near = math.floor(1e4 * places[-1 if keys else 0]) + (not keys)
         raise UserError(
             f"--holdout={options.holdout:g} takes {len(keys)} of the "
             f"{len(train)} clips of train, those of a person, source or video "
-            "together, but both parts need some; give another share"
+            "together, but both parts need some; the nearest share at which "
+            f"they do is --holdout={near / 1e4:g}"
         )
     return records.holding_out(keys)
 

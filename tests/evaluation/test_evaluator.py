@@ -208,7 +208,7 @@ def test_no_label_reaches_the_network_and_old_files_go(
         np.testing.assert_array_equal(values, seen)
     assert not found.labelled.any()
     assert evaluation.table(found) == [
-        "no labelled utterances of train, 75.0% of the corpus' split prepared; "
+        "0 labelled utterances of train, 75.0% of the corpus' split prepared; "
         "scored by utterance, CCC over all of them"
     ]
     assert names(options.output) == sorted([*files, "notes.txt"])
@@ -294,8 +294,10 @@ def test_frames_and_utterances_without_a_label_or_a_face(
 def test_what_is_scored_is_what_the_files_hold(evaluation, evaluated):
     options, found = evaluated
     assert evaluation.table(found)[4:] == [
+        "95% intervals drawn from 2 videos alone are far too narrow: 10 are "
+        "needed, better 20",
         "3 labelled utterances of train, 75.0% of the corpus' split prepared; "
-        "scored by sequence, CCC over all of them"
+        "scored by sequence, CCC over all of them",
     ]
     again = results.read(options.output, flag="--test", frames=True)
     np.testing.assert_array_equal(again.predictions, found.predictions)
@@ -394,11 +396,11 @@ def test_steps_by_hand(evaluation, evaluated, options, tmp_path):
     assert (found.predictions != found.unprocessed).any()
     without = plain.scores(intervals=True)
     table = evaluation.table(found)
-    assert table[4:6] == [
+    assert table[5:7] == [
         "post-processing of valence: median over 3 frames",
         "post-processing of arousal: smoothing of 20 frames",
     ]
-    assert table[6:9] == [
+    assert table[7:10] == [
         f"CCC without it: {name} {ccc:.3f}, 95% interval "
         f"{without.intervals[name].low:.3f} to "
         f"{without.intervals[name].high:.3f}"

@@ -210,14 +210,20 @@ def test_the_best_single_is_the_best_on_validation(options):
 def test_the_table_shows_all_of_them(options):
     fused = fusing.fuse(options)
     lines = fusing.table(fused)
-    assert lines[0].split() == ["CCC", "valence", "arousal", "mean"]
-    assert [line.rsplit(maxsplit=3)[0] for line in lines[1:-3]] == [
+    assert lines[0].split() == (
+        "CCC valence arousal mean weight in valence weight in arousal".split()
+    )
+    assert [line.rsplit(maxsplit=5)[0] for line in lines[1:-3]] == [
         "fused",
         "equal weights",
         *options.test,
     ]
     mean = f"{(2 / 15 + 4 / 33) / 2:.3f}"
-    assert lines[1].split() == ["fused", "0.133", "0.121", mean]
+    assert lines[1].split() == ["fused", "0.133", "0.121", mean, "-", "-"]
+    weights = [x["weights"] for x in fused.provenance.members]
+    assert [line.split()[-2:] for line in lines[3:5]] == [
+        [f"{x['valence']:.3f}", f"{x['arousal']:.3f}"] for x in weights
+    ]
     assert lines[-1] == "2 labelled utterances of test, 2 runs fused"
     none = "none (needs two videos)"
     assert lines[-3:-1] == [
@@ -254,7 +260,7 @@ def test_no_test_label_reaches_the_weights(options):
         "predictions.csv",
     ]
     assert fusing.table(fused) == [
-        "no labelled utterances of test, 2 runs fused"
+        "0 labelled utterances of test, 2 runs fused"
     ]
 
 
@@ -308,7 +314,10 @@ def test_a_run_of_one_target_counts_in_that_one(options):
     assert list(members[1]["scores"].targets) == ["arousal"]
     # B alone is better in arousal, but gives no valence.
     assert fused.provenance.best_single == options.test[0]
-    assert fusing.table(fused)[-4].split()[1:] == ["-", "0.978", "-"]
+    assert fusing.table(fused)[-4].split()[1:] == [
+        *("-", "0.978", "-"),
+        *("-", "0.636"),
+    ]
 
 
 def test_runs_of_one_target_each(options):
@@ -350,7 +359,7 @@ def test_all_are_scored_on_the_same_utterances(options):
     ):
         write(folder, labels=labels)
     lines = fusing.table(fusing.fuse(options, overwrite=True))
-    assert lines[1].split() == ["fused", "-", "0.121", "-"]
+    assert lines[1].split() == ["fused", "-", "0.121", "-", "-", "-"]
 
 
 def test_utterances_without_a_label_do_not_weigh(options):
@@ -458,7 +467,9 @@ def test_weights_of_sources_that_are_not_in_train(options):
     test = pathlib.Path(options.test[1], "facts.csv")
     test.write_text(header + "t,u1,x,,0,.5,.2,.5,.2\nt,u2,y,,1,.5,.2,.1,.4\n")
     options = dataclasses.replace(options, weigh_on="disjoint")
-    metrics = fuse(options)
+    told = "whose source does not stand in train"
+    assert told in "".join(fusing.table(fusing.fuse(options)))
+    metrics = fuse(options, overwrite=True)
     # Of u1 and u3. Valence: A is equal, B doubled: variances .01 and .04,
     # covariance .02, means .2 apart. Arousal: A .1 above, all others .01; B is
     # equal.

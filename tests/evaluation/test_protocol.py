@@ -232,7 +232,16 @@ def test_a_target_without_a_label_has_no_score_and_one_video_no_interval():
     found = protocol.score(rows, BOTH, intervals=True)
     assert found.cccs.keys() == found.intervals.keys() == {"arousal"}
     assert (found.rows, found.mean_ccc) == (3, found.cccs["arousal"])
-    assert found.table()[2:] == ["valence: no row has a label"]
+    assert found.table()[2:] == [
+        "valence: no row has a label",
+        "95% intervals drawn from 2 videos alone are far too narrow: 10 are "
+        "needed, better 20",
+    ]
+    for videos, warned in ((9, True), (10, False)):
+        values = np.random.default_rng(0).normal(size=(2, videos, 1))
+        rows = utterances(*values, [f"v{i}" for i in range(videos)])
+        found = protocol.score(rows, ("valence",), intervals=True)
+        assert bool(found.caution()) == warned
     # Valence labels of one video alone.
     labels[1][0], labels[2][0] = 3, 5
     rows = utterances([[0, 1], [1, 3], [2, 2]], labels, ["v", "w", "w"])

@@ -169,6 +169,9 @@ def test_what_stands_beside_the_model(tmp_path):
     stated = found.to_dict()["sources"]
     assert stated["not_in_train"] == 2
     assert stated["source_mean"]["mean_ccc"] == beside["source_mean"].mean_ccc
+    # All that it predicts is one number.
+    cells = [row[:2] for row in sources.table(found).rows]
+    assert ["mean training label", "0.000 (constant)"] in cells
     alone = {"targets": TARGETS[:1], "predictions": found.predictions[:, :1]}
     alone = dataclasses.replace(found, **alone, labels=labels[:, :1])
     assert sources.table(alone).header == ("CCC", "valence", "rows")

@@ -122,7 +122,7 @@ def test_what_validation_compares(
         ({"train": {"a": [5, 5]}}, None, {}, "no validation .*--holdout=0.1"),
         (
             *({"train": {"a": [5, 5]}}, None, {"holdout": 0.5}),
-            "--holdout=0.5 takes [02] of the 2 clips of train",
+            "clips of train are all of one person, source or video",
         ),
     ],
 )
@@ -146,6 +146,23 @@ def test_people_are_held_out_whole(validation, people, share):
     assert 0 < len(expected) < len(PEOPLE)
     options = dataclasses.replace(people, holdout=share)
     assert validation.read(options).held_out == expected
+
+
+def test_the_nearest_share_that_parts_train_is_named(
+    validation, people, tmp_path
+):
+    places = [
+        int(hashlib.sha256(group.encode()).hexdigest(), 16) / 2**256
+        for group in GROUPS
+    ]
+    for share, end, clips in ((1e-9, min(places), 0), (1, max(places), 12)):
+        options = dataclasses.replace(people, holdout=share)
+        with pytest.raises(UserError, match=f"takes {clips} of the 12") as told:
+            validation.read(options)
+        near = float(str(told.value).rpartition("=")[2])
+        assert near == pytest.approx(end, abs=1e-4)
+        held = dataclasses.replace(people, holdout=near)
+        assert 0 < len(validation.read(held).held_out) < 12
 
 
 def test_a_run_trains_on_the_rest_and_is_evaluated_on_the_same(

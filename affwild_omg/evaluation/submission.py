@@ -12,6 +12,7 @@ import pathlib
 import numpy as np
 import pandas as pd
 
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.evaluation import csv_tables, groups, results
 from affwild_omg.evaluation.options import POOLED, SubmissionOptions
@@ -204,11 +205,14 @@ def table(found: Results) -> list[str]:
             lines.append(
                 f"{target} is not scored: one of the tables has no such column"
             )
+    without = [
+        wording.count(len(names), what.removesuffix("s"))
+        for what, names in source.unmatched.items()
+    ]
     lines.append(
         f"{len(found.keys)} of {source.expected} annotated utterances matched "
         f"by {source.match}, CCC {POOLED[source.pooling]}; "
-        f"without a match: {len(source.unmatched['predictions'])} predictions, "
-        f"{len(source.unmatched['annotations'])} annotations"
+        f"without a match: {', '.join(without)}"
     )
     if source.misordered:
         lines.append(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import keras
 from absl import logging
 
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data import manifest
 from affwild_omg.experiments import folds, tabulation
@@ -35,7 +36,7 @@ class Outcome(NamedTuple):
         """Raises UserError, which names them, if a row failed."""
         if self.failed:
             raise UserError(
-                f"{len(self.failed)} row(s) failed: "
+                f"{wording.count(len(self.failed), 'row')} failed: "
                 + "; ".join(f"{key}: {why}" for key, why in self.failed.items())
             )
 

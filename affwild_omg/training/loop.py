@@ -202,11 +202,11 @@ class _Run:
         if not self.epochs:
             trained = self.model.trainable_variables
             logging.info(
-                "%s: %s parameters, %s of them trained, %d replica(s)",
+                "%s: %s parameters, %s of them trained, on %s",
                 self.options.architecture,
                 f"{self.model.count_params():,}",
                 f"{sum(math.prod(variable.shape) for variable in trained):,}",
-                self.strategy.num_replicas_in_sync,
+                wording.count(self.strategy.num_replicas_in_sync, "device"),
             )
             if self.deciding is not None:
                 logging.info(
@@ -429,9 +429,9 @@ class _Run:
         )
         if entry["skipped_batches"]:
             logging.warning(
-                "%d batch(es) of epoch %d were left out, because the labels in "
-                "them are all equal, or there are none",
-                *(entry["skipped_batches"], entry["epoch"]),
+                "batches of epoch %d left out, because the labels in them are "
+                "all equal, or there are none: %d",
+                *(entry["epoch"], entry["skipped_batches"]),
             )
 
 

@@ -133,7 +133,7 @@ def test_rows_without_a_match_are_listed(files):
     }
     assert submission.table(found)[-1] == (
         "2 of 3 annotated utterances matched by key, CCC over all of them; "
-        "without a match: 1 predictions, 1 annotations"
+        "without a match: 1 prediction, 1 annotation"
     )
     assert found.provenance.coverage == pytest.approx(2 / 3)
 

@@ -224,7 +224,7 @@ def _summary(directory: pathlib.Path, minutes: float) -> Iterator[str]:
     ):
         found = results.read(directory / folder, flag="--directory")
         rows[name] = found.scores().cccs
-        if bare := found.without_postprocessing():
+        if bare := found.without_postprocessing:
             rows["  without post-processing"] = bare.scores().cccs
     yield ""
     yield from Table(

@@ -187,7 +187,7 @@ def table(found: Results) -> list[str]:
     """Returns the scores of an evaluation as lines for a console."""
     source = found.provenance
     lines = found.headline.table()
-    if bare := found.without_postprocessing():
+    if bare := found.without_postprocessing:
         for target, steps in source.postprocessing.targets.items():
             lines.append(f"post-processing of {target}: {_text(steps)}")
         scores = bare.headline

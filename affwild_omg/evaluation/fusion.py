@@ -218,7 +218,7 @@ def _fuse_unprocessed(of_splits, weigh_on):
         return None
     *validation, test = (
         results.align(
-            {x: run.without_postprocessing() or run for x, run in runs.items()}
+            {x: run.without_postprocessing or run for x, run in runs.items()}
         )
         for runs in of_splits
     )

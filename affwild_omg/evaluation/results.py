@@ -279,8 +279,9 @@ class Results:
             self.provenance.level, self.provenance.pooling, intervals=True
         )
 
+    @functools.cached_property
     def without_postprocessing(self) -> "Results | None":
-        """Returns the same before post-processing; None if there was none."""
+        """The same before post-processing; None if there was none."""
         if self.unprocessed is None:
             return None
         source = dataclasses.replace(self.provenance, postprocessing=None)
@@ -303,7 +304,7 @@ class Results:
                 level: {x: self.scores(level, x).to_dict() for x in POOLINGS}
                 for level in LEVELS
             }
-        if bare := self.without_postprocessing():
+        if bare := self.without_postprocessing:
             metrics["unprocessed"] = bare.headline.to_dict()
         if self.facts is not None:
             metrics["sources"] = self.facts.counts() | {

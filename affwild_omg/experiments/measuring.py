@@ -201,7 +201,7 @@ def _measure(table, row, runs):
     unprocessed = None
     if row.unprocessed:
         # What was not post-processed stands for itself.
-        bare = [one.without_postprocessing() or one for one in of_seeds]
+        bare = [one.without_postprocessing or one for one in of_seeds]
         unprocessed = _over_seeds(bare, table.metric)
     return dataclasses.replace(
         found,

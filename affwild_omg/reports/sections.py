@@ -58,7 +58,7 @@ def protocols(source: Source) -> dict:
 
 def postprocessing(source: Source) -> dict:
     """Gathers the scores without post-processing."""
-    without = source.results.without_postprocessing()
+    without = source.results.without_postprocessing
     return {"without": without and without.headline}
 
 

@@ -341,7 +341,7 @@ def test_steps_are_chosen_on_validation_and_applied_as_they_are(
     assert pathlib.Path(options.output, file.name).read_bytes() == kept
     content = json.loads(kept)
     assert content["sequence_length"] == 4
-    before = chosen.without_postprocessing().scores().cccs
+    before = chosen.without_postprocessing.scores().cccs
     for target in ("valence", "arousal"):
         search = content["search"][target]
         # The scores are of rounded estimates, the search's are not.

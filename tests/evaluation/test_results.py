@@ -118,7 +118,7 @@ def test_a_folder_by_hand(tmp_path):
     assert found.labelled.tolist() == [False, True]
     assert found.provenance == Provenance(split="test")
     assert found.frames is found.unprocessed is None
-    assert found.without_postprocessing() is None
+    assert found.without_postprocessing is None
 
 
 def test_what_is_written(tmp_path, drawn):
@@ -245,7 +245,7 @@ def test_all_of_an_evaluation_survives_the_files(tmp_path, drawn):
 def test_scores_are_of_the_tables_by_each_protocol():
     found = post_processed()
     frames = found.frames
-    bare = found.without_postprocessing()
+    bare = found.without_postprocessing
     assert found.scores().targets["valence"].ccc == pytest.approx(
         concordance.concordance(found.labels[:, 0], found.predictions[:, 0])
     )

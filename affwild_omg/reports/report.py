@@ -62,7 +62,9 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-_TEMPLATES.globals.update(heads=_heads, interval_name=protocol.INTERVAL_NAME)
+_TEMPLATES.globals.update(
+    heads=_heads, interval_name=protocol.INTERVAL_NAME, few=protocol.FEW
+)
 _TEMPLATES.filters.update(
     count=wording.count,
     interval=wording.interval,

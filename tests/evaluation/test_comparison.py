@@ -56,7 +56,7 @@ def test_a_comparison_by_hand(tmp_path):
         "mean first 0.786 0.000 to 0.786",
         "mean second 0.682 0.000 to 0.682",
     ]
-    narrow = "95% intervals drawn from 2 videos alone are far too narrow"
+    narrow = "95% intervals drawn from 2 videos alone are too narrow"
     assert lines[7].startswith(narrow)
     assert lines[8:] == [
         "3 labelled utterances of 2 videos of test",

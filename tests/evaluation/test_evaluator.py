@@ -294,8 +294,7 @@ def test_frames_and_utterances_without_a_label_or_a_face(
 def test_what_is_scored_is_what_the_files_hold(evaluation, evaluated):
     options, found = evaluated
     assert evaluation.table(found)[4:] == [
-        "95% intervals drawn from 2 videos alone are far too narrow: 10 are "
-        "needed, better 20",
+        "95% intervals drawn from 2 videos alone are too narrow: 20 are needed",
         "3 labelled utterances of train, 75.0% of the corpus' split prepared; "
         "scored by sequence, CCC over all of them",
     ]

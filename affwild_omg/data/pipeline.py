@@ -39,7 +39,8 @@ def windows(
         [T, 96, 96, 3], "landmarks": float32 [T, 68, 2], "mask": bool [T],
         "labels": float32 [T, 2], NaN where there is none, and where another
         window is scored}. mask is True where there is a frame with a face;
-        padding is zero. Reading it raises errors that `Manifest.reading` tells.
+        padding is zero. It knows its length. Reading it raises errors that
+        `Manifest.reading` tells.
     """
     memory.return_large_blocks()
     places = [
@@ -116,12 +117,13 @@ def windows(
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
+        .apply(tf.data.experimental.assert_cardinality(len(places)))
         .with_options(options)
     )
 
 
 def batches(
-    dataset: tf.data.Dataset, batch_size: int, count: int | None = None
+    dataset: tf.data.Dataset, batch_size: int, *, evenly: bool = False
 ) -> tf.data.Dataset:
     """Batches windows; what a batch lacks is filled up with empty ones.
 
@@ -131,9 +133,9 @@ def batches(
     Args:
         dataset: of windows.
         batch_size: windows in a batch, at most.
-        count: windows of the dataset. As many batches then share them as
-            evenly as they can, so that CCC has something to compare in the
-            last one, too; None fills all batches but the last.
+        evenly: as many batches as are needed share the windows as evenly as
+            they can, so that CCC has something to compare in the last one,
+            too; else all batches but the last are full.
     """
 
     def fill(values):
@@ -144,9 +146,9 @@ def batches(
             (batch_size, *values.shape[1:]),
         )
 
-    if count:
-        number = -(-count // batch_size)
-        size, larger = divmod(count, number)  # the first are larger by one
+    if evenly:
+        number = -(-len(dataset) // batch_size)
+        size, larger = divmod(len(dataset), number)  # the first, by one
         border = larger * (size + 1)
         dataset = (
             dataset.enumerate()
@@ -169,10 +171,3 @@ def batches(
     return dataset.map(
         lambda batch: {name: fill(x) for name, x in batch.items()}
     ).prefetch(2)
-
-
-def count_windows(
-    clips: Sequence[Clip], sequence_length: int, tail: str
-) -> int:
-    """Returns how many windows `windows` yields."""
-    return sum(len(cut(x.frames, sequence_length, tail)) for x in clips)

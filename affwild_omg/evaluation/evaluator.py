@@ -133,17 +133,14 @@ def _provenance(options, records, predictor, history):
 
 
 def _predict(options, records, predictor, source):
-    clips = records.clips(options.split)
     cut = {"sequence_length": source.sequence_length, "tail": source.tail}
-    batches = pipeline.batches(
-        pipeline.windows(clips, **cut), options.batch_size
-    )
-    windows = pipeline.count_windows(clips, **cut)
+    windows = pipeline.windows(records.clips(options.split), **cut)
+    batches = pipeline.batches(windows, options.batch_size)
     bar = progress.bar(
         batches.as_numpy_iterator(),
         description=f"evaluating {options.split}",
         unit="batch",
-        total=-(-windows // options.batch_size),
+        total=-(-len(windows) // options.batch_size),
     )
     with bar, records.reading(options.split):
         frames = protocol.predict_frames(

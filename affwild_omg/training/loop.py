@@ -184,7 +184,8 @@ class _Run:
     def _first_windows(self):
         """Returns the first windows that can be trained on, of a replica."""
         with self.records.reading("train"):
-            batches = list(self._train_batches(self.options.seed).take(1))
+            windows = self._windows("train", self.options.seed)
+            batches = list(self._train_batches(windows).take(1))
         if not batches:
             raise UserError(
                 f"--records={self.options.records}: in each batch of "
@@ -262,54 +263,40 @@ class _Run:
             "epochs": self.epochs,
         }
 
-    def _batches(self, split, shuffle_seed=None, count=None):
-        windows = pipeline.windows(
+    def _windows(self, split, shuffle_seed=None):
+        return pipeline.windows(
             self.records.clips(split),
             sequence_length=self.options.sequence_length,
             tail=self.options.tail,
             shuffle_seed=shuffle_seed,
             labels=self.labels[split],
         )
-        return pipeline.batches(windows, self.options.batch_size, count)
 
-    def _train_batches(self, seed):
+    def _train_batches(self, windows):
         """Builds the dataset of an epoch's batches, but for useless ones."""
-        return (
-            self._batches("train", seed, self._train_windows())
-            .map(
-                lambda batch: (
-                    {
-                        name: batch[name]
-                        for name in ("frames", "landmarks", "mask")
-                    }
-                    | {
-                        "labels": tf.gather(
-                            batch["labels"], self.columns, axis=-1
-                        )
-                    }
-                )
-            )
-            .filter(
-                lambda batch: is_comparable(
-                    batch["labels"], batch["mask"], self.options.loss_level
-                )
-            )
-        )
 
-    def _train_windows(self):
-        return pipeline.count_windows(
-            self.records.clips("train"),
-            self.options.sequence_length,
-            self.options.tail,
-        )
+        def used(batch):
+            labels = tf.gather(batch["labels"], self.columns, axis=-1)
+            inputs = {name: batch[name] for name in protocol.INPUTS}
+            return inputs | {"labels": labels}
+
+        def useful(batch):
+            return is_comparable(
+                batch["labels"], batch["mask"], self.options.loss_level
+            )
+
+        size = self.options.batch_size
+        batches = pipeline.batches(windows, size, evenly=True)
+        return batches.map(used).filter(useful)
 
     def _train_epoch(self, epoch):
         # Seeds of its own for each epoch, so that a resumed training
         # sees the windows and the dropout that the whole one would have.
         epoch_seed = self.options.seed * 100_003 + epoch
         self.step.seed_dropout(epoch_seed)
-        dataset = self._train_batches(epoch_seed)
-        batches = -(-self._train_windows() // self.options.batch_size)
+        windows = self._windows("train", epoch_seed)
+        dataset = self._train_batches(windows)
+        batches = -(-len(windows) // self.options.batch_size)
         bar = progress.bar(
             self.strategy.experimental_distribute_dataset(dataset),
             description=f"epoch {epoch}/{self.options.epochs}",
@@ -350,10 +337,13 @@ class _Run:
             )
 
     def _validate(self):
+        batches = pipeline.batches(
+            self._windows("validation"), self.options.batch_size
+        )
         with self.records.reading("validation"):
             frames = protocol.predict_frames(
                 self.predictor.predict,
-                self._batches("validation").as_numpy_iterator(),
+                batches.as_numpy_iterator(),
                 self.targets,
                 self.options.sequence_length,
                 self.options.tail,

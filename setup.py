@@ -66,6 +66,8 @@ setuptools.setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.17,<2.18"],
+        # The messages of TensorFlow Serving, for warm-up requests.
+        "serving": ["tensorflow-serving-api>=2.17,<2.18"],
         # selenium opens the report in a browser; tf-keras has the cells of
         # TensorFlow 1, to check the importer by.
         "test": [

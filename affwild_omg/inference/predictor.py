@@ -158,29 +158,39 @@ def _load_saved_model(path):
             raise UserError(f"--model={path}: {error}") from error
     targets = tuple(target for target in TARGETS if target in outputs)
 
-    def run(name, **inputs):
+    size = None
+    if "step" in saved.signatures:
+        _, given = saved.signatures["step"].structured_input_signature
+        size = given["state"].shape[1]
+
+    def run(signature, inputs):
         # By way of `saved`: a signature alone does not keep its variables.
-        outputs = saved.signatures[name](
-            frames=tf.constant(inputs.pop("frames")),
-            mask=tf.constant(inputs.pop("mask"), tf.bool),
-            **{key: tf.constant(x, tf.float32) for key, x in inputs.items()},
+        function = saved.signatures[signature]
+        _, given = function.structured_input_signature
+        outputs = function(
+            **{
+                name: tf.constant(inputs[name], spec.dtype)
+                for name, spec in given.items()
+            }
         )
         values = [outputs[target].numpy() for target in targets]
         return np.stack(values, axis=-1), outputs
 
     def step(inputs, state):
-        if "step" not in saved.signatures:
+        if size is None:
             raise UserError(
                 f"--model={path} was exported by an earlier version, without "
                 "its state; export it again"
             )
-        values, outputs = run("step", **inputs, state=state)
+        batch, time = np.shape(inputs["mask"])
+        whole = {"length": np.full(batch, time), "state": state}
+        values, outputs = run("step", inputs | whole)
         return values, outputs["state"].numpy()
 
     return Predictor(
         card=card,
         targets=targets,
-        predict=lambda inputs: run("masked", **inputs)[0],
+        predict=lambda inputs: run("masked", inputs)[0],
         step=step,
-        state_size=models.state_size(card.architecture) if card else 0,
+        state_size=size or 0,
     )

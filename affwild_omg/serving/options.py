@@ -12,3 +12,14 @@ class ExportOptions(options.Checked):
 
     model: str = option("Workdir or .keras file.", exists=True)
     output: str = option("Folder for the SavedModel.")
+    version: int = option(
+        "Number of a version: the SavedModel goes into a folder of that name "
+        "in --output, as TensorFlow Serving looks for them; 0 for none.",
+        0,
+        least=0,
+    )
+    warmup: bool = option(
+        "Adds the requests with which TensorFlow Serving warms a model up "
+        "before it answers; needs pip install affwild_omg[serving].",
+        False,
+    )

@@ -166,6 +166,12 @@ def _model_file(path, flag):
             "from which it was exported"
         )
     if path.is_dir():
+        if versions := [x for x in path.iterdir() if is_saved_model(x)]:
+            newest = max(versions, key=lambda x: (len(x.name), x.name))
+            raise UserError(
+                f"{flag}={path} holds versions of a SavedModel; give one of "
+                f"them, such as {newest}"
+            )
         if not (path / BEST).is_file():
             raise UserError(
                 f"{flag}={path} holds no {BEST}; give a workdir in which "

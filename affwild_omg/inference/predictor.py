@@ -1,5 +1,6 @@
 """Loaded models that predict, whatever they were loaded from."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -143,9 +144,18 @@ def _zeros(inputs, size):
 
 def _load_saved_model(path):
     try:
+        # Of a damaged one TensorFlow would show a traceback, and go on.
+        with contextlib.suppress(FileNotFoundError):
+            tf.saved_model.experimental.read_fingerprint(str(path))
         saved = tf.saved_model.load(str(path))
         outputs = saved.signatures["masked"].structured_outputs
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,  # also what a cut file of variables ends in
+        RuntimeError,  # also an operation that TensorFlow does not know
+        tf.errors.OpError,
+    ) as error:
         raise UserError(
             f"--model={path} is damaged, or not a SavedModel of export.py"
         ) from error

@@ -32,7 +32,7 @@ TEMPLATE_ANCHORS.flags.writeable = False
 # the corners of the mouth 4 mm before the eyes.
 ANCHOR_DEPTHS = (0.0, 0.0, 12.0, 2.0, 2.0)
 # Degrees to which the template is turned to each side, up and down.
-MAX_YAW, MAX_PITCH = 75, 30
+MAX_YAW, MAX_PITCH, VIEW_STEP = 75, 30, 5
 
 # Rows of the 68 landmarks (iBUG 300-W mark-up, from 0).
 LEFT_EYE = slice(36, 42)
@@ -134,18 +134,40 @@ def turned_residual(landmarks: np.ndarray) -> float:
         The root mean square over the five anchors from the best view, in crop
         pixels.
     """
+    left, size = _misfits(landmarks)
+    return math.sqrt(max(0.0, float(left.min())) / size)
+
+
+def yaw(landmarks: np.ndarray) -> int:
+    """Finds how far a head is turned, from the view to which anchors fit best.
+
+    How far it nods cannot be told like this: faces differ in height.
+
+    Args:
+        landmarks: [68, 2], in any unit.
+
+    Returns:
+        Degrees in [-75, 75], in steps of VIEW_STEP, positive where the nose
+        points to the right of the picture.
+    """
+    left, _ = _misfits(landmarks)
+    nods = 2 * MAX_PITCH // VIEW_STEP + 1
+    return int(np.argmin(left)) // nods * VIEW_STEP - MAX_YAW
+
+
+def _misfits(landmarks):
+    """Returns what each view leaves of the anchors, and their number."""
     points = anchors(np.asarray(landmarks, np.float64)) @ (1, 1j)
     points -= points.mean()
     spread = np.vdot(points, points).real
     if spread == 0:
-        return math.inf
+        return np.full(len(_VIEWS), math.inf), len(points)
     # What a similarity leaves: |view|^2 - |<view, points>|^2 / |points|^2.
     shared = np.abs(_VIEWS.conj() @ points) ** 2 / spread
-    left = np.square(np.abs(_VIEWS)).sum(axis=1) - shared
-    return math.sqrt(max(0.0, float(left.min())) / len(points))
+    return np.square(np.abs(_VIEWS)).sum(axis=1) - shared, len(points)
 
 
-def _views(step: int = 5) -> np.ndarray:
+def _views(step: int) -> np.ndarray:
     """Turns the template in steps of degrees; complex [views, 5], centred."""
     x, y = (TEMPLATE_ANCHORS - TEMPLATE_ANCHORS.mean(axis=0)).T
     yaw, pitch = np.deg2rad(
@@ -159,7 +181,7 @@ def _views(step: int = 5) -> np.ndarray:
     return views - views.mean(axis=1, keepdims=True)
 
 
-_VIEWS = _views()
+_VIEWS = _views(VIEW_STEP)
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:

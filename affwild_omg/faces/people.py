@@ -71,6 +71,48 @@ def main_faces(
             together, or else that of the frame; where people are alone, they
             may be anywhere.
     """
+    with _grouped(views, recognizer, portion, folder) as (names, read):
+        wanted = _on_side(side, read()) if side else {*names[:1]}
+        for view in read():
+            faces = [view.faces[x] for x in wanted & view.faces.keys()]
+            reason = ANOTHER if view.faces else view.reason
+            yield max(faces, key=_weight, default=Face.missing(reason))
+
+
+def largest(
+    views: Iterable[View],
+    recognizer: Callable[[np.ndarray], np.ndarray],
+    portion: int,
+    folder: os.PathLike | str | None,
+    most: int,
+) -> Iterator[View]:
+    """Yields the views again, their faces numbered by people.
+
+    Args:
+        views, recognizer, portion, folder: see `main_faces`.
+        most: people, those with the greatest area x time; 1 is the largest,
+            the one of `main_faces`. Others' faces are left out.
+    """
+    with _grouped(views, recognizer, portion, folder) as (names, read):
+        numbers = {name: i for i, name in enumerate(names[:most], 1)}
+        for view in read():
+            if view.faces:
+                view.reason = ANOTHER
+            view.faces = {
+                numbers[name]: face
+                for name, face in view.faces.items()
+                if name in numbers
+            }
+            yield view
+
+
+@contextlib.contextmanager
+def _grouped(views, recognizer, portion, folder):
+    """Groups tracks to people; gives their names and a reader of the views.
+
+    The names begin with those of the largest people. The reader yields the
+    views, whose faces then have such names.
+    """
     known, names, owners = [], itertools.count(), []
     views = iter(views)
     with _nameless_file(folder) as file:
@@ -84,13 +126,10 @@ def main_faces(
             del known[MAX_PEOPLE:]
             if count < portion:
                 break
-        wanted = {known[0].name} if known and not side else set()
-        if side:
-            wanted = _on_side(side, _read(file, owners, first + count, portion))
-        for view in _read(file, owners, first + count, portion):
-            faces = [view.faces[x] for x in wanted & view.faces.keys()]
-            reason = ANOTHER if view.faces else view.reason
-            yield max(faces, key=_weight, default=Face.missing(reason))
+        yield (
+            [person.name for person in known],
+            lambda: _read(file, owners, first + count, portion),
+        )
 
 
 def _read(file, owners, count, portion) -> Iterator[View]:

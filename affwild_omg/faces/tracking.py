@@ -40,9 +40,10 @@ SECOND = round(DEFAULT_FPS)
 SEARCH_S = 0.25
 SEARCH_EVERY = 6
 
-# Faces that are followed at a time: each costs as much as the main one. Another
-# takes the place of the smallest if its box is higher by this ratio, well above
-# the 1.1 by which the detector's boxes of one face are higher than a track's.
+# Faces that are followed at a time, unless more are asked for: each costs as
+# much as the main one. Another takes the place of the smallest if its box is
+# higher by this ratio, well above the 1.1 by which the detector's boxes of one
+# face are higher than a track's.
 MAX_FACES = 3
 MIN_LARGER = 1.3
 
@@ -100,7 +101,8 @@ def track_faces(
     portion: int = people.PORTION,
     folder: os.PathLike | str | None = None,
     side: str | None = None,
-) -> Iterator[Face]:
+    most: int | None = None,
+) -> Iterator[Face] | Iterator[View]:
     """Gives the face of a clip's main person in each of its frames.
 
     The main person is that with the greatest area x time, so that no face is
@@ -125,9 +127,10 @@ def track_faces(
         folder: for the file, which has no name; None for the system's.
         side: "left" or "right" for that one of two people, as the frame shows
             them, in place of the main one.
+        most: people in place of the main one, as in `people_of_video`.
 
     Yields:
-        Exactly one Face for each frame, in order.
+        Exactly one Face for each frame, in order; one View with `most`.
     """
     tracker = _Tracker(
         _Detections(frames, detector),
@@ -136,9 +139,36 @@ def track_faces(
         search_every=min(search_every, detect_every),
         batch=batch,
         second=second,
-        most=MAX_FACES,
+        most=max(MAX_FACES, most or 0),
     )
-    return people.main_faces(tracker.views(), recognizer, portion, folder, side)
+    views = tracker.views()
+    if most is not None:
+        return people.largest(views, recognizer, portion, folder, most)
+    return people.main_faces(views, recognizer, portion, folder, side)
+
+
+def people_of_video(
+    video: Video,
+    *,
+    most: int,
+    watch: Callable[[float, np.ndarray], None] | None = None,
+    **settings: object,
+) -> Iterator[tuple[float, View]]:
+    """Finds the faces of several people in each frame of a video.
+
+    Args:
+        video: an open video; its `damage` can be asked afterwards.
+        most: people, those with the greatest area x time; more than MAX_FACES
+            are also followed at a time.
+        watch: as in `faces_of_video`.
+        **settings: those of `track_faces`.
+
+    Yields:
+        The presentation time in seconds and a View of each frame, whose faces
+        have the numbers of people: 1 is the main person of `track_faces`, 2 the
+        next largest.
+    """
+    return faces_of_video(video, watch=watch, most=most, **settings)
 
 
 def faces_of_video(
@@ -519,7 +549,7 @@ def _start(face: Face, detail: np.ndarray, confidence: float) -> _Track:
     """Makes the track of a face that the detector has just seen."""
     confidence = min(1.0, max(0.0, float(confidence)))
     return _Track(
-        face=dataclasses.replace(face, confidence=confidence),
+        face=dataclasses.replace(face, confidence=confidence, detected=True),
         detail=detail,
         key_detail=detail,
         key_confidence=confidence,
@@ -535,12 +565,14 @@ def _look(frame: np.ndarray, box: Box, landmarker) -> Face | None:
         return None
     if alignment.turned_residual(landmarks_in_crop) > MAX_RESIDUAL:
         return None
+    box, roll = _search_box(landmarks)
     return Face(
         found=True,
-        box=_search_box(landmarks),
+        box=box,
         confidence=1.0,
         crop=crop,
         landmarks=landmarks_in_crop,
+        roll=roll,
     )
 
 
@@ -549,8 +581,12 @@ def _size(track: _Track) -> float:
     return track.face.box[3]
 
 
-def _search_box(landmarks: np.ndarray) -> Box:
-    """Maps the search square of the crop back to the frame, upright."""
+def _search_box(landmarks: np.ndarray) -> tuple[Box, float]:
+    """Maps the search square of the crop back to the frame, upright.
+
+    Returns:
+        The square, and the degrees by which it was turned there.
+    """
     to_frame = alignment.estimate_similarity(
         alignment.TEMPLATE_ANCHORS, alignment.anchors(landmarks)
     )
@@ -559,7 +595,24 @@ def _search_box(landmarks: np.ndarray) -> Box:
     side = SEARCH_SIDE * alignment.scale_of(to_frame)
     # Boxes count from the edge of their first pixel, points from its centre.
     left, top = x + 0.5 - side / 2, y + 0.5 - side / 2
-    return float(left), float(top), float(side), float(side)
+    roll = np.rad2deg(np.arctan2(to_frame[1, 0], to_frame[0, 0]))
+    return (float(left), float(top), float(side), float(side)), float(roll)
+
+
+def landmarks_in_frame(face: Face) -> np.ndarray:
+    """Maps the landmarks of a face that was found back to its frame.
+
+    Returns:
+        float64 [68, 2] in pixels of the frame.
+    """
+    left, top, side, _ = face.box
+    angle = np.deg2rad(face.roll)
+    scale = side / SEARCH_SIDE
+    turned = scale * np.array(
+        [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+    )
+    centred = face.landmarks.astype(np.float64) - (CROP_SIZE - 1) / 2
+    return centred @ turned + (left + side / 2 - 0.5, top + side / 2 - 0.5)
 
 
 def _fled(before: Box, after: Box) -> bool:

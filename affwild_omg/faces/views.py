@@ -35,6 +35,10 @@ class Face:
         crop: the aligned face, RGB uint8 [96, 96, 3].
         landmarks: float32 [68, 2] in pixels of the crop.
         reason: why no face was found, one of REASONS; "" where one was.
+        detected: whether the detector saw it in this very frame; otherwise it
+            was tracked there.
+        roll: degrees to which the face is turned in the frame, positive
+            clockwise.
     """
 
     found: bool
@@ -43,6 +47,8 @@ class Face:
     crop: np.ndarray
     landmarks: np.ndarray
     reason: str = ""
+    detected: bool = False
+    roll: float = 0.0
 
     @classmethod
     def missing(cls, reason: str = NOT_DETECTED) -> "Face":

@@ -57,7 +57,8 @@ def timeline(
     Args:
         path: PNG to write.
         times: [frames], seconds.
-        values: [frames, targets], NaN where there is no face.
+        values: [frames, targets], NaN where there is no face, or of several
+            faces [faces, frames, targets].
         targets: names of the columns.
         window: frames that the network saw at a time; their median is shown.
         tail: how the video was cut, see `paper.windows.cut`.
@@ -69,21 +70,29 @@ def timeline(
     starts = starts[::joined]
     lengths = np.diff([*starts, len(times)])
     sequence = np.repeat(np.arange(len(starts)), lengths)
-    sequences = pd.DataFrame(values).groupby(sequence).median().to_numpy()
     edges = np.array([*times[starts], times[-1] + step])
-    times, values = _thinned(times, values)
-    course = Course(
-        title=title,
-        times=times,
-        values=values,
-        edges=edges,
-        sequences=sequences,
-    )
-    figure = canvas.new(2.6 * len(targets), width=11)
-    axes = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
-    for column, target in enumerate(targets):
-        name = f"median of {joined * window} frames"
-        _draw(axes[column], course, column, target, name)
+    faces = values if np.ndim(values) == 3 else [values]
+    count = len(targets)
+    figure = canvas.new(2.6 * count * len(faces), width=11)
+    axes = figure.subplots(count * len(faces), 1, sharex=True, squeeze=False)[
+        :, 0
+    ]
+    name = f"median of {joined * window} frames"
+    for number, face in enumerate(faces):
+        medians = pd.DataFrame(face).groupby(sequence).median().to_numpy()
+        thinned_times, thinned = _thinned(times, face)
+        course = Course(
+            title=title,
+            times=thinned_times,
+            values=thinned,
+            edges=edges,
+            sequences=medians,
+        )
+        for column, target in enumerate(targets):
+            axis = axes[number * count + column]
+            _draw(axis, course, column, target, name)
+            if len(faces) > 1:
+                axis.set_ylabel(f"{target}, face {number + 1}")
     axes[-1].set_xlabel("time / s")
     axes[0].set_title(title, loc="left", parse_math=False)
     canvas.legend_above(axes[0], 3)

@@ -6,6 +6,10 @@ from affwild_omg.cli import options
 from affwild_omg.cli.options import option
 from affwild_omg.paper.task import DETECT_EVERY
 
+# As many are told apart in a video, see `faces.people`.
+MAX_PEOPLE = 20
+MODES = ("windows", "overlap")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictionOptions(options.Checked):
@@ -22,6 +26,20 @@ class PredictionOptions(options.Checked):
     )
     resume: bool = option(
         "Leave out videos whose results are there and whole.", False
+    )
+    faces: int = option(
+        "People whose faces are predicted, the largest ones: each has rows, "
+        "windows and an id of its own.",
+        1,
+        least=1,
+        most=MAX_PEOPLE,
+    )
+    mode: str = option(
+        "How a video is cut: windows (the paper's; the network starts anew "
+        "with each), or overlap (each begins amid the one before, so that the "
+        "network has seen half a window before a frame counts).",
+        "windows",
+        choices=MODES,
     )
     sequence_length: int = option(
         "Frames of a window; 0 takes the model's own.", 0, least=0

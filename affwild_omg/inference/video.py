@@ -1,17 +1,14 @@
 """Prediction: videos become valence and arousal for every frame."""
 
-import array
 import contextlib
-import csv
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from absl import logging
 
-from affwild_omg import figures
 from affwild_omg.cli import progress
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data import windows
@@ -19,14 +16,15 @@ from affwild_omg.faces import detection, landmarks, tracking
 from affwild_omg.faces.video import Video
 from affwild_omg.faces.views import Face
 from affwild_omg.inference import folder, sources
+from affwild_omg.inference.course import Course
+from affwild_omg.inference.moments import Moment, Table
 from affwild_omg.inference.options import PredictionOptions
 from affwild_omg.inference.predictor import Predictor, load_predictor
-from affwild_omg.paper.windows import cut
+from affwild_omg.paper.windows import cut, overlapping
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 
 DEFAULT_SEQUENCE_LENGTH = 80
-FACE_COLUMNS = ("x", "y", "width", "height", "confidence")
 
 
 def predict(
@@ -34,19 +32,18 @@ def predict(
 ) -> list[dict]:
     """Predicts videos, frame by frame.
 
-    Writes of each `<stem>.csv` with one row per frame (frame, time_s, face, x,
-    y, width, height, confidence, and valence and arousal as the model has them;
-    empty where there is no face; boxes in pixels of the video), `<stem>.png`,
-    the course of the targets, and at last `<stem>.json`, what was found and
-    what made it. A video that cannot be predicted does not end the others.
+    Writes of each `<stem>.csv` with one row per frame and face (see `Table`;
+    docs/inference.md says what the columns mean), `<stem>.png`, the course of
+    the targets, and at last `<stem>.json`, what was found and what made it. A
+    video that cannot be predicted does not end the others.
 
     Args:
         options: what and where.
         overwrite: replace results of videos of the same names.
 
     Returns:
-        Of each video {"video", "frames", "frames_with_face", "damage", and for
-        each target its median over the frames with a face, None without any}.
+        Of each video its name, "video", what was lost of it, "damage", and what
+        `Course.clip` sums up.
 
     Raises:
         UserError: the model or the output cannot be used, or a video; of
@@ -85,7 +82,7 @@ def predict(
         if video is None:
             continue
         if models is None:  # not before there is something to predict
-            models = _Models.load(options)
+            models = Models.load(options)
         count = f" {number}/{len(jobs)}" if len(jobs) > 1 else ""
         with told(job), video:
             summaries.append(_predict(job, video, models, options, count))
@@ -99,7 +96,7 @@ def predict(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Models:
+class Models:
     """What is loaded once for all videos."""
 
     predictor: Predictor
@@ -124,60 +121,65 @@ class _Models:
         )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Moment:
-    """What is known of a frame in the end.
-
-    Attributes:
-        number: of the frame, from 0 on.
-        time_s: its time since the first frame, in seconds.
-        face: that of the clip's main person.
-        values: predicted, [targets], NaN where there is no face.
-    """
-
-    number: int
-    time_s: float
-    face: Face
-    values: np.ndarray
-
-
 def _predict(job, video, models, options, count) -> dict:
-    """Writes the results of a video; returns its summary."""
+    """Writes the results of a video; returns what they sum up to."""
     targets = models.predictor.targets
-    course = _Course(targets)
+    course = Course(targets)
     with files.atomic_directory(
         job.folder, flag="--output", overwrite=True, owned=job.names
     ) as temporary:
-        with _Table(temporary / job.name(folder.TABLE), targets) as table:
-            for moment in _moments(video, models, options, temporary, count):
+        with Table(temporary / job.name(folder.TABLE), targets) as table:
+            for moment in moments(video, models, options, temporary, count):
                 table.add(moment)
                 course.add(moment)
-        course.draw(temporary / job.name(folder.TIMELINE), job, models)
+        course.draw(
+            temporary / job.name(folder.TIMELINE),
+            job.path.name,
+            window=models.length,
+            tail=models.tail,
+        )
         sizes = {x.name: x.stat().st_size for x in temporary.iterdir()}
-    summary = {"video": job.path.name, **course.summary()}
-    summary["damage"] = video.damage
+    clip = {"video": job.path.name, "damage": video.damage, **course.clip()}
     content = {
-        "clip": summary,
+        "clip": clip,
         "made_by": folder.made_by(job.path, options, models.sha256),
         "files": dict(sorted(sizes.items())),
+        "seconds": course.seconds(),
     }
     files.write_json(job.folder / job.name(folder.SUMMARY), content)
-    return summary
+    return clip
 
 
-def _moments(video, models, options, place, count) -> Iterator[Moment]:
-    """Yields what is known of each frame of a video, in order.
+def moments(
+    video: Video,
+    models: Models,
+    options: PredictionOptions,
+    place: pathlib.Path,
+    count: str = "",
+) -> Iterator[Moment]:
+    """Predicts a video, frame by frame.
 
     The pixels of a window at a time are held, so that a video of any length
     fits into memory.
+
+    Args:
+        video: an open one.
+        models: what `Models.load` loads.
+        options: how.
+        place: folder for the file that holds the faces meanwhile.
+        count: to be shown behind what is being done.
+
+    Yields:
+        Exactly one Moment for each frame, in order.
     """
     with progress.bar(
         description=f"finding faces{count}",
         unit="frame",
         total=video.expected_frames,
     ) as finding:
-        timed = tracking.faces_of_video(
+        timed = tracking.people_of_video(
             video,
+            most=options.faces,
             watch=lambda *_: finding.update(),
             detector=models.detector,
             landmarker=models.landmarker,
@@ -193,99 +195,49 @@ def _moments(video, models, options, place, count) -> Iterator[Moment]:
         unit="frame",
         total=video.decoded_frames,
     ) as predicting:
-        for start, scored, stop in cut(
-            video.decoded_frames, models.length, models.tail
-        ):
+        for start, scored, stop in _cut(video, models, options.mode):
             window = window[start - begin :]
             window += itertools.islice(timed, stop - scored)
             begin = start
-            _, faces = zip(*window, strict=True)
-            values = _predict_window(faces, models)
+            _, views = zip(*window, strict=True)
+            values = _predict_window(views, scored - start, models)
             predicting.update(stop - scored)
             for number in range(scored, stop):
-                time_s, face = window[number - start]
-                own = values[number - start]
+                time_s, view = window[number - start]
                 yield Moment(
                     number=number,
                     time_s=time_s,
-                    face=face,
-                    values=own if face.found else np.full_like(own, np.nan),
+                    faces=view.faces,
+                    values={x: values[x][number - start] for x in view.faces},
+                    reason=view.reason,
                 )
 
 
-def _predict_window(faces, models):
-    """Returns [frames of the window, targets]."""
-    window = windows.pad(
-        {
-            "frames": np.stack([face.crop for face in faces]),
-            "landmarks": np.stack([face.landmarks for face in faces]),
-            "mask": np.array([face.found for face in faces]),
-        },
-        models.length,
-    )
-    batch = {name: values[np.newaxis] for name, values in window.items()}
-    return models.predictor.predict(batch)[0, : len(faces)]
+def _cut(video, models, mode):
+    """Returns the windows of a video whose frames are counted."""
+    if mode == "overlap":
+        return overlapping(video.decoded_frames, models.length)
+    return cut(video.decoded_frames, models.length, models.tail)
 
 
-class _Table(contextlib.AbstractContextManager):
-    """Writes the table of a video, a row for each frame."""
-
-    def __init__(self, path: pathlib.Path, targets):
-        self._file = path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        self._targets = targets
-        self._writer.writerow(
-            ["frame", "time_s", "face", *FACE_COLUMNS, *targets]
+def _predict_window(views, scored, models):
+    """Returns {track: [frames, targets]} of those seen from a frame on."""
+    tracks = sorted({track for view in views[scored:] for track in view.faces})
+    if not tracks:
+        return {}
+    missing = Face.missing()
+    batch = []
+    for track in tracks:
+        faces = [view.faces.get(track, missing) for view in views]
+        window = windows.pad(
+            {
+                "frames": np.stack([face.crop for face in faces]),
+                "landmarks": np.stack([face.landmarks for face in faces]),
+                "mask": np.array([face.found for face in faces]),
+            },
+            models.length,
         )
-
-    def add(self, moment: Moment) -> None:
-        face, found = moment.face, []
-        if face.found:
-            found = [f"{x:.1f}" for x in face.box]
-            found += [f"{face.confidence:.4f}"]
-            found += [f"{x:.6f}" for x in moment.values]
-        else:
-            found = [""] * (len(FACE_COLUMNS) + len(self._targets))
-        self._writer.writerow(
-            [moment.number, f"{moment.time_s:.6f}", int(face.found), *found]
-        )
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
-
-
-class _Course:
-    """The values of a video over time, 16 bytes a frame, for its picture."""
-
-    def __init__(self, targets):
-        self._targets = targets
-        self._times = array.array("d")
-        self._values = array.array("f")
-
-    def add(self, moment: Moment) -> None:
-        self._times.append(moment.time_s)
-        self._values.extend(moment.values)
-
-    @property
-    def _table(self) -> np.ndarray:
-        values = np.frombuffer(self._values, np.float32)
-        return values.reshape(-1, len(self._targets))
-
-    def summary(self) -> Mapping:
-        values = self._table
-        seen = values[~np.isnan(values).all(axis=1)]
-        return {"frames": len(values), "frames_with_face": len(seen)} | {
-            target: float(np.median(seen[:, i])) if len(seen) else None
-            for i, target in enumerate(self._targets)
-        }
-
-    def draw(self, path, job, models) -> None:
-        figures.timeline(
-            path,
-            np.frombuffer(self._times),
-            self._table,
-            self._targets,
-            window=models.length,
-            tail=models.tail,
-            title=job.path.name,
-        )
+        batch.append(window)
+    inputs = {name: np.stack([x[name] for x in batch]) for name in batch[0]}
+    values = models.predictor.predict(inputs)[:, : len(views)]
+    return dict(zip(tracks, values, strict=True))

@@ -52,3 +52,22 @@ def cut(frames: int, length: int, tail: str) -> list[Window]:
         )
         for start, stop in zip(starts, stops, strict=True)
     ]
+
+
+def overlapping(frames: int, length: int) -> list[Window]:
+    """Cuts a clip into windows of which each begins amid the one before.
+
+    Half a window lies between two starts. Of the windows that hold a frame, the
+    one that begins first scores it: there the network has seen the most before
+    it, half a window at least, but for the first one's frames.
+
+    Args:
+        frames: of the clip, 1 or more.
+        length: frames of a window, at most.
+    """
+    step = -(-length // 2)
+    stops = [*range(length, frames, step), frames]
+    return [
+        Window(max(0, scored - (length - step)), scored, stop)
+        for scored, stop in zip([0, *stops[:-1]], stops, strict=True)
+    ]

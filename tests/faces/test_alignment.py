@@ -194,6 +194,16 @@ def test_a_turned_head_keeps_the_shape_of_a_face(yaw):
     assert alignment.residual(aligned) > MAX_RESIDUAL or abs(yaw) < 50
 
 
+@pytest.mark.parametrize(
+    ("yaw", "pitch"), [(0, 0), (40, 0), (-60, 10), (20, -20)]
+)
+def test_how_far_a_head_is_turned(yaw, pitch):
+    """Positive to the right of the picture, within a step and a half."""
+    points = photographed(yaw, pitch)
+    landmarks = landmarks_of(moved(points, 0.4, 25, (300, 200)))
+    assert alignment.yaw(landmarks) == pytest.approx(yaw, abs=7.5)
+
+
 def test_what_no_head_can_look_like_is_told():
     face = TEMPLATE_ANCHORS.astype(float)
     upside_down = face[[3, 4, 2, 0, 1]]

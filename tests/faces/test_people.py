@@ -266,3 +266,73 @@ def test_who_is_alone_has_the_side_of_the_frame(side):
         view.middle = 320.0
     assert on_side(views, side) == [20 * (side == "right")] * 100
     assert on_side(film(), side) == [0] * 100
+
+
+def tracks(views, most, portion=1000):
+    """Returns {track: person} of each frame."""
+    given = people.largest(views, recognizer, portion, None, most)
+    return [
+        {n: int(face.crop[0, 0, 0]) for n, face in view.faces.items()}
+        for view in given
+    ]
+
+
+@pytest.mark.parametrize("portion", [1000, 30])
+def test_people_are_numbered_by_area_times_time(portion):
+    def shown():
+        return film(
+            (0, 0, 49, face(20, 40)),
+            (1, 10, 99, face(40, 60, x=100)),
+            (2, 70, 99, face(60, 30, x=200)),
+            (3, 80, 99, face(21, 40)),  # 20 again
+        )
+
+    expected = [
+        {
+            **({1: 40} if i >= 10 else {}),
+            **({2: 20} if i < 50 else {2: 21} if i >= 80 else {}),
+            **({3: 60} if i >= 70 else {}),
+        }
+        for i in range(100)
+    ]
+    assert tracks(shown(), 3, portion) == expected
+    assert tracks(shown(), 20, portion) == expected
+    for most in (1, 2):
+        assert tracks(shown(), most, portion) == [
+            {n: x for n, x in seen.items() if n <= most} for seen in expected
+        ]
+    (*_, last) = people.largest(shown(), recognizer, portion, None, 1)
+    assert last.reason == ANOTHER
+
+
+@pytest.mark.parametrize("gap", [1, 24])
+@pytest.mark.parametrize("other", [21, 27])  # alike; turned, at its place
+def test_who_is_gone_for_under_a_second_keeps_the_number(gap, other):
+    views = film(
+        (0, 0, 99, face(90, 80, x=200)),
+        (1, 0, 49, face(20)),
+        (2, 50 + gap, 99, face(other, x=5)),
+    )
+    found = tracks(views, 3)
+    assert [seen.get(2) for seen in found] == (
+        [20] * 50 + [None] * gap + [other] * (50 - gap)
+    )
+    assert not any(3 in seen for seen in found)
+
+
+def test_the_largest_is_the_main_person():
+    def shown():
+        return film(
+            (0, 0, 29, face(20)),
+            (1, 15, 79, face(40, x=100)),
+            (2, 60, 99, face(20)),
+        )
+
+    main = people.main_faces(shown(), recognizer, 40)
+    alone = people.largest(shown(), recognizer, 40, None, 1)
+    for one, view in zip(main, alone, strict=True):
+        (face_of,) = view.faces.values() or [None]
+        if face_of is None:
+            assert (one.found, one.reason) == (False, view.reason)
+        else:
+            np.testing.assert_array_equal(face_of.crop, one.crop)

@@ -378,3 +378,65 @@ def test_a_ready_crop_gives_the_face_of_its_frame(
             seen.crop[inner, inner].astype(int) - face.crop[inner, inner]
         )
         assert grey.mean() < 6
+
+
+# Width of a crossing face's landmarks, and where the noses go, in pixels.
+CROSSING, HEIGHT, SIDE = 56, 90, (90, 470)
+
+
+def crossing(front, frames=80):
+    """Draws two people who change sides; one passes before the other.
+
+    Returns:
+        The frames, and where the two noses are from left to right, [2, frames].
+    """
+    paths = np.array([np.linspace(*x, frames) for x in (SIDE, SIDE[::-1])])
+    people = []
+    for person in load_portraits():
+        scale = CROSSING / np.ptp(person.landmarks[:, 0])
+        image, cover = (
+            cv2.resize(x, None, fx=scale, fy=scale, interpolation=3)
+            for x in (person.image, person.cover[..., 0].copy())
+        )
+        people.append((image, cover, person.landmarks[30] * scale))
+    rng = np.random.default_rng(0)
+    scene = cv2.GaussianBlur(
+        rng.integers(60, 200, (200, 560, 3), np.uint8), (0, 0), 6
+    )
+    drawn = []
+    for number in range(frames):
+        frame = scene.copy()
+        for one in (1 - front, front):
+            image, cover, nose = people[one]
+            move = np.float32(
+                [
+                    [1, 0, round(paths[one, number] - nose[0])],
+                    [0, 1, round(HEIGHT - nose[1])],
+                ]
+            )
+            share, over = (
+                cv2.warpAffine(x, move, (560, 200)) for x in (cover, image)
+            )
+            share = share[..., np.newaxis]
+            frame = (share * over + (1 - share) * frame).astype(np.uint8)
+        drawn.append(frame)
+    return drawn, paths
+
+
+@pytest.mark.parametrize("front", [0, 1])
+def test_two_people_who_cross_do_not_swap(detector, landmarker, front):
+    frames, paths = crossing(front)
+    views = list(
+        track_faces(frames, detector=detector, landmarker=landmarker, most=2)
+    )
+    # Who is hidden for a while is the smaller of the two.
+    order = [front, 1 - front]
+    for number, view in enumerate(views):
+        for track, face in view.faces.items():
+            middle = face.box[0] + face.box[2] / 2
+            assert abs(middle - paths[order[track - 1], number]) < 5
+    seen = [[track in view.faces for view in views] for track in (1, 2)]
+    assert all(seen[0])
+    gone = np.flatnonzero(np.logical_not(seen[1]))
+    assert 5 < len(gone) < 25  # under a second, at the crossing
+    assert 30 < gone.min() and gone.max() < 50

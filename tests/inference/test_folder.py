@@ -9,6 +9,7 @@ import pathlib
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from affwild_omg.cli.errors import UserError
@@ -265,3 +266,138 @@ def test_a_long_videos_picture_is_drawn_of_few_points(predicting):
     assert drawn_at[empty].max() < 6000 / 25
     few = times[:5000], values[:5000]
     assert courses._thinned(*few) == few
+
+
+def table_of(options, name="a"):
+    return pd.read_csv(pathlib.Path(options.output, f"{name}.csv"))
+
+
+def one(options, **changes):
+    return dataclasses.replace(
+        options, video=f"{options.video}/a.mp4", **changes
+    )
+
+
+def test_overlap_leaves_no_spikes(predicting, options, monkeypatch):
+    """The network remembers half of what it saw before."""
+
+    def remember(inputs):
+        light = np.asarray(inputs["frames"]).mean(axis=(2, 3, 4)) / 255
+        state, found = np.zeros(len(light)), []
+        for now, seen in zip(
+            light.T, np.asarray(inputs["mask"]).T, strict=True
+        ):
+            state = np.where(seen, (state + now) / 2, state)
+            found.append(state)
+        return np.stack([np.stack(found, axis=1)] * 2, axis=-1)
+
+    model = predicting.load_predictor("")
+    model = dataclasses.replace(model, predict=remember)
+    monkeypatch.setattr(predicting, "load_predictor", lambda _: model)
+    jumps, values = {}, {}
+    for mode in ("windows", "overlap"):
+        fake_faces(predicting, monkeypatch, 100)
+        chosen = one(options, mode=mode, sequence_length=20)
+        predicting.predict(chosen, overwrite=True)
+        values[mode] = table_of(options)["valence"].to_numpy()
+        steps = np.abs(np.diff(values[mode]))[20:]
+        borders = np.zeros(len(steps), bool)
+        # Windows begin at 40, 60, 80; or count from 30, 40, 50 on.
+        borders[19 :: 20 if mode == "windows" else 10] = True
+        borders[9] = mode == "overlap"
+        jumps[mode] = steps[borders], steps[~borders]
+    at_borders, elsewhere = jumps["windows"]
+    assert at_borders.min() > 10 * np.median(elsewhere)
+    at_borders, elsewhere = jumps["overlap"]
+    assert at_borders.max() <= elsewhere.max()
+    assert np.median(at_borders) < 2 * np.median(elsewhere)
+    np.testing.assert_array_equal(
+        values["windows"][:20], values["overlap"][:20]
+    )
+
+
+@pytest.fixture
+def two_people(predicting, monkeypatch):
+    """Person 1 is light and in all frames but 7, person 2 dark in 3 to 8."""
+    from affwild_omg.faces.views import ANOTHER, View
+    from tests.faces.test_quality import face
+
+    def shown(light, number):
+        crop = np.full((96, 96, 3), light + number, np.uint8)
+        return dataclasses.replace(face(), crop=crop, detected=number == 0)
+
+    def people_of_video(video, most, **_):
+        video.decoded_frames = FRAMES
+        for number in range(FRAMES):
+            faces = {1: shown(200, number)} if number != 7 else {}
+            if 3 <= number <= 8 and most > 1:
+                faces[2] = shown(50, number)
+            yield number / 4, View(ANOTHER, faces)
+
+    monkeypatch.setattr(predicting.tracking, "people_of_video", people_of_video)
+
+
+def test_each_person_has_rows_and_values(predicting, options, two_people):
+    predicting.predict(one(options, faces=2))
+    table = table_of(options)
+    expected = [
+        (number, track, (light + number) / 255)
+        for number in range(FRAMES)
+        for track, light in ((1, 200), (2, 50))
+        if (number != 7 if track == 1 else 3 <= number <= 8)
+    ]
+    found = table[["frame", "track", "valence"]].itertuples(index=False)
+    for row, (number, track, value) in zip(found, expected, strict=True):
+        assert row[:2] == (number, track)
+        assert row[2] == pytest.approx(value, abs=1e-6)
+    assert (table["face"] == 1).all()
+    assert table["seen"].tolist() == ["detected"] + ["tracked"] * 14
+    assert (table["quality"] == 0).all()  # crops without any detail
+    assert (table["reason"] == "blurred").all()
+
+
+def test_one_person_has_a_row_for_each_frame(predicting, options, two_people):
+    predicting.predict(one(options))
+    table = table_of(options)
+    assert table["frame"].tolist() == list(range(FRAMES))
+    assert table.loc[7, ["face", "reason"]].tolist() == [0, "another person"]
+    assert table.loc[7, ["x", "valence", "track", "seen"]].isna().all()
+
+
+@pytest.mark.parametrize("faces", [1, 2])
+def test_the_summary_by_pandas(predicting, options, two_people, faces):
+    predicting.predict(one(options, faces=faces))
+    table = table_of(options)
+    path = pathlib.Path(options.output, "a.json")
+    content = json.loads(path.read_text())
+    clip, seen = content["clip"], table[table["face"] == 1]
+    assert (clip["frames"], clip["duration_s"]) == (10, 2.25)
+    assert clip["frames_with_face"] == seen["frame"].nunique()
+    without = {"another person": 1} if faces == 1 else {}
+    assert clip["without_face"] == without
+    main = seen[seen["track"] == 1]
+    assert clip["arousal"] == pytest.approx(main["arousal"].median(), abs=2e-6)
+    assert [x["track"] for x in clip["faces"]] == [1, 2][:faces]
+    for entry in clip["faces"]:
+        own = seen[seen["track"] == entry["track"]]
+        assert entry["frames"] == len(own)
+        assert entry["first_s"] == own["time_s"].min()
+        assert entry["last_s"] == own["time_s"].max()
+        expected = own["valence"].agg(["mean", "median", "min", "max"])
+        assert list(entry["valence"].values()) == pytest.approx(
+            expected.tolist(), abs=2e-6
+        )
+    seconds = content["seconds"]
+    assert [(x["second"], x["frames"]) for x in seconds] == [
+        *((0, 4), (1, 4), (2, 2))
+    ]
+    for entry in seconds:
+        now = seen[np.floor(seen["time_s"]) == entry["second"]]
+        means = now.groupby("track")[["valence", "arousal"]].mean()
+        assert [x["track"] for x in entry["faces"]] == means.index.tolist()
+        for face, (_, expected) in zip(
+            entry["faces"], means.iterrows(), strict=True
+        ):
+            assert face["frames"] == (now["track"] == face["track"]).sum()
+            for name, value in expected.items():
+                assert face[name] == pytest.approx(value, abs=2e-6)

@@ -15,7 +15,10 @@ from affwild_omg.evaluation.options import EvaluationOptions
 from affwild_omg.inference.options import PredictionOptions
 from affwild_omg.preparation.options import PreparationOptions
 
-HEADER = "frame,time_s,face,x,y,width,height,confidence,valence,arousal"
+HEADER = (
+    "frame,time_s,face,x,y,width,height,confidence,valence,arousal,track,seen,"
+    "blur,yaw,roll,quality,reason"
+)
 FPS = 10.0
 # Frames of the portrait's video: a face, none, a face again.
 MISSING = 5  # the frame without a face among faces of noise
@@ -101,19 +104,30 @@ def test_every_frame_has_its_row(predicting, options, loaded):
     for index, (row, face) in enumerate(zip(rows, FACE, strict=True)):
         values = [row[name] for name in HEADER.split(",")[3:]]
         if not face:
-            assert values == [""] * 7
+            assert values == [""] * 13 + ["no face detected"]
             continue
+        values, rest = values[:7], values[7:]
+        assert rest[0] == "1"
         x, y, width, height, confidence, *_ = map(float, values)
+        blur, yaw, roll, quality = map(float, rest[2:6])
+        # She smiles into the camera, her head a little aslant.
+        assert max(abs(yaw), abs(roll)) <= 15
+        assert 0.3 < blur < 0.6
+        assert 0 < quality <= confidence
         # Nose and mouth of the portrait, seen by eye.
         nose, mouth = 223 - 96 + 2 * index, 140
         assert x < nose < x + width
         assert y < 127 < mouth < y + height
         assert 0.7 < confidence <= 1
     valence = [float(row["valence"]) for row in rows if row["valence"]]
-    assert summary == {
+    # The first look is the detector's; the others are due 24 frames later, and
+    # where the face was lost and came back.
+    assert rows[0]["seen"] == "detected" and rows[1]["seen"] == "tracked"
+    expected = {
         "video": "utterance_1.mp4",
         "frames": 13,
         "frames_with_face": 10,
+        "without_face": {"no face detected": 3},
         "damage": None,
         "valence": pytest.approx(np.median(valence), abs=1e-6),
         "arousal": pytest.approx(
@@ -121,6 +135,7 @@ def test_every_frame_has_its_row(predicting, options, loaded):
             abs=1e-6,
         ),
     }
+    assert {name: summary[name] for name in expected} == expected
     picture = cv2.imread(str(pathlib.Path(options.output, "utterance_1.png")))
     assert min(picture.shape[:2]) > 400 and picture.std() > 5
 
@@ -165,12 +180,12 @@ def fake_faces(predicting, monkeypatch, count, faces=None):
     Returns:
         A list of how many faces are held by anyone, filled as they are made.
     """
-    from affwild_omg.faces.tracking import Face
+    from affwild_omg.faces.views import Face, View
 
     random = np.random.default_rng(0)
     alive, most = weakref.WeakSet(), []
 
-    def faces_of_video(video, **settings):
+    def people_of_video(video, **settings):
         video.decoded_frames = count
         for index in range(count):
             face = Face(
@@ -184,10 +199,11 @@ def fake_faces(predicting, monkeypatch, count, faces=None):
             most.append(len(alive))
             if faces is not None:
                 faces.append(face)
-            yield index / 25, face
-            del face  # or the generator itself would keep one
+            view = View("nobody", {1: face} if face.found else {})
+            yield index / 25, view
+            del face, view  # or the generator itself would keep one
 
-    monkeypatch.setattr(predicting.tracking, "faces_of_video", faces_of_video)
+    monkeypatch.setattr(predicting.tracking, "people_of_video", people_of_video)
     for room, name in (
         (predicting.detection, "Detector"),
         (predicting.landmarks, "Landmarker"),
@@ -275,7 +291,7 @@ def test_a_video_without_a_face_has_empty_rows(predicting, options, loaded):
 def test_a_truncated_video_gives_what_it_holds(
     predicting, options, monkeypatch, tmp_path, caplog
 ):
-    from affwild_omg.faces.tracking import Face
+    from affwild_omg.faces.views import View
 
     noise = np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), np.uint8)
     whole = write_video(tmp_path / "whole.avi", list(noise), "MJPG")
@@ -284,9 +300,9 @@ def test_a_truncated_video_gives_what_it_holds(
     part.write_bytes(content[: len(content) // 2])
     monkeypatch.setattr(
         predicting.tracking,
-        "faces_of_video",
+        "people_of_video",
         # All frames are read before the first face is given.
-        lambda video, **_: [(time_s, Face.missing()) for time_s, _ in video],
+        lambda video, **_: [(time_s, View("nobody")) for time_s, _ in video],
     )
     options = dataclasses.replace(options, video=str(part))
     with caplog.at_level("WARNING"):

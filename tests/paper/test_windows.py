@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from affwild_omg.paper.windows import TAILS, cut
+from affwild_omg.paper.windows import TAILS, cut, overlapping
 from affwild_omg.scoring.frames import Frames
 
 
@@ -47,3 +47,35 @@ def test_each_frame_is_scored_once(tail):
             tail=tail,
         ).sequences(0)
         assert [range(x.start, x.stop) for x in sequences] == scored
+
+
+def test_overlapping_windows_by_hand():
+    assert overlapping(11, 4) == [
+        (0, 0, 4),
+        (2, 4, 6),
+        (4, 6, 8),
+        (6, 8, 10),
+        (8, 10, 11),
+    ]
+    assert overlapping(8, 5) == [(0, 0, 5), (3, 5, 8)]
+    assert overlapping(3, 4) == [(0, 0, 3)]
+    assert overlapping(2, 1) == [(0, 0, 1), (1, 1, 2)]
+
+
+def test_the_window_with_the_most_history_scores_a_frame():
+    for length in (1, 2, 3, 4, 7):
+        step = (length + 1) // 2
+        for frames in range(1, 25):
+            windows = overlapping(frames, length)
+            scored = [i for x in windows for i in range(x.scored, x.stop)]
+            assert scored == list(range(frames))
+            for start, first, stop in windows:
+                assert stop - start <= length
+                for frame in range(first, stop):
+                    # Of all starts whose window would hold it, the earliest.
+                    holds = [
+                        s
+                        for s in range(0, frames, step)
+                        if s <= frame < s + length
+                    ]
+                    assert start == min(holds)

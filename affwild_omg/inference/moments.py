@@ -69,7 +69,7 @@ class Table(contextlib.AbstractContextManager):
                     f"{found.blur:.3f}",
                     found.yaw,
                     f"{face.roll:.1f}",
-                    f"{found.value:.3f}",
+                    f"{found.value:.4f}",
                     found.reason,
                 ]
             )

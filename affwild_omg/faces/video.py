@@ -147,7 +147,7 @@ class Video(contextlib.AbstractContextManager):
         ahead = itertools.chain([first], self._frames, [None])
         for frame, later in itertools.pairwise(ahead):
             try:
-                rgb = self._picture(frame)
+                rgb = picture(frame, self._stream.sample_aspect_ratio)
             except av.error.FFmpegError:
                 self.damaged_packets += not frame.is_corrupt  # counted already
                 continue
@@ -245,21 +245,29 @@ class Video(contextlib.AbstractContextManager):
         flush.stream, flush.time_base = self._stream, self._stream.time_base
         yield flush
 
-    def _picture(self, frame: av.VideoFrame) -> np.ndarray:
-        """Converts a frame to RGB, in square pixels and upright."""
-        ratio = self._stream.sample_aspect_ratio or 1
-        if not 1 / MAX_PIXEL_RATIO <= ratio <= MAX_PIXEL_RATIO:
-            ratio = 1
-        width, height = frame.width, frame.height
-        if ratio > 1:
-            width = round(width * ratio)
-        elif ratio < 1:
-            height = round(height / ratio)
-        rgb = frame.reformat(width, height, "rgb24", interpolation="BICUBIC")
-        # Asked for its side data, a frame would hold what holds the frame, and
-        # both would stay until Python's next collection: 85 MB of them.
-        side_data = SideDataContainer(frame)
-        return _turn(rgb.to_ndarray(), side_data.get("DISPLAYMATRIX"))
+
+def picture(frame: av.VideoFrame, ratio: float | None) -> np.ndarray:
+    """Converts a frame to RGB, in square pixels and upright.
+
+    Args:
+        frame: as decoded.
+        ratio: how many times its pixels are as wide as high; None if unknown.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    if not ratio or not 1 / MAX_PIXEL_RATIO <= ratio <= MAX_PIXEL_RATIO:
+        ratio = 1
+    width, height = frame.width, frame.height
+    if ratio > 1:
+        width = round(width * ratio)
+    elif ratio < 1:
+        height = round(height / ratio)
+    rgb = frame.reformat(width, height, "rgb24", interpolation="BICUBIC")
+    # Asked for its side data, a frame would hold what holds the frame, and
+    # both would stay until Python's next collection: 85 MB of them.
+    side_data = SideDataContainer(frame)
+    return _turn(rgb.to_ndarray(), side_data.get("DISPLAYMATRIX"))
 
 
 def _turn(rgb: np.ndarray, matrix) -> np.ndarray:

@@ -515,15 +515,15 @@ def test_what_was_read_before_a_failure_is_decoded(film, monkeypatch):
 
 
 def test_a_frame_without_a_picture_counts_as_damaged(film, monkeypatch):
-    picture, made = Video._picture, []
+    picture, made = video_module.picture, []
 
-    def failing(video, frame):
+    def failing(frame, ratio):
         made.append(frame)
         if len(made) - 1 in lost:
             raise av.error.PatchWelcomeError(1, "no picture")
-        return picture(video, frame)
+        return picture(frame, ratio)
 
-    monkeypatch.setattr(Video, "_picture", failing)
+    monkeypatch.setattr(video_module, "picture", failing)
     lost = {7}
     times, frames, video = read(film[0])
     assert video.damage == "1 damaged packet"

@@ -1,0 +1,120 @@
+"""A camera, for which stands a file played at its pace, or a device by hand."""
+
+import fractions
+import threading
+import time
+import types
+
+import av
+import numpy as np
+import pytest
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.faces import camera
+from affwild_omg.faces.camera import Camera
+from tests.faces.test_video import COUNT, RATE, make_frame, write_video
+
+
+class Device:
+    """A device whose frames come when they are let through."""
+
+    def __init__(self, error=None):
+        self.stream = types.SimpleNamespace(
+            average_rate=RATE, sample_aspect_ratio=None
+        )
+        self.streams = types.SimpleNamespace(video=[self.stream])
+        self.error = error
+        self.wanted = threading.Semaphore(0)
+        self.read = threading.Semaphore(0)
+        self.closed = False
+
+    def decode(self, stream):
+        for number in range(COUNT):
+            self.wanted.acquire()
+            self.read.release()
+            if number == 5 and self.error:
+                raise self.error
+            frame = av.VideoFrame.from_ndarray(make_frame(number), "rgb24")
+            frame.pts = round(1e3 * (70 + number / RATE))
+            frame.time_base = fractions.Fraction(1, 1000)
+            yield frame
+
+    def give(self, count):
+        """Lets some frames through; all but the last are then entered."""
+        for _ in range(count):
+            self.wanted.release()
+        for _ in range(count):
+            self.read.acquire()
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    def opened(device):
+        monkeypatch.setattr(camera, "_open", lambda path, index: device)
+        return Camera(0)
+
+    return opened
+
+
+def test_a_file_stands_for_the_camera(tmp_path, opened):
+    write_video(tmp_path / "film.mp4")
+    device = av.open(f"movie={tmp_path}/film.mp4,realtime", format="lavfi")
+    begin = time.monotonic()
+    with opened(device) as film:
+        assert film.fps == RATE and film.expected_frames is None
+        for time_s, rgb in film:
+            assert time_s == pytest.approx(film.number / RATE, abs=1e-6)
+            wanted = make_frame(film.number).astype(int)
+            assert np.abs(rgb - wanted).mean() < 4
+    assert time.monotonic() - begin > (COUNT - 2) / RATE
+    assert film.number == COUNT - 1
+    passed = COUNT - film.decoded_frames
+    assert (film.damage or "0 ").startswith(f"{passed} ")
+
+
+def test_frames_that_nobody_took_in_time_are_passed_over(opened):
+    device = Device()
+    with opened(device) as film:
+        frames = iter(film)
+        threading.Timer(0, device.give, [1]).start()
+        time_s, rgb = next(frames)
+        assert (time_s, film.number, film.damage) == (0.0, 0, None)
+        np.testing.assert_array_equal(rgb, make_frame(0))
+        device.give(5)  # 1 to 5, of which 4 is surely entered
+        while film._newest[0] < 5:
+            time.sleep(0.001)
+        time_s, rgb = next(frames)
+        assert (time_s, film.number) == (pytest.approx(5 / RATE), 5)
+        np.testing.assert_array_equal(rgb, make_frame(5))
+        assert film.decoded_frames == 2
+        assert film.damage == "4 frames passed over"
+        device.wanted.release(COUNT)  # so that it can end
+    assert device.closed
+
+
+def test_a_camera_that_is_pulled_out_ends_the_film(opened):
+    error = av.error.OSError(19, "No such device")
+    device = Device(error=error)
+    device.wanted.release(COUNT)
+    with opened(device) as film:
+        assert len(list(film)) <= 5
+    assert "ended by the camera (No such device)" in film.damage
+
+
+def test_another_error_reaches_who_reads(opened):
+    device = Device(error=MemoryError("no more"))
+    device.wanted.release(COUNT)
+    with opened(device) as film, pytest.raises(MemoryError, match="no more"):
+        list(film)
+
+
+def test_a_missing_camera_is_told_in_a_line():
+    with pytest.raises(UserError) as raised:
+        Camera(97)
+    message = str(raised.value)
+    assert message.startswith("--video=97: /dev/video97 is no camera that can")
+    assert "(No such file or directory)" in message
+    assert message.endswith("or a video file") and "\n" not in message

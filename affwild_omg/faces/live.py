@@ -171,7 +171,7 @@ class _Names:
         self._submit = submit
         self._recognizer = recognizer
         self._memory = memory  # frames
-        self._names = itertools.count()
+        self._names = itertools.count(1)
         self._shown = {}  # number of a track -> (person, track so far)
         self._asked = {}  # number of a new one -> (its beginning, a future)
         self.gone = {}

@@ -57,7 +57,7 @@ def changing(frames=FRAMES):
 
 def test_a_stream_gives_what_one_pass_does(predictor, one_pass):
     answers = streamed(predictor, changing(), detect_every=10)
-    faces, values = course(answers, 0)
+    faces, values = course(answers, 1)
     assert len(faces) == FRAMES
     np.testing.assert_allclose(values, one_pass(faces), atol=1e-5)
     # Without the state it would be something else.
@@ -71,13 +71,13 @@ def test_people_have_states_of_their_own(predictor, one_pass):
         for n, one in enumerate(changing())
     ]
     answers = streamed(predictor, both, faces=2, detect_every=10)
-    assert [[x.track for x in frame] for frame in answers] == [[0, 1]] * FRAMES
-    for track in (0, 1):
+    assert [[x.track for x in frame] for frame in answers] == [[1, 2]] * FRAMES
+    for track in (1, 2):
         faces, values = course(answers, track)
         np.testing.assert_allclose(values, one_pass(faces), atol=1e-5)
         # As if nobody else were there.
-        script = [[frame[track]] for frame in both]
-        _, alone = course(streamed(predictor, script, detect_every=10), 0)
+        script = [[frame[track - 1]] for frame in both]
+        _, alone = course(streamed(predictor, script, detect_every=10), 1)
         np.testing.assert_allclose(values, alone, atol=1e-5)
 
 
@@ -90,9 +90,9 @@ def test_frames_without_a_face_leave_the_state(predictor, one_pass, gap, kept):
     for frame in world.frames():
         answers.append(stream.step(frame))
         assert bool(stream.reason) != bool(answers[-1])
-    before, values = course(answers[:20], 0)
+    before, values = course(answers[:20], 1)
     assert len(before) == 20 and answers[20 : 20 + gap] == [[]] * gap
-    after, later = course(answers[20 + gap :], 0 if kept else 1)
+    after, later = course(answers[20 + gap :], 1 if kept else 2)
     assert after
     expected = one_pass(before + after)[20:] if kept else one_pass(after)
     np.testing.assert_allclose(values, one_pass(before), atol=1e-5)
@@ -112,7 +112,7 @@ def test_an_answer_may_come_before_the_detectors(predictor):
         may_look.set()
         stream._tracker._at_work[0].result(10)
         (answer,) = stream.step(third)
-    assert answer.track == 0 and np.isfinite(answer.valence)
+    assert answer.track == 1 and np.isfinite(answer.valence)
 
 
 def test_a_model_of_one_target_gives_no_other(predictor):
@@ -177,6 +177,7 @@ def test_a_file_is_a_stream_at_its_own_pace(predictor, monkeypatch):
     results = list(predictor.video("film.mp4", **world.fakes))
     assert asked == {"path": "film.mp4", "closed": True}
     assert [time_s for time_s, _ in results] == [n / 10 for n in range(30)]
-    expected = course(streamed(predictor, changing(30), fps=12.5), 0)[1]
-    found = course([answers for _, answers in results], 0)[1]
+    expected = course(streamed(predictor, changing(30), fps=12.5), 1)[1]
+    found = course([answers for _, answers in results], 1)[1]
+    assert len(found) == 30
     np.testing.assert_array_equal(found, expected)

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.faces.video import Video
+from affwild_omg.inference.precision import choose
 from affwild_omg.inference.stream import Answer, Stream
-from affwild_omg.nets import models
+from affwild_omg.nets import models, parts
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.weights import model_file
 from affwild_omg.weights.model_file import Card
@@ -89,17 +90,44 @@ class Predictor:
                     yield time_s, stream.step(frame)
 
 
-def load_predictor(path: os.PathLike | str) -> Predictor:
+def load_predictor(
+    path: os.PathLike | str, *, precision: str = "float32"
+) -> Predictor:
     """Loads a workdir, a model file or a SavedModel for prediction.
+
+    Args:
+        path: of the model.
+        precision: one of `precision.PRECISIONS`. What the model holds stays
+            float32.
 
     Raises:
         UserError: it is none of these, or does not have the inputs and
-            outputs of this project.
+            outputs of this project, or cannot be had in that precision.
     """
     path = pathlib.Path(path)
+    lower = choose(precision) == "bfloat16"
     if model_file.is_saved_model(path):
-        return _load_saved_model(path)
-    return keras_predictor(*model_file.load_model(path, stateful=True))
+        predictor, weights = _load_saved_model(path)
+        if not lower:
+            return predictor
+        if predictor.card is None or weights is None:
+            raise UserError(
+                f"--precision={precision}: --model={path} was exported by an "
+                "earlier version, and runs in float32 alone; export it again, "
+                "or leave the flag out"
+            )
+        card = predictor.card
+    else:
+        model, card = model_file.load_model(path, stateful=True)
+        if not lower:
+            return keras_predictor(model, card)
+        weights = parts.named_weights(model)
+    model = models.build(
+        card.architecture, seed=None, stateful=True, dtype="bfloat16"
+    )
+    for name, weight in parts.named_weights(model).items():
+        weight.assign(weights[name])
+    return keras_predictor(model, card)
 
 
 def keras_predictor(model: keras.Model, card: Card) -> Predictor:
@@ -143,6 +171,7 @@ def _zeros(inputs, size):
 
 
 def _load_saved_model(path):
+    """Returns a predictor, and the weights by their names or None."""
     try:
         # Of a damaged one TensorFlow would show a traceback, and go on.
         with contextlib.suppress(FileNotFoundError):
@@ -197,10 +226,11 @@ def _load_saved_model(path):
         values, outputs = run("step", inputs | whole)
         return values, outputs["state"].numpy()
 
-    return Predictor(
+    predictor = Predictor(
         card=card,
         targets=targets,
         predict=lambda inputs: run("masked", inputs)[0],
         step=step,
         state_size=size or 0,
     )
+    return predictor, getattr(saved, "weights", None)

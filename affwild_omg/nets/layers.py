@@ -62,6 +62,12 @@ class FrameBatchNormalization(keras.layers.BatchNormalization):
     every other frame of the batch in training.
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        # Statistics of three digits would shift all that comes after them.
+        if self.dtype_policy.name == "bfloat16":
+            self.dtype_policy = "mixed_bfloat16"
+
     def build(self, inputs_shape, valid_shape):
         super().build(inputs_shape)
 
@@ -109,7 +115,7 @@ class _GRUStep(keras.layers.Layer):
         self.recurrent_kernel = self.add_weight(
             name="recurrent_kernel",
             shape=(self.units, 3 * self.units),
-            initializer="orthogonal",
+            initializer=self._orthogonal,
         )
         if self.reset_after:
             self.recurrent_bias = self.add_weight(
@@ -117,6 +123,10 @@ class _GRUStep(keras.layers.Layer):
                 shape=(3 * self.units,),
                 initializer="zeros",
             )
+
+    def _orthogonal(self, shape, dtype=None):
+        # The decomposition that it takes has no bfloat16.
+        return ops.cast(keras.initializers.Orthogonal()(shape), dtype)
 
     def call(self, inputs, states):
         (state,) = states

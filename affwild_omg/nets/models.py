@@ -12,6 +12,7 @@ def build(
     seed: int | None = 0,
     *,
     stateful: bool = False,
+    dtype: str | None = None,
 ) -> keras.Model:
     """Builds the network, freshly initialised.
 
@@ -21,6 +22,8 @@ def build(
             process; None sets none.
         stateful: whether its state goes in and out, so that a video can be
             given piece by piece.
+        dtype: of the weights and of what is computed, such as "bfloat16";
+            None for Keras' own policy. Statistics and the output stay float32.
 
     Returns:
         A functional model from {"frames": uint8 [batch, time, 96, 96, 3],
@@ -36,6 +39,13 @@ def build(
         outputs {"values": as above, "state": of the input's shape, after the
         last frame}. The weights, their names and their order are the same.
     """
+    if dtype is not None:
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(dtype)
+        try:
+            return build(architecture, seed, stateful=stateful)
+        finally:
+            keras.config.set_dtype_policy(policy)
     if seed is not None:
         keras.utils.set_random_seed(seed)
     fusion = isinstance(architecture, Fusion)

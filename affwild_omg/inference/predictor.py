@@ -73,6 +73,8 @@ class Predictor:
     ) -> Iterator[tuple[float, list[Answer]]]:
         """Predicts a video file as a stream that waits for the detector.
 
+        The same file gives the same values each time.
+
         Args:
             path: a local video file.
             **settings: those of `Stream`.
@@ -86,8 +88,7 @@ class Predictor:
         with Video(path) as video:
             settings = {"fps": video.fps, "wait": True} | settings
             with self.stream(**settings) as stream:
-                for time_s, frame in video:
-                    yield time_s, stream.step(frame)
+                yield from stream.video(video)
 
 
 def load_predictor(

@@ -4,7 +4,7 @@ import contextlib
 import time
 import typing
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,13 +14,16 @@ from affwild_omg.faces.live import LiveTracker
 from affwild_omg.faces.video import DEFAULT_FPS
 from affwild_omg.faces.views import Face
 from affwild_omg.paper.task import CROP_SIZE, DETECT_EVERY, LANDMARKS
-from affwild_omg.storage import memory
+from affwild_omg.storage import memory, parallel
 
 if typing.TYPE_CHECKING:
     from affwild_omg.inference.predictor import Predictor
 
 # Frames, the last ones, that latencies are told of: some minutes.
 TIMED_FRAMES = 10_000
+
+# Frames, at most, whose faces wait for the network.
+FOUND_AHEAD = 8
 
 
 class Answer(typing.NamedTuple):
@@ -41,6 +44,22 @@ class Answer(typing.NamedTuple):
     face: Face
 
 
+class Found(typing.NamedTuple):
+    """What the tracker says of a frame.
+
+    Attributes:
+        faces: track -> its face, the largest first.
+        known: the tracks that are not forgotten.
+        reason: why there is no face; "" if there is one.
+        seconds: that it took.
+    """
+
+    faces: dict[int, Face]
+    known: set[int]
+    reason: str
+    seconds: float
+
+
 class Stream(contextlib.AbstractContextManager):
     """Predicts frames one by one.
 
@@ -53,6 +72,12 @@ class Stream(contextlib.AbstractContextManager):
             for frame in frames:
                 for track, valence, arousal, face in stream.step(frame):
                     ...
+
+    A step has two halves, `find` and `answer`, so that the next frames' faces
+    can be found while the network computes.
+
+    Attributes:
+        reason: why the last answer is of nobody; "" if it is of somebody.
     """
 
     def __init__(
@@ -101,18 +126,13 @@ class Stream(contextlib.AbstractContextManager):
         self._seconds = {
             name: deque(maxlen=TIMED_FRAMES) for name in ("network", "frame")
         }
-        self._started = False
+        self._started, self.reason = False, ""
         # The first call of a network takes seconds.
         self._advance(
             np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8),
             np.zeros((1, LANDMARKS, 2), np.float32),
             [self._start],
         )
-
-    @property
-    def reason(self) -> str:
-        """Why the last frame shows nobody; "" if it does."""
-        return self._tracker.reason
 
     def step(self, frame: np.ndarray) -> list[Answer]:
         """Predicts the next frame.
@@ -125,11 +145,24 @@ class Stream(contextlib.AbstractContextManager):
             An Answer for each face, the largest first; of none, `reason` tells
             why.
         """
+        return self.answer(self.find(frame))
+
+    def find(self, frame: np.ndarray) -> Found:
+        """Finds the faces of the next frame; see `step`."""
         begin = time.perf_counter()
         faces = self._tracker.step(frame)
-        known = self._tracker.known
-        self._states = {n: x for n, x in self._states.items() if n in known}
-        found = time.perf_counter()
+        seconds = time.perf_counter() - begin
+        return Found(faces, self._tracker.known, self._tracker.reason, seconds)
+
+    def answer(self, found: Found) -> list[Answer]:
+        """Predicts what was found in the next frame; see `step`."""
+        begin = time.perf_counter()
+        faces, self.reason = found.faces, found.reason
+        self._states = {
+            name: state
+            for name, state in self._states.items()
+            if name in found.known
+        }
         answers = []
         if faces:
             values, states = self._advance(
@@ -148,13 +181,29 @@ class Stream(contextlib.AbstractContextManager):
                         face,
                     )
                 )
-        end = time.perf_counter()
+        seconds = time.perf_counter() - begin
         if self._started:  # the detector's first call takes seconds
-            self._seconds["frame"].append(end - begin)
+            self._seconds["frame"].append(found.seconds + seconds)
             if faces:
-                self._seconds["network"].append(end - found)
+                self._seconds["network"].append(seconds)
         self._started = True
         return answers
+
+    def video(
+        self, frames: Iterable[tuple[float, np.ndarray]]
+    ) -> Iterator[tuple[float, list[Answer]]]:
+        """Predicts frames, whose faces a thread finds ahead of the network.
+
+        Args:
+            frames: (time in seconds, frame for `step`) of each, as of `Video`.
+
+        Yields:
+            The time and what `step` gives, for each frame in order.
+        """
+        found = ((time_s, self.find(frame)) for time_s, frame in frames)
+        with contextlib.closing(parallel.ahead(found, FOUND_AHEAD)) as ahead:
+            for time_s, faces in ahead:
+                yield time_s, self.answer(faces)
 
     def latency(self) -> dict[str, dict[str, float] | None]:
         """Returns how long the last frames took, but for the very first.

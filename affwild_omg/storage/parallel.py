@@ -1,22 +1,50 @@
-"""Maps jobs over processes, which end when the main one is interrupted."""
+"""Work beside the main process or thread, which ends when that does."""
 
 import concurrent.futures
 import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import typing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 
 from absl import logging
 
 from affwild_omg.cli.errors import UserError
 
+Item = typing.TypeVar("Item")
+
 
 def cores() -> int:
     """Returns how many cores this process may use."""
     # Not cpu_count: a container or a batch system may allow fewer.
     return len(os.sched_getaffinity(0))
+
+
+def ahead(items: Iterable[Item], most: int) -> Iterator[Item]:
+    """Yields items that a thread makes ahead of who takes them.
+
+    An error of theirs is raised where the item would come. Close the iterator
+    to end the thread early; the item at work is waited for.
+
+    Args:
+        items: used by that thread alone.
+        most: that are made and not taken, 1 or more.
+    """
+    items, end, waiting = iter(items), object(), deque()
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        while True:
+            while len(waiting) < most:
+                waiting.append(pool.submit(next, items, end))
+            item = waiting.popleft().result()
+            if item is end:
+                return
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def parallel_map(

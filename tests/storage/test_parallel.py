@@ -2,11 +2,13 @@ import functools
 import multiprocessing
 import os
 import signal
+import threading
+import time
 
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.storage.parallel import parallel_map
+from affwild_omg.storage.parallel import ahead, parallel_map
 
 
 def square(folder, job):
@@ -77,3 +79,40 @@ def test_no_job_is_blamed_for_a_process_that_cannot_start(
             start=start,
             died=pytest.fail,
         )
+
+
+def test_items_are_made_ahead_in_order_and_no_more_than_said():
+    made, lead = 0, []
+
+    def items():
+        nonlocal made
+        for number in range(20):
+            made += 1
+            yield number, threading.get_ident()
+
+    for taken, (number, maker) in enumerate(ahead(items(), 3)):
+        assert number == taken and maker != threading.get_ident()
+        time.sleep(0.01)
+        lead.append(made - taken - 1)
+    assert taken == 19 and max(lead) in (1, 2)  # and the one at hand
+
+
+def test_an_error_comes_where_its_item_would():
+    def items():
+        yield 1
+        yield 2
+        raise OSError("gone")
+
+    found = ahead(items(), 8)
+    assert [next(found), next(found)] == [1, 2]
+    with pytest.raises(OSError, match="gone"):
+        next(found)
+
+
+def test_who_closes_ends_the_thread():
+    before, made = threading.active_count(), []
+    found = ahead(map(made.append, range(100)), 4)
+    next(found)
+    assert threading.active_count() == before + 1
+    found.close()
+    assert threading.active_count() == before and len(made) <= 5

@@ -16,6 +16,14 @@ COMMANDS = [
     if path.stem != "__init__"
 ]
 
+# What the server needs; its tests, too.
+SERVE = [
+    "fastapi>=0.110",
+    "prometheus-client>=0.20",
+    "uvicorn>=0.30",
+    "websockets>=13",
+]
+
 setuptools.setup(
     name="affwild_omg",
     version=VERSION,
@@ -54,6 +62,7 @@ setuptools.setup(
         # 4.12 needs numpy 2, which TensorFlow 2.17 does not take.
         "opencv-python>=4.9,<4.12",
         "pandas>=2.2",
+        "pillow>=10",
         "scikit-image>=0.24",
         "scipy>=1.15",
         # TensorBoard 2.17 imports pkg_resources, which is gone from 81 on.
@@ -65,12 +74,14 @@ setuptools.setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "serve": SERVE,
         "gpu": ["tensorflow[and-cuda]>=2.17,<2.18"],
         # The messages of TensorFlow Serving, for warm-up requests.
         "serving": ["tensorflow-serving-api>=2.17,<2.18"],
         # selenium opens the report in a browser; tf-keras has the cells of
         # TensorFlow 1, to check the importer by.
         "test": [
+            *SERVE,
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",

@@ -134,7 +134,7 @@ def test_help_is_quick_and_complete(name):
     assert not HEAVY & imported
     assert f"{name}.py:" in lines  # no path
     overwrites = any("--[no]overwrite" in line for line in lines)
-    assert overwrites == (name != "demo")
+    assert overwrites == (name not in ("demo", "serve"))
 
 
 @pytest.mark.parametrize(
@@ -168,6 +168,7 @@ def test_all_commands_and_files_are_installed(monkeypatch):
         "affwild-prepare = affwild_omg.prepare:main",
         "affwild-report = affwild_omg.reporting:main",
         "affwild-reproduce = affwild_omg.reproduce:main",
+        "affwild-serve = affwild_omg.serve:main",
         "affwild-train = affwild_omg.train:main",
     ]
     left_out = [
@@ -239,6 +240,7 @@ def test_wrong_flags_are_told_in_a_line(call, line, words):
         ("evaluate --output=o", "predictions annotations"),
         ("export --output=o", "model"),
         ("predict --output=o", "model video"),
+        ("serve", "model"),
         ("prepare --corpus=omg --records=new", "source"),
         ("compare --output=o", "first second"),
         ("reporting --output=o", "results records"),
@@ -340,6 +342,9 @@ def _write_uni_task(model, path):
         ("evaluate --output=text.mp4/out", ["text.mp4/out", "another path"]),
         ("export --model=empty", ["holds no best.keras"]),
         ("predict --video=text.mp4", ["text.mp4", "not a video"]),
+        ("serve --model=workdir", ["--model=workdir is not a SavedModel"]),
+        ("serve --model=broken_saved", ["--model=broken_saved is damaged"]),
+        ("serve --host=256.0.0.1", ["--host=256.0.0.1 --port=0: ", "another"]),
         ("evaluate --records=cut", ["_3.mp4.tfrecord has ", "cut off", AGAIN]),
         (
             "evaluate --records=flipped",
@@ -367,6 +372,7 @@ def test_bad_input_is_told_in_a_line(shelf, call, monkeypatch, line, words):
         "evaluate": "--model=workdir --records=records --output=new/out",
         "export": "--model=workdir --output=new/saved",
         "predict": "--model=workdir --video=text.mp4 --output=new/out",
+        "serve": "--model=saved --port=0",
         "train": "--records=records --workdir=new",
         "import_tf1": "--checkpoint=text.mp4 --output=new.keras",
         "fuse": "--validation=val_a,val_b --test=test_a,test_b --output=new",

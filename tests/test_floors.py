@@ -37,6 +37,9 @@ PECULIAR = {
         *("evaluation", "serving", "training"),
     },
     "jinja2": {"reports"},
+    "fastapi": {"serving"},
+    "prometheus_client": {"serving"},
+    "uvicorn": {"serving"},
     "absl.flags": {"cli", "commands"},
 }
 

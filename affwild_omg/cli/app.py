@@ -23,16 +23,17 @@ _interrupts = []  # signals that told this process to stop
 
 def command(
     *kinds: type,
-    overwrite: str,
+    overwrite: str | None = None,
     unless: Sequence[str] = (),
     interrupted: str = "nothing was written",
 ) -> Callable[[Callable], Callable[[], None]]:
-    """Makes a function of options and --overwrite the command of its file.
+    """Makes a function of options the command of its file.
 
     Args:
         kinds: dataclass of the options, or two of which one is meant; their
             flags are defined at once.
-        overwrite: what --overwrite replaces.
+        overwrite: what --overwrite replaces, which the function takes, too;
+            without it there is no such flag.
         unless: flags any of which makes all others optional.
         interrupted: what stands after an interruption, and how to go on.
     """
@@ -42,6 +43,8 @@ def command(
         @functools.wraps(function)
         def main():
             given = options.read(*kinds, unless=unless)
+            if overwrite is None:
+                return function(given)
             function(given, overwrite=flags.FLAGS.overwrite)
 
         return functools.partial(run, main, interrupted)

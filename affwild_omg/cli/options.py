@@ -86,12 +86,12 @@ def kind_of(field: dataclasses.Field) -> type:
     return list if typing.get_origin(kind) else kind
 
 
-def define(*kinds: type, overwrite: str) -> None:
+def define(*kinds: type, overwrite: str | None) -> None:
     """Defines a flag for each field of some options dataclasses.
 
     Args:
         kinds: the dataclasses; of a field that several have, the first counts.
-        overwrite: what the flag --overwrite replaces.
+        overwrite: what the flag --overwrite replaces; None for no such flag.
     """
     fields = {}
     for kind in kinds:
@@ -99,9 +99,10 @@ def define(*kinds: type, overwrite: str) -> None:
             fields.setdefault(field.name, field)
     for field in fields.values():
         _define(field)
-    _DEFINE[bool](
-        "overwrite", False, f"Replace {overwrite}.", flag_values=flags.FLAGS
-    )
+    if overwrite is not None:
+        _DEFINE[bool](
+            "overwrite", False, f"Replace {overwrite}.", flag_values=flags.FLAGS
+        )
 
 
 def _define(field):

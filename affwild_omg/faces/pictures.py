@@ -1,5 +1,6 @@
 """Clips that are a picture for each frame: whole frames, or ready crops."""
 
+import io
 import itertools
 import os
 import pathlib
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
@@ -59,22 +61,50 @@ class Pictures:
                 continue
             path = self.path / name
             try:
-                data = np.frombuffer(path.read_bytes(), np.uint8)
-                bgr = (
-                    cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-                )
-            except (OSError, cv2.error):
-                bgr = None
-            if bgr is None:
+                rgb = decode(path.read_bytes())
+            except OSError:
+                rgb = None
+            if rgb is None:
                 self.unreadable.append(path)
                 continue
             self.number = number
-            yield number / self.fps, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            yield number / self.fps, rgb
         if self.number < 0:
             raise UserError(
                 f"{self.path}: not one picture of the clip is there and can be "
                 "read; put them there, or leave the clip out"
             )
+
+
+def decode(data: bytes) -> np.ndarray | None:
+    """Returns a picture file as RGB uint8 [height, width, 3], else None."""
+    try:
+        array = np.frombuffer(data, np.uint8)
+        bgr = cv2.imdecode(array, cv2.IMREAD_COLOR) if data else None
+    except cv2.error:
+        bgr = None
+    return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def size(data: bytes, name: str) -> tuple[int, int]:
+    """Returns the width and height that a PNG or JPEG file states.
+
+    Nothing is decoded: a few bytes may state a picture of many gigabytes.
+
+    Args:
+        data: the file.
+        name: what it is called in the message.
+
+    Raises:
+        UserError: it is neither.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise UserError(
+            f"{name} is not a PNG or JPEG file, or is too large"
+        ) from None
 
 
 def faces_of_crops(

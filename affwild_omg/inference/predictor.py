@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
@@ -37,6 +37,7 @@ class Predictor:
             it, and their predictions are meaningless. Pieces of any length
             give what one call of `predict` does.
         state_size: numbers of a state; 0 without recurrence.
+        signatures: of a SavedModel, by name; they last as long as this does.
     """
 
     card: Card | None
@@ -44,6 +45,7 @@ class Predictor:
     predict: Callable[[dict], np.ndarray]
     step: Callable[[dict, np.ndarray], tuple[np.ndarray, np.ndarray]]
     state_size: int
+    signatures: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_saved_model(cls, path: os.PathLike | str) -> "Predictor":
@@ -233,5 +235,6 @@ def _load_saved_model(path):
         predict=lambda inputs: run("masked", inputs)[0],
         step=step,
         state_size=size or 0,
+        signatures=saved.signatures,
     )
     return predictor, getattr(saved, "weights", None)

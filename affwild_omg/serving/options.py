@@ -23,3 +23,32 @@ class ExportOptions(options.Checked):
         "before it answers; needs pip install affwild_omg[serving].",
         False,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServerOptions(options.Checked):
+    """Which model is served, where, and how much a client may ask for."""
+
+    model: str = option(
+        "SavedModel, or a folder of its versions, of which the newest is "
+        "served.",
+        exists=True,
+    )
+    name: str = option("Name of the model in the paths.", "affwild_omg")
+    host: str = option(
+        "Address to listen at; 0.0.0.0 for all of this machine.", "127.0.0.1"
+    )
+    port: int = option("Port; 0 takes a free one.", 8501, least=0, most=65535)
+    queue: int = option(
+        "Requests that may be open at a time; more are refused.", 16, least=1
+    )
+    body_mib: int = option("Largest body of a request, in MiB.", 32, least=1)
+    most_frames: int = option(
+        "Frames of a request, all sequences together.", 320, least=1
+    )
+    timeout_s: int = option(
+        "Seconds in which the head of a request must come, its body, and its "
+        "answer, each.",
+        30,
+        least=1,
+    )

@@ -56,7 +56,7 @@ class Detector:
         height, width = frames[0].shape[:2]
         scale = min(1.0, MAX_SIDE / max(height, width))
         if scale < 1:
-            size = (round(width * scale), round(height * scale))
+            size = [max(1, round(x * scale)) for x in (width, height)]
             frames = [
                 cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
                 for frame in frames

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
@@ -61,14 +61,17 @@ class Pictures:
                 continue
             path = self.path / name
             try:
-                rgb = decode(path.read_bytes())
-            except OSError:
-                rgb = None
-            if rgb is None:
+                data = np.frombuffer(path.read_bytes(), np.uint8)
+                bgr = (
+                    cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+                )
+            except (OSError, cv2.error):
+                bgr = None
+            if bgr is None:
                 self.unreadable.append(path)
                 continue
             self.number = number
-            yield number / self.fps, rgb
+            yield number / self.fps, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
         if self.number < 0:
             raise UserError(
                 f"{self.path}: not one picture of the clip is there and can be "
@@ -76,20 +79,10 @@ class Pictures:
             )
 
 
-def decode(data: bytes) -> np.ndarray | None:
-    """Returns a picture file as RGB uint8 [height, width, 3], else None."""
-    try:
-        array = np.frombuffer(data, np.uint8)
-        bgr = cv2.imdecode(array, cv2.IMREAD_COLOR) if data else None
-    except cv2.error:
-        bgr = None
-    return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+def open_file(data: bytes, name: str) -> Image.Image:
+    """Reads what a PNG or JPEG file says of its picture, such as its size.
 
-
-def size(data: bytes, name: str) -> tuple[int, int]:
-    """Returns the width and height that a PNG or JPEG file states.
-
-    Nothing is decoded: a few bytes may state a picture of many gigabytes.
+    Nothing is decoded yet: a few bytes may state a picture of many gigabytes.
 
     Args:
         data: the file.
@@ -99,12 +92,38 @@ def size(data: bytes, name: str) -> tuple[int, int]:
         UserError: it is neither.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            return image.size
+        return Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise UserError(
             f"{name} is not a PNG or JPEG file, or is too large"
         ) from None
+
+
+def decode(data: bytes, name: str, most_pixels: int) -> np.ndarray:
+    """Decodes a PNG or JPEG file, turned as it says.
+
+    Args:
+        data: the file.
+        name: what it is called in the message.
+        most_pixels: that the picture may have.
+
+    Returns:
+        RGB uint8 [height, width, 3].
+
+    Raises:
+        UserError: it is neither, damaged, cut off or too large.
+    """
+    picture = open_file(data, name)
+    width, height = picture.size
+    if width * height > most_pixels:
+        raise UserError(
+            f"{name} is {width}x{height}; at most {most_pixels} pixels are "
+            "allowed"
+        )
+    try:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{name} is damaged: {error}") from error
 
 
 def faces_of_crops(

@@ -9,18 +9,23 @@ import dataclasses
 import pathlib
 import re
 import time
+import urllib.parse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
 import fastapi
 import prometheus_client
 import tensorflow as tf
-from fastapi import Request, Response
+from fastapi import Query, Request, Response, WebSocket
+from fastapi.exceptions import WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.faces.video import DEFAULT_FPS
 from affwild_omg.inference.predictor import Predictor
 from affwild_omg.serving import rest
+from affwild_omg.serving.live import Live
 from affwild_omg.serving.options import ServerOptions
 from affwild_omg.weights import model_file
 
@@ -253,6 +258,14 @@ def create(served: Served, options: ServerOptions) -> fastapi.FastAPI:
         options: the limits.
     """
     metrics = Metrics()
+    live = None
+    if options.live:
+        live = Live(
+            served.predictor,
+            most=options.live,
+            patience_s=options.timeout_s,
+            registry=metrics.registry,
+        )
     # One request at a time: TensorFlow itself uses all cores.
     worker = ThreadPoolExecutor(1)
 
@@ -260,6 +273,8 @@ def create(served: Served, options: ServerOptions) -> fastapi.FastAPI:
     async def lifespan(_):
         yield
         worker.shutdown(cancel_futures=True)
+        if live is not None:
+            live.close()
 
     # The pages that FastAPI makes of its routes ask other hosts for scripts.
     app = fastapi.FastAPI(
@@ -323,6 +338,27 @@ def create(served: Served, options: ServerOptions) -> fastapi.FastAPI:
             "version": served.version,
         }
         return _json({"model_spec": specification, "metadata": served.metadata})
+
+    @app.websocket("/live")
+    async def frames(
+        socket: WebSocket,
+        faces: Annotated[int, Query(ge=1, le=8)] = 1,
+        fps: Annotated[float, Query(ge=1, le=120)] = DEFAULT_FPS,
+        wait: bool = False,
+    ) -> None:
+        origin = urllib.parse.urlsplit(socket.headers.get("origin", "")).netloc
+        if live is None or origin not in ("", socket.headers.get("host")):
+            return await socket.close()  # which answers 403
+        await socket.accept()
+        await live.talk(socket, faces=faces, fps=fps, wait=wait)
+
+    @app.exception_handler(WebSocketRequestValidationError)
+    async def mistaken(
+        socket: WebSocket, error: WebSocketRequestValidationError
+    ) -> None:
+        (_, name), words = (error.errors()[0][x] for x in ("loc", "msg"))
+        await socket.accept()
+        await socket.close(1008, f"{name}: {words}")
 
     @app.get("/healthz")
     async def health() -> Response:

@@ -46,6 +46,12 @@ class ServerOptions(options.Checked):
     most_frames: int = option(
         "Frames of a request, all sequences together.", 320, least=1
     )
+    live: int = option(
+        "Connections for live frames at a time; 0 for none, which spares the "
+        "face detector.",
+        4,
+        least=0,
+    )
     timeout_s: int = option(
         "Seconds in which the head of a request must come, its body, and its "
         "answer, each.",

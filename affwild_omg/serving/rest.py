@@ -249,7 +249,9 @@ def _agree(arrays, specs, most_frames):
     if "images" in arrays:
         for place in np.argwhere(seen):
             where = "images" + "".join(f"[{i}]" for i in place)
-            size = pictures.size(arrays["images"][tuple(place)], where)
+            size = pictures.open_file(
+                arrays["images"][tuple(place)], where
+            ).size
             if size != (CROP_SIZE, CROP_SIZE):
                 raise UserError(
                     f"{where} is {size[0]}x{size[1]}; crops are "

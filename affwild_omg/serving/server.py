@@ -9,7 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from affwild_omg.cli import app as cli
 from affwild_omg.cli.errors import UserError
-from affwild_omg.serving import app
+from affwild_omg.serving import app, live
 from affwild_omg.serving.options import ServerOptions
 
 
@@ -49,6 +49,11 @@ def configure(application, options: ServerOptions) -> uvicorn.Server:
         uvicorn.Config(
             application,
             http=Protocol,
+            ws_max_size=live.MOST_BYTES,
+            ws_max_queue=4,
+            # Pictures are compressed already, and a few bytes may unpack to
+            # many.
+            ws_per_message_deflate=False,
             timeout_graceful_shutdown=options.timeout_s,
             log_config=None,
             log_level="warning",

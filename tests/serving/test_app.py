@@ -25,9 +25,8 @@ import pytest
 from PIL import Image
 
 from affwild_omg.serving.options import ServerOptions
+from tests.serving.conftest import running
 from tests.serving.test_saved_model import make_inputs
-
-pytest.importorskip("fastapi", reason="needs pip install -e .[serve]")
 
 SECONDS = 2
 PREDICT = "/v1/models/affwild_omg:predict"
@@ -41,47 +40,22 @@ def options(small_saved_model):
         queue=4,
         body_mib=4,
         most_frames=30,
+        live=0,
         timeout_s=60,
     )
 
 
 @pytest.fixture(scope="module")
-def served(tf, options):
-    from affwild_omg.serving.app import Served
-
-    return Served.load(options)
-
-
-@contextlib.contextmanager
-def running(application, options):
-    """Runs a server in a thread, and gives its port."""
-    from affwild_omg.serving import server as serving
-
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    server = serving.configure(application, options)
-    thread = threading.Thread(target=server.run, args=[[listener]])
-    thread.start()
-    yield listener.getsockname()[1]
-    server.should_exit = True
-    thread.join(10)
-    assert not thread.is_alive()
-
-
-@pytest.fixture(scope="module")
 def port(served, options):
-    from affwild_omg.serving import app
-
-    with running(app.create(served, options), options) as port:
+    with running(served, options) as port:
         yield port
 
 
 @pytest.fixture(scope="module")
 def hasty(served, options):
     """The port of a server that loses patience soon."""
-    from affwild_omg.serving import app
-
     options = dataclasses.replace(options, timeout_s=SECONDS)
-    with running(app.create(served, options), options) as port:
+    with running(served, options) as port:
         yield port
 
 
@@ -423,8 +397,6 @@ def test_slow_clients_are_cut_off(hasty, head, rest, start):
 
 
 def test_a_thousand_requests_at_once(served, options):
-    from affwild_omg.serving import app
-
     inputs = columns(make_inputs(1, 2), "frames", "landmarks")
     body = json.dumps({"inputs": inputs}).encode()
     head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -440,7 +412,7 @@ def test_a_thousand_requests_at_once(served, options):
     async def many(port):
         return await asyncio.gather(*[one(port) for _ in range(1000)])
 
-    with running(app.create(served, options), options) as port:
+    with running(served, options) as port:
         answers = collections.Counter(asyncio.run(many(port)))
         assert exchange(port, [request])[9:12] == b"200"
     assert set(answers) <= {b"200", b"429", b"503"}
@@ -541,7 +513,7 @@ def test_the_newest_version_is_served(tf, small_saved_model, tmp_path):
 @pytest.mark.slow
 def test_the_command_serves_until_it_is_told_to_stop(small_saved_model):
     process = subprocess.Popen(
-        [sys.executable, "-m", "affwild_omg.serve", "--port=0"]
+        [sys.executable, "-m", "affwild_omg.serve", "--port=0", "--live=0"]
         + [f"--model={small_saved_model}"],
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -21,7 +21,8 @@ from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 
 TABLE, TIMELINE, SUMMARY = ".csv", ".png", ".json"
-ENDINGS = (TABLE, TIMELINE, SUMMARY)
+ANNOTATED = "_annotated.mp4"
+ENDINGS = (TABLE, TIMELINE, SUMMARY, ANNOTATED)
 
 # Of the options, what does not change a result.
 _ELSEWHERE = {"model", "video", "output", "resume"}

@@ -27,6 +27,11 @@ class PredictionOptions(options.Checked):
     resume: bool = option(
         "Leave out videos whose results are there and whole.", False
     )
+    annotate: bool = option(
+        "Write <stem>_annotated.mp4, too: the video with boxes, landmarks, "
+        "values and a plane of valence and arousal.",
+        False,
+    )
     faces: int = option(
         "People whose faces are predicted, the largest ones: each has rows, "
         "windows and an id of its own.",

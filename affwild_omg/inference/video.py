@@ -13,6 +13,7 @@ from affwild_omg.cli import progress
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data import windows
 from affwild_omg.faces import detection, landmarks, tracking
+from affwild_omg.faces.annotation import AnnotatedFilm
 from affwild_omg.faces.video import Video
 from affwild_omg.faces.views import Face
 from affwild_omg.inference import folder, sources
@@ -128,10 +129,13 @@ def _predict(job, video, models, options, count) -> dict:
     with files.atomic_directory(
         job.folder, flag="--output", overwrite=True, owned=job.names
     ) as temporary:
-        with Table(temporary / job.name(folder.TABLE), targets) as table:
+        with contextlib.ExitStack() as opened:
+            writers = [course, *_writers(job, temporary, options, targets)]
+            for writer in writers[1:]:
+                opened.enter_context(writer)
             for moment in moments(video, models, options, temporary, count):
-                table.add(moment)
-                course.add(moment)
+                for writer in writers:
+                    writer.add(moment)
         course.draw(
             temporary / job.name(folder.TIMELINE),
             job.path.name,
@@ -148,6 +152,15 @@ def _predict(job, video, models, options, count) -> dict:
     }
     files.write_json(job.folder / job.name(folder.SUMMARY), content)
     return clip
+
+
+def _writers(job, place, options, targets):
+    """Yields what writes a file of a video, frame by frame."""
+    yield Table(place / job.name(folder.TABLE), targets)
+    if options.annotate:
+        yield AnnotatedFilm(
+            job.path, place / job.name(folder.ANNOTATED), targets
+        )
 
 
 def moments(

@@ -401,3 +401,20 @@ def test_the_summary_by_pandas(predicting, options, two_people, faces):
             assert face["frames"] == (now["track"] == face["track"]).sum()
             for name, value in expected.items():
                 assert face[name] == pytest.approx(value, abs=2e-6)
+
+
+def test_an_annotated_film_has_the_videos_frames(predicting, options):
+    black = np.zeros((40, 48, 3), np.uint8)
+    path = pathlib.Path(options.video, "a.mp4")
+    write_video(path, [black] * FRAMES)
+    predicting.predict(one(options, annotate=True))
+    assert names(options) == ["a.csv", "a.json", "a.png", "a_annotated.mp4"]
+    with predicting.Video(path) as film:
+        expected = [time_s for time_s, _ in film]
+    with predicting.Video(f"{options.output}/a_annotated.mp4") as film:
+        assert [time_s for time_s, _ in film] == pytest.approx(expected)
+    # Such a film beside the others would be replaced by its own video's.
+    both = dataclasses.replace(options, video=options.output, annotate=True)
+    (pathlib.Path(options.output) / "a.mp4").write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match="a_annotated.mp4 is to be a result"):
+        predicting.predict(both, overwrite=True)

@@ -3,13 +3,14 @@
 import pathlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import models, parts
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
-from affwild_omg.serving import warmup
+from affwild_omg.serving import golden, warmup
 from affwild_omg.serving.options import ExportOptions
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
@@ -28,7 +29,8 @@ def export(options: ExportOptions, *, overwrite: bool = False) -> pathlib.Path:
     """Writes the SavedModel of a workdir's best model or of a model file.
 
     It runs where there is TensorFlow alone, and holds each weight once. See
-    `signatures` for its inputs and outputs.
+    `signatures` for its inputs and outputs. `inference.golden` tells what it
+    carries to be checked by elsewhere.
 
     Args:
         options: what and where.
@@ -70,6 +72,7 @@ def export(options: ExportOptions, *, overwrite: bool = False) -> pathlib.Path:
         extra = place / model_file.SAVED_MODEL_CARD
         extra.parent.mkdir()
         extra.write_text(card.to_json(), encoding="utf-8")
+        golden.write(place, lambda inputs: _predict(computed, inputs, card))
         if options.warmup:
             warmup.write(place, computed, card.sequence_length)
     return output / (version or ".")
@@ -88,6 +91,13 @@ def _write(network, computed, directory):
         tf.saved_model.save(module, str(directory), signatures=computed)
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _predict(computed, inputs, card):
+    """Predicts by a signature, which is traced already."""
+    outputs = computed["masked"](**inputs)
+    targets = card.architecture.targets
+    return np.stack([outputs[target] for target in targets], axis=-1)
 
 
 def signatures(network: keras.Model, card: Card) -> dict:

@@ -170,20 +170,37 @@ def test_where_the_results_come_from(evaluated, small_records):
         assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [
+        "saved",
+        pytest.param("best.keras", marks=pytest.mark.slow),
+    ],
+)
 def test_whatever_holds_the_model_predicts_the_same(
-    evaluation, evaluated, options, small_saved_model
+    evaluation, evaluated, options, small_saved_model, model
 ):
     _, expected = evaluated
-    for model in (f"{options.model}/best.keras", str(small_saved_model)):
-        other = dataclasses.replace(options, model=model)
-        found = evaluation.evaluate(other, overwrite=True)
-        assert found.keys == expected.keys
-        np.testing.assert_allclose(
-            found.predictions, expected.predictions, atol=1e-5
-        )
-        same = found.provenance.model_sha256 == expected.provenance.model_sha256
-        assert same == model.endswith(".keras")
+    place = {"saved": small_saved_model}.get(model)
+    place = place or pathlib.Path(options.model, model)
+    other = dataclasses.replace(options, model=str(place), level="sequence")
+    found = evaluation.evaluate(other)
+    assert found.keys == expected.keys
+    np.testing.assert_allclose(
+        found.predictions, expected.predictions, atol=1e-5
+    )
+    for one, two, mask in zip(
+        found.frames.values,
+        expected.frames.values,
+        expected.frames.mask,
+        strict=True,
+    ):
+        np.testing.assert_allclose(one[mask], two[mask], atol=1e-5)
+    for target in ("valence", "arousal"):
+        ccc = expected.to_dict()[target]["ccc"]
+        assert found.to_dict()[target]["ccc"] == pytest.approx(ccc, abs=1e-5)
+    same = found.provenance.model_sha256 == expected.provenance.model_sha256
+    assert same == (model == "best.keras")
 
 
 def test_no_label_reaches_the_network_and_old_files_go(

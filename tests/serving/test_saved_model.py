@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -317,22 +318,23 @@ def test_answers_are_strict_json(saved):
     assert json.loads(text)["sequence_valid"] == [False, True]
 
 
-def test_versions_stand_side_by_side(export, small_run, tmp_path):
-    model, base = small_run[0].workdir, tmp_path / "served"
-    assert export(model, base, version=1) == base / "1"
-    before = (base / "1" / "fingerprint.pb").read_bytes()
-    export(model, base, version=12)
-    assert sorted(x.name for x in base.iterdir()) == ["1", "12"]
-    with pytest.raises(UserError, match="served/12 is not empty"):
-        export(model, base, version=12)
-    (base / "12" / "old").touch()
-    export(model, base, version=12, overwrite=True)
-    assert not (base / "12" / "old").exists()
-    assert (base / "1" / "fingerprint.pb").read_bytes() == before
-    with pytest.raises(UserError, match="served/1 is a SavedModel itself"):
-        export(model, base / "1", version=2)
+def test_versions_stand_side_by_side(
+    export, small_run, small_saved_model, tmp_path
+):
     from affwild_omg.inference.predictor import load_predictor
 
+    model, base = small_run[0].workdir, tmp_path / "served"
+    for version in ("2", "12"):
+        shutil.copytree(small_saved_model, base / version)
+        (base / version / "old").touch()
+    with pytest.raises(UserError, match="served/2 is not empty"):
+        export(model, base, version=2)
+    assert export(model, base, version=2, overwrite=True) == base / "2"
+    assert sorted(path.name for path in base.iterdir()) == ["12", "2"]
+    assert (base / "2" / "variables" / "variables.index").exists()
+    assert not (base / "2" / "old").exists() and (base / "12" / "old").exists()
+    with pytest.raises(UserError, match="served/2 is a SavedModel itself"):
+        export(model, base / "2", version=3)
     with pytest.raises(
         UserError, match="holds versions .* such as .*served/12"
     ):

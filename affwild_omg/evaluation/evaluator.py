@@ -20,6 +20,7 @@ from affwild_omg.evaluation.options import POOLED, EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.inference.predictor import load_predictor
 from affwild_omg.scoring import aggregation, postprocessing
+from affwild_omg.scoring.conformal import HalfWidths
 from affwild_omg.scoring.postprocessing import Settings
 from affwild_omg.weights import model_file
 from affwild_omg.weights import workdir as workdirs
@@ -89,10 +90,47 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
             )
             chosen.write(directory / workdirs.POSTPROCESSING)
         found = _score(frames, source, facts.of(frames.keys), grouped)
+        widths = _half_widths(found, predictor.card)
+        if widths:
+            found = _with(found, widths)
         results.write(directory, found)
+        if widths and options.split == "validation":
+            model_file.write_half_widths(
+                options.model, widths, source.model_sha256
+            )
         if options.choose_postprocessing:
             chosen.write(file)
     return found
+
+
+def _half_widths(found, card):
+    """Returns validation's own, else those of the card; None without any."""
+    source = found.provenance
+    if source.split != "validation":
+        return card and card.half_widths
+    if not card or source.sequence_length != card.sequence_length:
+        return None  # not as it will predict
+    return HalfWidths.measure(found.frames, found.clusters, **_estimate(source))
+
+
+def _with(found, widths):
+    """States the half-widths, and what lies within those of another split."""
+    source, inside = found.provenance, None
+    if source.split != "validation":
+        inside = widths.inside(
+            found.frames, found.clusters, **_estimate(source)
+        )
+    source = dataclasses.replace(
+        source, half_widths=dataclasses.asdict(widths), within=inside
+    )
+    return dataclasses.replace(found, provenance=source)
+
+
+def _estimate(source):
+    return {
+        "by": source.sequence_estimate,
+        "weights": source.sequence_weights,
+    }
 
 
 def _provenance(options, records, predictor, history):
@@ -203,12 +241,30 @@ def table(found: Results) -> list[str]:
         by += ", because labels differ within a clip"
     return [
         *lines,
+        *_sureness(source),
         *sources.lines(found),
         *groups.lines(found),
         f"{wording.count(int(found.labelled.sum()), 'labelled utterance')} of "
         f"{source.split}, {share}; "
         f"scored by {by}, CCC {POOLED[source.pooling]}",
     ]
+
+
+def _sureness(source):
+    """Yields how sure predictions are, for a console."""
+    widths = source.half_widths
+    if not widths:
+        return
+    share, values = f"{widths['coverage']:.0%}", source.within or widths
+    found = "; ".join(
+        f"{target} {wording.number(values['frame'][target])} by frame, "
+        f"{wording.number(values['utterance'][target])} by utterance"
+        for target in values["frame"]
+    )
+    if source.within:
+        yield f"share within the half-widths of validation ({share}): {found}"
+    else:
+        yield f"half-widths of a prediction ({share}): {found}"
 
 
 def _text(steps):

@@ -92,6 +92,9 @@ class Provenance:
     postprocessing: Settings | None = None
     postprocessing_source: dict | None = None  # its file and "same_model"
 
+    half_widths: dict | None = None  # `HalfWidths`, validation's
+    within: dict | None = None  # see `HalfWidths.inside`; not of validation
+
     members: list[dict] | None = None  # this and more: see `fusion.fuse`
     equal_weights: Scores | None = None
     best_single: str | None = None

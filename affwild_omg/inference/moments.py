@@ -37,17 +37,31 @@ class Moment:
 class Table(contextlib.AbstractContextManager):
     """Writes a row for each face of each frame; one without a face has one."""
 
-    def __init__(self, path: pathlib.Path, targets: Sequence[str]):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        targets: Sequence[str],
+        half_widths: Mapping[str, float | None] | None = None,
+    ):
         """Opens the table.
 
         Args:
             path: CSV to write.
             targets: of the values.
+            half_widths: {target: how far the truth may lie from its value}, for
+                columns of the lowest and the highest; None leaves them out.
         """
+        # A half-width that could not be measured leaves its columns empty.
+        self._half_widths = None
+        if half_widths is not None:
+            widths = [half_widths[target] for target in targets]
+            self._half_widths = np.array(widths, float)
+        bounds = [f"{x}_{end}" for x in targets for end in ("low", "high")]
         self._file = path.open("w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._columns = [
             *("frame", "time_s", "face", *BOX, "confidence", *targets),
+            *(bounds if half_widths is not None else ()),
             *("track", *QUALITY),
         ]
         self._writer.writerow(self._columns)
@@ -64,6 +78,7 @@ class Table(contextlib.AbstractContextManager):
                     *(f"{x:.1f}" for x in face.box),
                     f"{face.confidence:.4f}",
                     *(f"{x:.6f}" for x in moment.values[track]),
+                    *self._bounds(moment.values[track]),
                     track,
                     "detected" if face.detected else "tracked",
                     f"{found.blur:.3f}",
@@ -76,6 +91,14 @@ class Table(contextlib.AbstractContextManager):
         if not moment.faces:
             empty = [""] * (len(self._columns) - 4)
             self._writer.writerow([*place, 0, *empty, moment.reason])
+
+    def _bounds(self, values):
+        if self._half_widths is None:
+            return []
+        ends = np.stack(
+            [values - self._half_widths, values + self._half_widths], axis=1
+        )
+        return ["" if np.isnan(x) else f"{x:.6f}" for x in ends.ravel()]
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()

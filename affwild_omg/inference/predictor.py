@@ -16,6 +16,7 @@ from affwild_omg.inference.precision import choose
 from affwild_omg.inference.stream import Answer, Stream
 from affwild_omg.nets import models, parts
 from affwild_omg.paper.task import TARGETS
+from affwild_omg.scoring.conformal import HalfWidths
 from affwild_omg.weights import model_file
 from affwild_omg.weights.model_file import Card
 
@@ -46,6 +47,11 @@ class Predictor:
     step: Callable[[dict, np.ndarray], tuple[np.ndarray, np.ndarray]]
     state_size: int
     signatures: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+
+    @property
+    def half_widths(self) -> HalfWidths | None:
+        """How far the truth may lie from what it predicts, where known."""
+        return self.card.half_widths if self.card else None
 
     @classmethod
     def from_saved_model(cls, path: os.PathLike | str) -> "Predictor":

@@ -130,7 +130,7 @@ def _predict(job, video, models, options, count) -> dict:
         job.folder, flag="--output", overwrite=True, owned=job.names
     ) as temporary:
         with contextlib.ExitStack() as opened:
-            writers = [course, *_writers(job, temporary, options, targets)]
+            writers = [course, *_writers(job, temporary, options, models)]
             for writer in writers[1:]:
                 opened.enter_context(writer)
             for moment in moments(video, models, options, temporary, count):
@@ -150,13 +150,19 @@ def _predict(job, video, models, options, count) -> dict:
         "files": dict(sorted(sizes.items())),
         "seconds": course.seconds(),
     }
+    if widths := models.predictor.half_widths:
+        content["half_widths"] = dataclasses.asdict(widths)
     files.write_json(job.folder / job.name(folder.SUMMARY), content)
     return clip
 
 
-def _writers(job, place, options, targets):
+def _writers(job, place, options, models):
     """Yields what writes a file of a video, frame by frame."""
-    yield Table(place / job.name(folder.TABLE), targets)
+    targets = models.predictor.targets
+    widths = models.predictor.half_widths
+    yield Table(
+        place / job.name(folder.TABLE), targets, widths and widths.frame
+    )
     if options.annotate:
         yield AnnotatedFilm(
             job.path, place / job.name(folder.ANNOTATED), targets

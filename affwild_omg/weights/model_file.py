@@ -15,13 +15,15 @@ import pathlib
 import zipfile
 
 import keras
+from absl import logging
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures, models
 from affwild_omg.nets.architectures import Architecture, Fusion
 from affwild_omg.paper.windows import TAILS
+from affwild_omg.scoring.conformal import HalfWidths
 from affwild_omg.storage import files
-from affwild_omg.weights.workdir import BEST
+from affwild_omg.weights.workdir import BEST, HALF_WIDTHS
 
 CARD = "card.json"
 SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
@@ -36,11 +38,14 @@ class Card:
         sequence_length: frames of the windows that it was trained on.
         tail: how these were cut, see `paper.windows.cut`; that of earlier
             versions, where a file does not say.
+        half_widths: how far the truth may lie from what it predicts; None
+            where no evaluation has measured that.
     """
 
     architecture: Architecture | Fusion
     sequence_length: int
     tail: str = "pad"
+    half_widths: HalfWidths | None = None
 
     def to_json(self) -> str:
         """Returns the card as a JSON object that `from_json` reads."""
@@ -61,10 +66,12 @@ class Card:
             tail = content.get("tail", "pad")
             if tail not in TAILS:
                 raise TypeError(f"tail is {tail!r}")
+            widths = content.get("half_widths")
             return cls(
                 architecture=architectures.from_dict(content["architecture"]),
                 sequence_length=length,
                 tail=tail,
+                half_widths=widths and HalfWidths(**widths),
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             message = f"its {CARD} is of another version: {error}"
@@ -109,10 +116,55 @@ def load_model(
         UserError: it does not exist, or is something else.
     """
     path = _model_file(pathlib.Path(path), flag)
-    card = read_card(path, flag=flag)
+    card = dataclasses.replace(
+        read_card(path, flag=flag), half_widths=_read_half_widths(path)
+    )
     model = models.build(card.architecture, seed=None, stateful=stateful)
     load_weights(model, path, flag=flag)
     return model, card
+
+
+def write_half_widths(
+    path: os.PathLike | str, widths: HalfWidths, model_sha256: str
+) -> None:
+    """Writes what was measured of a workdir's best model beside it.
+
+    Args:
+        path: workdir or model file; nothing is written for any other.
+        widths: that were measured.
+        model_sha256: of what they were measured on, see `digest`.
+    """
+    path = pathlib.Path(path)
+    if is_saved_model(path) or not (path.is_dir() or path.name == BEST):
+        return
+    files.write_json(
+        (path / BEST if path.is_dir() else path).with_name(HALF_WIDTHS),
+        dataclasses.asdict(widths) | {"model_sha256": model_sha256},
+    )
+
+
+def _read_half_widths(path):
+    """Reads what `write_half_widths` wrote of this very model file."""
+    file = path.with_name(HALF_WIDTHS)
+    if path.name != BEST or not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        measured_on = content.pop("model_sha256")
+        widths = HalfWidths(**content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{file} is damaged ({error!r}); remove it, and evaluate.py "
+            "--split=validation writes it again"
+        ) from error
+    if measured_on == files.digest(path):
+        return widths
+    logging.warning(
+        "%s is of an earlier model, and not used; evaluate.py "
+        "--split=validation measures it anew",
+        file,
+    )
+    return None
 
 
 def load_weights(

@@ -4,8 +4,9 @@ A workdir holds `best.keras` and `last.keras` (the second with the optimizer's
 state), `history.json` (the options, the records' digest and all epochs),
 `flags.cfg` (the options as a flagfile that starts the same training again),
 TensorBoard's event files, `postprocessing.json` once an evaluation has chosen
-steps for the best model, and `initialisation.json` where weights were taken
-from elsewhere: which, what was left out there and what was initialised anew.
+steps for the best model, `half_widths.json` once one has measured its errors on
+validation, and `initialisation.json` where weights were taken from elsewhere:
+which, what was left out there and what was initialised anew.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ BEST = "best.keras"
 LAST = "last.keras"
 HISTORY = "history.json"
 POSTPROCESSING = "postprocessing.json"
+HALF_WIDTHS = "half_widths.json"
 EVENTS = "tensorboard"
 FLAGFILE = "flags.cfg"
 INITIALISATION = "initialisation.json"
@@ -68,7 +70,10 @@ def _read(workdir, name, check):
 
 def clear(workdir: pathlib.Path) -> None:
     """Removes the files of a training, and leaves alone what else is there."""
-    for name in (BEST, LAST, HISTORY, POSTPROCESSING, FLAGFILE, INITIALISATION):
+    for name in (
+        *(BEST, LAST, HISTORY, FLAGFILE, INITIALISATION),
+        *(POSTPROCESSING, HALF_WIDTHS),
+    ):
         (workdir / name).unlink(missing_ok=True)
     for file in (workdir / EVENTS).glob("events.out.tfevents.*"):
         file.unlink()

@@ -71,8 +71,9 @@ class ReproductionOptions(options.Checked):
         exists=True,
     )
     weights: Sequence[str] | None = option(
-        "Weights to start from, by backbone, before any pre-training: "
-        "vgg_face=FILE,resnet50=FILE,densenet121=FILE (default: random).",
+        "Weights to start from before any pre-training, by the rows' "
+        "backbones: vgg_face=FILE,resnet50=FILE,densenet121=FILE (default: "
+        "random).",
         None,
     )
     pretraining: str = option(

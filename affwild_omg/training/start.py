@@ -13,7 +13,7 @@ from affwild_omg.nets.architectures import PARTS, Architecture, Fusion
 from affwild_omg.training.options import TRAINED, TrainingOptions
 from affwild_omg.weights import calibration, transfer
 
-# Frames on which imported features are measured: half a gigabyte of them.
+# Frames on which features are measured: half a gigabyte of them.
 CALIBRATION_FRAMES = 32
 
 
@@ -36,8 +36,7 @@ def initialise(
         model: built from the network.
         network: what it is.
         options: of the training.
-        faces: uint8 [frames, 96, 96, 3], on which the features of foreign
-            weights are measured.
+        faces: uint8 [frames, 96, 96, 3], on which features are measured.
         label_means: [targets].
 
     Returns:
@@ -52,7 +51,7 @@ def initialise(
     ]
     if path := options.init_from:
         sources.append(("--init_from", path, {"strict": options.init_strict}))
-    reports = []
+    reports, foreign = [], set()
     for flag, path, how in sources:
         source = transfer.read(path, flag=flag)
         report = transfer.take(model, network, source, **how)
@@ -60,14 +59,20 @@ def initialise(
         for line in report.lines():
             logging.info("%s", line)
         if source.foreign:
-            _calibrate(model, network, faces, report.taken)
-    if "output/bias" not in _taken(reports):
+            foreign.update(report.taken)
+    taken = _taken(reports)
+    _calibrate(model, network, faces, taken, foreign)
+    if "output/bias" not in taken:
         model.get_layer("output").bias.assign(label_means)
     return reports
 
 
-def _calibrate(model, network, faces, taken):
-    """Brings imported features to a size that the rest can learn from."""
+def _calibrate(model, network, faces, taken, foreign):
+    """Brings features to a size that the rest can learn from.
+
+    Those of foreign weights, and of a VGG-Face at full width with random ones:
+    narrower, it has too few features to saturate what reads them.
+    """
     faces = faces[:: -(-len(faces) // CALIBRATION_FRAMES)]
     own = {"": (model, network)}
     if isinstance(network, Fusion):
@@ -77,17 +82,17 @@ def _calibrate(model, network, faces, taken):
         }
     for place, (part, architecture) in own.items():
         backbone = architecture.backbone
-        first = calibration.FIRST.get(backbone)
-        if f"{place}{first}/kernel" not in taken:
-            continue  # a member of another backbone, or of another width
-        sizes = calibration.calibrate(part, backbone, faces)
-        logging.info(
-            "features of %s scaled to at most %s, by powers of two; their "
-            "sizes were %s",
-            place + backbone,
-            calibration.MOST,
-            ", ".join(f"{name} {size:.3g}" for name, size in sizes.items()),
-        )
+        first = f"{place}{calibration.FIRST.get(backbone)}/kernel"
+        random = backbone == "vgg_face" and first not in taken
+        if first in foreign or (random and architecture.width == 1):
+            sizes = calibration.calibrate(part, backbone, faces)
+            logging.info(
+                "features of %s scaled to at most %s, by powers of two; their "
+                "sizes were %s",
+                place + backbone,
+                calibration.MOST,
+                ", ".join(f"{name} {size:.3g}" for name, size in sizes.items()),
+            )
 
 
 def fix_parts(

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from affwild_omg.nets.architectures import Architecture, Fusion
 
@@ -22,7 +23,7 @@ def test_only_members_that_took_the_convolutions_are_scaled(tf):
     before = {name: weight.numpy() for name, weight in weights.items()}
     taken = [name for name in before if name.startswith("member2/conv")]
     faces = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
-    start._calibrate(model, network, faces, taken)
+    start._calibrate(model, network, faces, set(taken), set(taken))
     changed = {
         name
         for name, weight in weights.items()
@@ -31,3 +32,32 @@ def test_only_members_that_took_the_convolutions_are_scaled(tf):
     # The biases are 0, and some factor may be 1.
     assert changed <= {x for x in taken if x.endswith("kernel")}
     assert "member2/conv1_1/kernel" in changed
+
+
+@pytest.mark.parametrize(
+    ("width", "taken", "scaled"),
+    [(1, (), True), (0.5, (), False), (1, ("conv1_1/kernel",), False)],
+)
+def test_random_weights_of_full_width_are_scaled(tf, width, taken, scaled):
+    import keras
+
+    from affwild_omg.nets import models
+    from affwild_omg.training import start
+
+    network = Architecture(
+        taps=("pool2",), recurrence="none", width=width, fc_units=1
+    )
+    model = models.build(network)
+    layer = model.get_layer("pool2_sequence")
+    features = keras.Model(model.inputs, layer.output)
+    faces = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
+    given = {"frames": faces[None], "mask": np.ones((1, 3), bool)}
+    given["landmarks"] = np.zeros((1, 3, 68, 2), np.float32)
+    given = {x.name: given[x.name] for x in model.inputs}
+    before = features(given).numpy()
+    assert before.std() > 0.2
+    start._calibrate(model, network, faces, set(taken), set())
+    after = features(given).numpy()
+    assert np.array_equal(before, after) != scaled
+    if scaled:
+        assert 0.25 < np.sqrt(np.mean(after**2)) <= 0.5

@@ -6,9 +6,14 @@ from affwild_omg.serving.options import ExportOptions
 
 @app.command(ExportOptions, overwrite="an earlier SavedModel")
 def main(options: ExportOptions, *, overwrite: bool) -> None:
+    metrics = None
+    if options.results:
+        from affwild_omg.evaluation import results
+
+        metrics = results.read(options.results, flag="--results").to_dict()
     from affwild_omg.serving import saved_model
 
-    path = saved_model.export(options, overwrite=overwrite)
+    path = saved_model.export(options, overwrite=overwrite, metrics=metrics)
     app.show(f"SavedModel in {path}")
 
 

@@ -23,6 +23,12 @@ class ExportOptions(options.Checked):
         "before it answers; needs pip install affwild_omg[serving].",
         False,
     )
+    results: str = option(
+        "Folder in which evaluate.py evaluated this model, for the model "
+        "card; none by default.",
+        "",
+        exists=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Export: a trained model becomes a SavedModel that stands alone."""
 
 import pathlib
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -10,13 +11,15 @@ from absl import logging
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import models, parts
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
+from affwild_omg.serving import card as model_card
 from affwild_omg.serving import golden, warmup
 from affwild_omg.serving.options import ExportOptions
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 from affwild_omg.weights.model_file import Card
 
-_PARTS = (  # of a SavedModel, whoever wrote it
+_PARTS = (  # of a SavedModel, whoever wrote it, and the model card
+    model_card.TEXT,
     "saved_model.pb",
     "fingerprint.pb",
     "variables",
@@ -25,7 +28,12 @@ _PARTS = (  # of a SavedModel, whoever wrote it
 )
 
 
-def export(options: ExportOptions, *, overwrite: bool = False) -> pathlib.Path:
+def export(
+    options: ExportOptions,
+    *,
+    overwrite: bool = False,
+    metrics: Mapping | None = None,
+) -> pathlib.Path:
     """Writes the SavedModel of a workdir's best model or of a model file.
 
     It runs where there is TensorFlow alone, and holds each weight once. See
@@ -35,14 +43,18 @@ def export(options: ExportOptions, *, overwrite: bool = False) -> pathlib.Path:
     Args:
         options: what and where.
         overwrite: replace a SavedModel that is there.
+        metrics: what the evaluation in `options.results` found.
 
     Returns:
         The folder of the SavedModel.
 
     Raises:
-        UserError: the model cannot be loaded, the output cannot be used, or
-            what writes warm-up requests is not installed.
+        UserError: the model cannot be loaded, the output cannot be used, the
+            results are of another model, or what writes warm-up requests is
+            not installed.
     """
+    if bool(options.results) != (metrics is not None):
+        raise ValueError("metrics: those of options.results are needed")
     if options.warmup:
         warmup.require()
     output = pathlib.Path(options.output)
@@ -64,6 +76,9 @@ def export(options: ExportOptions, *, overwrite: bool = False) -> pathlib.Path:
         owned=() if version else _PARTS,
     ) as directory:
         network, card = model_file.load_model(options.model, stateful=True)
+        known = model_card.facts(
+            pathlib.Path(options.model), card, network.count_params(), metrics
+        )
         # A version moves into place as one folder: a server that watches
         # never sees a part of it.
         place = directory / (version or ".")
@@ -72,6 +87,7 @@ def export(options: ExportOptions, *, overwrite: bool = False) -> pathlib.Path:
         extra = place / model_file.SAVED_MODEL_CARD
         extra.parent.mkdir()
         extra.write_text(card.to_json(), encoding="utf-8")
+        model_card.write(place, known)
         golden.write(place, lambda inputs: _predict(computed, inputs, card))
         if options.warmup:
             warmup.write(place, computed, card.sequence_length)

@@ -20,6 +20,7 @@ from absl import logging
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures, models
 from affwild_omg.nets.architectures import Architecture, Fusion
+from affwild_omg.paper.task import PREPARATION
 from affwild_omg.paper.windows import TAILS
 from affwild_omg.scoring.conformal import HalfWidths
 from affwild_omg.storage import files
@@ -40,12 +41,14 @@ class Card:
             versions, where a file does not say.
         half_widths: how far the truth may lie from what it predicts; None
             where no evaluation has measured that.
+        preparation: how its faces were cut out, see `paper.task.PREPARATION`.
     """
 
     architecture: Architecture | Fusion
     sequence_length: int
     tail: str = "pad"
     half_widths: HalfWidths | None = None
+    preparation: int = PREPARATION
 
     def to_json(self) -> str:
         """Returns the card as a JSON object that `from_json` reads."""
@@ -67,15 +70,23 @@ class Card:
             if tail not in TAILS:
                 raise TypeError(f"tail is {tail!r}")
             widths = content.get("half_widths")
-            return cls(
+            card = cls(
                 architecture=architectures.from_dict(content["architecture"]),
                 sequence_length=length,
                 tail=tail,
                 half_widths=widths and HalfWidths(**widths),
+                preparation=content.get("preparation", 1),
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             message = f"its {CARD} is of another version: {error}"
             raise UserError(message) from error
+        if card.preparation != PREPARATION:
+            raise UserError(
+                f"its faces were cut out by preparation {card.preparation}, "
+                f"and this version of affwild_omg has {PREPARATION}; install "
+                "the version that trained it"
+            )
+        return card
 
 
 def save_model(

@@ -171,6 +171,16 @@ def test_a_card_says_how_windows_were_cut(model_file):
         model_file.Card.from_json(json.dumps(content | {"tail": "cut"}))
 
 
+def test_faces_of_another_preparation_are_refused(model_file):
+    card = model_file.Card(architecture=named("cnn_3rnn"), sequence_length=3)
+    content = json.loads(card.to_json())
+    assert content.pop("preparation") == 1
+    # As earlier versions, whose preparation was the first.
+    assert model_file.Card.from_json(json.dumps(content)) == card
+    with pytest.raises(UserError, match="preparation 2, and this .* has 1"):
+        model_file.Card.from_json(json.dumps(content | {"preparation": 2}))
+
+
 def test_nothing_is_left_when_saving_fails(model_file, tmp_path, monkeypatch):
     model, card = make(model_file)
 

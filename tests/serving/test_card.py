@@ -1,0 +1,105 @@
+import json
+
+import numpy as np
+import pytest
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.evaluation.options import EvaluationOptions
+from tests.conftest import FRAMES, clip_seed, make_frames
+
+
+@pytest.fixture(scope="module")
+def cards(tf):
+    from affwild_omg.serving import card
+
+    return card
+
+
+@pytest.fixture(scope="module")
+def results(tf, small_run, small_records, tmp_path_factory):
+    from affwild_omg.evaluation import evaluator
+
+    return evaluator.evaluate(
+        EvaluationOptions(
+            model=small_run[0].workdir,
+            records=str(small_records),
+            output=str(tmp_path_factory.mktemp("card") / "results"),
+            split="test",
+        )
+    )
+
+
+def facts(cards, model, metrics=None):
+    from affwild_omg.weights import model_file
+
+    return cards.facts(model, model_file.read_card(model), 1234567, metrics)
+
+
+def text_of(cards, known, folder):
+    """Returns the card's head, each value read as JSON, and its text."""
+    (folder / "assets.extra").mkdir()
+    cards.write(folder, known)
+    written = json.loads((folder / cards.FACTS).read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(known))
+    _, head, text = (folder / "README.md").read_text().split("---\n", 2)
+    lines = (line.split(": ", 1) for line in head.splitlines())
+    return {key: json.loads(value) for key, value in lines}, text
+
+
+def test_a_card_says_what_the_model_learned_and_how_well(
+    cards, results, small_run, small_records, tmp_path
+):
+    options, summary = small_run
+    metrics = results.to_dict()
+    # Of a network whose values were smoothed its own score counts.
+    smoothed = metrics | {"valence": {"ccc": 0.99}}
+    smoothed["unprocessed"] = {"valence": metrics["valence"]}
+    known = facts(cards, _path(options.workdir), smoothed)
+    head, text = text_of(cards, known, tmp_path)
+    means = np.array(
+        [
+            make_frames(frames, clip_seed(video, index))[0].labels
+            for video, lengths in FRAMES["train"].items()
+            for index, frames in enumerate(lengths)
+        ]
+    )
+    for target, values in zip(("valence", "arousal"), means.T, strict=True):
+        found = known["labels"][target]
+        assert found["utterances"] == 3
+        assert found["0"] == pytest.approx(values.min(), abs=1e-6)
+        assert found["50"] == pytest.approx(np.median(values), abs=1e-6)
+        assert f"{np.median(values):.3f}" in text
+    (result,) = head["model-index"][0]["results"]
+    assert [x["value"] for x in result["metrics"]] == [
+        results.headline().targets[target].ccc
+        for target in ("valence", "arousal")
+    ]
+    assert result["dataset"]["split"] == "test"
+    assert known["training"]["best_epoch"] == summary["best_epoch"]
+    assert known["training"]["records_sha256"] in text
+    assert "1,234,567 parameters" in text and "random weights" in text
+    assert "coverage: 0.66" in text and "article 5(1)(f)" in text
+    # Folders of the machine are nobody's business.
+    whole = text + json.dumps(known)
+    assert str(small_records) not in whole and options.workdir not in whole
+    assert str(tmp_path.parent) not in whole
+
+
+def test_a_card_says_what_is_not_known(cards, small_run, tmp_path):
+    known = facts(cards, _path(small_run[0].workdir) / "best.keras")
+    assert known["training"] is known["labels"] is known["evaluation"] is None
+    head, text = text_of(cards, known, tmp_path)
+    assert "model-index" not in head
+    assert text.count("Not known") == 2
+
+
+def test_results_of_another_model_are_refused(cards, results, small_run):
+    other = results.to_dict() | {"model_sha256": "0" * 64}
+    with pytest.raises(UserError, match="--results is .* of another model"):
+        facts(cards, _path(small_run[0].workdir), other)
+
+
+def _path(folder):
+    import pathlib
+
+    return pathlib.Path(folder)

@@ -22,7 +22,8 @@ from affwild_omg.weights import model_file
 
 TABLE, TIMELINE, SUMMARY = ".csv", ".png", ".json"
 ANNOTATED = "_annotated.mp4"
-ENDINGS = (TABLE, TIMELINE, SUMMARY, ANNOTATED)
+FORMATS = {"elan": ".eaf", "fex": "_fex.csv", "abaw": "_abaw.txt"}
+ALL = (TABLE, TIMELINE, SUMMARY, ANNOTATED, *FORMATS.values())
 
 # Of the options, what does not change a result.
 _ELSEWHERE = {"model", "video", "output", "resume"}
@@ -35,10 +36,12 @@ class Job:
     Attributes:
         path: of the film.
         folder: of the results.
+        endings: of the results' names.
     """
 
     path: pathlib.Path
     folder: pathlib.Path
+    endings: tuple[str, ...]
 
     def name(self, ending: str) -> str:
         """Returns the name of one of its results."""
@@ -46,8 +49,23 @@ class Job:
 
     @property
     def names(self) -> list[str]:
-        """All names that its results may have."""
-        return [self.name(ending) for ending in ENDINGS]
+        """The names of its results."""
+        return [self.name(ending) for ending in self.endings]
+
+    @property
+    def owned(self) -> set[str]:
+        """These, and those of earlier results by their own account."""
+        earlier = self._read().get("files", {})
+        return {*self.names, *earlier} & {self.name(x) for x in ALL}
+
+    def _read(self) -> dict:
+        """Returns what the summary states; {} if there is none."""
+        path = self.folder / self.name(SUMMARY)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
     @property
     def exists(self) -> bool:
@@ -63,17 +81,14 @@ class Job:
         Raises:
             UserError: they are not whole, or made by something else.
         """
-        path = self.folder / self.name(SUMMARY)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            made, sizes = content["made_by"], content["files"]
-            broken = [
-                name
-                for name, size in sizes.items()
-                if (self.folder / name).stat().st_size != size
-            ]
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            made, broken = {}, [path.name]
+        content, broken = self._read(), []
+        made, sizes = content.get("made_by"), content.get("files")
+        if not made or not sizes:
+            broken.append(self.name(SUMMARY))
+        for name, size in (sizes or {}).items():
+            path = self.folder / name
+            if not path.is_file() or path.stat().st_size != size:
+                broken.append(name)
         if broken:
             raise UserError(
                 f"{self.folder}: the results of {self.path} are not whole "
@@ -151,7 +166,9 @@ def plan(
             may not be replaced.
     """
     folder = files.check_output(options.output, flag="--output", overwrite=True)
-    jobs = [Job(path, folder) for path in films]
+    endings = [TABLE, TIMELINE, SUMMARY, *[ANNOTATED] * options.annotate]
+    endings += [FORMATS[name] for name in options.format or ()]
+    jobs = [Job(path, folder, tuple(endings)) for path in films]
     _require_apart(jobs)
     there = [job for job in jobs if job.exists and not overwrite]
     if there and not options.resume:

@@ -1,14 +1,17 @@
 """Options of prediction: the flags of affwild_omg.predict."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from affwild_omg.cli import options
+from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
 from affwild_omg.paper.task import DETECT_EVERY
 
 # As many are told apart in a video, see `faces.people`.
 MAX_PEOPLE = 20
 MODES = ("windows", "overlap")
+FORMATS = ("elan", "fex", "abaw")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,9 +35,15 @@ class PredictionOptions(options.Checked):
         "values and a plane of valence and arousal.",
         False,
     )
+    format: Sequence[str] | None = option(
+        "More files of the values, separated by commas: elan (<stem>.eaf, the "
+        "means of each second), fex (<stem>_fex.csv, py-feat's columns), abaw "
+        "(<stem>_abaw.txt, of which a submission is made) (default: none).",
+        None,
+    )
     faces: int = option(
-        "People whose faces are predicted, the largest ones: each has rows, "
-        "windows and an id of its own.",
+        "People whose faces are predicted, up to 20, the largest ones: each "
+        "has rows, windows and an id of its own.",
         1,
         least=1,
         most=MAX_PEOPLE,
@@ -55,3 +64,12 @@ class PredictionOptions(options.Checked):
         DETECT_EVERY,
         least=1,
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.format or ():
+            if name not in FORMATS:
+                raise UserError(
+                    f"--format must be some of {', '.join(FORMATS)}, separated "
+                    f"by commas, not {name!r}"
+                )

@@ -16,11 +16,12 @@ from affwild_omg.faces import detection, landmarks, tracking
 from affwild_omg.faces.annotation import AnnotatedFilm
 from affwild_omg.faces.video import Video
 from affwild_omg.faces.views import Face
-from affwild_omg.inference import folder, sources
+from affwild_omg.inference import folder, formats, sources
 from affwild_omg.inference.course import Course
 from affwild_omg.inference.moments import Moment, Table
 from affwild_omg.inference.options import PredictionOptions
 from affwild_omg.inference.predictor import Predictor, load_predictor
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.paper.windows import cut, overlapping
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
@@ -110,6 +111,11 @@ class Models:
     @classmethod
     def load(cls, options):
         predictor = load_predictor(options.model)
+        if "abaw" in (options.format or ()) and predictor.targets != TARGETS:
+            raise UserError(
+                "--format=abaw needs valence and arousal, and --model="
+                f"{options.model} predicts {predictor.targets[0]} alone"
+            )
         card = predictor.card
         return cls(
             predictor=predictor,
@@ -127,7 +133,7 @@ def _predict(job, video, models, options, count) -> dict:
     targets = models.predictor.targets
     course = Course(targets)
     with files.atomic_directory(
-        job.folder, flag="--output", overwrite=True, owned=job.names
+        job.folder, flag="--output", overwrite=True, owned=job.owned
     ) as temporary:
         with contextlib.ExitStack() as opened:
             writers = [course, *_writers(job, temporary, options, models)]
@@ -142,6 +148,9 @@ def _predict(job, video, models, options, count) -> dict:
             window=models.length,
             tail=models.tail,
         )
+        if "elan" in (options.format or ()):
+            path = temporary / job.name(folder.FORMATS["elan"])
+            formats.write_elan(path, course, job.path, targets)
         sizes = {x.name: x.stat().st_size for x in temporary.iterdir()}
     clip = {"video": job.path.name, "damage": video.damage, **course.clip()}
     content = {
@@ -167,6 +176,10 @@ def _writers(job, place, options, models):
         yield AnnotatedFilm(
             job.path, place / job.name(folder.ANNOTATED), targets
         )
+    for name, writer in (("fex", formats.Fex), ("abaw", formats.Abaw)):
+        if name in (options.format or ()):
+            path = place / job.name(folder.FORMATS[name])
+            yield writer(path, job.path, targets)
 
 
 def moments(

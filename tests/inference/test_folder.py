@@ -163,7 +163,7 @@ def test_resume_skips_what_is_whole_and_tells(predicting, options, caplog):
             lambda options: (
                 pathlib.Path(options.output, "b.png").unlink() or {}
             ),
-            r"not whole \(b.json\)",
+            r"not whole \(b.png\)",
         ),
         (
             lambda options: (
@@ -418,3 +418,16 @@ def test_an_annotated_film_has_the_videos_frames(predicting, options):
     (pathlib.Path(options.output) / "a.mp4").write_bytes(path.read_bytes())
     with pytest.raises(UserError, match="a_annotated.mp4 is to be a result"):
         predicting.predict(both, overwrite=True)
+
+
+def test_what_is_not_ours_stays(predicting, options):
+    """An annotation of the film in ELAN, and a table of an earlier format."""
+    output = pathlib.Path(options.output)
+    predicting.predict(one(options, format=["fex"]))
+    (output / "a.eaf").write_text("mine")
+    assert "a_fex.csv" in names(options)
+    predicting.predict(one(options), overwrite=True)
+    assert names(options) == ["a.csv", "a.eaf", "a.json", "a.png"]
+    assert (output / "a.eaf").read_text() == "mine"
+    with pytest.raises(UserError, match="holds results of a"):
+        predicting.predict(one(options, format=["elan"]))

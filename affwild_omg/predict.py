@@ -9,7 +9,8 @@ def main(options: PredictionOptions, *, overwrite: bool) -> None:
     from affwild_omg.inference import sources
 
     # Its errors need not wait for TensorFlow.
-    sources.find(options.video, quiet=True)
+    live = options.mode == "stream"
+    sources.find(options.video, quiet=True, live=live)
 
     from affwild_omg.inference import video
 
@@ -19,6 +20,12 @@ def main(options: PredictionOptions, *, overwrite: bool) -> None:
             f"{summary['video']}: {summary['frames_with_face']} of "
             f"{summary['frames']} frames show a face"
         )
+        for part, times in summary.get("latency", {}).items():
+            if times:
+                app.show(
+                    f"  {part}: p50 {times['p50_ms']:.1f} ms, "
+                    f"p99 {times['p99_ms']:.1f} ms"
+                )
     app.show(f"results in {options.output}")
 
 

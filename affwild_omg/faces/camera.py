@@ -5,6 +5,7 @@ It needs no screen, and is the reader of files besides.
 
 import contextlib
 import glob
+import os
 import threading
 from collections.abc import Iterator
 
@@ -23,19 +24,40 @@ from affwild_omg.faces.video import (
 DEVICE = "/dev/video{}"
 
 
+def path_of(index: int) -> str:
+    """Returns the path of a camera's device.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = DEVICE.format(index)
+    if not os.path.exists(path):
+        raise _unusable(path, index, "no such device")
+    return path
+
+
+def index_of(path: os.PathLike | str) -> int | None:
+    """Returns the number of the camera that a path is of, None of a file."""
+    number = os.fspath(path).removeprefix(DEVICE.format(""))
+    is_device = DEVICE.format(number) == os.fspath(path)
+    return int(number) if is_device and number.isdecimal() else None
+
+
 class Camera(contextlib.AbstractContextManager):
     """Yields the newest frame of a camera, whenever the last one is done with.
 
     Whoever takes longer than the camera passes frames over, in place of falling
     behind: their numbers are missing then. As `Video`, use it as a context
-    manager. It is iterated over once, and ends when the camera does.
+    manager. It is iterated over once, and ends when the camera does or `stop`
+    is called.
 
     Attributes:
         path: of the device.
         fps: frames a second that the camera promises, > 0; 25.0 without.
         expected_frames: None, because nobody knows.
         decoded_frames: how many frames were given so far.
-        number: from 0 on, as the camera counts, of the frame given last.
+        number: of the frame given last, as the camera counts on from the first
+            that was given.
     """
 
     def __init__(self, index: int):
@@ -47,7 +69,7 @@ class Camera(contextlib.AbstractContextManager):
         Raises:
             UserError: there is none, or it cannot be used.
         """
-        self.path = DEVICE.format(index)
+        self.path = path_of(index)
         self._container = _open(self.path, index)
         self._stream = self._container.streams.video[0]
         rate = self._stream.average_rate or 0
@@ -60,6 +82,7 @@ class Camera(contextlib.AbstractContextManager):
         self._closed = self._ended = False
         self._error = None
         self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def damage(self) -> str | None:
@@ -74,42 +97,49 @@ class Camera(contextlib.AbstractContextManager):
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yields (time_s, RGB uint8 [height, width, 3]) of the newest frame.
 
-        Times are the camera's, in seconds from its first frame on.
+        Times are the camera's, in seconds from the first one on.
         """
-        self._reader.start()
+        first = None
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._newest or self._ended)
                 if self._newest is None:
                     break
-                self.number, frame, first_s = self._newest
+                number, frame = self._newest
                 self._newest = None
+            first = first or (number, frame.time)
+            self.number = number - first[0]
             self.decoded_frames += 1
             yield (
-                round(frame.time - first_s, TIME_DIGITS),
+                round(frame.time - first[1], TIME_DIGITS),
                 picture(frame, self._stream.sample_aspect_ratio),
             )
         if not isinstance(self._error, av.error.FFmpegError | None):
             raise self._error
 
+    def stop(self) -> None:
+        """Ends the iteration after the frame at hand."""
+        with self._changed:
+            self._closed = self._ended = True
+            self._newest = None
+            self._changed.notify()
+
     def __exit__(self, *exception: object) -> None:
-        self._closed = True
-        if self._reader.ident is not None:
-            self._reader.join(timeout=2)
+        self.stop()
+        self._reader.join(timeout=2)
         if not self._reader.is_alive():  # or it would read what is closed
             self._container.close()
 
     def _read(self) -> None:
         """Keeps the newest frame, until the camera ends or is closed."""
-        first_s = None
         frames = self._container.decode(self._stream)
         try:
             for number, frame in enumerate(frames):
                 if self._closed:
                     break
-                first_s = frame.time if first_s is None else first_s
                 with self._changed:
-                    self._newest = number, frame, first_s
+                    if not self._closed:
+                        self._newest = number, frame
                     self._changed.notify()
         except Exception as error:
             self._error = error
@@ -124,9 +154,12 @@ def _open(path: str, index: int) -> av.container.InputContainer:
     try:
         return av.open(path, format="v4l2")
     except av.error.FFmpegError as error:
-        there = listed(sorted(glob.glob(DEVICE.format("*"))))
-        raise UserError(
-            f"--video={index}: {path} is no camera that can be used "
-            f"({error.strerror}); there is {there}: give the number of "
-            "another, or a video file"
-        ) from error
+        raise _unusable(path, index, error.strerror) from error
+
+
+def _unusable(path, index, why) -> UserError:
+    there = listed(sorted(glob.glob(DEVICE.format("*"))))
+    return UserError(
+        f"--video={index}: {path} is no camera that can be used ({why}); there "
+        f"is {there}: give the number of another, or a video file"
+    )

@@ -51,6 +51,7 @@ def timeline(
     window: int,
     tail: str,
     title: str,
+    tracks: Sequence[int] = (1,),
 ) -> None:
     """Plots the targets over a video.
 
@@ -63,6 +64,7 @@ def timeline(
         window: frames that the network saw at a time; their median is shown.
         tail: how the video was cut, see `paper.windows.cut`.
         title: of the picture.
+        tracks: numbers of the faces, if there are several.
     """
     step = np.median(np.diff(times)) if len(times) > 1 else 1.0
     starts = [x.scored for x in windows.cut(len(times), window, tail)]
@@ -78,7 +80,7 @@ def timeline(
         :, 0
     ]
     name = f"median of {joined * window} frames"
-    for number, face in enumerate(faces):
+    for row, (number, face) in enumerate(zip(tracks, faces, strict=True)):
         medians = pd.DataFrame(face).groupby(sequence).median().to_numpy()
         thinned_times, thinned = _thinned(times, face)
         course = Course(
@@ -89,10 +91,10 @@ def timeline(
             sequences=medians,
         )
         for column, target in enumerate(targets):
-            axis = axes[number * count + column]
+            axis = axes[row * count + column]
             _draw(axis, course, column, target, name)
             if len(faces) > 1:
-                axis.set_ylabel(f"{target}, face {number + 1}")
+                axis.set_ylabel(f"{target}, face {number}")
     axes[-1].set_xlabel("time / s")
     axes[0].set_title(title, loc="left", parse_math=False)
     canvas.legend_above(axes[0], 3)

@@ -12,27 +12,37 @@ from affwild_omg.inference.moments import Moment
 
 DECIMALS = 6
 
+# Faces of a stream's picture, at most.
+DRAWN = 4
+
 
 class Course:
     """Keeps the time and the values of each frame, and nothing else.
 
-    That is 8 bytes a frame, and 4 more for each face and target.
+    That is 8 bytes a frame, and of each face 8 and 4 more for each target.
     """
 
-    def __init__(self, targets: Sequence[str]):
-        """Takes the names of the values."""
+    def __init__(self, targets: Sequence[str], main: int | None = 1):
+        """Begins.
+
+        Args:
+            targets: names of the values.
+            main: the track of the main person; None for the longest one.
+        """
         self._targets = targets
+        self._main = main
         self._times = array.array("d")
-        self._values = {}  # of each track, NaN where it is not seen
+        # Of each face its frame, its track and its values.
+        self._frames, self._tracks = array.array("I"), array.array("I")
+        self._values = array.array("f")
         self._reasons = collections.Counter()
 
     def add(self, moment: Moment) -> None:
         """Adds the next frame."""
-        nothing = [np.nan] * len(self._targets)
-        for track in moment.faces.keys() - self._values.keys():
-            self._values[track] = array.array("f", nothing * len(self._times))
-        for track, values in self._values.items():
-            values.extend(moment.values.get(track, nothing))
+        for track in moment.faces:
+            self._frames.append(len(self._times))
+            self._tracks.append(track)
+            self._values.extend(moment.values[track])
         self._times.append(moment.time_s)
         if not moment.faces:
             self._reasons[moment.reason] += 1
@@ -45,14 +55,22 @@ class Course:
     @property
     def tracks(self) -> list[int]:
         """The tracks that were seen, in order."""
-        return sorted(self._values)
+        return sorted(set(self._tracks))
 
     def values(self, track: int) -> np.ndarray:
         """Returns [frames, targets], NaN where a track is not seen."""
-        values = self._values.get(track)
-        if values is None:
-            return np.full((len(self._times), len(self._targets)), np.nan)
-        return np.frombuffer(values, np.float32).reshape(-1, len(self._targets))
+        shape = len(self._times), len(self._targets)
+        values = np.full(shape, np.nan, np.float32)
+        frames, found = self._found(track)
+        values[frames] = found
+        return values
+
+    @property
+    def main(self) -> int:
+        """The track of the main person."""
+        if self._main is not None or not self._tracks:
+            return self._main or 1
+        return self._longest(1)[0]
 
     def clip(self) -> dict:
         """Sums up the whole video.
@@ -65,7 +83,7 @@ class Course:
             "first_s", "last_s", and for each target its mean, median, least
             and largest}}.
         """
-        main, reasons = self._found(1)[1], dict(self._reasons)
+        main, reasons = self._found(self.main)[1], dict(self._reasons)
         return {
             "frames": len(self._times),
             "duration_s": round(self._times[-1], DECIMALS),
@@ -111,22 +129,35 @@ class Course:
     def draw(
         self, path: pathlib.Path, title: str, *, window: int, tail: str
     ) -> None:
-        """Draws the courses of all tracks, see `figures.timeline`."""
+        """Draws the courses of tracks, see `figures.timeline`.
+
+        Of a stream, in which who comes back later has another track, the DRAWN
+        longest ones.
+        """
+        tracks = self.tracks if self._main else sorted(self._longest(DRAWN))
+        tracks = tracks or [1]
         figures.timeline(
             path,
             self.times,
-            np.stack([self.values(track) for track in self.tracks or [1]]),
+            np.stack([self.values(track) for track in tracks]),
             self._targets,
             window=window,
             tail=tail,
             title=title,
+            tracks=tracks,
         )
 
     def _found(self, track):
         """Returns the frames in which a track is seen, and their values."""
-        values = self.values(track)
-        seen = np.flatnonzero(~np.isnan(values).all(axis=1))
-        return seen, values[seen]
+        seen = np.frombuffer(self._tracks, np.uint32) == track
+        values = np.frombuffer(self._values, np.float32)
+        values = values.reshape(-1, len(self._targets))
+        return np.frombuffer(self._frames, np.uint32)[seen], values[seen]
+
+    def _longest(self, count):
+        """Returns the tracks with the most frames, the longest first."""
+        frames = collections.Counter(self._tracks)
+        return [track for track, _ in frames.most_common(count)]
 
     def _face(self, track):
         """Sums up a track."""

@@ -16,6 +16,7 @@ from absl import logging
 import affwild_omg
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
+from affwild_omg.faces import camera
 from affwild_omg.inference.options import PredictionOptions
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
@@ -130,14 +131,13 @@ def made_by(path: pathlib.Path, options: PredictionOptions, model: str) -> dict:
         model: SHA-256 of the model.
     """
     settings = dataclasses.asdict(options)
+    film = {"path": os.fspath(path)}
+    if camera.index_of(path) is None:
+        film |= {"bytes": path.stat().st_size, "sha256": files.digest(path)}
     return {
         "version": affwild_omg.__version__,
         "model": {"path": options.model, "sha256": model},
-        "video": {
-            "path": os.fspath(path),
-            "bytes": path.stat().st_size,
-            "sha256": files.digest(path),
-        },
+        "video": film,
         "options": {
             name: list(x) if isinstance(x, tuple) else x
             for name, x in settings.items()

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
+from affwild_omg.inference.precision import PRECISIONS
 from affwild_omg.paper.task import DETECT_EVERY
 
 # As many are told apart in a video, see `faces.people`.
 MAX_PEOPLE = 20
-MODES = ("windows", "overlap")
+MODES = ("windows", "overlap", "stream")
 FORMATS = ("elan", "fex", "abaw")
 
 
@@ -21,7 +22,8 @@ class PredictionOptions(options.Checked):
     model: str = option("SavedModel, workdir or .keras file.", exists=True)
     video: str = option(
         "Video file, folder of them, or pattern such as 'clips/*.mp4'; "
-        "several are separated by commas."
+        "several are separated by commas. Or the number of a camera, such as "
+        "0, until Ctrl-C."
     )
     output: str = option(
         "Folder for <stem>.csv, one row per frame, <stem>.png and <stem>.json "
@@ -50,8 +52,9 @@ class PredictionOptions(options.Checked):
     )
     mode: str = option(
         "How a video is cut: windows (the paper's; the network starts anew "
-        "with each), or overlap (each begins amid the one before, so that the "
-        "network has seen half a window before a frame counts).",
+        "with each), overlap (each begins amid the one before, so that the "
+        "network has seen half a window before a frame counts), or stream "
+        "(not at all: an answer a frame, from what came before).",
         "windows",
         choices=MODES,
     )
@@ -64,9 +67,20 @@ class PredictionOptions(options.Checked):
         DETECT_EVERY,
         least=1,
     )
+    precision: str = option(
+        "What the network computes in; auto is bfloat16, of three digits, "
+        "where the CPU has it.",
+        "float32",
+        choices=PRECISIONS,
+    )
 
     def __post_init__(self):
         super().__post_init__()
+        if self.mode == "stream" and self.sequence_length:
+            raise UserError(
+                "--sequence_length has no effect with --mode=stream, which has "
+                "no windows; leave one of the two out"
+            )
         for name in self.format or ():
             if name not in FORMATS:
                 raise UserError(

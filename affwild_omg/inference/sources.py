@@ -1,4 +1,4 @@
-"""What --video names: films, folders of them, patterns, or several of these."""
+"""What --video names: films, folders of them, patterns, or a camera."""
 
 import glob
 import os
@@ -9,6 +9,7 @@ from absl import logging
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import folders
+from affwild_omg.faces import camera
 
 # Endings by which a film is known in a folder. A pattern, or its name, takes
 # any other.
@@ -17,24 +18,35 @@ FILMS = folders.FILMS | {
 }
 
 
-def find(text: str, *, quiet: bool = False) -> list[pathlib.Path]:
+def find(
+    text: str, *, quiet: bool = False, live: bool = False
+) -> list[pathlib.Path]:
     """Finds the films that --video names.
 
     What exists is taken as it stands, commas and all. Any other text is split
     at its commas, and each part names a file, a folder, whose films count but
     not those of folders in it, or a pattern: `*`, `?`, `[abc]`, and `**` for
-    any folders.
+    any folders. A number alone is that of a camera.
 
     Args:
         text: the flag's.
         quiet: do not tell of files of a folder that are left out.
+        live: whether it may be a camera.
 
     Returns:
         Each file once, in the order of the parts, then by name.
 
     Raises:
-        UserError: a part names nothing, or a folder holds no film.
+        UserError: a part names nothing, a folder holds no film, or a camera
+            is not there or not allowed.
     """
+    if text.isdecimal() and not os.path.exists(text):
+        text = camera.path_of(int(text))
+    if camera.index_of(text) is not None and not live:
+        raise UserError(
+            f"--video={text} is a camera, whose frames do not wait for what "
+            "comes after them; give --mode=stream"
+        )
     parts = [text] if os.path.exists(text) else text.split(",")
     found = {}
     for part in filter(None, map(str.strip, parts)):

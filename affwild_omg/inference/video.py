@@ -12,14 +12,16 @@ from absl import logging
 from affwild_omg.cli import progress
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data import windows
-from affwild_omg.faces import detection, landmarks, tracking
+from affwild_omg.faces import camera, detection, landmarks, tracking
 from affwild_omg.faces.annotation import AnnotatedFilm
+from affwild_omg.faces.camera import Camera
 from affwild_omg.faces.video import Video
 from affwild_omg.faces.views import Face
-from affwild_omg.inference import folder, formats, sources
+from affwild_omg.inference import folder, formats, live, sources
 from affwild_omg.inference.course import Course
 from affwild_omg.inference.moments import Moment, Table
 from affwild_omg.inference.options import PredictionOptions
+from affwild_omg.inference.precision import choose
 from affwild_omg.inference.predictor import Predictor, load_predictor
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.paper.windows import cut, overlapping
@@ -51,9 +53,11 @@ def predict(
         UserError: the model or the output cannot be used, or a video; of
             several, when all others are done.
     """
-    jobs = folder.plan(
-        sources.find(options.video), options, overwrite=overwrite
-    )
+    # On another machine, "auto" may be something else.
+    precision = choose(options.precision)
+    options = dataclasses.replace(options, precision=precision)
+    films = sources.find(options.video, live=options.mode == "stream")
+    jobs = folder.plan(films, options, overwrite=overwrite)
     summaries, failed, models = [], [], None
 
     @contextlib.contextmanager
@@ -78,9 +82,9 @@ def predict(
         logging.error("%s", line)
 
     for number, job in enumerate(jobs, 1):
-        video = None
+        video, index = None, camera.index_of(job.path)
         with told(job):
-            video = Video(job.path)
+            video = Video(job.path) if index is None else Camera(index)
         if video is None:
             continue
         if models is None:  # not before there is something to predict
@@ -110,7 +114,7 @@ class Models:
 
     @classmethod
     def load(cls, options):
-        predictor = load_predictor(options.model)
+        predictor = load_predictor(options.model, precision=options.precision)
         if "abaw" in (options.format or ()) and predictor.targets != TARGETS:
             raise UserError(
                 "--format=abaw needs valence and arousal, and --model="
@@ -131,17 +135,33 @@ class Models:
 def _predict(job, video, models, options, count) -> dict:
     """Writes the results of a video; returns what they sum up to."""
     targets = models.predictor.targets
-    course = Course(targets)
-    with files.atomic_directory(
-        job.folder, flag="--output", overwrite=True, owned=job.owned
-    ) as temporary:
+    stream, latency = None, {}
+    with (
+        files.atomic_directory(
+            job.folder, flag="--output", overwrite=True, owned=job.owned
+        ) as temporary,
+        contextlib.ExitStack() as stack,
+    ):
+        if options.mode == "stream":
+            stream = stack.enter_context(_stream(video, models, options))
+            found = live.moments(video, stream, targets, count)
+        else:
+            found = moments(video, models, options, temporary, count)
+        course = Course(targets, main=None if stream else 1)
         with contextlib.ExitStack() as opened:
             writers = [course, *_writers(job, temporary, options, models)]
             for writer in writers[1:]:
                 opened.enter_context(writer)
-            for moment in moments(video, models, options, temporary, count):
+            for moment in found:
                 for writer in writers:
                     writer.add(moment)
+        if not len(course.times):
+            raise UserError(
+                f"--video={job.path} was stopped before its first frame; there "
+                "are no results"
+            )
+        if stream:
+            latency = {"latency": stream.latency()}
         course.draw(
             temporary / job.name(folder.TIMELINE),
             job.path.name,
@@ -153,6 +173,7 @@ def _predict(job, video, models, options, count) -> dict:
             formats.write_elan(path, course, job.path, targets)
         sizes = {x.name: x.stat().st_size for x in temporary.iterdir()}
     clip = {"video": job.path.name, "damage": video.damage, **course.clip()}
+    clip |= latency
     content = {
         "clip": clip,
         "made_by": folder.made_by(job.path, options, models.sha256),
@@ -163,6 +184,18 @@ def _predict(job, video, models, options, count) -> dict:
         content["half_widths"] = dataclasses.asdict(widths)
     files.write_json(job.folder / job.name(folder.SUMMARY), content)
     return clip
+
+
+def _stream(video, models, options):
+    """Opens a stream for a film; a camera does not wait for the detector."""
+    return models.predictor.stream(
+        faces=options.faces,
+        fps=video.fps,
+        detect_every=options.detect_every,
+        wait=isinstance(video, Video),
+        detector=models.detector,
+        landmarker=models.landmarker,
+    )
 
 
 def _writers(job, place, options, models):

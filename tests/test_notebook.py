@@ -63,3 +63,5 @@ def test_the_notebook_runs(demo, tmp_path, monkeypatch, capsys):
     assert names["table"]["valence"].notna().all()
     # The table's values are rounded to six decimals.
     assert np.nanmax(names["difference"]) < 1e-6
+    assert [[x.track for x in y] for y in names["answers"]] == [[1]] * FRAMES
+    assert np.max(names["apart"]) < 1e-5

@@ -57,6 +57,11 @@ def predict(
     precision = choose(options.precision)
     options = dataclasses.replace(options, precision=precision)
     films = sources.find(options.video, live=options.mode == "stream")
+    if options.annotate and camera.index_of(films[0]) is not None:
+        raise UserError(
+            f"--annotate draws on a film, and of {films[0]} none is kept; "
+            "leave the flag out, or record a film first"
+        )
     jobs = folder.plan(films, options, overwrite=overwrite)
     summaries, failed, models = [], [], None
 

@@ -133,6 +133,13 @@ def test_a_camera_that_is_stopped_at_once_leaves_nothing(
     assert not pathlib.Path(options.output).exists()
 
 
+def test_a_camera_leaves_nothing_to_draw_on(predicting, streaming, device):
+    device("any")
+    options = dataclasses.replace(streaming, video="0", annotate=True)
+    with pytest.raises(UserError, match="--annotate draws on a film"):
+        predicting.predict(options)
+
+
 def test_a_camera_needs_a_stream(device, tmp_path):
     with pytest.raises(UserError, match="--video=41: .*no such device"):
         sources.find("41", live=True)

@@ -36,6 +36,7 @@ setuptools.setup(
             "py.typed",
             "published/*.csv",
             "reports/templates/*",
+            "serving/static/*",
             "synthetic/data/*",
         ],
     },

@@ -19,6 +19,8 @@ import prometheus_client
 import tensorflow as tf
 from fastapi import Query, Request, Response, WebSocket
 from fastapi.exceptions import WebSocketRequestValidationError
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from affwild_omg.cli.errors import UserError
@@ -29,6 +31,7 @@ from affwild_omg.serving.live import Live
 from affwild_omg.serving.options import ServerOptions
 from affwild_omg.weights import model_file
 
+STATIC = pathlib.Path(__file__).parent / "static"
 _MODEL = "/v1/models/{name}"
 _VERSION = _MODEL + "/versions/{version}"
 
@@ -376,6 +379,16 @@ def create(served: Served, options: ServerOptions) -> fastapi.FastAPI:
             prometheus_client.generate_latest(metrics.registry),
             media_type=prometheus_client.CONTENT_TYPE_LATEST,
         )
+
+    @app.get("/")
+    async def page() -> Response:
+        # The page asks no other host for anything, and runs no other script.
+        policy = "default-src 'self'; img-src data:; media-src blob:"
+        return FileResponse(
+            STATIC / "index.html", headers={"content-security-policy": policy}
+        )
+
+    app.mount("/static", StaticFiles(directory=STATIC))
 
     @app.exception_handler(HTTPException)
     async def refused(_, error: HTTPException) -> Response:

@@ -1,5 +1,6 @@
 """Opens a report as a reader does: in a browser, on a desk and on a phone."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -19,9 +20,9 @@ FLAGS = (
 SMALLEST = 12  # pixels of text
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A headless Chromium that keeps a log of all it asks for."""
+@contextlib.contextmanager
+def opened(profile, *flags):
+    """Opens a headless Chromium that keeps a log of all it asks for."""
     webdriver = pytest.importorskip(
         "selenium.webdriver",
         reason="needs selenium: pip install -e .[test]",
@@ -34,16 +35,22 @@ def browser(tmp_path_factory):
         pytest.skip("needs chromium and chromedriver (Debian: both packages)")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in FLAGS:
+    for flag in (*FLAGS, *flags, f"user-data-dir={profile}"):
         options.add_argument(f"--{flag}")
-    profile = tmp_path_factory.mktemp("browser")
-    options.add_argument(f"--user-data-dir={profile}")
     options.set_capability(
         "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
     )
     browser = webdriver.Chrome(options=options, service=Service(driver))
-    yield browser
-    browser.quit()
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with opened(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +84,7 @@ def page(tf, tmp_path_factory):  # its records start TensorFlow
     return report.write(ReportOptions(output=str(output), **options))
 
 
-def open_page(browser, path, window):
+def open_page(browser, url, window):
     """Opens a page in a window, and returns what was asked for on the way."""
     width, height, mobile = WINDOWS[window]
     browser.execute_cdp_cmd(
@@ -91,7 +98,7 @@ def open_page(browser, path, window):
     )
     for log in ("browser", "performance"):
         browser.get_log(log)  # reading empties it
-    browser.get(path.as_uri())
+    browser.get(url)
     events = [
         json.loads(entry["message"])["message"]
         for entry in browser.get_log("performance")
@@ -109,7 +116,7 @@ def ask(browser, script):
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_the_report_in_a_browser(browser, page, window):
-    requests = open_page(browser, page, window)
+    requests = open_page(browser, page.as_uri(), window)
     asked = {url for url in requests if not url.startswith("data:")}
     assert asked == {page.as_uri()}
     assert browser.get_log("browser") == []
@@ -151,7 +158,7 @@ def test_the_report_in_a_browser(browser, page, window):
 
 def test_what_a_row_is_of_stays_in_view(browser, page):
     """But not a long name, which would hide the rest of its row."""
-    open_page(browser, page, "phone")
+    open_page(browser, page.as_uri(), "phone")
     found = ask(
         browser,
         "[...document.querySelectorAll('.scroll')]"

@@ -13,11 +13,11 @@ const grab = document.createElement("canvas"); // the picture that was sent
 let source = null; // {stream, mirrored, name}, while there is one
 let socket = null;
 let retry = 0; // timer
-let next = 0; // animation frame
 let course = []; // {time, track, valence, arousal, faces}
 let followed = null; // the track whose curves are shown
-let sent = 0; // time of the picture that was sent
-let lastTime = -1; // of the video, so that no picture is sent twice
+let sent = -1; // time of the picture that was sent
+let newest = -1; // time of the picture that the source shows
+let hungry = false; // whether the next one is to be sent at once
 
 function tell(text) {
   if (element("notice").textContent !== text) {
@@ -65,7 +65,7 @@ function begin(from) {
   source = from;
   course = [];
   followed = null;
-  lastTime = -1;
+  sent = -1;
   element("hint").hidden = true;
   element("stop").hidden = false;
   element("camera").hidden = true;
@@ -135,7 +135,7 @@ function reconnect() {
 
 function disconnect() {
   clearTimeout(retry);
-  cancelAnimationFrame(next);
+  hungry = false;
   if (socket) {
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
@@ -147,18 +147,32 @@ function send() {
   if (!source || !socket || socket.readyState !== WebSocket.OPEN) {
     return;
   }
-  if (!video.videoWidth || video.currentTime === lastTime) {
-    next = requestAnimationFrame(send);
+  hungry = !video.videoWidth || newest === sent; // none is sent twice
+  if (hungry) {
     return;
   }
-  lastTime = video.currentTime;
   const scale = Math.min(1, LONGEST_SIDE / Math.max(video.videoWidth, video.videoHeight));
   grab.width = Math.max(1, Math.round(video.videoWidth * scale));
   grab.height = Math.max(1, Math.round(video.videoHeight * scale));
   grab.getContext("2d").drawImage(video, 0, 0, grab.width, grab.height);
-  sent = lastTime;
+  sent = newest;
   const to = socket;
   grab.toBlob((blob) => to.readyState === WebSocket.OPEN && to.send(blob), "image/jpeg", 0.9);
+}
+
+function watch() {
+  const seen = (time) => {
+    newest = time;
+    if (hungry) {
+      send();
+    }
+    watch();
+  };
+  if (video.requestVideoFrameCallback) {
+    video.requestVideoFrameCallback((_, picture) => seen(picture.mediaTime));
+  } else {
+    requestAnimationFrame(() => seen(video.currentTime));
+  }
 }
 
 // What is shown: the picture that an answer is of, never a later one.
@@ -378,4 +392,5 @@ document.addEventListener("drop", (event) => {
     useFile(file);
   }
 });
+watch();
 new ResizeObserver(draw).observe(document.querySelector("main"));

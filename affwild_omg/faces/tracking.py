@@ -573,7 +573,6 @@ def _look(frame: np.ndarray, box: Box, landmarker) -> Face | None:
         crop=crop,
         landmarks=landmarks_in_crop,
         roll=roll,
-        in_frame=landmarks,
     )
 
 

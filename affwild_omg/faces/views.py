@@ -39,7 +39,6 @@ class Face:
             was tracked there.
         roll: degrees to which the face is turned in the frame, positive
             clockwise.
-        in_frame: the landmarks in pixels of the frame.
     """
 
     found: bool
@@ -50,9 +49,6 @@ class Face:
     reason: str = ""
     detected: bool = False
     roll: float = 0.0
-    in_frame: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.zeros((LANDMARKS, 2), np.float32)
-    )
 
     @classmethod
     def missing(cls, reason: str = NOT_DETECTED) -> "Face":

@@ -18,6 +18,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.faces import pictures
 from affwild_omg.faces.detection import Detector
 from affwild_omg.faces.landmarks import Landmarker
+from affwild_omg.faces.tracking import landmarks_in_frame
 from affwild_omg.inference.predictor import Predictor
 from affwild_omg.serving import rest
 
@@ -167,7 +168,7 @@ class Live:
                 "track": track,
                 "box": [round(x, 1) for x in face.box],
                 "confidence": round(face.confidence, 4),
-                "landmarks": face.in_frame.round(1).tolist(),
+                "landmarks": landmarks_in_frame(face).round(1).tolist(),
                 "valence": _number(valence),
                 "arousal": _number(arousal),
             }

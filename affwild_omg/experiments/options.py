@@ -83,9 +83,9 @@ class ReproductionOptions(options.Checked):
     )
     strategy: str = option(
         "How CNN-RNNs are trained: all layers at a learning rate of 1e-4, or "
-        "of 1e-5, or, after pre-training with all layers, the CNN fixed at "
-        "1e-3. CNNs alone are trained at 1e-4.",
-        "end_to_end",
+        "of 1e-5 (slow), or, after pre-training so, the CNN fixed at 1e-3. "
+        "CNNs alone are trained at 1e-4.",
+        tables.STRATEGY,
         choices=tuple(tables.STRATEGIES),
     )
     seeds: Sequence[str] | None = option(

@@ -100,7 +100,7 @@ def read_facts(
     Raises:
         UserError: it is not such a table, or a row is not as it must be.
     """
-    table = _Table.read(path, flag)
+    table = Table.read(path, flag)
     table.require([*KEY, *names, *numbers])
     found = table.text[list(names)].assign(
         **{name: table.numbers(name, empty=True) for name in numbers}
@@ -138,7 +138,7 @@ def read_utterances(
             as the header or has no finite number where one belongs, or an
             utterance occurs twice.
     """
-    table = _Table.read(path, flag)
+    table = Table.read(path, flag)
     header = table.text.columns.tolist()
     keys = KEY if named or set(KEY) <= set(header) else ()
     targets = [name for name in TARGETS if name in header]
@@ -162,14 +162,14 @@ def read_keys(path: pathlib.Path, flag: str) -> list[str]:
     Raises:
         UserError: it is not such a table, or an utterance occurs twice.
     """
-    table = _Table.read(path, flag)
+    table = Table.read(path, flag)
     table.require(KEY)
     return table.keys()
 
 
 def read_links(path: pathlib.Path, flag: str) -> list[str] | None:
     """Reads the organisers' column link, row by row; None without one."""
-    text = _Table.read(path, flag).text
+    text = Table.read(path, flag).text
     return text[LINK].str.strip().tolist() if LINK in text else None
 
 
@@ -188,7 +188,7 @@ def read_groups(path: pathlib.Path, flag: str) -> tuple[str, pd.DataFrame]:
     Raises:
         UserError: it is not such a table, or a name occurs twice.
     """
-    table = _Table.read(path, flag)
+    table = Table.read(path, flag)
     header = table.text.columns
     by = [name for name in ("name", "video") if name in header]
     own = set(header) - {*KEY, "name"}
@@ -224,7 +224,7 @@ def read_frames(
     Raises:
         UserError: it is not such a table, or a row is not as it must be.
     """
-    table = _Table.read(path, flag)
+    table = Table.read(path, flag)
     header = list(table.text.columns)
     targets = [name for name in TARGETS if name in header]
     truth = [TRUE + name for name in targets]
@@ -267,7 +267,7 @@ def read_frames(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Table:
+class Table:
     """A CSV table before its fields are understood.
 
     Attributes:

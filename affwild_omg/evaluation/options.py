@@ -94,14 +94,19 @@ class SubmissionOptions(options.Checked):
     """Whose predictions are scored: flags of evaluate.py without a model.
 
     Both tables have columns arousal, valence or both; to match them by key,
-    video and utterance, too.
+    video and utterance, too. Of frames see `frame_tables`.
     """
 
     predictions: str = option(
-        "CSV of predictions to score instead of a model.", exists=True
+        "CSV of predictions to score instead of a model: of utterances, or of "
+        "a video's frames (predict, py-feat, OpenFace); or a folder of the "
+        "latter.",
+        exists=True,
     )
     annotations: str = option(
-        "CSV of the truth, such as the organisers' tables.", exists=True
+        "CSV of the truth, such as the organisers' tables; of frames a text "
+        "like Aff-Wild2's, or a folder of these.",
+        exists=True,
     )
     output: str = option(_RESULTS)
     match: str = option(

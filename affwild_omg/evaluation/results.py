@@ -99,7 +99,7 @@ class Provenance:
     equal_weights: Scores | None = None
     best_single: str | None = None
 
-    match: str | None = None  # "key" or "order", see `submission.score`
+    match: str | None = None  # "key", "order" or "frame", see `submission`
     unmatched: dict[str, list[str]] | None = None
     misordered: list[dict] | None = None
     predictions: str | None = None

@@ -3,7 +3,8 @@
 It scores as the organisers' script does: columns by name, CCC pooled over all
 utterances with 1/N moments, or, as their first script did, the mean of the
 videos' own. That script matches rows by their order; here they are matched by
-video and utterance unless told otherwise.
+video and utterance unless told otherwise. Tables of frames are matched by their
+numbers, and the CCC is over all frames.
 """
 
 import dataclasses
@@ -14,11 +15,13 @@ import pandas as pd
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.evaluation import csv_tables, groups, results
+from affwild_omg.evaluation import csv_tables, frame_tables, groups, results
 from affwild_omg.evaluation.options import POOLED, SubmissionOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.evaluation.sources import Facts
 from affwild_omg.paper.task import TARGETS
+
+FRAMES = "frame"  # how they match, beside the choices of --match
 
 
 def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
@@ -42,18 +45,29 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
     """
     _check_inputs_stay(options)
     with results.folder(options.output, overwrite=overwrite) as directory:
-        tables = {
-            f"--{name}={getattr(options, name)}": _read(options, name)
-            for name in ("predictions", "annotations")
-        }
+        framed = _is_of_frames(options)
+        if framed:
+            tables = frame_tables.read(
+                pathlib.Path(options.predictions),
+                pathlib.Path(options.annotations),
+            )
+        else:
+            tables = {
+                f"--{name}={getattr(options, name)}": _read(options, name)
+                for name in ("predictions", "annotations")
+            }
         targets = [x for x in TARGETS if all(x in y for y in tables.values())]
         if not targets:
             raise UserError(
                 f"{' and '.join(tables)} have no column in common: neither "
                 "valence nor arousal is in both"
             )
-        match = _by_key if options.match == "key" else _by_order
-        predicted, truth, told = match(tables)
+        if framed:
+            matched = _by_key(tables, FRAMES)
+        else:
+            match = _by_key if options.match == "key" else _by_order
+            matched = match(tables)
+        predicted, truth, told = matched
         expected = len(tables[f"--annotations={options.annotations}"])
         found = Results(
             keys=truth.index.tolist(),
@@ -64,7 +78,7 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
                 pooling=options.pooling,
                 expected=expected,
                 coverage=len(truth) / expected,
-                match=options.match,
+                match=FRAMES if framed else options.match,
                 **told,
                 predictions=options.predictions,
                 annotations=options.annotations,
@@ -137,6 +151,23 @@ def _check_inputs_stay(options):
             )
 
 
+def _is_of_frames(options):
+    """Returns whether the predictions are of frames.
+
+    Raises:
+        UserError: they are, and are to be matched by order.
+    """
+    path = pathlib.Path(options.predictions)
+    if not frame_tables.is_of_frames(path, "--predictions"):
+        return False
+    if options.match != "key":
+        raise UserError(
+            f"--match={options.match} is for tables of utterances; frames "
+            "match by their numbers: leave it out"
+        )
+    return True
+
+
 def _read(options, name):
     path = pathlib.Path(getattr(options, name))
     if not path.is_file():
@@ -150,7 +181,7 @@ def _read(options, name):
     return table
 
 
-def _by_key(tables):
+def _by_key(tables, what="utterance"):
     """Returns both tables in one order, and more of the provenance."""
     (first, predicted), (second, truth) = tables.items()
     ours, theirs = predicted.index, truth.index
@@ -161,7 +192,7 @@ def _by_key(tables):
     truth = truth[theirs.isin(ours)]
     if truth.empty:
         raise UserError(
-            f"{first} and {second} have no utterance in common: one has "
+            f"{first} and {second} have no {what} in common: one has "
             f"{listed(alone['predictions'], 2)}, the other "
             f"{listed(alone['annotations'], 2)}"
         )
@@ -209,8 +240,9 @@ def table(found: Results) -> list[str]:
         wording.count(len(names), what.removesuffix("s"))
         for what, names in source.unmatched.items()
     ]
+    what = "frames" if source.match == FRAMES else "utterances"
     lines.append(
-        f"{len(found.keys)} of {source.expected} annotated utterances matched "
+        f"{len(found.keys)} of {source.expected} annotated {what} matched "
         f"by {source.match}, CCC {POOLED[source.pooling]}; "
         f"without a match: {', '.join(without)}"
     )

@@ -154,9 +154,9 @@ def _predict(job, video, models, options, count) -> dict:
             found = moments(video, models, options, temporary, count)
         course = Course(targets, main=None if stream else 1)
         with contextlib.ExitStack() as opened:
-            writers = [course, *_writers(job, temporary, options, models)]
-            for writer in writers[1:]:
-                opened.enter_context(writer)
+            writers = [course]
+            for writer in _writers(job, temporary, options, models):
+                writers.append(opened.enter_context(writer))
             for moment in found:
                 for writer in writers:
                     writer.add(moment)

@@ -36,7 +36,7 @@ def predicting(tf, monkeypatch):
         step=None,
         state_size=0,
     )
-    monkeypatch.setattr(video, "load_predictor", lambda _: own)
+    monkeypatch.setattr(video, "load_predictor", lambda *_, **__: own)
     fake_faces(video, monkeypatch, FRAMES)
     return video
 
@@ -217,7 +217,7 @@ def test_one_bad_video_does_not_end_the_others(predicting, options, caplog):
 
 
 def test_a_bad_model_ends_at_once(predicting, options, monkeypatch):
-    def load(path):
+    def load(path, **how):
         raise UserError("--model is damaged")
 
     monkeypatch.setattr(predicting, "load_predictor", load)
@@ -293,7 +293,7 @@ def test_overlap_leaves_no_spikes(predicting, options, monkeypatch):
 
     model = predicting.load_predictor("")
     model = dataclasses.replace(model, predict=remember)
-    monkeypatch.setattr(predicting, "load_predictor", lambda _: model)
+    monkeypatch.setattr(predicting, "load_predictor", lambda *_, **__: model)
     jumps, values = {}, {}
     for mode in ("windows", "overlap"):
         fake_faces(predicting, monkeypatch, 100)

@@ -79,17 +79,31 @@ class LiveTracker(tracking.Follower):
         """The names of those who are shown, or were within the last second."""
         return self._names.known
 
-    def step(self, frame: np.ndarray) -> dict[int, Face]:
+    def step(
+        self, frame: np.ndarray, number: int | None = None
+    ) -> dict[int, Face]:
         """Finds the faces of the next frame.
 
         Args:
             frame: RGB uint8 [height, width, 3]; not to be written into later,
                 because the detector may still look at it.
+            number: of the frame, more than that of the last; None for the next
+                one. It tells how much time went by where frames are left out.
 
         Returns:
             {name of a person: Face}, the largest first. If it is empty,
             `reason` tells why.
+
+        Raises:
+            ValueError: the frame is of another type or shape.
         """
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(
+                "frame: uint8 [height, width, 3] is needed, not "
+                f"{frame.dtype} {list(frame.shape)}"
+            )
+        if number is not None:
+            self._number = number
         view = View(self._reason)
         before = len(self._tracks)
         self._follow(frame, view)

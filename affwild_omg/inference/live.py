@@ -38,7 +38,10 @@ def moments(
         ) as bar,
     ):
         if live:  # no frames ahead, which would be late
-            found = ((time_s, stream.step(frame)) for time_s, frame in source)
+            found = (
+                (time_s, stream.step(frame, source.number))
+                for time_s, frame in source
+            )
         else:
             found = stream.video(source)
         for index, (time_s, answers) in enumerate(found):

@@ -134,23 +134,30 @@ class Stream(contextlib.AbstractContextManager):
             [self._start],
         )
 
-    def step(self, frame: np.ndarray) -> list[Answer]:
+    def step(
+        self, frame: np.ndarray, number: int | None = None
+    ) -> list[Answer]:
         """Predicts the next frame.
 
         Args:
             frame: RGB uint8 [height, width, 3]; not to be written into later,
                 because the detector may still look at it.
+            number: of the frame, more than that of the last, where some are
+                left out; None for the next one.
 
         Returns:
             An Answer for each face, the largest first; of none, `reason` tells
             why.
-        """
-        return self.answer(self.find(frame))
 
-    def find(self, frame: np.ndarray) -> Found:
+        Raises:
+            ValueError: the frame is of another type or shape.
+        """
+        return self.answer(self.find(frame, number))
+
+    def find(self, frame: np.ndarray, number: int | None = None) -> Found:
         """Finds the faces of the next frame; see `step`."""
         begin = time.perf_counter()
-        faces = self._tracker.step(frame)
+        faces = self._tracker.step(frame, number)
         seconds = time.perf_counter() - begin
         return Found(faces, self._tracker.known, self._tracker.reason, seconds)
 

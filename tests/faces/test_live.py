@@ -102,6 +102,29 @@ def test_who_was_gone_for_longer_is_forgotten():
     assert known == [{1}] * (5 + 8 + 2) + [set()] * 50
 
 
+def test_frames_that_are_left_out_count_as_time():
+    world = World([[spot(100, 100)]] * 5 + [[]] * 20)
+    tracker = LiveTracker(**world.fakes)
+    numbers = [0, 4, 8, 12, 16, *range(20, 100, 4)]
+    known = []
+    for frame, number in zip(world.frames(), numbers, strict=True):
+        tracker.step(frame, number)
+        known.append(tracker.known)
+    # Last seen at 16.
+    assert known == [{1} if x <= 16 + 25 + 6 else set() for x in numbers]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [np.zeros((9, 9, 3), np.float32), np.zeros((9, 9), np.uint8)],
+    ids=["floats", "grey"],
+)
+def test_another_kind_of_frame_is_refused(frame):
+    tracker = LiveTracker(**World([]).fakes)
+    with pytest.raises(ValueError, match="frame: uint8 .* is needed, not"):
+        tracker.step(frame)
+
+
 @pytest.mark.parametrize("late", [0, 2])
 def test_another_one_has_another_name(late):
     script = [[spot(160, 120)]] * 20 + [[spot(160, 120, texture=5)]] * 40

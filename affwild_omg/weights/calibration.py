@@ -1,4 +1,4 @@
-"""Scales imported convolutions so that every tap comes out below 0.5.
+"""Scales imported convolutions so that every tap comes out below 0.4.
 
 VGG-Face's file keeps the scale of Caffe's images, 0 to 255, whose features are
 in the hundreds, and those of ImageNet's networks are of size 1 to 2: what reads
@@ -17,9 +17,9 @@ import numpy as np
 
 from affwild_omg.nets.architectures import VGG_BLOCKS, VGG_CONVS
 
-# A little less than taps have with random weights: at 0.9, Adam soon saturates
+# A little less than taps have with random weights: at 0.6, Adam soon saturates
 # the gates that read 73,728 features (docs/networks.md).
-MOST = 0.5
+MOST = 0.4
 # The first layer of each backbone that can be calibrated.
 FIRST = {
     "vgg_face": "conv1_1",
@@ -31,7 +31,7 @@ FIRST = {
 def calibrate(
     model: keras.Model, backbone: str, frames: np.ndarray
 ) -> dict[str, float]:
-    """Scales a backbone so that the RMS of its taps is 0.25 to 0.5.
+    """Scales a backbone so that the RMS of its taps is 0.2 to 0.4.
 
     The factors are powers of two, so that no weight is rounded, and the
     features are otherwise the same to the last bit; in DenseNet-121, where

@@ -60,4 +60,4 @@ def test_random_weights_of_full_width_are_scaled(tf, width, taken, scaled):
     after = features(given).numpy()
     assert np.array_equal(before, after) != scaled
     if scaled:
-        assert 0.25 < np.sqrt(np.mean(after**2)) <= 0.5
+        assert 0.2 < np.sqrt(np.mean(after**2)) <= 0.4

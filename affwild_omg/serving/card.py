@@ -14,7 +14,7 @@ import numpy as np
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.data import manifest, pipeline
+from affwild_omg.data import manifest
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.storage import files
 from affwild_omg.weights import workdir as workdirs
@@ -149,15 +149,18 @@ def _evaluation(metrics):
 
 def _labels(history, targets):
     """Returns percentiles of the training labels, if its records are here."""
-    records = pathlib.Path(history["options"]["records"]) if history else None
-    if not (records and (records / manifest.MANIFEST).is_file()):
+    if not history:
         return None
-    if manifest.digest(records) != history["records_sha256"]:
+    records = pathlib.Path(history["options"]["records"])
+    path = records / manifest.MANIFEST
+    if not path.is_file() or files.digest(path) != history["records_sha256"]:
         return None
-    means = pipeline.read_labels(records, "train", history.get("held_out", ()))
+    whole = manifest.read(records).holding_out(history.get("held_out", ()))
+    clips = whole.clips("train")
     found = {}
     for target in targets:
-        values = np.array([x[TARGETS.index(target)] for x in means.values()])
+        column = TARGETS.index(target)
+        values = np.array([clip.labels[column] for clip in clips])
         values = values[np.isfinite(values)]
         if len(values):
             percentiles = np.percentile(values, _PERCENTILES)

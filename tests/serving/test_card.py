@@ -71,7 +71,7 @@ def test_a_card_says_what_the_model_learned_and_how_well(
         assert f"{np.median(values):.3f}" in text
     (result,) = head["model-index"][0]["results"]
     assert [x["value"] for x in result["metrics"]] == [
-        results.headline().targets[target].ccc
+        results.headline.targets[target].ccc
         for target in ("valence", "arousal")
     ]
     assert result["dataset"]["split"] == "test"

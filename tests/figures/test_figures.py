@@ -245,7 +245,11 @@ def test_the_timeline_of_a_video(look):
     found[40:90] = np.nan
     times = np.arange(300) / 25
     figure = look(
-        drawing.timeline, times, found, TARGETS, window=80, title="clip.mp4"
+        drawing.timeline,
+        *(times, found, TARGETS),
+        window=80,
+        tail="pad",
+        title="clip.mp4",
     )
     for axis, column in zip(figure.axes, found.T, strict=True):
         medians, _ = axis.patches
@@ -254,6 +258,31 @@ def test_the_timeline_of_a_video(look):
             np.median(part) for part in parts
         ]
         assert medians.get_data().edges == pytest.approx([0, 3.2, 6.4, 9.6, 12])
+
+
+def test_the_timeline_of_several_faces(look):
+    found = np.random.default_rng(0).normal(0, 0.2, (3, 200, 2))
+    found[2, :150] = np.nan
+    times = np.arange(200) / 25
+    figure = look(
+        drawing.timeline,
+        *(times, found, TARGETS),
+        window=80,
+        tail="pad",
+        title="clip.mp4",
+        tracks=(1, 2, 5),
+    )
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        f"{target}, face {number}" for number in (1, 2, 5) for target in TARGETS
+    ]
+    columns = found.transpose(0, 2, 1).reshape(6, 200)
+    for axis, column in zip(figure.axes, columns, strict=True):
+        medians = axis.patches[0].get_data().values
+        parts = [column[:80], column[80:160], column[160:]]
+        expected = [
+            np.nan if np.isnan(x).all() else np.nanmedian(x) for x in parts
+        ]
+        np.testing.assert_array_equal(medians, expected)
 
 
 @pytest.mark.parametrize("count", [1, 100])

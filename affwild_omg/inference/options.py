@@ -81,6 +81,11 @@ class PredictionOptions(options.Checked):
                 "--sequence_length has no effect with --mode=stream, which has "
                 "no windows; leave one of the two out"
             )
+        if self.mode == "stream" and "abaw" in (self.format or ()):
+            raise UserError(
+                "--format=abaw has the main person of the whole video, whom a "
+                "stream cannot know; give --mode=windows or --mode=overlap"
+            )
         for name in self.format or ():
             if name not in FORMATS:
                 raise UserError(

@@ -157,7 +157,11 @@ def test_a_camera_needs_a_stream(device, tmp_path):
             sources.find(text)
 
 
-def test_a_stream_has_no_windows():
+def test_a_stream_has_no_windows_and_no_main_person():
+    with pytest.raises(UserError, match="--format=abaw has the main person"):
+        PredictionOptions(
+            model="m", video="v", output="o", mode="stream", format=["abaw"]
+        )
     with pytest.raises(UserError, match="--sequence_length has no effect"):
         PredictionOptions(
             model="m", video="v", output="o", mode="stream", sequence_length=9

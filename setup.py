@@ -76,6 +76,7 @@ setuptools.setup(
     ],
     extras_require={
         "serve": SERVE,
+        "cluster": [*SERVE, "ray[serve]>=2.40,<3"],
         "gpu": ["tensorflow[and-cuda]>=2.17,<2.18"],
         # The messages of TensorFlow Serving, for warm-up requests.
         "serving": ["tensorflow-serving-api>=2.17,<2.18"],

@@ -7,14 +7,18 @@ from affwild_omg.serving.options import ServerOptions
 
 @app.command(ServerOptions)
 def main(options: ServerOptions) -> None:
+    extra = "cluster" if options.replicas else "serve"
     try:
-        from affwild_omg.serving import server
+        if extra == "cluster":
+            from affwild_omg.serving import cluster as server
+        else:
+            from affwild_omg.serving import server
     except ModuleNotFoundError as error:
         if error.name.startswith("affwild_omg"):
             raise
         raise UserError(
             f"{error.name} is not installed; "
-            "pip install 'affwild_omg[serve]' brings what a server needs"
+            f"pip install 'affwild_omg[{extra}]' brings what a server needs"
         ) from error
     server.run(options)
 

@@ -40,6 +40,7 @@ PECULIAR = {
     "fastapi": {"serving"},
     "prometheus_client": {"serving"},
     "uvicorn": {"serving"},
+    "ray": {"serving"},
     "absl.flags": {"cli", "commands"},
 }
 

@@ -58,6 +58,12 @@ class ServerOptions(options.Checked):
         4,
         least=0,
     )
+    replicas: int = option(
+        "Replicas of the model on a Ray cluster, each with limits of its own; "
+        "0 serves from this process, without Ray.",
+        0,
+        least=0,
+    )
     timeout_s: int = option(
         "Seconds in which the head of a request must come, its body, and its "
         "answer, each.",

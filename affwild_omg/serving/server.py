@@ -69,17 +69,7 @@ def run(options: ServerOptions) -> None:
     Raises:
         UserError: the model cannot be loaded, or the port cannot be had.
     """
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    try:
-        listener = socket.create_server(
-            (options.host, options.port), family=family, backlog=2048
-        )
-    except OSError as error:
-        raise UserError(
-            f"--host={options.host} --port={options.port}: "
-            f"{error.strerror or error}; name another port or address"
-        ) from error
-    with listener:
+    with listen(options) as listener:
         server = configure(
             app.create(app.Served.load(options), options), options
         )
@@ -89,3 +79,21 @@ def run(options: ServerOptions) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
     cli.show("stopped")
+
+
+def listen(options: ServerOptions) -> socket.socket:
+    """Opens the socket at which clients are waited for.
+
+    Raises:
+        UserError: the address or the port cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server(
+            (options.host, options.port), family=family, backlog=2048
+        )
+    except OSError as error:
+        raise UserError(
+            f"--host={options.host} --port={options.port}: "
+            f"{error.strerror or error}; name another port or address"
+        ) from error

@@ -173,6 +173,18 @@ def test_odd_sizes_are_answered(connect, walk):
         assert (answer["width"], answer["height"]) == (300, 400)
 
 
+def test_a_turned_picture_is_turned_back(connect):
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned by 90 degrees clockwise
+    turned = Image.fromarray(np.rot90(data.astronaut()[:300, 100:350]))
+    turned.save(file, "JPEG", exif=exif)
+    with connect("?wait=1") as live:
+        live.send(file.getvalue())
+        answer = live.answer()
+    assert (answer["width"], answer["height"]) == (250, 300)
+    assert len(answer["faces"]) == 1
+
+
 def closed(live):
     """Waits for the server to close a connection: (code, reason)."""
     with contextlib.suppress(Exception):
@@ -200,6 +212,19 @@ def test_limits_of_connections_size_and_silence(connect, walk):
     with connect("?wait=1") as live:
         live.send(jpeg(walk[0]))
         assert len(live.answer()["faces"]) == 1
+
+
+def test_a_server_that_stops_says_so(served, small_saved_model, walk):
+    from websockets.sync import client as websockets
+
+    options = ServerOptions(model=str(small_saved_model), live=1)
+    with running(served, options) as port:
+        client = websockets.connect(f"ws://127.0.0.1:{port}/live")
+        client.send(jpeg(walk[0]))
+        client.recv(timeout=60)
+    with contextlib.suppress(Exception):
+        client.recv(timeout=10)
+    assert client.close_code == 1012
 
 
 @pytest.mark.parametrize("query", ["?faces=0", "?faces=many", "?fps=0.5"])

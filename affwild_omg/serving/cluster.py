@@ -1,0 +1,66 @@
+"""The server as Ray Serve's deployment: replicas on one machine or several."""
+
+import os
+import signal
+import threading
+
+import ray
+from ray import serve
+
+from affwild_omg.cli import app as cli
+from affwild_omg.cli.errors import UserError
+from affwild_omg.serving import app, server
+from affwild_omg.serving.options import ServerOptions
+
+
+def run(options: ServerOptions) -> None:
+    """Serves a model by replicas until it is told to stop.
+
+    Joins the cluster that RAY_ADDRESS names, or else starts one that lasts as
+    long as this. A replica that dies is started again; the requests that it
+    held are answered by 5xx, and may be sent again.
+
+    Raises:
+        UserError: the model cannot be loaded, or the port cannot be had.
+    """
+    with server.listen(options) as listener:  # which Ray does not tell
+        host, port = listener.getsockname()[:2]
+
+    @serve.deployment(
+        name="replica",
+        num_replicas=options.replicas,
+        # A replica itself refuses what is more than its queue; the rest is
+        # for probes.
+        max_ongoing_requests=2 * options.queue,
+        max_queued_requests=options.queue,
+        graceful_shutdown_timeout_s=options.timeout_s,
+    )
+    @serve.ingress(lambda: app.create(app.Served.load(options), options))
+    class Replica:
+        pass
+
+    # Ray ends a driver at once, without an order.
+    handler = signal.getsignal(signal.SIGTERM)
+    alone = (
+        {} if "RAY_ADDRESS" in os.environ else {"_node_ip_address": "127.0.0.1"}
+    )
+    ray.init(log_to_driver=False, include_dashboard=False, **alone)
+    signal.signal(signal.SIGTERM, handler)
+    try:
+        serve.start(http_options={"host": host, "port": port})
+        serve.run(Replica.bind(), name=options.name, route_prefix="/")
+        cli.show(
+            f"serving {options.model} at http://{host}:{port}/ by "
+            f"{options.replicas} replicas"
+        )
+        threading.Event().wait()
+    except RuntimeError as error:
+        raise UserError(
+            f"--model={options.model}: no replica could start; without "
+            "--replicas this command tells why"
+        ) from error
+    except KeyboardInterrupt:
+        cli.show("stopped")
+    finally:
+        serve.shutdown()
+        ray.shutdown()

@@ -218,13 +218,15 @@ def test_a_server_that_stops_says_so(served, small_saved_model, walk):
     from websockets.sync import client as websockets
 
     options = ServerOptions(model=str(small_saved_model), live=1)
-    with running(served, options) as port:
-        client = websockets.connect(f"ws://127.0.0.1:{port}/live")
-        client.send(jpeg(walk[0]))
-        client.recv(timeout=60)
-    with contextlib.suppress(Exception):
-        client.recv(timeout=10)
-    assert client.close_code == 1012
+    with contextlib.ExitStack() as stack:
+        with running(served, options) as port:
+            client = websockets.connect(f"ws://127.0.0.1:{port}/live")
+            client = stack.enter_context(client)
+            client.send(jpeg(walk[0]))
+            client.recv(timeout=60)
+        with contextlib.suppress(Exception):
+            client.recv(timeout=10)
+        assert client.close_code == 1012
 
 
 @pytest.mark.parametrize("query", ["?faces=0", "?faces=many", "?fps=0.5"])

@@ -110,7 +110,11 @@ def _half_widths(found, card):
         return card and card.half_widths
     if not card or source.sequence_length != card.sequence_length:
         return None  # not as it will predict
-    return HalfWidths.measure(found.frames, found.clusters, **_estimate(source))
+    widths = HalfWidths.measure(
+        found.frames, found.clusters, **_estimate(source)
+    )
+    # Of too few sources there are none.
+    return widths if any(widths.frame.values()) else None
 
 
 def _with(found, widths):

@@ -98,8 +98,13 @@ def test_validation_measures_and_others_tell_what_lies_within(evaluate):
         )
 
 
-def test_windows_of_another_length_measure_nothing(evaluate):
+def test_windows_of_another_length_or_few_videos_measure_nothing(
+    evaluate, monkeypatch
+):
     found = evaluate("validation", sequence_length=3)
+    assert found.provenance.half_widths is None
+    monkeypatch.undo()  # 0.9 needs nine videos
+    found = evaluate("validation", output=str(evaluate.workdir / "again"))
     assert found.provenance.half_widths is None
     assert not (evaluate.workdir / "half_widths.json").exists()
 

@@ -27,7 +27,7 @@ FORMATS = {"elan": ".eaf", "fex": "_fex.csv", "abaw": "_abaw.txt"}
 ALL = (TABLE, TIMELINE, SUMMARY, ANNOTATED, *FORMATS.values())
 
 # Of the options, what does not change a result.
-_ELSEWHERE = {"model", "video", "output", "resume"}
+_ELSEWHERE = {"model", "video", "output", "resume", "verify"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,9 +73,19 @@ class PredictionOptions(options.Checked):
         "float32",
         choices=PRECISIONS,
     )
+    verify: bool = option(
+        "Repeat at first what a SavedModel did with its golden frames where it "
+        "was exported, and stop where a step differs here.",
+        False,
+    )
 
     def __post_init__(self):
         super().__post_init__()
+        if self.verify and self.precision != "float32":
+            raise UserError(
+                f"--verify does not go with --precision={self.precision}, "
+                "whose values differ; leave one of the two out"
+            )
         if self.mode == "stream" and self.sequence_length:
             raise UserError(
                 "--sequence_length has no effect with --mode=stream, which has "

@@ -17,7 +17,7 @@ from affwild_omg.faces.annotation import AnnotatedFilm
 from affwild_omg.faces.camera import Camera
 from affwild_omg.faces.video import Video
 from affwild_omg.faces.views import Face
-from affwild_omg.inference import folder, formats, live, sources
+from affwild_omg.inference import folder, formats, golden, live, sources
 from affwild_omg.inference.course import Course
 from affwild_omg.inference.moments import Moment, Table
 from affwild_omg.inference.options import PredictionOptions
@@ -120,6 +120,9 @@ class Models:
     @classmethod
     def load(cls, options):
         predictor = load_predictor(options.model, precision=options.precision)
+        if options.verify:
+            for step in golden.verify(options.model, predictor):
+                logging.info("as where it was exported: %s", step)
         if "abaw" in (options.format or ()) and predictor.targets != TARGETS:
             raise UserError(
                 "--format=abaw needs valence and arousal, and --model="

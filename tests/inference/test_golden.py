@@ -98,3 +98,17 @@ def test_golden_frames_may_be_damaged_or_missing(golden, predictor, saved):
     shutil.rmtree(saved / golden.GOLDEN)
     with pytest.raises(UserError, match="has no golden frames"):
         golden.verify(saved, predictor)
+
+
+def test_predict_verifies_before_it_begins(golden, saved, tmp_path):
+    from affwild_omg.inference import video
+    from affwild_omg.inference.options import PredictionOptions
+
+    how = {"model": str(saved), "video": "a.mp4", "output": str(tmp_path)}
+    options = PredictionOptions(verify=True, **how)
+    assert video.Models.load(options).predictor.card
+    rewrite(saved, golden, crop=lambda x: x ^ 8)
+    with pytest.raises(UserError, match="crop differs by 8 levels"):
+        video.Models.load(options)
+    with pytest.raises(UserError, match="does not go with --precision=auto"):
+        PredictionOptions(verify=True, precision="auto", **how)

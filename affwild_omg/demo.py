@@ -137,7 +137,10 @@ def list_stages(directory: pathlib.Path, *, chain: bool = False) -> list[Stage]:
             [name, *outputs],
         )
 
-    steps = f"run/{workdirs.POSTPROCESSING}"
+    chosen = [
+        f"run/{name}"
+        for name in (workdirs.POSTPROCESSING, workdirs.HALF_WIDTHS)
+    ]
     choosing = {"split": "validation", "choose_postprocessing": True}
     # The longest clip of the test split.
     _, *clip = max(
@@ -173,8 +176,8 @@ def list_stages(directory: pathlib.Path, *, chain: bool = False) -> list[Stage]:
     return [
         *drawn,
         train("run"),
-        evaluate("validation", "run", outputs=[steps], **choosing),
-        evaluate("evaluation", "run", inputs=[steps]),
+        evaluate("validation", "run", outputs=chosen, **choosing),
+        evaluate("evaluation", "run", inputs=chosen),
         stage(
             "report",
             report.write,
@@ -195,7 +198,7 @@ def list_stages(directory: pathlib.Path, *, chain: bool = False) -> list[Stage]:
             saved_model.export,
             ExportOptions(model=at("run"), output=at("saved_model")),
             "export.py",
-            [f"run/{workdirs.BEST}"],
+            [f"run/{workdirs.BEST}", *chosen[1:]],
             ["saved_model"],
         ),
         stage(

@@ -94,7 +94,12 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         if widths:
             found = _with(found, widths)
         results.write(directory, found)
-        if widths and options.split == "validation":
+        if (
+            widths
+            and options.split == "validation"
+            and trained_on == source.records_sha256
+            and _estimate(source) == {"by": "median", "weights": "equal"}
+        ):
             model_file.write_half_widths(
                 options.model, widths, source.model_sha256
             )
@@ -106,10 +111,10 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
 def _half_widths(found, card):
     """Returns validation's own, else those of the card; None without any."""
     source = found.provenance
-    if source.split != "validation":
-        return card and card.half_widths
     if not card or source.sequence_length != card.sequence_length:
-        return None  # not as it will predict
+        return None  # not as it predicts
+    if source.split != "validation":
+        return card.half_widths
     widths = HalfWidths.measure(
         found.frames, found.clusters, **_estimate(source)
     )

@@ -9,6 +9,7 @@ import pathlib
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import annotations
@@ -69,6 +70,12 @@ def read(
     ):
         if not paths:
             raise UserError(f"{given}={place} holds no table; name another")
+        stems = [x.stem for x in paths]
+        if doubled := {x for x in stems if stems.count(x) > 1}:
+            raise UserError(
+                f"{given}={place} holds several tables of {min(doubled)}; keep "
+                "one"
+            )
     # Of two files, both are of one video, whatever they are called.
     alone = None if truth.is_dir() else predictions.stem
     return {
@@ -139,5 +146,7 @@ def _labels(path, name, flag):
         )
     rows = [line.split(",") for line in lines[1:]]
     columns = annotations.columns(rows, path, problems, first=2)
+    for line in problems.lines:
+        logging.warning("%s", line)
     labels = pd.DataFrame(dict(zip(TARGETS, columns, strict=True)))
     return labels.set_axis([f"{name}/{i}" for i in labels.index]).dropna()

@@ -104,24 +104,22 @@ class Course:
             {"track", "frames", and for each target its mean}}.
         """
         numbers = np.floor(self.times).astype(int)
-        frames = np.bincount(numbers)
+        # Not by bincount: a damaged time may be far away.
+        seconds, places, frames = np.unique(
+            numbers, return_inverse=True, return_counts=True
+        )
         found = [
-            {
-                "second": int(second),
-                "frames": int(frames[second]),
-                "faces": [],
-            }
-            for second in np.flatnonzero(frames)
+            {"second": int(second), "frames": int(count), "faces": []}
+            for second, count in zip(seconds, frames, strict=True)
         ]
-        place = {entry["second"]: entry for entry in found}
         for track in self.tracks:
             seen, values = self._found(track)
-            counts = np.bincount(numbers[seen])
-            sums = [np.bincount(numbers[seen], x) for x in values.T]
-            for second in np.flatnonzero(counts):
-                means = [x[second] / counts[second] for x in sums]
-                place[second]["faces"].append(
-                    {"track": track, "frames": int(counts[second])}
+            counts = np.bincount(places[seen])
+            sums = [np.bincount(places[seen], x) for x in values.T]
+            for place in np.flatnonzero(counts):
+                means = [x[place] / counts[place] for x in sums]
+                found[place]["faces"].append(
+                    {"track": track, "frames": int(counts[place])}
                     | dict(zip(self._targets, map(_number, means), strict=True))
                 )
         return found

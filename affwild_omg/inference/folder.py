@@ -66,7 +66,10 @@ class Job:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}
+        # Anything else is not ours.
+        parts = ("made_by", "files") if isinstance(content, dict) else ()
+        known = parts and all(isinstance(content.get(x), dict) for x in parts)
+        return content if known else {}
 
     @property
     def exists(self) -> bool:

@@ -112,6 +112,11 @@ class Abaw(contextlib.AbstractContextManager):
 
     def add(self, moment: Moment) -> None:
         """Writes the row of the next frame, if its values are known."""
+        # Frames that the film has lost hold the values before them, too.
+        self._filled += moment.number - self._frames
+        self._frames = moment.number
+        if self._held is not None:
+            self._write()
         self._frames += 1
         if 1 in moment.values:
             own = np.asarray(moment.values[1])[self._order]

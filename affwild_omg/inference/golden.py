@@ -11,6 +11,7 @@ import dataclasses
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -99,7 +100,8 @@ def replay(path: os.PathLike | str, predictor: Predictor) -> list[Step]:
     folder = pathlib.Path(path) / GOLDEN
     if not folder.is_dir():
         raise UserError(
-            f"--model={path} has no golden frames to repeat; export it again"
+            f"--model={path} has no golden frames to repeat; give a "
+            "SavedModel, exported by this version"
         )
     try:
         with np.load(folder / RECORD) as file:
@@ -111,7 +113,10 @@ def replay(path: os.PathLike | str, predictor: Predictor) -> list[Step]:
                 steps.items(), _STEPS.values(), strict=True
             )
         ]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+        *(EOFError, zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise UserError(
             f"--model={path}: its golden frames are damaged; export it again"
         ) from error

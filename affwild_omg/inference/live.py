@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,7 +29,7 @@ def moments(
     Yields:
         Exactly one Moment for each frame that is given, in order.
     """
-    live = isinstance(source, Camera)
+    live, numbers = isinstance(source, Camera), deque()
     with (
         _interrupted_by_signals(source) if live else contextlib.nullcontext(),
         progress.bar(
@@ -43,11 +44,11 @@ def moments(
                 for time_s, frame in source
             )
         else:
-            found = stream.video(source)
-        for index, (time_s, answers) in enumerate(found):
+            found = stream.video(_numbered(source, numbers))
+        for time_s, answers in found:
             bar.update()
             yield Moment(
-                number=source.number if live else index,
+                number=source.number if live else numbers.popleft(),
                 time_s=time_s,
                 faces={x.track: x.face for x in answers},
                 values={
@@ -58,6 +59,13 @@ def moments(
             )
     if live and source.damage:
         logging.info("%s: %s", source.path, source.damage)
+
+
+def _numbered(film, numbers):
+    """Yields a film's frames, and keeps their numbers in it."""
+    for time_s, frame in film:
+        numbers.append(film.number)
+        yield time_s, frame
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ class Table(contextlib.AbstractContextManager):
         # A half-width that could not be measured leaves its columns empty.
         self._half_widths = None
         if half_widths is not None:
-            widths = [half_widths[target] for target in targets]
+            widths = [half_widths.get(target) for target in targets]
             self._half_widths = np.array(widths, float)
         bounds = [f"{x}_{end}" for x in targets for end in ("low", "high")]
         self._file = path.open("w", newline="", encoding="utf-8")

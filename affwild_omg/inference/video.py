@@ -1,5 +1,6 @@
 """Prediction: videos become valence and arousal for every frame."""
 
+import array
 import contextlib
 import dataclasses
 import itertools
@@ -57,7 +58,13 @@ def predict(
     precision = choose(options.precision)
     options = dataclasses.replace(options, precision=precision)
     films = sources.find(options.video, live=options.mode == "stream")
-    if options.annotate and camera.index_of(films[0]) is not None:
+    live = [film for film in films if camera.index_of(film) is not None]
+    if live and (len(films) > 1 or options.mode != "stream"):
+        raise UserError(
+            f"--video={live[0]} is a camera, which has no end; give it alone, "
+            "with --mode=stream"
+        )
+    if options.annotate and live:
         raise UserError(
             f"--annotate draws on a film, and of {films[0]} none is kept; "
             "leave the flag out, or record a film first"
@@ -188,10 +195,19 @@ def _predict(job, video, models, options, count) -> dict:
         "files": dict(sorted(sizes.items())),
         "seconds": course.seconds(),
     }
-    if widths := models.predictor.half_widths:
+    if widths := _half_widths(models, options):
         content["half_widths"] = dataclasses.asdict(widths)
     files.write_json(job.folder / job.name(folder.SUMMARY), content)
     return clip
+
+
+def _half_widths(models, options):
+    """Returns how far the truth may lie from values as they were measured."""
+    card = models.predictor.card
+    as_measured = options.mode == "windows" and card
+    if as_measured and models.length == card.sequence_length:
+        return card.half_widths
+    return None
 
 
 def _stream(video, models, options):
@@ -209,7 +225,7 @@ def _stream(video, models, options):
 def _writers(job, place, options, models):
     """Yields what writes a file of a video, frame by frame."""
     targets = models.predictor.targets
-    widths = models.predictor.half_widths
+    widths = _half_widths(models, options)
     yield Table(
         place / job.name(folder.TABLE), targets, widths and widths.frame
     )
@@ -245,15 +261,21 @@ def moments(
     Yields:
         Exactly one Moment for each frame, in order.
     """
+    numbers = array.array("q")  # in the film, which may have lost some
     with progress.bar(
         description=f"finding faces{count}",
         unit="frame",
         total=video.expected_frames,
     ) as finding:
+
+        def watch(*_):
+            numbers.append(video.number)
+            finding.update()
+
         timed = tracking.people_of_video(
             video,
             most=options.faces,
-            watch=lambda *_: finding.update(),
+            watch=watch,
             detector=models.detector,
             landmarker=models.landmarker,
             detect_every=options.detect_every,
@@ -275,13 +297,13 @@ def moments(
             _, views = zip(*window, strict=True)
             values = _predict_window(views, scored - start, models)
             predicting.update(stop - scored)
-            for number in range(scored, stop):
-                time_s, view = window[number - start]
+            for index in range(scored, stop):
+                time_s, view = window[index - start]
                 yield Moment(
-                    number=number,
+                    number=numbers[index],
                     time_s=time_s,
                     faces=view.faces,
-                    values={x: values[x][number - start] for x in view.faces},
+                    values={x: values[x][index - start] for x in view.faces},
                     reason=view.reason,
                 )
 

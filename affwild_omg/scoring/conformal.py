@@ -37,6 +37,12 @@ class HalfWidths:
     frame: Mapping[str, float | None]
     utterance: Mapping[str, float | None]
 
+    def __post_init__(self):
+        for widths in (self.frame, self.utterance):
+            for target, width in widths.items():
+                if width is not None and not float(width) >= 0:
+                    raise ValueError(f"{target}: {width!r} is no half-width")
+
     @classmethod
     def measure(
         cls, frames: Frames, clusters: Sequence[str], **estimate: str
@@ -149,4 +155,5 @@ def half_width(
     needed = coverage * (count + 1) - 1e-9
     if not count or needed > count:
         return math.inf
-    return float(errors[order][np.searchsorted(mass, needed)])
+    place = min(np.searchsorted(mass, needed), len(mass) - 1)
+    return float(errors[order][place])

@@ -111,7 +111,7 @@ def facts(
             f"--results is an evaluation of another model than {file}; give "
             "the folder that evaluate.py wrote for it"
         )
-    history = workdirs.read_history(model) if model.is_dir() else None
+    history = workdirs.read_history(workdirs.of(model))
     training = None
     if history:
         options = {

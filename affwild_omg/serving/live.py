@@ -137,7 +137,9 @@ class Live:
                 number, data = waiting.result()
                 answer = {"frame": number, "dropped": number - last - 1}
                 last = number
-                answer |= await self._run(self._answer, stream, data)
+                answer |= await self._run(
+                    self._answer, stream, data, number - 1
+                )
                 self._frames.labels("dropped").inc(answer["dropped"])
                 outcome = "unreadable" if "error" in answer else "answered"
                 self._frames.labels(outcome).inc()
@@ -157,7 +159,7 @@ class Live:
                 newest.get_nowait()
             newest.put_nowait((number, message.get("bytes")))
 
-    def _answer(self, stream, data):
+    def _answer(self, stream, data, number):
         """Returns what a picture shows, or what is wrong with it."""
         try:
             frame = _decode(data)
@@ -172,7 +174,7 @@ class Live:
                 "valence": _number(valence),
                 "arousal": _number(arousal),
             }
-            for track, valence, arousal, face in stream.step(frame)
+            for track, valence, arousal, face in stream.step(frame, number)
         ]
         height, width = frame.shape[:2]
         return {

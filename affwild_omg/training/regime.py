@@ -97,7 +97,7 @@ def tell(start: Mapping[str, Mapping[str, float]]) -> None:
         if share is not None and share > MAX_SATURATED:
             logging.warning(
                 "the gates that read %s start saturated, and may hardly "
-                "learn: their features are too large, about 1 is expected",
+                "learn: their features are too large, at most 0.4 is expected",
                 tap,
             )
 

@@ -33,9 +33,10 @@ def calibrate(
 ) -> dict[str, float]:
     """Scales a backbone so that the RMS of its taps is 0.2 to 0.4.
 
-    The factors are powers of two, so that no weight is rounded, and the
-    features are otherwise the same to the last bit; in DenseNet-121, where
-    batch normalisation comes first and adds its epsilon, but for rounding.
+    It is less where a tap averages (pool), or comes before a maximum. The
+    factors are powers of two, so that no weight is rounded, and the features
+    are otherwise the same to the last bit; in DenseNet-121, where batch
+    normalisation comes first and adds its epsilon, but for rounding.
 
     Args:
         model: a network on the backbone, or a member of a fusion.
@@ -65,7 +66,9 @@ def calibrate(
         for name, output in zip(ends, outputs, strict=True)
     }
     factors = {
-        name: 2.0 ** np.floor(np.log2(MOST / size)) if size > 0 else 1.0
+        name: 2.0 ** np.floor(np.log2(MOST / size))
+        if 0 < size < np.inf
+        else 1.0
         for name, size in sizes.items()
     }
     _scale(model, {layer: factors[end] for layer, end in deciding.items()})

@@ -127,6 +127,7 @@ def fail(*_):
 
 
 def test_resume_skips_what_is_whole_and_tells(predicting, options, caplog):
+    caplog.set_level("INFO", logger="absl")
     again = dataclasses.replace(options, resume=True)
     only = dataclasses.replace(again, video=f"{options.video}/a.mp4")
     predicting.predict(only)
@@ -326,8 +327,10 @@ def two_people(predicting, monkeypatch):
         crop = np.full((96, 96, 3), light + number, np.uint8)
         return dataclasses.replace(face(), crop=crop, detected=number == 0)
 
-    def people_of_video(video, most, **_):
+    def people_of_video(video, most, watch, **_):
         video.decoded_frames = FRAMES
+        for video.number in range(FRAMES):
+            watch()
         for number in range(FRAMES):
             faces = {1: shown(200, number)} if number != 7 else {}
             if 3 <= number <= 8 and most > 1:
@@ -431,3 +434,18 @@ def test_what_is_not_ours_stays(predicting, options):
     assert (output / "a.eaf").read_text() == "mine"
     with pytest.raises(UserError, match="holds results of a"):
         predicting.predict(one(options, format=["elan"]))
+
+
+def test_rows_have_the_numbers_of_the_film(predicting, options, monkeypatch):
+    """Which counts frames that damage took away, as labels do."""
+
+    def people_of_video(video, watch, **_):
+        video.decoded_frames = 3
+        for video.number in (0, 3, 4):
+            watch()
+        for index in range(3):
+            yield index / 4, View(ANOTHER, {})
+
+    monkeypatch.setattr(predicting.tracking, "people_of_video", people_of_video)
+    predicting.predict(one(options))
+    assert table_of(options)["frame"].tolist() == [0, 3, 4]

@@ -84,6 +84,7 @@ def gaps():
 
 
 def test_abaw_answers_every_frame(tmp_path, gaps, caplog):
+    caplog.set_level("INFO", logger="absl")
     with caplog.at_level("INFO"):
         path = written(formats.Abaw, tmp_path / "a.txt", gaps)
     assert path.read_text().splitlines() == [
@@ -102,13 +103,26 @@ def test_abaw_answers_every_frame(tmp_path, gaps, caplog):
     assert formats.check_abaw(path, {"my film": 6}) == 6
     assert formats.check_abaw(path, path) == 6
     swapped = written(
-        formats.Abaw, tmp_path / "b.txt", gaps[2:3], TARGETS[::-1]
+        formats.Abaw,
+        tmp_path / "b.txt",
+        [moment(0, {1: (0.5, -0.25)})],
+        TARGETS[::-1],
     )
     assert swapped.read_text().endswith("1.jpg,-0.250000,0.500000\n")
 
 
+def test_abaw_holds_over_frames_that_the_film_has_lost(tmp_path):
+    seen = [moment(1, {1: (0.5, 0.25)}), moment(4, {1: (-0.5, 0.75)})]
+    path = written(formats.Abaw, tmp_path / "a.txt", seen)
+    assert path.read_text().splitlines()[1:] == [
+        *(f"my film/0000{i}.jpg,0.500000,0.250000" for i in range(1, 5)),
+        "my film/00005.jpg,-0.500000,0.750000",
+    ]
+
+
 def test_abaw_without_any_face_is_zero(tmp_path):
-    path = written(formats.Abaw, tmp_path / "a.txt", [moment(0, {})] * 2)
+    nobody = [moment(0, {}), moment(1, {})]
+    path = written(formats.Abaw, tmp_path / "a.txt", nobody)
     assert path.read_text().splitlines()[1:] == [
         f"my film/0000{i}.jpg,0.000000,0.000000" for i in (1, 2)
     ]

@@ -60,6 +60,7 @@ def test_what_names_nothing_is_told(place, text, word):
 
 
 def test_what_a_folder_holds_besides_is_counted(place, caplog):
+    caplog.set_level("INFO", logger="absl")
     with caplog.at_level(logging.INFO):
         sources.find(".", quiet=True)
         assert caplog.messages == []

@@ -185,8 +185,10 @@ def fake_faces(predicting, monkeypatch, count, faces=None):
     random = np.random.default_rng(0)
     alive, most = weakref.WeakSet(), []
 
-    def people_of_video(video, **settings):
+    def people_of_video(video, watch, **settings):
         video.decoded_frames = count
+        for video.number in range(count):
+            watch()
         for index in range(count):
             face = Face(
                 found=index != MISSING,

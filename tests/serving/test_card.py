@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -86,7 +87,10 @@ def test_a_card_says_what_the_model_learned_and_how_well(
 
 
 def test_a_card_says_what_is_not_known(cards, small_run, tmp_path):
-    known = facts(cards, _path(small_run[0].workdir) / "best.keras")
+    best = _path(small_run[0].workdir) / "best.keras"
+    assert facts(cards, best)["training"]  # beside it
+    alone = shutil.copy(best, tmp_path / "alone.keras")
+    known = facts(cards, _path(alone))
     assert known["training"] is known["labels"] is known["evaluation"] is None
     head, text = text_of(cards, known, tmp_path)
     assert "model-index" not in head

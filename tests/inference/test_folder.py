@@ -438,6 +438,7 @@ def test_what_is_not_ours_stays(predicting, options):
 
 def test_rows_have_the_numbers_of_the_film(predicting, options, monkeypatch):
     """Which counts frames that damage took away, as labels do."""
+    from affwild_omg.faces.views import ANOTHER, View
 
     def people_of_video(video, watch, **_):
         video.decoded_frames = 3

@@ -2,7 +2,7 @@
 
     python benchmarks/saturation.py --video=a.mp4,b.mp4,c.mp4
 
-Scales its features as `training.start` does, trains it on 12 clips of 3 frames,
+Scales its features to 0.2 to 0.4, trains it on 12 clips of 3 frames,
 with random labels, and prints at some steps the mean loss of the last 15, and
 of each tap the size of its features and the share of gates that they saturate;
 at the end CCC on the same clips.

@@ -70,8 +70,8 @@ def initialise(
 def _calibrate(model, network, faces, taken, foreign):
     """Brings features to a size that the rest can learn from.
 
-    Those of foreign weights, and of a VGG-Face at full width with random ones:
-    narrower, it has too few features to saturate what reads them.
+    Those of foreign weights, and in a fusion of VGG-Faces at full width with
+    random ones; others do not saturate what reads them (docs/networks.md).
     """
     faces = faces[:: -(-len(faces) // CALIBRATION_FRAMES)]
     own = {"": (model, network)}
@@ -83,7 +83,7 @@ def _calibrate(model, network, faces, taken, foreign):
     for place, (part, architecture) in own.items():
         backbone = architecture.backbone
         first = f"{place}{calibration.FIRST.get(backbone)}/kernel"
-        random = backbone == "vgg_face" and first not in taken
+        random = place and backbone == "vgg_face" and first not in taken
         if first in foreign or (random and architecture.width == 1):
             sizes = calibration.calibrate(part, backbone, faces)
             logging.info(

@@ -35,25 +35,35 @@ def test_only_members_that_took_the_convolutions_are_scaled(tf):
 
 
 @pytest.mark.parametrize(
-    ("width", "taken", "scaled"),
-    [(1, (), True), (0.5, (), False), (1, ("conv1_1/kernel",), False)],
+    ("width", "taken", "fused", "scaled"),
+    [
+        (1, (), True, True),
+        (0.5, (), True, False),
+        (1, ("member1/conv1_1/kernel",), True, False),
+        (1, (), False, False),
+    ],
 )
-def test_random_weights_of_full_width_are_scaled(tf, width, taken, scaled):
+def test_random_weights_of_a_full_fusion_are_scaled(
+    tf, width, taken, fused, scaled
+):
     import keras
 
     from affwild_omg.nets import models
     from affwild_omg.training import start
 
-    network = Architecture(
-        taps=("pool2",), recurrence="none", width=width, fc_units=1
+    member = network = Architecture(
+        taps=("pool2",), recurrence="joint", units=1, width=width, fc_units=1
     )
+    if fused:
+        network = Fusion(members=(member, member), fusion_units=1)
     model = models.build(network)
-    layer = model.get_layer("pool2_sequence")
-    features = keras.Model(model.inputs, layer.output)
+    part = model.get_layer("member1") if fused else model
+    layer = part.get_layer("pool2_sequence")
+    features = keras.Model(part.inputs, layer.output)
     faces = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
     given = {"frames": faces[None], "mask": np.ones((1, 3), bool)}
     given["landmarks"] = np.zeros((1, 3, 68, 2), np.float32)
-    given = {x.name: given[x.name] for x in model.inputs}
+    given = {x.name: given[x.name] for x in part.inputs}
     before = features(given).numpy()
     assert before.std() > 0.2
     start._calibrate(model, network, faces, set(taken), set())

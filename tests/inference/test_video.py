@@ -300,12 +300,13 @@ def test_a_truncated_video_gives_what_it_holds(
     content = whole.read_bytes()
     part = tmp_path / "part.avi"
     part.write_bytes(content[: len(content) // 2])
-    monkeypatch.setattr(
-        predicting.tracking,
-        "people_of_video",
+
+    def people_of_video(video, watch, **_):
         # All frames are read before the first face is given.
-        lambda video, **_: [(time_s, View("nobody")) for time_s, _ in video],
-    )
+        times = [(time_s, watch(time_s, frame)) for time_s, frame in video]
+        return [(time_s, View("nobody")) for time_s, _ in times]
+
+    monkeypatch.setattr(predicting.tracking, "people_of_video", people_of_video)
     options = dataclasses.replace(options, video=str(part))
     with caplog.at_level("WARNING"):
         (summary,) = predicting.predict(options)

@@ -23,7 +23,7 @@ APPLICATIONS = {
     "densenet121": keras.applications.DenseNet121,
 }
 # The layers of keras.applications that end a stage.
-_STAGES = {
+STAGE_ENDS = {
     "resnet50": {
         "conv1": "conv1_relu",
         "pool1": "pool1_pool",
@@ -96,7 +96,7 @@ def application(images, valid, architecture: Architecture) -> dict:
         outputs[id(layer.output)] = by_layer[layer.name] = x
     taps = {
         tap: by_layer[name]
-        for tap, name in _STAGES[architecture.backbone].items()
+        for tap, name in STAGE_ENDS[architecture.backbone].items()
     }
     taps["pool"] = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     return taps

@@ -111,8 +111,10 @@ def facts(
             f"--results is an evaluation of another model than {file}; give "
             "the folder that evaluate.py wrote for it"
         )
-    history = workdirs.read_history(workdirs.of(model))
-    training = None
+    workdir, training = workdirs.of(model), None
+    # What the history tells is of the best model alone.
+    last = model.name == workdirs.LAST
+    history = None if last else workdirs.read_history(workdir)
     if history:
         options = {
             name: value
@@ -126,7 +128,7 @@ def facts(
             "records_sha256": history["records_sha256"],
             "started_from": [
                 pathlib.Path(report["source"]).name
-                for report in workdirs.read_initialisation(model)
+                for report in workdirs.read_initialisation(workdir)
             ],
         }
     return {

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from affwild_omg.nets.architectures import VGG_BLOCKS, VGG_CONVS
+from affwild_omg.nets.backbones import STAGE_ENDS
 
 # A little less than taps have with random weights: at 0.6, Adam soon saturates
 # the gates that read 73,728 features (docs/networks.md).
@@ -104,25 +105,13 @@ _POOLED = {
     f"conv{block}_{len(channels)}": f"pool{block}"
     for block, channels in enumerate(VGG_BLOCKS, start=1)
 }
-_RESNET_ENDS = {
-    "conv1": "pool1_pool",
-    "conv2": "conv2_block3_out",
-    "conv3": "conv3_block4_out",
-    "conv4": "conv4_block6_out",
-    "conv5": "conv5_block3_out",
-}
-# Keyed by what feeds a dense block beside its own layers.
-_DENSE_ENDS = {
-    "conv2": "conv2_block6_concat",
-    "conv3": "conv3_block12_concat",
-    "conv4": "conv4_block24_concat",
-    "conv5": "conv5_block16_concat",
-}
+# What feeds a dense block beside its own layers, by the block.
 _FEEDS = {
     "conv1_bn": "conv2",
     "pool2_conv": "conv3",
     "pool3_conv": "conv4",
     "pool4_conv": "conv5",
+    "bn": "conv5",
 }
 
 
@@ -132,16 +121,15 @@ def _of_vgg(name):
 
 def _of_resnet(name):
     # Each convolution is normalised, which makes what it gives a unit again.
-    stage = re.fullmatch(r"(conv\d)(_block\d_\d)?_bn", name)
-    return stage and _RESNET_ENDS[stage[1]]
+    found = re.fullmatch(r"(conv\d)(_block\d_\d)?_bn", name)
+    stage = found and {"conv1": "pool1"}.get(found[1], found[1])
+    return STAGE_ENDS["resnet50"].get(stage)
 
 
 def _of_densenet(name):
-    if name == "bn":
-        return "relu"
-    stage = re.fullmatch(r"(conv\d)_block\d+_2_conv", name)
-    stage = stage[1] if stage else _FEEDS.get(name)
-    return stage and _DENSE_ENDS[stage]
+    found = re.fullmatch(r"(conv\d)_block\d+_2_conv", name)
+    stage = found[1] if found else _FEEDS.get(name)
+    return STAGE_ENDS["densenet121"].get(stage)
 
 
 # From a layer to the one whose features decide its scale; None: none does.

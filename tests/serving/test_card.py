@@ -89,6 +89,7 @@ def test_a_card_says_what_the_model_learned_and_how_well(
 def test_a_card_says_what_is_not_known(cards, small_run, tmp_path):
     best = _path(small_run[0].workdir) / "best.keras"
     assert facts(cards, best)["training"]  # beside it
+    assert facts(cards, best.with_name("last.keras"))["training"] is None
     alone = shutil.copy(best, tmp_path / "alone.keras")
     known = facts(cards, _path(alone))
     assert known["training"] is known["labels"] is known["evaluation"] is None

@@ -76,8 +76,8 @@ class Job:
         """Whether anything of such a name is there."""
         return any(os.path.lexists(self.folder / x) for x in self.names)
 
-    def is_done(self, wanted: dict) -> bool:
-        """Returns whether its results are whole, and made by what is wanted.
+    def require_done(self, wanted: dict) -> None:
+        """Checks that its results are whole, and made by what is wanted.
 
         Args:
             wanted: see `made_by`.
@@ -105,7 +105,6 @@ class Job:
                 f"another {listed(other)}; give --overwrite to replace them, "
                 "or name another folder by --output"
             )
-        return True
 
 
 def _differences(made: dict, wanted: dict) -> list[str]:
@@ -183,13 +182,10 @@ def plan(
         )
     if there:
         model = model_file.digest(options.model)
-        done = [
-            job
-            for job in there
-            if job.is_done(made_by(job.path, options, model))
-        ]
-        logging.info("%s: already done", wording.count(len(done), "video"))
-        jobs = [job for job in jobs if job not in done]
+        for job in there:
+            job.require_done(made_by(job.path, options, model))
+        logging.info("%s: already done", wording.count(len(there), "video"))
+        jobs = [job for job in jobs if job not in there]
     return jobs
 
 

@@ -114,20 +114,20 @@ class Abaw(contextlib.AbstractContextManager):
         """Writes the row of the next frame, if its values are known."""
         # Frames that the film has lost hold the values before them, too.
         self._filled += moment.number - self._frames
-        self._frames = moment.number
-        if self._held is not None:
-            self._write()
-        self._frames += 1
+        self._reach(moment.number)
         if 1 in moment.values:
             own = np.asarray(moment.values[1])[self._order]
             self._held = np.clip(own, ABAW_LOW, ABAW_HIGH)
             self._clipped += bool((self._held != own).any())
         else:
             self._filled += 1
-        if self._held is not None:
-            self._write()
+        self._reach(moment.number + 1)
 
-    def _write(self) -> None:
+    def _reach(self, frames) -> None:
+        """Goes on to so many frames, and writes them if values are known."""
+        self._frames = frames
+        if self._held is None:
+            return
         valence, arousal = self._held
         while self._written < self._frames:
             self._written += 1
@@ -139,7 +139,7 @@ class Abaw(contextlib.AbstractContextManager):
     def __exit__(self, kind, *exception: object) -> None:
         if self._held is None:
             self._held = (0.0, 0.0)
-            self._write()
+            self._reach(self._frames)
         self._file.close()
         if kind is not None:
             return

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,7 +28,9 @@ def moments(
     Yields:
         Exactly one Moment for each frame that is given, in order.
     """
-    live, numbers = isinstance(source, Camera), deque()
+    live = isinstance(source, Camera)
+    # The number is asked for where the frame is read: a thread reads ahead.
+    frames = (((source.number, time_s), frame) for time_s, frame in source)
     with (
         _interrupted_by_signals(source) if live else contextlib.nullcontext(),
         progress.bar(
@@ -40,15 +41,14 @@ def moments(
     ):
         if live:  # no frames ahead, which would be late
             found = (
-                (time_s, stream.step(frame, source.number))
-                for time_s, frame in source
+                (place, stream.step(frame, place[0])) for place, frame in frames
             )
         else:
-            found = stream.video(_numbered(source, numbers))
-        for time_s, answers in found:
+            found = stream.video(frames)
+        for (number, time_s), answers in found:
             bar.update()
             yield Moment(
-                number=source.number if live else numbers.popleft(),
+                number=number,
                 time_s=time_s,
                 faces={x.track: x.face for x in answers},
                 values={
@@ -59,13 +59,6 @@ def moments(
             )
     if live and source.damage:
         logging.info("%s: %s", source.path, source.damage)
-
-
-def _numbered(film, numbers):
-    """Yields a film's frames, and keeps their numbers in it."""
-    for time_s, frame in film:
-        numbers.append(film.number)
-        yield time_s, frame
 
 
 @contextlib.contextmanager

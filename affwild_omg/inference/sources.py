@@ -42,14 +42,22 @@ def find(
     """
     if text.isdecimal() and not os.path.exists(text):
         text = camera.path_of(int(text))
-    if camera.index_of(text) is not None and not live:
-        raise UserError(
-            f"--video={text} is a camera, whose frames do not wait for what "
-            "comes after them; give --mode=stream"
-        )
     parts = [text] if os.path.exists(text) else text.split(",")
+    parts = list(filter(None, map(str.strip, parts)))
+    for part in parts:
+        if camera.index_of(part) is None:
+            continue
+        if not live:
+            raise UserError(
+                f"--video={part} is a camera, whose frames do not wait for "
+                "what comes after them; give --mode=stream"
+            )
+        if len(parts) > 1:
+            raise UserError(
+                f"--video={part} is a camera, which has no end; give it alone"
+            )
     found = {}
-    for part in filter(None, map(str.strip, parts)):
+    for part in parts:
         for path in _named(pathlib.Path(part), quiet):
             found.setdefault(os.path.abspath(path), path)
     if not found:

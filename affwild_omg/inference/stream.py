@@ -19,6 +19,8 @@ from affwild_omg.storage import memory, parallel
 if typing.TYPE_CHECKING:
     from affwild_omg.inference.predictor import Predictor
 
+Place = typing.TypeVar("Place")
+
 # Frames, the last ones, that latencies are told of: some minutes.
 TIMED_FRAMES = 10_000
 
@@ -197,20 +199,21 @@ class Stream(contextlib.AbstractContextManager):
         return answers
 
     def video(
-        self, frames: Iterable[tuple[float, np.ndarray]]
-    ) -> Iterator[tuple[float, list[Answer]]]:
+        self, frames: Iterable[tuple[Place, np.ndarray]]
+    ) -> Iterator[tuple[Place, list[Answer]]]:
         """Predicts frames, whose faces a thread finds ahead of the network.
 
         Args:
-            frames: (time in seconds, frame for `step`) of each, as of `Video`.
+            frames: of each its place, such as its time in `Video`, and the
+                frame for `step`.
 
         Yields:
-            The time and what `step` gives, for each frame in order.
+            The place and what `step` gives, for each frame in order.
         """
-        found = ((time_s, self.find(frame)) for time_s, frame in frames)
+        found = ((place, self.find(frame)) for place, frame in frames)
         with contextlib.closing(parallel.ahead(found, FOUND_AHEAD)) as ahead:
-            for time_s, faces in ahead:
-                yield time_s, self.answer(faces)
+            for place, faces in ahead:
+                yield place, self.answer(faces)
 
     def latency(self) -> dict[str, dict[str, float] | None]:
         """Returns how long the last frames took, but for the very first.

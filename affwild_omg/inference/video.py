@@ -26,6 +26,7 @@ from affwild_omg.inference.precision import choose
 from affwild_omg.inference.predictor import Predictor, load_predictor
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.paper.windows import cut, overlapping
+from affwild_omg.scoring.conformal import HalfWidths
 from affwild_omg.storage import files
 from affwild_omg.weights import model_file
 
@@ -58,13 +59,7 @@ def predict(
     precision = choose(options.precision)
     options = dataclasses.replace(options, precision=precision)
     films = sources.find(options.video, live=options.mode == "stream")
-    live = [film for film in films if camera.index_of(film) is not None]
-    if live and (len(films) > 1 or options.mode != "stream"):
-        raise UserError(
-            f"--video={live[0]} is a camera, which has no end; give it alone, "
-            "with --mode=stream"
-        )
-    if options.annotate and live:
+    if options.annotate and camera.index_of(films[0]) is not None:
         raise UserError(
             f"--annotate draws on a film, and of {films[0]} none is kept; "
             "leave the flag out, or record a film first"
@@ -123,6 +118,7 @@ class Models:
     landmarker: landmarks.Landmarker
     length: int  # frames of a window
     tail: str
+    half_widths: HalfWidths | None  # of values that are as those measured
 
     @classmethod
     def load(cls, options):
@@ -136,14 +132,17 @@ class Models:
                 f"{options.model} predicts {predictor.targets[0]} alone"
             )
         card = predictor.card
+        own = card.sequence_length if card else DEFAULT_SEQUENCE_LENGTH
+        length = options.sequence_length or own
+        as_measured = options.mode == "windows" and length == own
         return cls(
             predictor=predictor,
             sha256=model_file.digest(options.model),
             detector=detection.Detector(),
             landmarker=landmarks.Landmarker(),
-            length=options.sequence_length
-            or (card.sequence_length if card else DEFAULT_SEQUENCE_LENGTH),
+            length=length,
             tail=card.tail if card else "pad",
+            half_widths=predictor.half_widths if as_measured else None,
         )
 
 
@@ -195,19 +194,10 @@ def _predict(job, video, models, options, count) -> dict:
         "files": dict(sorted(sizes.items())),
         "seconds": course.seconds(),
     }
-    if widths := _half_widths(models, options):
-        content["half_widths"] = dataclasses.asdict(widths)
+    if models.half_widths:
+        content["half_widths"] = dataclasses.asdict(models.half_widths)
     files.write_json(job.folder / job.name(folder.SUMMARY), content)
     return clip
-
-
-def _half_widths(models, options):
-    """Returns how far the truth may lie from values as they were measured."""
-    card = models.predictor.card
-    as_measured = options.mode == "windows" and card
-    if as_measured and models.length == card.sequence_length:
-        return card.half_widths
-    return None
 
 
 def _stream(video, models, options):
@@ -224,8 +214,7 @@ def _stream(video, models, options):
 
 def _writers(job, place, options, models):
     """Yields what writes a file of a video, frame by frame."""
-    targets = models.predictor.targets
-    widths = _half_widths(models, options)
+    targets, widths = models.predictor.targets, models.half_widths
     yield Table(
         place / job.name(folder.TABLE), targets, widths and widths.frame
     )

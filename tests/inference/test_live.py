@@ -155,6 +155,9 @@ def test_a_camera_needs_a_stream(device, tmp_path):
         assert sources.find(text, live=True) == [path]
         with pytest.raises(UserError, match="is a camera.*--mode=stream"):
             sources.find(text)
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(UserError, match="is a camera.*give it alone"):
+        sources.find(f"{path},{tmp_path}/a.mp4", live=True)
 
 
 def test_a_stream_has_no_windows_and_no_main_person():

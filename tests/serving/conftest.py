@@ -36,3 +36,10 @@ def running(served, options):
     server.should_exit = True
     thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def port(served, options):
+    """The port of a server with a module's own options."""
+    with running(served, options) as port:
+        yield port

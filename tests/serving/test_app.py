@@ -46,12 +46,6 @@ def options(small_saved_model):
 
 
 @pytest.fixture(scope="module")
-def port(served, options):
-    with running(served, options) as port:
-        yield port
-
-
-@pytest.fixture(scope="module")
 def hasty(served, options):
     """The port of a server that loses patience soon."""
     options = dataclasses.replace(options, timeout_s=SECONDS)

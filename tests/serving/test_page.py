@@ -11,7 +11,6 @@ from skimage import data
 from affwild_omg.serving.options import ServerOptions
 from tests.reports import test_browser
 from tests.reports.test_browser import SMALLEST, WINDOWS, ask
-from tests.serving.conftest import running
 
 CAMERA = "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream"
 
@@ -48,12 +47,6 @@ def films(tmp_path_factory):
 @pytest.fixture(scope="module")
 def options(small_saved_model):
     return ServerOptions(model=str(small_saved_model), live=2, timeout_s=30)
-
-
-@pytest.fixture(scope="module")
-def port(served, options):
-    with running(served, options) as port:
-        yield port
 
 
 @pytest.fixture(scope="module")

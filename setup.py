@@ -1,5 +1,6 @@
 """Installs affwild_omg; requirements.lock holds the exact set tried."""
 
+import itertools
 import pathlib
 import re
 
@@ -23,6 +24,14 @@ SERVE = [
     "uvicorn>=0.30",
     "websockets>=13",
 ]
+# Formats of export, and runtimes of prediction.
+RUNTIMES = {
+    # 1.19 needs a newer ml-dtypes than TensorFlow 2.17 takes.
+    "onnx": ["onnx>=1.18,<1.19", "onnxruntime>=1.20", "tf2onnx>=1.17,<2"],
+    # 2026 refuses the loop of sequence.onnx.
+    "openvino": ["openvino>=2024.6,<2026"],
+    "litert": ["ai-edge-litert>=2,<3"],
+}
 
 setuptools.setup(
     name="affwild_omg",
@@ -75,6 +84,7 @@ setuptools.setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        **RUNTIMES,
         "serve": SERVE,
         "cluster": [*SERVE, "ray[serve]>=2.40,<3"],
         "gpu": ["tensorflow[and-cuda]>=2.17,<2.18"],
@@ -84,6 +94,7 @@ setuptools.setup(
         # TensorFlow 1, to check the importer by.
         "test": [
             *SERVE,
+            *itertools.chain(*RUNTIMES.values()),
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",

@@ -80,7 +80,7 @@ def list_stages(directory: pathlib.Path, *, chain: bool = False) -> list[Stage]:
     from affwild_omg.inference import video
     from affwild_omg.preparation import engine
     from affwild_omg.reports import report
-    from affwild_omg.serving import saved_model
+    from affwild_omg.serving import exporting
     from affwild_omg.synthetic import affwild2, corpus, plan
     from affwild_omg.training import loop
     from affwild_omg.weights import workdir as workdirs
@@ -195,7 +195,7 @@ def list_stages(directory: pathlib.Path, *, chain: bool = False) -> list[Stage]:
         evaluate("control_evaluation", "control"),
         stage(
             "saved_model",
-            saved_model.export,
+            exporting.export,
             ExportOptions(model=at("run"), output=at("saved_model")),
             "export.py",
             [f"run/{workdirs.BEST}", *chosen[1:]],

@@ -136,7 +136,7 @@ def small_run(small_records, tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_saved_model(small_run, tmp_path_factory):
     """The SavedModel of the short run; to be read only."""
-    from affwild_omg.serving import saved_model as exporting
+    from affwild_omg.serving import exporting
 
     return exporting.export(
         ExportOptions(

@@ -41,6 +41,11 @@ PECULIAR = {
     "prometheus_client": {"serving"},
     "uvicorn": {"serving"},
     "ray": {"serving"},
+    "onnx": {"serving"},
+    "tf2onnx": {"serving"},
+    "onnxruntime": {"inference", "serving"},
+    "openvino": {"inference"},
+    "ai_edge_litert": {"inference"},
     "absl.flags": {"cli", "commands"},
 }
 

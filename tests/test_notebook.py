@@ -19,7 +19,7 @@ def demo(tf, tmp_path):
     """A folder like the demo's: a model of windows of 20 frames, and a clip."""
     from affwild_omg.nets import models
     from affwild_omg.published import networks
-    from affwild_omg.serving import saved_model
+    from affwild_omg.serving import exporting
     from affwild_omg.weights import model_file
 
     card = model_file.Card(
@@ -31,7 +31,7 @@ def demo(tf, tmp_path):
     folder = tmp_path / "checkpoints" / "demo"
     clip = folder / "corpus" / "video" / "utterance_1.mp4"
     clip.parent.mkdir(parents=True)
-    saved_model.export(
+    exporting.export(
         ExportOptions(
             model=str(tmp_path / "model.keras"),
             output=str(folder / "saved_model"),

@@ -112,9 +112,11 @@ def _define(field):
         limits = {"lower_bound": min(choices), "upper_bound": max(choices)}
     elif choices is not None:
         define, limits = flags.DEFINE_enum, {"enum_values": list(choices)}
+    default = None if _is_required(field) else field.default
     define(
         field.name,
-        default=None if _is_required(field) else field.default,
+        # A default of a dataclass cannot be a list.
+        default=list(default) if isinstance(default, tuple) else default,
         help=field.metadata["help"],
         flag_values=flags.FLAGS,
         **limits,

@@ -58,7 +58,9 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
             grouped = groups.Groups.read(
                 options.groups, facts.table.index.tolist()
             )
-        predictor = load_predictor(options.model)
+        predictor = load_predictor(
+            options.model, precision=options.precision, runtime=options.runtime
+        )
         source = _provenance(options, records, predictor, history)
         trained_on = history.get("records_sha256", source.records_sha256)
         if facts.trained and trained_on != source.records_sha256:

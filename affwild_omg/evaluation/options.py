@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
+from affwild_omg.inference.precision import PRECISIONS, RUNTIMES
 from affwild_omg.storage import files
 
 LEVELS = ("utterance", "sequence", "frame")
@@ -29,7 +30,9 @@ _POOLING = "CCC over all of them, or the mean of the videos' own CCCs."
 class EvaluationOptions(options.Checked):
     """Which model is evaluated, on what and how: flags of evaluate.py."""
 
-    model: str = option("Workdir, .keras file or SavedModel.", exists=True)
+    model: str = option(
+        "Workdir, .keras file or folder that export.py wrote.", exists=True
+    )
     records: str = option("Folder that affwild_omg.prepare wrote.", exists=True)
     output: str = option(_RESULTS)
     split: str = option(
@@ -73,6 +76,16 @@ class EvaluationOptions(options.Checked):
         "Frames of a window; 0 takes the model's own.", 0, least=0
     )
     batch_size: int = option("Windows at a time.", 4, least=1)
+    precision: str = option(
+        "What the network computes in; see affwild_omg.predict.",
+        "float32",
+        choices=PRECISIONS,
+    )
+    runtime: str = option(
+        "What computes; auto: the first that --model is there for.",
+        "auto",
+        choices=("auto", *RUNTIMES),
+    )
     groups: str = option(_GROUPS, "", exists=True)
 
     def __post_init__(self):

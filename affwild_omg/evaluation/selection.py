@@ -106,7 +106,7 @@ def file_of(
     if options.postprocessing not in ("", NONE):
         file = pathlib.Path(options.postprocessing)
     elif not options.postprocessing and model.is_dir():
-        if not model_file.is_saved_model(model):
+        if not model_file.is_exported(model):
             file = model / workdirs.POSTPROCESSING
     if options.choose_postprocessing:
         if file is None:
@@ -193,5 +193,5 @@ def find(
 
 
 def _file_digest(model):
-    saved = model_file.is_saved_model(pathlib.Path(model))
+    saved = model_file.is_exported(pathlib.Path(model))
     return "" if saved else model_file.digest(model)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
-from affwild_omg.inference.precision import PRECISIONS
+from affwild_omg.inference.precision import PRECISIONS, RUNTIMES
 from affwild_omg.paper.task import DETECT_EVERY
 
 # As many are told apart in a video, see `faces.people`.
@@ -19,7 +19,9 @@ FORMATS = ("elan", "fex", "abaw")
 class PredictionOptions(options.Checked):
     """Which videos are predicted, by which model, and where to."""
 
-    model: str = option("SavedModel, workdir or .keras file.", exists=True)
+    model: str = option(
+        "Folder that export.py wrote, workdir or .keras file.", exists=True
+    )
     video: str = option(
         "Video file, folder of them, or pattern such as 'clips/*.mp4'; "
         "several are separated by commas. Or the number of a camera, such as "
@@ -69,9 +71,15 @@ class PredictionOptions(options.Checked):
     )
     precision: str = option(
         "What the network computes in; auto is bfloat16, of three digits, "
-        "where the CPU has it.",
+        "where the CPU and the runtime have it; int8 is what export.py "
+        "--int8 wrote.",
         "float32",
         choices=PRECISIONS,
+    )
+    runtime: str = option(
+        "What computes; auto: the first that --model is there for.",
+        "auto",
+        choices=("auto", *RUNTIMES),
     )
     verify: bool = option(
         "Repeat at first what a SavedModel did with its golden frames where it "

@@ -4,7 +4,14 @@ import pathlib
 
 from affwild_omg.cli.errors import UserError
 
-PRECISIONS = ("float32", "bfloat16", "auto")
+# What each runtime computes in.
+RUNTIMES = {
+    "tensorflow": ("float32", "bfloat16"),
+    "onnxruntime": ("float32", "int8"),
+    "openvino": ("float32", "bfloat16", "int8"),
+    "litert": ("float32", "int8"),
+}
+PRECISIONS = ("float32", "bfloat16", "int8", "auto")
 
 # What a CPU that computes in bfloat16 says of itself. Others emulate it, which
 # takes longer than float32.
@@ -12,15 +19,24 @@ ABLE = ("avx512_bf16", "amx_bf16")
 CPU = pathlib.Path("/proc/cpuinfo")
 
 
-def choose(precision: str) -> str:
-    """Returns "float32" or "bfloat16".
+def choose(precision: str, runtime: str = "tensorflow") -> str:
+    """Returns what is computed in: "float32", "bfloat16" or "int8".
 
     Args:
-        precision: one of PRECISIONS; "auto" is bfloat16 where the CPU has it.
+        precision: one of PRECISIONS; "auto" is bfloat16 where the CPU and the
+            runtime have it, else float32.
+        runtime: one of RUNTIMES.
 
     Raises:
-        UserError: bfloat16 is asked for, and the CPU does not have it.
+        UserError: the runtime or the CPU does not have what is asked for.
     """
+    kinds = RUNTIMES[runtime]
+    if precision not in ("auto", *kinds):
+        raise UserError(
+            f"--precision={precision} does not go with --runtime={runtime}, "
+            f"which has {' and '.join(kinds)}; give one of these, or another "
+            "runtime"
+        )
     able = not set(ABLE).isdisjoint(CPU.read_text().split())
     if precision == "bfloat16" and not able:
         raise UserError(
@@ -28,4 +44,6 @@ def choose(precision: str) -> str:
             f"in it ({CPU} lists neither {' nor '.join(ABLE)}); leave the flag "
             "out"
         )
-    return "bfloat16" if able and precision != "float32" else "float32"
+    if precision == "auto":
+        return "bfloat16" if able and "bfloat16" in kinds else "float32"
+    return precision

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.faces.video import Video
+from affwild_omg.inference import runtimes
 from affwild_omg.inference.precision import choose
 from affwild_omg.inference.stream import Answer, Stream
 from affwild_omg.nets import models, parts
@@ -100,21 +101,31 @@ class Predictor:
 
 
 def load_predictor(
-    path: os.PathLike | str, *, precision: str = "float32"
+    path: os.PathLike | str,
+    *,
+    precision: str = "float32",
+    runtime: str = "auto",
 ) -> Predictor:
-    """Loads a workdir, a model file or a SavedModel for prediction.
+    """Loads a workdir, a model file or what export wrote, for prediction.
 
     Args:
         path: of the model.
-        precision: one of `precision.PRECISIONS`. What the model holds stays
-            float32.
+        precision: one of `precision.PRECISIONS`. What TensorFlow's models hold
+            stays float32.
+        runtime: one of `precision.RUNTIMES`, or "auto" for the first of them
+            that the model is there for.
 
     Raises:
         UserError: it is none of these, or does not have the inputs and
-            outputs of this project, or cannot be had in that precision.
+            outputs of this project, or cannot be had in that precision or
+            for that runtime.
     """
     path = pathlib.Path(path)
-    lower = choose(precision) == "bfloat16"
+    runtime = runtimes.choose(path, runtime)
+    precision = choose(precision, runtime)
+    if runtime != "tensorflow":
+        return _load_other(path, runtime, precision)
+    lower = precision == "bfloat16"
     if model_file.is_saved_model(path):
         predictor, weights = _load_saved_model(path)
         if not lower:
@@ -179,6 +190,37 @@ def _zeros(inputs, size):
     return np.zeros((len(inputs["mask"]), size), np.float32)
 
 
+def _read_card(path):
+    """Returns the card of what export wrote; None without one."""
+    card = path / model_file.EXPORTED_CARD
+    if not card.is_file():
+        return None
+    try:
+        return Card.from_json(card.read_text(encoding="utf-8"))
+    except ValueError as error:  # a UserError, or not text
+        raise UserError(f"--model={path}: {error}") from error
+
+
+def _load_other(path, runtime, precision):
+    """Returns the predictor of another runtime than TensorFlow."""
+    card = _read_card(path)
+    if card is None:
+        raise UserError(
+            f"--model={path} holds no {model_file.EXPORTED_CARD}; export the "
+            "model again"
+        )
+    targets = card.architecture.targets
+    size = models.state_size(card.architecture)
+    step = runtimes.load(path, runtime, precision, targets)
+    return Predictor(
+        card=card,
+        targets=targets,
+        predict=lambda inputs: step(inputs, _zeros(inputs, size))[0],
+        step=step,
+        state_size=size,
+    )
+
+
 def _load_saved_model(path):
     """Returns a predictor, and the weights by their names or None."""
     try:
@@ -197,13 +239,7 @@ def _load_saved_model(path):
         raise UserError(
             f"--model={path} is damaged, or not a SavedModel of export.py"
         ) from error
-    card_path = path / model_file.SAVED_MODEL_CARD
-    card = None
-    if card_path.is_file():
-        try:
-            card = Card.from_json(card_path.read_text(encoding="utf-8"))
-        except ValueError as error:  # a UserError, or not text
-            raise UserError(f"--model={path}: {error}") from error
+    card = _read_card(path)
     targets = tuple(target for target in TARGETS if target in outputs)
 
     size = None

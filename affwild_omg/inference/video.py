@@ -18,7 +18,14 @@ from affwild_omg.faces.annotation import AnnotatedFilm
 from affwild_omg.faces.camera import Camera
 from affwild_omg.faces.video import Video
 from affwild_omg.faces.views import Face
-from affwild_omg.inference import folder, formats, golden, live, sources
+from affwild_omg.inference import (
+    folder,
+    formats,
+    golden,
+    live,
+    runtimes,
+    sources,
+)
 from affwild_omg.inference.course import Course
 from affwild_omg.inference.moments import Moment, Table
 from affwild_omg.inference.options import PredictionOptions
@@ -56,8 +63,9 @@ def predict(
             several, when all others are done.
     """
     # On another machine, "auto" may be something else.
-    precision = choose(options.precision)
-    options = dataclasses.replace(options, precision=precision)
+    runtime = runtimes.choose(options.model, options.runtime)
+    precision = choose(options.precision, runtime)
+    options = dataclasses.replace(options, precision=precision, runtime=runtime)
     films = sources.find(options.video, live=options.mode == "stream")
     if options.annotate and camera.index_of(films[0]) is not None:
         raise UserError(
@@ -122,7 +130,9 @@ class Models:
 
     @classmethod
     def load(cls, options):
-        predictor = load_predictor(options.model, precision=options.precision)
+        predictor = load_predictor(
+            options.model, precision=options.precision, runtime=options.runtime
+        )
         if options.verify:
             for step in golden.verify(options.model, predictor):
                 logging.info("as where it was exported: %s", step)

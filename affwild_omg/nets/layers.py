@@ -229,11 +229,24 @@ class GRU(keras.layers.Layer):
             units].
         """
         inputs = ops.matmul(inputs, self.kernel) + self.bias
-        states, last = self.recurrence(inputs, initial_state=state, mask=valid)
+        if inputs.shape[1] == 1:
+            states, last = self._step(inputs, valid, state)
+        else:
+            states, last = self.recurrence(
+                inputs, initial_state=state, mask=valid
+            )
         # This also ends the implicit mask that Keras would pass to every layer
         # above; here masks are arguments.
         states = ops.where(valid[..., None], states, 0)
         return states if state is None else (states, last)
+
+    def _step(self, inputs, valid, state):
+        """Does without a loop, which some runtimes lack, for one step."""
+        if state is None:
+            state = ops.zeros_like(inputs[:, 0, : self.units])
+        after, _ = self.recurrence.cell(inputs[:, 0], [state])
+        last = ops.where(valid, after, state)
+        return last[:, None], last
 
     def compute_output_spec(self, inputs, valid, state=None):
         states = keras.KerasTensor(

@@ -1,9 +1,13 @@
 """Options of export: the flags of affwild_omg.export."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from affwild_omg.cli import options
+from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
+
+FORMATS = ("saved_model", "onnx", "litert")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -11,10 +15,21 @@ class ExportOptions(options.Checked):
     """Which model is exported, and where to."""
 
     model: str = option("Workdir or .keras file.", exists=True)
-    output: str = option("Folder for the SavedModel.")
+    output: str = option("Folder for what is exported.")
+    format: Sequence[str] = option(
+        "What is written, separated by commas: saved_model, onnx "
+        "(sequence.onnx and step.onnx), litert (step.tflite).",
+        ("saved_model",),
+    )
+    int8: str = option(
+        "Folder that affwild_omg.prepare wrote, to calibrate files of eight "
+        "bits by, which are written, too; none by default.",
+        "",
+        exists=True,
+    )
     version: int = option(
-        "Number of a version: the SavedModel goes into a folder of that name "
-        "in --output, as TensorFlow Serving looks for them; 0 for none.",
+        "Number of a version: all goes into a folder of that name in "
+        "--output, as TensorFlow Serving looks for them; 0 for none.",
         0,
         least=0,
     )
@@ -29,6 +44,24 @@ class ExportOptions(options.Checked):
         "",
         exists=True,
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.format or set(self.format) - set(FORMATS):
+            raise UserError(
+                f"--format must be some of {', '.join(FORMATS)}, separated by "
+                f"commas, not {','.join(self.format)!r}"
+            )
+        if self.warmup and "saved_model" not in self.format:
+            raise UserError(
+                "--warmup is for TensorFlow Serving, which reads a SavedModel; "
+                "add saved_model to --format, or leave --warmup out"
+            )
+        if self.int8 and not set(self.format) - {"saved_model"}:
+            raise UserError(
+                "--int8 has no effect on a SavedModel; add onnx or litert to "
+                "--format, or leave --int8 out"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

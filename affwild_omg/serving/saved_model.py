@@ -1,119 +1,14 @@
-"""Export: a trained model becomes a SavedModel that stands alone."""
+"""SavedModels: what they compute, and how they are written."""
 
 import pathlib
-from collections.abc import Mapping
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import models, parts
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
-from affwild_omg.serving import card as model_card
-from affwild_omg.serving import golden, warmup
-from affwild_omg.serving.options import ExportOptions
-from affwild_omg.storage import files
-from affwild_omg.weights import model_file
 from affwild_omg.weights.model_file import Card
-
-_PARTS = (  # of a SavedModel, whoever wrote it, and the model card
-    model_card.TEXT,
-    "saved_model.pb",
-    "fingerprint.pb",
-    "variables",
-    "assets",
-    "assets.extra",
-)
-
-
-def export(
-    options: ExportOptions,
-    *,
-    overwrite: bool = False,
-    metrics: Mapping | None = None,
-) -> pathlib.Path:
-    """Writes the SavedModel of a workdir's best model or of a model file.
-
-    It runs where there is TensorFlow alone, and holds each weight once. See
-    `signatures` for its inputs and outputs. `inference.golden` tells what it
-    carries to be checked by elsewhere.
-
-    Args:
-        options: what and where.
-        overwrite: replace a SavedModel that is there.
-        metrics: what the evaluation in `options.results` found.
-
-    Returns:
-        The folder of the SavedModel.
-
-    Raises:
-        UserError: the model cannot be loaded, the output cannot be used, the
-            results are of another model, or what writes warm-up requests is
-            not installed.
-    """
-    if bool(options.results) != (metrics is not None):
-        raise ValueError("metrics: those of options.results are needed")
-    if options.warmup:
-        warmup.require()
-    output = pathlib.Path(options.output)
-    version = str(options.version) if options.version else None
-    if version:
-        if model_file.is_saved_model(output):
-            raise UserError(
-                f"--output={output} is a SavedModel itself; name another "
-                "folder for its versions"
-            )
-        files.check_output(
-            output / version, flag="--output", overwrite=overwrite
-        )
-    with files.atomic_directory(
-        output,
-        flag="--output",
-        # Beside other versions; the one of this number was checked.
-        overwrite=overwrite or bool(version),
-        owned=() if version else _PARTS,
-    ) as directory:
-        network, card = model_file.load_model(options.model, stateful=True)
-        known = model_card.facts(
-            pathlib.Path(options.model), card, network.count_params(), metrics
-        )
-        # A version moves into place as one folder: a server that watches
-        # never sees a part of it.
-        place = directory / (version or ".")
-        computed = signatures(network, card)
-        _write(network, computed, place)
-        extra = place / model_file.SAVED_MODEL_CARD
-        extra.parent.mkdir()
-        extra.write_text(card.to_json(), encoding="utf-8")
-        model_card.write(place, known)
-        golden.write(place, lambda inputs: _predict(computed, inputs, card))
-        if options.warmup:
-            warmup.write(place, computed, card.sequence_length)
-    return output / (version or ".")
-
-
-def _write(network, computed, directory):
-    module = tf.Module()
-    module.weights = {
-        name: weight.value
-        for name, weight in parts.named_weights(network).items()
-    }
-    # TensorFlow tells of the temporary folder, which nobody will find.
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.WARNING)
-    try:
-        tf.saved_model.save(module, str(directory), signatures=computed)
-    finally:
-        logging.set_verbosity(verbosity)
-
-
-def _predict(computed, inputs, card):
-    """Predicts by a signature, which is traced already."""
-    outputs = computed["masked"](**inputs)
-    targets = card.architecture.targets
-    return np.stack([outputs[target] for target in targets], axis=-1)
 
 
 def signatures(network: keras.Model, card: Card) -> dict:
@@ -223,6 +118,24 @@ def signatures(network: keras.Model, card: Card) -> dict:
         "encoded": encoded,
         "step": step,
     }
+
+
+def write(
+    network: keras.Model, computed: dict, directory: pathlib.Path
+) -> None:
+    """Writes a SavedModel of signatures that holds each weight once."""
+    module = tf.Module()
+    module.weights = {
+        name: weight.value
+        for name, weight in parts.named_weights(network).items()
+    }
+    # TensorFlow tells of the temporary folder, which nobody will find.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        tf.saved_model.save(module, str(directory), signatures=computed)
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _valid(mask, length):

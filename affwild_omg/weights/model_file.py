@@ -4,8 +4,8 @@ A model file is a Keras `.keras` archive with one more member, `card.json`,
 which states the network and the length of its windows. Loading builds the
 network of the card and reads nothing else but its weights, so no code from a
 file can run. A workdir is what training writes; it stands for its best model.
-A SavedModel is what export writes; its card is in `assets.extra`, TensorFlow's
-place for such files.
+What export writes, a SavedModel or files for other runtimes, has its card in
+`assets.extra`, TensorFlow's place for such files.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from affwild_omg.storage import files
 from affwild_omg.weights.workdir import BEST, HALF_WIDTHS
 
 CARD = "card.json"
-SAVED_MODEL_CARD = pathlib.Path("assets.extra") / CARD
+EXPORTED_CARD = pathlib.Path("assets.extra") / CARD
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def write_half_widths(
         model_sha256: of what they were measured on, see `digest`.
     """
     path = pathlib.Path(path)
-    if is_saved_model(path) or not (path.is_dir() or path.name == BEST):
+    if is_exported(path) or not (path.is_dir() or path.name == BEST):
         return
     files.write_json(
         (path / BEST if path.is_dir() else path).with_name(HALF_WIDTHS),
@@ -223,17 +223,17 @@ def read_card(path: os.PathLike | str, *, flag: str = "--model") -> Card:
 
 def _model_file(path, flag):
     """Returns the file that a workdir stands for, or the file itself."""
-    if is_saved_model(path):
+    if is_exported(path):
         raise UserError(
-            f"{flag}={path} is a SavedModel; give the workdir or .keras file "
-            "from which it was exported"
+            f"{flag}={path} is what export wrote; give the workdir or .keras "
+            "file that it was made from"
         )
     if path.is_dir():
-        if versions := [x for x in path.iterdir() if is_saved_model(x)]:
+        if versions := [x for x in path.iterdir() if is_exported(x)]:
             newest = max(versions, key=lambda x: (len(x.name), x.name))
             raise UserError(
-                f"{flag}={path} holds versions of a SavedModel; give one of "
-                f"them, such as {newest}"
+                f"{flag}={path} holds versions of a model; give one of them, "
+                f"such as {newest}"
             )
         if not (path / BEST).is_file():
             raise UserError(
@@ -265,9 +265,14 @@ def is_saved_model(path: pathlib.Path) -> bool:
     return (path / "saved_model.pb").is_file()
 
 
+def is_exported(path: pathlib.Path) -> bool:
+    """Returns whether the path is a folder that export wrote."""
+    return is_saved_model(path) or (path / EXPORTED_CARD).is_file()
+
+
 def digest(model: os.PathLike | str) -> str:
-    """Returns the SHA-256 of a model file, a workdir's best or a SavedModel."""
+    """Returns the SHA-256 of a model file, a workdir's best or an export."""
     path = pathlib.Path(model)
-    if is_saved_model(path):
+    if is_exported(path):
         return files.digest(*sorted(x for x in path.rglob("*") if x.is_file()))
     return files.digest(path / BEST if path.is_dir() else path)

@@ -113,10 +113,10 @@ def test_bounds_reach_the_predictions_of_an_export(evaluate, tmp_path):
     from affwild_omg.faces.views import Face
     from affwild_omg.inference.moments import Moment, Table
     from affwild_omg.inference.predictor import load_predictor
-    from affwild_omg.serving import saved_model
+    from affwild_omg.serving import exporting
 
     evaluate("validation")
-    saved = saved_model.export(
+    saved = exporting.export(
         ExportOptions(
             model=str(evaluate.workdir), output=str(tmp_path / "saved")
         )

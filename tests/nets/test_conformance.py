@@ -131,12 +131,12 @@ def test_a_step_changes_every_trainable_weight(tf, network):
 @pytest.mark.parametrize("network", EXPORTED, indirect=True)
 def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
     from affwild_omg.inference import predictor as predictors
-    from affwild_omg.serving import saved_model
+    from affwild_omg.serving import exporting
     from affwild_omg.weights import model_file
 
     path = tmp_path / "model.keras"
     model_file.save_model(network.model, network.card, path)
-    saved_model.export(
+    exporting.export(
         ExportOptions(model=str(path), output=str(tmp_path / "saved"))
     )
     predictor = predictors.load_predictor(tmp_path / "saved")
@@ -154,4 +154,26 @@ def test_a_saved_model_gives_the_same_predictions(network, tmp_path):
         found.append(values)
     np.testing.assert_allclose(
         np.concatenate(found, axis=1)[mask], predictions, atol=1e-5
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", EXPORTED, indirect=True)
+@pytest.mark.parametrize("runtime", ["onnxruntime", "litert"])
+def test_other_runtimes_give_the_same_predictions(network, runtime, tmp_path):
+    from affwild_omg.inference import predictor as predictors
+    from affwild_omg.serving import exporting
+    from affwild_omg.weights import model_file
+
+    path, output = tmp_path / "model.keras", tmp_path / "exported"
+    model_file.save_model(network.model, network.card, path)
+    name = {"onnxruntime": "onnx"}.get(runtime, runtime)
+    exporting.export(
+        ExportOptions(model=str(path), output=str(output), format=(name,))
+    )
+    predictor = predictors.load_predictor(output)
+    batch = {"landmarks": inputs(2, 4)["landmarks"]} | network.batch
+    mask = batch["mask"]
+    np.testing.assert_allclose(
+        predictor.predict(batch)[mask], network.predictions[mask], atol=1e-4
     )

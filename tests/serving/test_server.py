@@ -77,14 +77,14 @@ def test_a_session_of_tensorflow_1_runs_it(tf, small_saved_model, saved):
 def test_warm_up_needs_the_messages_of_the_server(
     tf, small_run, tmp_path, monkeypatch
 ):
-    from affwild_omg.serving import saved_model
+    from affwild_omg.serving import exporting
 
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
     options = ExportOptions(
         model=small_run[0].workdir, output=str(tmp_path / "out"), warmup=True
     )
     with pytest.raises(UserError, match=re.escape("affwild_omg[serving]")):
-        saved_model.export(options)
+        exporting.export(options)
     assert not (tmp_path / "out").exists()
 
 
@@ -95,9 +95,9 @@ def test_each_warm_up_request_runs(tf, small_run, tmp_path):
     )
     from tensorflow_serving.apis import prediction_log_pb2
 
-    from affwild_omg.serving import saved_model
+    from affwild_omg.serving import exporting
 
-    path = saved_model.export(
+    path = exporting.export(
         ExportOptions(
             model=small_run[0].workdir,
             output=str(tmp_path),

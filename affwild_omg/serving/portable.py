@@ -1,0 +1,382 @@
+"""ONNX and LiteRT: the network for programs without TensorFlow.
+
+`sequence.onnx` takes a video in pieces of any length, as the SavedModel's
+signature `step` does:
+
+    frames      uint8 [batch, time, 96, 96, 3], aligned RGB crops
+    landmarks   float32 [batch, time, 68, 2], in crop pixels
+    mask        bool [batch, time], False where there is no face
+    state       float32 [batch, size], zeros at the start of a video
+
+and gives
+
+    valence, arousal    float32 [batch, time], 0 where the mask is False
+    next_state          float32 [batch, size], the state of the next piece
+
+`step.onnx` and `step.tflite` take one frame with a face, by which they need no
+loop, which not every runtime has: frames [batch, 96, 96, 3], landmarks [batch,
+68, 2] and state; they give valence and arousal [batch] and next_state. Frames
+without a face are to be passed over. The batch of `step.tflite` is 1. What a
+network does not have, such as landmarks or a state, is missing.
+
+The ONNX files share their weights, in `weights.bin`. Files named `_int8` have
+weights of eight bits, and those of ONNX compute in them.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import logging as standard_logging
+import pathlib
+import tempfile
+import types
+import warnings
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from affwild_omg.cli import wording
+from affwild_omg.cli.errors import UserError
+from affwild_omg.data import manifest, pipeline
+from affwild_omg.inference import runtimes
+from affwild_omg.inference.predictor import keras_predictor, load_predictor
+from affwild_omg.inference.runtimes import FRAME, LITE, SEQUENCE, WEIGHTS, int8
+from affwild_omg.nets import models
+from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
+from affwild_omg.scoring.concordance import concordance
+from affwild_omg.serving import saved_model
+from affwild_omg.serving.options import ExportOptions
+from affwild_omg.storage import files
+from affwild_omg.weights.model_file import Card
+
+FILES = (
+    *(SEQUENCE, FRAME, WEIGHTS, LITE),
+    *(int8(name) for name in (SEQUENCE, FRAME, LITE)),
+)
+
+# What each format needs, and runs what it wrote in.
+_PACKAGES = {
+    "onnx": ("tf2onnx", "onnx", "onnxruntime"),
+    "litert": ("ai_edge_litert",),
+}
+_OPSET = 18
+_SHARED = 1024  # bytes of a tensor from which on it is among the shared weights
+_PAGE = 4096  # bytes, at whose multiples they begin, to be mapped
+
+# The difference that another order of sums makes.
+_ALLOWED = 1e-4
+
+# What int8 is calibrated by: a range of each tensor is sought. Frame by frame,
+# the first ones of each window, in which the state moves most.
+_WINDOWS, _FRAMES = 24, 20
+
+
+def require(formats: Sequence[str]) -> None:
+    """Checks that the packages that the formats need are installed.
+
+    Raises:
+        UserError: they are not.
+    """
+    for name in formats:
+        for package in _PACKAGES.get(name, ()):
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                raise UserError(
+                    f"--format={name} needs {package}: pip install "
+                    f"'affwild_omg[{name}]'"
+                ) from error
+
+
+def write(
+    network: keras.Model,
+    card: Card,
+    folder: pathlib.Path,
+    options: ExportOptions,
+) -> None:
+    """Writes the files of the formats, each of which is run once.
+
+    Args:
+        network: of `models.build`, stateful.
+        card: the network's.
+        folder: of what export writes, with a card.
+        options: of the export.
+
+    Raises:
+        UserError: a file does not do what the network does, or the records to
+            calibrate by cannot be used.
+    """
+    records = manifest.read(options.int8) if options.int8 else None
+    if "onnx" in options.format:
+        functions = {
+            SEQUENCE: _sequence(network, card),
+            FRAME: _frame(network, card, batch=None),
+        }
+        _write_onnx(functions, folder)
+        for name, function in functions.items():
+            _check(folder / name, "onnxruntime", function)
+        if records:
+            _write_int8_onnx(folder, card, records)
+    if "litert" in options.format:
+        function = _frame(network, card, batch=1)
+        _write_lite(network, function, folder, smaller=bool(records))
+        _check(folder / LITE, "litert", function)
+    written = [folder / name for name in FILES if (folder / name).exists()]
+    if written:
+        sums = {path.name: files.digest(path) for path in written}
+        files.write_json(folder / runtimes.SUMS, sums)
+    if records:
+        _compare(network, card, folder, records, options.format)
+
+
+def _specification(network, names, *, batch, time=()):
+    """Returns what the network takes of some inputs."""
+    shapes = {
+        "frames": (*time, CROP_SIZE, CROP_SIZE, 3),
+        "landmarks": (*time, LANDMARKS, 2),
+        "mask": time,
+    }
+    given = {tensor.name: tensor for tensor in network.inputs}
+    shapes["state"] = given["state"].shape[1:]
+    return {
+        name: tf.TensorSpec((batch, *shapes[name]), given[name].dtype, name)
+        for name in names
+        # There is no tensor of size 0 in some runtimes.
+        if name in given and 0 not in shapes[name]
+    }
+
+
+def _outputs(outputs, values, targets, taken):
+    by_target = dict(zip(targets, tf.unstack(values, axis=-1), strict=True))
+    after = {"next_state": outputs["state"]} if "state" in taken else {}
+    return by_target | after
+
+
+def _sequence(network, card):
+    taken = _specification(
+        network,
+        ("frames", "landmarks", "mask", "state"),
+        batch=None,
+        time=(None,),
+    )
+
+    @tf.function(input_signature=list(taken.values()))
+    def sequence(*given):
+        given = dict(zip(taken, given, strict=True))
+        mask = given["mask"]
+        none = {"state": tf.zeros((tf.shape(mask)[0], 0))}
+        outputs = network(none | given, training=False)
+        values = tf.where(mask[..., tf.newaxis], outputs["values"], 0)
+        return _outputs(outputs, values, card.architecture.targets, taken)
+
+    return sequence
+
+
+def _frame(network, card, *, batch):
+    taken = _specification(
+        network, ("frames", "landmarks", "state"), batch=batch
+    )
+
+    @tf.function(input_signature=list(taken.values()))
+    def frame(*given):
+        given = dict(zip(taken, given, strict=True))
+        size = batch or tf.shape(given["frames"])[0]
+        inputs = {
+            name: x if name == "state" else x[:, tf.newaxis]
+            for name, x in given.items()
+        }
+        inputs["mask"] = tf.ones((size, 1), tf.bool)
+        none = {"state": tf.zeros((size, 0))}
+        outputs = network(none | inputs, training=False)
+        values = outputs["values"][:, 0]
+        return _outputs(outputs, values, card.architecture.targets, taken)
+
+    return frame
+
+
+def _write_onnx(functions, folder):
+    """Writes ONNX files that share their weights."""
+    import onnx
+    import tf2onnx
+
+    places = {}  # SHA-256 of the bytes -> where they begin
+    with (folder / WEIGHTS).open("wb") as shared:
+        for name, function in functions.items():
+            with _quiet():
+                model, _ = tf2onnx.convert.from_function(
+                    function, function.input_signature, opset=_OPSET
+                )
+            _name_dimensions(model.graph)
+            for tensor in model.graph.initializer:
+                content = tensor.raw_data
+                if len(content) < _SHARED:
+                    continue
+                key = hashlib.sha256(content).digest()
+                if key not in places:
+                    shared.write(bytes(-shared.tell() % _PAGE))
+                    places[key] = shared.tell()
+                    shared.write(content)
+                onnx.external_data_helper.set_external_data(
+                    tensor, WEIGHTS, places[key], len(content)
+                )
+                tensor.ClearField("raw_data")
+            (folder / name).write_bytes(model.SerializeToString())
+
+
+def _name_dimensions(graph):
+    """Gives the free dimensions names that tell what they are."""
+    for value in (*graph.input, *graph.output):
+        dimensions = value.type.tensor_type.shape.dim
+        for name, dimension in zip(("batch", "time"), dimensions, strict=False):
+            if not dimension.dim_value:
+                dimension.dim_param = name
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Silences what converters tell of themselves."""
+    level = standard_logging.root.manager.disable
+    standard_logging.disable(standard_logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        standard_logging.disable(level)
+
+
+def _check(path, runtime, function):
+    """Runs what was written, which may be read, and yet fail or differ."""
+    random = np.random.default_rng(0)
+    inputs = {}
+    for spec in function.input_signature:
+        shape = [2 if size is None else size for size in spec.shape]
+        if spec.dtype == tf.uint8:
+            inputs[spec.name] = random.integers(0, 256, shape, np.uint8)
+        elif spec.dtype == tf.bool:
+            inputs[spec.name] = np.ones(shape, bool)
+        else:
+            high = CROP_SIZE if spec.name == "landmarks" else 1
+            values = random.uniform(0, high, shape)
+            inputs[spec.name] = values.astype(np.float32)
+    found = runtimes.start(path, runtime, "float32")(inputs)
+    for name, expected in function(*map(tf.constant, inputs.values())).items():
+        difference = np.abs(found[name] - expected.numpy()).max()
+        if not difference <= _ALLOWED:
+            raise UserError(
+                f"{path.name}: its {name} differs from the network's by "
+                f"{difference:.2g} in {runtime}, and nothing was written; "
+                "install the versions of requirements.lock"
+            )
+
+
+def _windows(card, records, split, batch_size=1) -> Iterator[dict]:
+    """Yields a few windows of a split, drawn by a seed."""
+    dataset = pipeline.windows(
+        records.clips(split),
+        sequence_length=card.sequence_length,
+        tail=card.tail,
+        shuffle_seed=0,
+    ).take(_WINDOWS)
+    with records.reading(split):
+        yield from pipeline.batches(dataset, batch_size).as_numpy_iterator()
+
+
+def _write_int8_onnx(folder, card, records):
+    """Writes what computes convolutions and products in eight bits.
+
+    The products of the states stay in float32: they are small, and what they
+    lose would add up from frame to frame.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    start = np.zeros((1, models.state_size(card.architecture)), np.float32)
+
+    def sequences():
+        for window in _windows(card, records, "train"):
+            yield window | {"state": start}
+
+    def frames():
+        run = runtimes.start(folder / FRAME, "onnxruntime", "float32")
+        for window in _windows(card, records, "train"):
+            state = start
+            for index in np.flatnonzero(window["mask"][0])[:_FRAMES]:
+                inputs = {
+                    "frames": window["frames"][:, index],
+                    "landmarks": window["landmarks"][:, index],
+                    "state": state,
+                }
+                yield inputs
+                state = run(inputs).get("next_state", state)
+
+    for name, given in ((SEQUENCE, sequences()), (FRAME, frames())):
+        graph = onnx.load(folder / name, load_external_data=False).graph
+        taken = [value.name for value in graph.input]
+        given = ({x: inputs[x] for x in taken} for inputs in given)
+        with _quiet():
+            quantization.quantize_static(
+                folder / name,
+                folder / int8(name),
+                types.SimpleNamespace(get_next=lambda x=given: next(x, None)),
+                per_channel=True,
+                op_types_to_quantize=["Conv", "MatMul"],
+                nodes_to_exclude=[
+                    node.name
+                    for node in graph.node
+                    if "/step" in node.name or "/output" in node.name
+                ],
+            )
+
+
+def _write_lite(network, function, folder, *, smaller):
+    """Writes LiteRT files.
+
+    Weights of eight bits need no records: what is calibrated, the states, too,
+    differs more.
+    """
+    with tempfile.TemporaryDirectory() as temporary, _quiet():
+        saved_model.write(network, {"step": function}, pathlib.Path(temporary))
+        for name in (LITE, *[int8(LITE)] * smaller):
+            converter = tf.lite.TFLiteConverter.from_saved_model(
+                temporary, signature_keys=["step"]
+            )
+            if name != LITE:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            (folder / name).write_bytes(converter.convert())
+
+
+def _compare(network, card, folder, records, formats):
+    """Tells how int8 agrees with float32 on windows of validation."""
+    split = "validation" if "validation" in records.splits else "train"
+    full = keras_predictor(network, card)
+    others = {
+        runtime: load_predictor(folder, precision="int8", runtime=runtime)
+        for runtime, name in (("onnxruntime", "onnx"), ("litert", "litert"))
+        if name in formats
+    }
+    found = {runtime: [] for runtime in others}
+    for window in _windows(card, records, split):
+        mask = window["mask"]
+        expected = full.predict(window)[mask]
+        for runtime, predictor in others.items():
+            found[runtime].append((expected, predictor.predict(window)[mask]))
+    for runtime, pairs in found.items():
+        expected, values = map(np.concatenate, zip(*pairs, strict=True))
+        logging.info(
+            "int8 in %s against float32, on %s of %s: values differ by up to "
+            "%.3f, %s",
+            runtime,
+            wording.count(len(pairs), "window"),
+            split,
+            np.abs(values - expected).max(),
+            ", ".join(
+                f"CCC of {target} {concordance(x, y):.4f}"
+                for target, x, y in zip(
+                    card.architecture.targets, expected.T, values.T, strict=True
+                )
+            ),
+        )

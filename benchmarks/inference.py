@@ -1,4 +1,4 @@
-"""Measures prediction: one step after another, in threads, and in bfloat16.
+"""Measures prediction: step by step, in threads and chunks, and in bfloat16.
 
     python benchmarks/inference.py VIDEO [--model=MODEL] [--rounds=3]
 

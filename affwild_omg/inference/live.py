@@ -39,7 +39,7 @@ def moments(
             total=source.expected_frames,
         ) as bar,
     ):
-        if live:  # no frames ahead, which would be late
+        if live:  # neither ahead nor in chunks, which would be late
             found = (
                 (place, stream.step(frame, place[0])) for place, frame in frames
             )

@@ -184,7 +184,7 @@ def _predict(job, video, models, options, count) -> dict:
                 f"--video={job.path} was stopped before its first frame; there "
                 "are no results"
             )
-        if stream:
+        if isinstance(video, Camera):  # the frames of a film come in chunks
             latency = {"latency": stream.latency()}
         course.draw(
             temporary / job.name(folder.TIMELINE),

@@ -180,4 +180,55 @@ def test_a_file_is_a_stream_at_its_own_pace(predictor, monkeypatch):
     expected = course(streamed(predictor, changing(30), fps=12.5), 1)[1]
     found = course([answers for _, answers in results], 1)[1]
     assert len(found) == 30
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_chunks_of_a_film_have_the_values_of_steps(predictor):
+    from affwild_omg.faces.live import LiveTracker
+
+    script = [[spot(100, 100, texture=1 + n / 400)] for n in range(61)]
+    for n in (*range(3, 21), *range(42, 61)):
+        script[n].append(spot(230, 140, 60, texture=9 - n / 80))
+    script[23:33] = [[]] * 10
+    settings = {"fps": 10.0, "faces": 2, "detect_every": 5}
+    world = World(script)
+    tracker = LiveTracker(**world.fakes, **settings)
+    known = [(tracker.step(x), tracker.known)[1] for x in world.frames()]
+    forgotten = next(n for n in range(61) if 2 not in known[n] and n > 20)
+    # Nothing of this is where a chunk begins; the last has five frames.
+    assert all(n % 8 for n in (5, 21, 23, 33, forgotten, 45, 61))
+
+    def taking(how):
+        shapes = []
+
+        def step(inputs, state):
+            shapes.append(inputs["mask"].shape)
+            return predictor.step(inputs, state)
+
+        world = World(script)
+        recording = dataclasses.replace(predictor, step=step)
+        with recording.stream(wait=True, **world.fakes, **settings) as stream:
+            found = [
+                (place, [x[:3] for x in answers], stream.reason)
+                for place, answers in how(stream, enumerate(world.frames()))
+            ]
+            assert set(stream._states) == {1, 3}
+            return found, shapes[1:], stream.latency()
+
+    def by_steps(stream, frames):
+        return ((n, stream.step(frame)) for n, frame in frames)
+
+    one_by_one, _, times = taking(by_steps)
+    in_chunks, shapes, no_times = taking(lambda x, frames: x.video(frames))
+    assert times["frame"] and no_times == {"network": None, "frame": None}
+    people = [{x[0] for x in answers} for _, answers, _ in one_by_one]
+    assert people[4:6] == [{1}, {1, 2}] and people[20:22] == [{1, 2}, {1}]
+    assert people[23:33] == [set()] * 10
+    assert people[33:45] == [{1}] * 12 and people[45:] == [{1, 3}] * 16
+    assert [bool(x) for *_, x in one_by_one] == [not x for x in people]
+    for chunk, step in zip(in_chunks, one_by_one, strict=True):
+        assert (chunk[0], chunk[2]) == (step[0], step[2])
+        np.testing.assert_allclose(chunk[1], step[1], atol=1e-5)
+    # Frames 24 to 31 show nobody.
+    assert shapes == [(2, 8)] * 3 + [(1, 8), (2, 8), (2, 8), (2, 5)]
+    assert taking(lambda x, frames: x.video(frames))[0] == in_chunks

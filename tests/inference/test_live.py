@@ -126,8 +126,8 @@ def test_a_camera_runs_until_it_is_stopped(
     assert "sha256" in content["made_by"]["model"]
     latency = content["clip"]["latency"]
     assert summary["latency"] == latency
-    assert 0 < latency["network"]["p50_ms"] < latency["frame"]["p50_ms"]
-    assert latency["frame"]["p50_ms"] < latency["frame"]["p99_ms"]
+    for part in ("network", "frame"):  # of other frames: half show nobody
+        assert 0 < latency[part]["p50_ms"] <= latency[part]["p99_ms"]
 
 
 def test_a_camera_that_is_stopped_at_once_leaves_nothing(

@@ -29,9 +29,12 @@ class Quality:
     """How well a face can be seen.
 
     Attributes:
-        blur: of the aligned crop from brows to chin, in [0, 1], 0 is sharp:
-            Crete et al., "The blur effect: perception and estimation with a
-            new no-reference perceptual blur metric" (2007).
+        brightness: of the aligned crop from brows to chin, the mean of its grey
+            values, 0 to 255.
+        contrast: their standard deviation.
+        blur: of the same, in [0, 1], 0 is sharp: Crete et al., "The blur
+            effect: perception and estimation with a new no-reference perceptual
+            blur metric" (2007).
         yaw: degrees to which the head is turned, see `alignment.yaw`.
         value: in [0, 1], the least of four parts: confidence; the share of the
             crop's pixels that the frame has, along a side; 1 from a blur of
@@ -40,18 +43,33 @@ class Quality:
             "turned", separated by "; "; "" if none.
     """
 
+    brightness: float
+    contrast: float
     blur: float
     yaw: int
     value: float
     reason: str
 
 
+def measure_crop(crop: np.ndarray) -> dict[str, float]:
+    """Measures brightness, contrast and blur of a crop, see `Quality`.
+
+    Args:
+        crop: uint8 [96, 96, 3], RGB.
+    """
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[DETAIL_ROWS, DETAIL_COLUMNS]
+    return {
+        "brightness": float(grey.mean()),
+        "contrast": float(grey.std()),
+        # Without any detail, the measure divides by zero.
+        "blur": float(measure.blur_effect(grey)) if np.ptp(grey) else 1.0,
+    }
+
+
 def measure_face(face: Face) -> Quality:
     """Measures how well a face can be seen that was found."""
-    grey = cv2.cvtColor(face.crop, cv2.COLOR_RGB2GRAY)
-    grey = grey[DETAIL_ROWS, DETAIL_COLUMNS]
-    # Without any detail, the measure divides by zero.
-    blur = float(measure.blur_effect(grey)) if np.ptp(grey) else 1.0
+    seen = measure_crop(face.crop)
+    blur = seen["blur"]
     yaw = alignment.yaw(face.landmarks)
     parts = {
         "unsure": face.confidence,
@@ -60,7 +78,7 @@ def measure_face(face: Face) -> Quality:
         "turned": math.cos(math.radians(yaw)),
     }
     return Quality(
-        blur=blur,
+        **seen,
         yaw=yaw,
         value=min(parts.values()),
         reason="; ".join(name for name, x in parts.items() if x < POOR),

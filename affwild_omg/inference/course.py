@@ -12,6 +12,9 @@ from affwild_omg.inference.moments import Moment
 
 DECIMALS = 6
 
+# Of `faces.quality.Quality`, what tells whether crops are as in training.
+CROPS = ("brightness", "contrast", "blur")
+
 # Faces of a stream's picture, at most.
 DRAWN = 4
 
@@ -19,7 +22,7 @@ DRAWN = 4
 class Course:
     """Keeps the time and the values of each frame, and nothing else.
 
-    That is 8 bytes a frame, and of each face 8 and 4 more for each target.
+    That is 8 bytes a frame, and of each face 20 and 4 more for each target.
     """
 
     def __init__(self, targets: Sequence[str], main: int | None = 1):
@@ -35,6 +38,7 @@ class Course:
         # Of each face its frame, its track and its values.
         self._frames, self._tracks = array.array("I"), array.array("I")
         self._values = array.array("f")
+        self._crops = {name: array.array("f") for name in CROPS}
         self._reasons = collections.Counter()
 
     def add(self, moment: Moment) -> None:
@@ -43,6 +47,8 @@ class Course:
             self._frames.append(len(self._times))
             self._tracks.append(track)
             self._values.extend(moment.values[track])
+            for name, values in self._crops.items():
+                values.append(getattr(moment.qualities[track], name))
         self._times.append(moment.time_s)
         if not moment.faces:
             self._reasons[moment.reason] += 1
@@ -79,9 +85,10 @@ class Course:
             {"frames"; "duration_s", from the first frame to the last;
             "frames_with_face", of whomever; for each target its median over
             the frames of the main person, None without any; "without_face",
-            {reason: frames}; "faces", for each track {"track", "frames",
-            "first_s", "last_s", and for each target its mean, median, least
-            and largest}}.
+            {reason: frames}; "crops", {each of CROPS: its median over all
+            faces, None without any}; "faces", for each track {"track",
+            "frames", "first_s", "last_s", and for each target its mean, median,
+            least and largest}}.
         """
         main, reasons = self._found(self.main)[1], dict(self._reasons)
         return {
@@ -93,6 +100,10 @@ class Course:
                 for i, target in enumerate(self._targets)
             },
             "without_face": reasons,
+            "crops": {
+                name: _number(np.median(values)) if values else None
+                for name, values in self._crops.items()
+            },
             "faces": [self._face(track) for track in self.tracks],
         }
 

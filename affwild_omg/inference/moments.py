@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -32,6 +33,11 @@ class Moment:
     faces: Mapping[int, Face]
     values: Mapping[int, np.ndarray]
     reason: str
+
+    @functools.cached_property
+    def qualities(self) -> dict[int, quality.Quality]:
+        """{track: how well its face can be seen}."""
+        return {x: quality.measure_face(y) for x, y in self.faces.items()}
 
 
 class Table(contextlib.AbstractContextManager):
@@ -70,7 +76,7 @@ class Table(contextlib.AbstractContextManager):
         """Writes the rows of the next frame."""
         place = [moment.number, f"{moment.time_s:.6f}"]
         for track, face in sorted(moment.faces.items()):
-            found = quality.measure_face(face)
+            found = moment.qualities[track]
             self._writer.writerow(
                 [
                     *place,

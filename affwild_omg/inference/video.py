@@ -198,6 +198,7 @@ def _predict(job, video, models, options, count) -> dict:
         sizes = {x.name: x.stat().st_size for x in temporary.iterdir()}
     clip = {"video": job.path.name, "damage": video.damage, **course.clip()}
     clip |= latency
+    _tell_unlike(job.path.name, clip["crops"], models.predictor.card)
     content = {
         "clip": clip,
         "made_by": folder.made_by(job.path, options, models.sha256),
@@ -208,6 +209,23 @@ def _predict(job, video, models, options, count) -> dict:
         content["half_widths"] = dataclasses.asdict(models.half_widths)
     files.write_json(job.folder / job.name(folder.SUMMARY), content)
     return clip
+
+
+def _tell_unlike(name, crops, card):
+    """Warns of a video whose crops are unlike those of training."""
+    known = (card and card.crops) or {}
+    unlike = [
+        f"{what} {crops[what]:.3g} (in training {low:.3g} to {high:.3g})"
+        for what, (low, high) in known.items()
+        if crops.get(what) is not None and not low <= crops[what] <= high
+    ]
+    if unlike:
+        logging.warning(
+            "%s: its faces look unlike those of training, and their values may "
+            "be off; medians: %s",
+            name,
+            ", ".join(unlike),
+        )
 
 
 def _stream(video, models, options):

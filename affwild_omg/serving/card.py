@@ -60,7 +60,7 @@ outputs.
 
 Crops are 96x96 RGB pixels, aligned by five anchors of 68 landmarks (preparation
 {preparation} of affwild_omg). Crops that were made otherwise give other values,
-without any error.
+without any error. {crops}
 
 ## Use
 
@@ -96,11 +96,11 @@ def facts(
         metrics: what `metrics.json` states of its evaluation.
 
     Returns:
-        {"network", "parameters", "sequence_length", "tail", "preparation",
-        "training": {"options", "best_epoch", "best_ccc", "records_sha256",
-        "started_from"} of a workdir, "labels": {target: percentiles of the
-        training utterances' mean labels} where its records are at hand,
-        "evaluation", "licences"}; None for what is not known.
+        What `Card` has, and {"parameters", "training": {"options",
+        "best_epoch", "best_ccc", "records_sha256", "started_from"} of a
+        workdir, "labels": {target: percentiles of the training utterances' mean
+        labels} where its records are at hand, "evaluation", "licences"}; None
+        for what is not known.
 
     Raises:
         UserError: the metrics are of another model, or the workdir is damaged.
@@ -220,6 +220,7 @@ def _body(known):
         window=known["sequence_length"],
         targets=" and ".join(members[0]["targets"]),
         preparation=known["preparation"],
+        crops=_crops(known["crops"]),
         data=_data(known),
         scores=_scored(known),
         licences="\n".join(f"- {k}: {text}" for k, text in licences.items()),
@@ -249,6 +250,16 @@ def _data(known):
         )
     table = "\n".join(lines)
     return f"{text}\n\n{table}\n\nColumns are percentiles of utterances."
+
+
+def _crops(ranges):
+    if not ranges:
+        return "What they looked like in training is not known."
+    ends = ", ".join(
+        f"{name} {low:.3g} to {high:.3g}"
+        for name, (low, high) in ranges.items()
+    )
+    return f"In training they had a median (of a video) of {ends}."
 
 
 def _scored(known):

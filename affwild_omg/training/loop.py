@@ -14,7 +14,7 @@ from absl import logging
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
-from affwild_omg.data import pipeline
+from affwild_omg.data import crops, pipeline
 from affwild_omg.evaluation import protocol, sources
 from affwild_omg.inference.predictor import keras_predictor
 from affwild_omg.nets import models, optimizers
@@ -152,6 +152,10 @@ class _Run:
         if resume:
             self.initialisation = workdirs.read_initialisation(self.workdir)
         self.probe = self._first_windows()
+        if not resume:
+            with records.reading("train"):
+                known = crops.ranges(records.clips("train"))
+            self.card = dataclasses.replace(card, crops=known)
         with strategy.scope():
             self.model = models.build(card.architecture, options.seed)
             if not resume:

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import zipfile
+from collections.abc import Mapping
 
 import keras
 from absl import logging
@@ -42,6 +43,8 @@ class Card:
         half_widths: how far the truth may lie from what it predicts; None
             where no evaluation has measured that.
         preparation: how its faces were cut out, see `paper.task.PREPARATION`.
+        crops: what these looked like in training, see `data.crops.ranges`;
+            None where that is not known.
     """
 
     architecture: Architecture | Fusion
@@ -49,6 +52,7 @@ class Card:
     tail: str = "pad"
     half_widths: HalfWidths | None = None
     preparation: int = PREPARATION
+    crops: Mapping[str, tuple[float, float]] | None = None
 
     def to_json(self) -> str:
         """Returns the card as a JSON object that `from_json` reads."""
@@ -70,12 +74,15 @@ class Card:
             if tail not in TAILS:
                 raise TypeError(f"tail is {tail!r}")
             widths = content.get("half_widths")
+            crops = content.get("crops")
             card = cls(
                 architecture=architectures.from_dict(content["architecture"]),
                 sequence_length=length,
                 tail=tail,
                 half_widths=widths and HalfWidths(**widths),
                 preparation=content.get("preparation", 1),
+                crops=crops
+                and {name: (low, high) for name, (low, high) in crops.items()},
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             message = f"its {CARD} is of another version: {error}"

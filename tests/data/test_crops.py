@@ -1,9 +1,12 @@
+import string
+import types
+
 import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import crops, manifest
-from tests.conftest import clip_seed, make_frames
+from tests.conftest import clip_seed, make_frames, write_records_folder
 
 
 def test_evenly_spaced_frames_of_one_utterance(small_records):
@@ -67,3 +70,56 @@ def test_a_malformed_manifest_is_told(tmp_path):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(UserError, match="does not list the clips of train"):
         manifest.read(tmp_path)
+
+
+def test_ranges_are_those_of_the_crops_themselves(tf, tmp_path):
+    names = string.ascii_letters[:39]
+    clips = {"train": {name: [5, 4] for name in names}}
+    records = manifest.read(write_records_folder(tmp_path / "r", clips))
+    found = crops.ranges(records.clips("train"))
+    medians = []
+    for name in names:
+        grey = [
+            (x.image.astype(float) @ [0.299, 0.587, 0.114])[20:88, 18:78]
+            for x in make_frames(4, clip_seed(name, 1))
+        ]
+        medians.append(
+            [
+                np.median([np.mean(x) for x in grey]),
+                np.median([np.std(x) for x in grey]),
+            ]
+        )
+    for name, own in zip(
+        ("brightness", "contrast"), np.transpose(medians), strict=True
+    ):
+        # Grey values are whole numbers there.
+        np.testing.assert_allclose(found[name], (min(own), max(own)), atol=0.1)
+    assert 0 < found["blur"][0] < found["blur"][1] < 1
+    # One video less is too few.
+    assert crops.ranges(records.clips("train")[:-2]) is None
+
+
+def test_ranges_are_left_as_often_as_they_promise(monkeypatch):
+    """Two in a hundred of what is drawn from anywhere, here a normal one."""
+    random = np.random.default_rng(0)
+    monkeypatch.setattr(
+        crops, "_pick", lambda clip, _: (clip.image, np.array([True]))
+    )
+    monkeypatch.setattr(
+        crops.quality, "measure_crop", lambda image: {"brightness": image}
+    )
+
+    def clips(count):
+        return [
+            types.SimpleNamespace(group=n, image=random.normal(size=1))
+            for n in range(count)
+        ]
+
+    for count, rate in ((39, 0.05), (99, 0.02), (250, 4 / 251)):
+        outside = [
+            not low <= random.normal() <= high
+            for low, high in (
+                crops.ranges(clips(count))["brightness"] for _ in range(4000)
+            )
+        ]
+        assert np.mean(outside) == pytest.approx(rate, abs=0.008)

@@ -174,6 +174,54 @@ def test_evaluate_scores_what_predict_gives(
         assert float(scored[target]) == pytest.approx(expected, abs=2e-6)
 
 
+def test_faces_unlike_those_of_training_are_told(
+    predicting, options, loaded, tmp_path, monkeypatch, caplog
+):
+    portrait = skimage.data.astronaut()[:256, 96:352]
+    flat = (0.4 * portrait + 0.6 * 165).astype(np.uint8)
+    films = {"dark": portrait // 3, "flat": flat, "like": portrait}
+    for name, picture in films.items():
+        write_video(tmp_path / f"{name}.mp4", [picture] * 5)
+    options = dataclasses.replace(options, video=f"{tmp_path}/*.mp4")
+    load = predicting.load_predictor
+    # The face from brows to chin with some hair on either side, by eye.
+    grey = cv2.cvtColor(portrait, cv2.COLOR_RGB2GRAY)[80:165, 80:170]
+    brightness, contrast = grey.mean(), grey.std()
+    crops = {
+        "brightness": (0.9 * brightness, 1.1 * brightness),
+        "contrast": (0.7 * contrast, 1.3 * contrast),
+    }
+
+    def knowing(known):
+        def loading(*args, **settings):
+            found = load(*args, **settings)
+            card = dataclasses.replace(found.card, crops=known)
+            return dataclasses.replace(found, card=card)
+
+        monkeypatch.setattr(predicting, "load_predictor", loading)
+
+    knowing(crops)
+    dark, flat, like = predicting.predict(options)
+    lines = [x for x in caplog.messages if "look unlike those of" in x]
+    assert [x.split(":")[0] for x in lines] == ["dark.mp4", "flat.mp4"]
+    low, high = (f"{x:.3g}" for x in crops["brightness"])
+    assert (
+        f"brightness {dark['crops']['brightness']:.3g} (in training {low} to "
+        f"{high})"
+    ) in lines[0]
+    assert "brightness" not in lines[1] and "contrast" in lines[1]
+    for crop, share in ((dark, 1 / 3), (flat, 0.4)):
+        assert crop["crops"]["contrast"] == pytest.approx(
+            share * like["crops"]["contrast"], rel=0.05
+        )
+    # A model of an earlier version.
+    caplog.clear()
+    knowing(None)
+    again = dataclasses.replace(options, output=str(tmp_path / "again"))
+    assert predicting.predict(again) == [dark, flat, like]
+    assert not [x for x in caplog.messages if "look unlike" in x]
+
+
 def fake_faces(predicting, monkeypatch, count, faces=None):
     """Makes faces of noise, and lets nobody look at the video's pixels.
 

@@ -79,6 +79,7 @@ def test_a_card_says_what_the_model_learned_and_how_well(
     assert known["training"]["best_epoch"] == summary["best_epoch"]
     assert known["training"]["records_sha256"] in text
     assert "1,234,567 parameters" in text and "random weights" in text
+    assert "looked like in training is not known" in text
     assert "coverage: 0.66" in text and "article 5(1)(f)" in text
     # Folders of the machine are nobody's business.
     whole = text + json.dumps(known)
@@ -96,6 +97,13 @@ def test_a_card_says_what_is_not_known(cards, small_run, tmp_path):
     head, text = text_of(cards, known, tmp_path)
     assert "model-index" not in head
     assert text.count("Not known") == 2
+
+
+def test_a_card_says_what_crops_looked_like(cards, small_run, tmp_path):
+    known = facts(cards, _path(small_run[0].workdir))
+    known["crops"] = {"brightness": (80.25, 190.0), "blur": (0.3, 0.51)}
+    _, text = text_of(cards, known, tmp_path)
+    assert "brightness 80.2 to 190, blur 0.3 to 0.51." in text
 
 
 def test_results_of_another_model_are_refused(cards, results, small_run):

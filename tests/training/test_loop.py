@@ -498,6 +498,26 @@ def test_a_run_says_how_its_windows_are_cut(training, tiny, tmp_path):
     np.testing.assert_allclose(found.predictions[1], expected, atol=2e-6)
 
 
+def test_a_model_knows_the_crops_of_its_training(
+    training, tiny, tmp_path, monkeypatch
+):
+    from affwild_omg.data import crops, manifest
+    from affwild_omg.inference.predictor import load_predictor
+    from affwild_omg.serving import saved_model
+    from affwild_omg.serving.options import ExportOptions
+
+    monkeypatch.setattr(crops, "LEAST", 1)
+    training.train(tiny)
+    exported = saved_model.export(
+        ExportOptions(model=tiny.workdir, output=str(tmp_path / "saved"))
+    )
+    clips = manifest.read(tiny.records).clips("train")
+    expected = crops.ranges(clips)
+    assert {x for x, (low, high) in expected.items() if low < high}
+    for model in (tiny.workdir, exported):
+        assert load_predictor(model).card.crops == expected
+
+
 def test_patience_stops_early(training, tiny):
     options = dataclasses.replace(
         tiny,

@@ -25,6 +25,7 @@ def make(model_file, **fields):
     card = model_file.Card(
         architecture=named("cnn_1rnn", width=0.03, units=3, **fields),
         sequence_length=17,
+        crops={"brightness": (80.25, 190.0), "blur": (0.3, 0.5)},
     )
     return models.build(card.architecture, seed=1), card
 

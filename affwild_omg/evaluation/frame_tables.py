@@ -2,20 +2,25 @@
 
 Predictions may be ours (`predict`), py-feat's or OpenFace's: the columns say
 whose, and from which number on frames count. The labels are a text as
-Aff-Wild2's, `valence,arousal` and a line for each frame.
+Aff-Wild2's, `valence,arousal` and a line for each frame; or those of the
+utterances that the tables are of.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from absl import logging
 
-from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.corpora import annotations
 from affwild_omg.corpora.problems import Problems
 from affwild_omg.evaluation.csv_tables import KEY, Table
 from affwild_omg.paper.task import TARGETS
+from affwild_omg.published.tables import SEQUENCE_LENGTH
+from affwild_omg.scoring import aggregation
+from affwild_omg.scoring.frames import Frames, video_of
 
 # Of each kind: columns by which it is known, its number of the first frame, and
 # the column that tells where there is no face: 0, or empty.
@@ -58,7 +63,8 @@ def read(
     if predictions.is_dir() and not truth.is_dir():
         raise UserError(
             f"{flag}={predictions} is a folder and {label_flag}={truth} is "
-            "not; give the labels' folder, or one table"
+            "neither one nor a table of utterances; give the labels' folder, "
+            "or one table"
         )
     tables = [
         x for x in _files(predictions, ".csv") if not x.name.endswith(FEX)
@@ -88,6 +94,95 @@ def read(
     }
 
 
+def estimate(
+    predictions: pathlib.Path, keys: Sequence[str]
+) -> tuple[pd.DataFrame, dict]:
+    """Estimates utterances from tables of their frames, as the paper does.
+
+    Each sequence of 80 frames has the median of those with a face, and an
+    utterance the mean of its sequences; one without any face that of the others
+    in its video, else of all.
+
+    Args:
+        predictions: folder of `<video>/<utterance>.csv`, one of each clip; the
+            utterance's name with or without its own ending.
+        keys: "<video>/<utterance>" of those that are known.
+
+    Returns:
+        Columns of `TARGETS` that are there; the index holds the keys, and of
+        tables that are of none the names that they have. And more of the
+        results' provenance.
+
+    Raises:
+        UserError: as `read`; or it is not clear of which utterance a table is,
+            tables have different columns, or none shows a face.
+    """
+    flag = "--predictions"
+    known = {}
+    for key in keys:
+        for name in {key, f"{video_of(key)}/{pathlib.Path(key).stem}"}:
+            known.setdefault(name, []).append(key)
+    found = {}
+    for path in sorted(predictions.glob("*/*.csv")):
+        if path.name.endswith(FEX):
+            continue
+        name = f"{path.parent.name}/{path.stem}"
+        own = known.get(name, [name])
+        if len(own) > 1 or own[0] in found:
+            raise UserError(
+                f"{flag}={path}: it is not clear whose it is, because "
+                f"{listed(own)} would have it, or another table is of the "
+                "same; name it by the whole name of its clip"
+            )
+        found[own[0]] = _read(path, flag)
+    if not found:
+        raise UserError(
+            f"{flag}={predictions} holds no <video>/<utterance>.csv, as the "
+            "annotations name their clips; name the folder of such folders"
+        )
+    targets = [targets for targets, *_ in found.values()]
+    if any(x != targets[0] for x in targets):
+        raise UserError(
+            f"{flag}={predictions}: some tables have valence and arousal, "
+            "others one of these alone; give those of one model"
+        )
+    clips = [_by_frame(*rows) for _, *rows in found.values()]
+    frames = Frames(
+        keys=list(found),
+        targets=tuple(targets[0]),
+        values=[values for values, _ in clips],
+        mask=[seen for _, seen in clips],
+        labels=[np.full(values.shape, np.nan) for values, _ in clips],
+        times=[np.arange(len(seen)) for _, seen in clips],
+        sequence_length=SEQUENCE_LENGTH,
+        tail="pad",
+    )
+    if not frames.seen.any():
+        raise UserError(f"{flag}={predictions}: not one frame has a face")
+    table = pd.DataFrame(
+        aggregation.utterance_estimates(frames),
+        columns=targets[0],
+        index=frames.keys,
+    )
+    return table, {
+        "utterances_without_face": int((frames.seen == 0).sum()),
+        "frames": int(frames.lengths.sum()),
+        "frames_with_face": int(frames.seen.sum()),
+        "sequence_estimate": "median",
+        "sequence_weights": "equal",
+        "sequence_length": frames.sequence_length,
+        "tail": frames.tail,
+    }
+
+
+def _by_frame(frames, seen, values):
+    """Returns values [frames, targets] and seen [frames] in their order."""
+    order, places = np.unique(frames, return_inverse=True)
+    ordered = np.full((len(order), values.shape[1]), np.nan)
+    ordered[places[seen]] = values[seen]
+    return ordered, np.bincount(places[seen], minlength=len(order)) > 0
+
+
 def _files(path, *endings):
     if not path.is_dir():
         return [path]
@@ -95,7 +190,19 @@ def _files(path, *endings):
 
 
 def _predictions(path, flag):
-    """Reads one table."""
+    """Reads the frames of a table that show a face."""
+    targets, frames, seen, values = _read(path, flag)
+    names = [f"{path.stem}/{int(x)}" for x in frames[seen]]
+    return pd.DataFrame(values[seen], columns=targets, index=names)
+
+
+def _read(path, flag):
+    """Reads a table.
+
+    Returns:
+        Its targets; of each row the frame, counted from 0, and whether it shows
+        a face; and the values, [rows, targets].
+    """
     table = Table.read(path, flag)
     header = set(table.text.columns)
     kind = next((x for x in KINDS if header >= KINDS[x][0]), None)
@@ -130,8 +237,7 @@ def _predictions(path, flag):
         "a frame must show one face: keep the rows of one person (predict "
         "--faces=1)",
     )
-    names = [f"{path.stem}/{int(x) - first}" for x in frames[seen]]
-    return pd.DataFrame(values[seen], columns=targets, index=names)
+    return targets, frames - first, seen, values
 
 
 def _labels(path, name, flag):

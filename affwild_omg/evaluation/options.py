@@ -113,7 +113,7 @@ class SubmissionOptions(options.Checked):
     predictions: str = option(
         "CSV of predictions to score instead of a model: of utterances, or of "
         "a video's frames (predict, py-feat, OpenFace); or a folder of the "
-        "latter.",
+        "latter, of clips as <video>/<utterance>.csv.",
         exists=True,
     )
     annotations: str = option(

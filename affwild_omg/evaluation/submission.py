@@ -4,7 +4,8 @@ It scores as the organisers' script does: columns by name, CCC pooled over all
 utterances with 1/N moments, or, as their first script did, the mean of the
 videos' own. That script matches rows by their order; here they are matched by
 video and utterance unless told otherwise. Tables of frames are matched by their
-numbers, and the CCC is over all frames.
+numbers, and the CCC is over all frames; where the annotations are of
+utterances, each table is of one, which is estimated as the paper does.
 """
 
 import dataclasses
@@ -45,8 +46,17 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
     """
     _check_inputs_stay(options)
     with results.folder(options.output, overwrite=overwrite) as directory:
-        framed = _is_of_frames(options)
-        if framed:
+        framed, more = _is_of_frames(options), {}
+        if framed and _is_of_clips(options):
+            framed, truth = False, _read(options, "annotations")
+            predicted, more = frame_tables.estimate(
+                pathlib.Path(options.predictions), truth.index.tolist()
+            )
+            tables = {
+                f"--predictions={options.predictions}": predicted,
+                f"--annotations={options.annotations}": truth,
+            }
+        elif framed:
             tables = frame_tables.read(
                 pathlib.Path(options.predictions),
                 pathlib.Path(options.annotations),
@@ -80,6 +90,7 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
                 coverage=len(truth) / expected,
                 match=FRAMES if framed else options.match,
                 **told,
+                **more,
                 predictions=options.predictions,
                 annotations=options.annotations,
                 options=dataclasses.asdict(options),
@@ -168,6 +179,15 @@ def _is_of_frames(options):
     return True
 
 
+def _is_of_clips(options):
+    """Returns whether a folder of tables of frames is of utterances."""
+    truth = pathlib.Path(options.annotations)
+    if not pathlib.Path(options.predictions).is_dir() or truth.is_dir():
+        return False
+    header = csv_tables.Table.read(truth, "--annotations").text.columns
+    return set(csv_tables.KEY) <= set(header)
+
+
 def _read(options, name):
     path = pathlib.Path(getattr(options, name))
     if not path.is_file():
@@ -246,6 +266,11 @@ def table(found: Results) -> list[str]:
         f"by {source.match}, CCC {POOLED[source.pooling]}; "
         f"without a match: {', '.join(without)}"
     )
+    if source.utterances_without_face:
+        lines.append(
+            "utterances without any face, which take the mean of the others: "
+            f"{source.utterances_without_face}"
+        )
     if source.misordered:
         lines.append(
             "rows that are of different utterances in the two tables: "

@@ -189,3 +189,113 @@ def test_order_has_nothing_to_say(options):
     write(options, ours(values(2)))
     with pytest.raises(UserError, match="--match=order is for tables of utt"):
         submission.score(dataclasses.replace(options, match="order"))
+
+
+CLIPS = {  # frames of each utterance, the second video's first has no face
+    "a/utterance_1": 170,
+    "a/utterance_2": 81,
+    "b/utterance_1": 30,
+    "b/utterance_2": 12,
+    "c/utterance_9": 5,
+}
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Tables of clips, and annotations as the organisers'; what they hold."""
+    random, held = np.random.default_rng(3), {}
+    for key, frames in CLIPS.items():
+        found = random.uniform(-1, 1, (frames, 2)).round(3)
+        face = random.uniform(size=frames) > 0.2
+        if key == "b/utterance_1":
+            face[:] = False
+        table = pd.DataFrame(
+            {
+                "frame": np.arange(frames) + (np.arange(frames) > 2),  # 3 lost
+                "time_s": np.arange(frames) / 25,
+                "face": face.astype(int),
+                "valence": np.where(face, found[:, 0], np.nan),
+                "arousal": np.where(face, found[:, 1], np.nan),
+            }
+        )
+        path = tmp_path / "p" / f"{key}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(path, index=False)
+        table.to_csv(path.with_name(f"{path.stem}_fex.csv"), index=False)
+        held[key] = found, face
+    rows = [
+        f"x,0,1,{x.replace('/', ',')}.mp4,0.{n},-0.{n}"
+        for n, x in enumerate([*list(CLIPS)[:4], "d/utterance_1"], 1)
+    ]
+    (tmp_path / "omg.csv").write_text(
+        "\n".join(["link,start,end,video,utterance,arousal,valence", *rows])
+    )
+    options = SubmissionOptions(
+        predictions=str(tmp_path / "p"),
+        annotations=str(tmp_path / "omg.csv"),
+        output=str(tmp_path / "out"),
+    )
+    return options, held
+
+
+def test_clips_are_scored_as_utterances(clips, tmp_path):
+    options, held = clips
+    found = submission.score(options)
+    expected = {}
+    for key, (values, face) in held.items():
+        medians = [
+            np.median(values[i : i + 80][face[i : i + 80]], axis=0)
+            for i in range(0, len(values), 80)
+            if face[i : i + 80].any()
+        ]
+        if medians:
+            expected[key] = np.mean(medians, axis=0)
+    expected["b/utterance_1"] = expected["b/utterance_2"]
+    names = list(CLIPS)[:4]
+    assert found.keys == [f"{name}.mp4" for name in names]
+    np.testing.assert_allclose(
+        found.predictions, [expected[x] for x in names], atol=1e-12
+    )
+    np.testing.assert_allclose(
+        found.labels, [[-n / 10, n / 10] for n in (1, 2, 3, 4)]
+    )
+    ccc = ccc_by_hand(
+        found.labels[:, 0], np.array([expected[x][0] for x in names])
+    )
+    assert found.headline.targets["valence"].ccc == pytest.approx(ccc, abs=1e-9)
+    source = found.provenance
+    assert source.unmatched == {
+        "predictions": ["c/utterance_9"],
+        "annotations": ["d/utterance_1.mp4"],
+    }
+    assert (source.utterances_without_face, source.sequence_length) == (1, 80)
+    lines = "\n".join(submission.table(found))
+    assert "4 of 5 annotated utterances matched by key" in lines
+    assert "take the mean of the others: 1" in lines
+    again = results.read(tmp_path / "out", flag="--results")
+    assert again.to_dict() == found.to_dict()
+
+
+def test_a_table_that_two_clips_would_have_is_told(clips, tmp_path):
+    options, _ = clips
+    other = tmp_path / "p" / "a" / "utterance_1.mp4.csv"
+    other.write_text((tmp_path / "p" / "a" / "utterance_1.csv").read_text())
+    with pytest.raises(UserError, match="utterance_1.*not clear whose"):
+        submission.score(options)
+
+
+def test_clips_of_different_targets_are_told(clips, tmp_path):
+    options, _ = clips
+    path = tmp_path / "p" / "a" / "utterance_2.csv"
+    pd.read_csv(path).drop(columns="valence").to_csv(path, index=False)
+    with pytest.raises(UserError, match="others one of these alone"):
+        submission.score(options)
+
+
+def test_a_folder_without_clips_is_told(clips, tmp_path):
+    options, _ = clips
+    options = dataclasses.replace(
+        options, predictions=str(tmp_path / "p" / "a")
+    )
+    with pytest.raises(UserError, match="holds no <video>/<utterance>.csv"):
+        submission.score(options)

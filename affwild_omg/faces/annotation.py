@@ -78,7 +78,7 @@ class AnnotatedFilm(contextlib.AbstractContextManager):
         frame = frame.copy()
         unit = max(1, round(min(frame.shape[:2]) / UNIT))
         for number, face in faces.items():
-            _draw_face(frame, unit, number, face, self._label(values[number]))
+            _draw_face(frame, unit, number, face)
         if not faces:
             _write(
                 frame,
@@ -91,6 +91,14 @@ class AnnotatedFilm(contextlib.AbstractContextManager):
         if {"valence", "arousal"} <= set(self._targets):
             order = [self._targets.index(x) for x in ("valence", "arousal")]
             _draw_plane(frame, unit, self._trails, order)
+        lines = []
+        for number, face in sorted(faces.items()):
+            x, y = (round(value) for value in face.box[:2])
+            text = f"{number}: {self._label(values[number])}"
+            place = x, y - 3 * unit
+            lines.append(
+                _write(frame, unit, text, place, _colour(number), lines)
+            )
         self._encode(frame, time_s)
 
     def _label(self, values) -> str:
@@ -133,30 +141,59 @@ class AnnotatedFilm(contextlib.AbstractContextManager):
                 self._output.mux(self._stream.encode())
 
 
-def _draw_face(frame, unit, number, face, label) -> None:
-    """Draws the box, the landmarks, the number and the values of a face."""
-    colour = COLOURS[(number - 1) % len(COLOURS)]
+def _colour(number) -> tuple[int, int, int]:
+    """Returns the colour of a person."""
+    return COLOURS[(number - 1) % len(COLOURS)]
+
+
+def _draw_face(frame, unit, number, face) -> None:
+    """Draws the box and the landmarks of a face."""
+    colour = _colour(number)
     x, y, width, height = (round(value) for value in face.box)
     cv2.rectangle(frame, (x, y), (x + width, y + height), colour, unit)
     for point in np.rint(landmarks_in_frame(face)).astype(int):
         cv2.circle(frame, point.tolist(), unit, colour, cv2.FILLED)
-    _write(frame, unit, f"{number}: {label}", (x, y - 3 * unit), colour)
 
 
-def _write(frame, unit, text, place, colour=WHITE) -> None:
+def _write(frame, unit, text, place, colour=WHITE, others=()):
     """Writes a line on a dark ground, moved into the frame as far as it fits.
 
-    The place is its lower left corner.
+    It also moves up or down, as little as it can, off other lines, if there is
+    room.
+
+    Args:
+        frame: uint8 [height, width, 3], is drawn on.
+        unit: pixels of a line.
+        text: of ASCII.
+        place: its lower left corner.
+        colour: of the letters.
+        others: what earlier calls returned.
+
+    Returns:
+        Left, top, right and bottom of the ground, in pixels.
     """
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * unit
     (width, height), below = cv2.getTextSize(text, font, scale, unit)
     x = max(0, min(place[0], frame.shape[1] - width))
-    y = max(height, min(place[1], frame.shape[0] - below))
-    corners = (x, y - height - unit), (x + width, y + below)
-    cv2.rectangle(frame, *corners, DARK, cv2.FILLED)
+    least, most = height, frame.shape[0] - below
+    y = max(least, min(place[1], most))
+    beside = [z for z in others if z[0] <= x + width and x <= z[2]]
+    room = [top - 1 - below for _, top, _, _ in beside]
+    room += [bottom + 1 + unit + height for *_, bottom in beside]
+    for own in sorted([y, *room], key=lambda own: abs(own - y)):
+        clear = all(
+            bottom < own - height - unit or own + below < top
+            for _, top, _, bottom in beside
+        )
+        if clear and least <= own <= most:
+            y = own
+            break
+    left, top, right, bottom = x, y - height - unit, x + width, y + below
+    cv2.rectangle(frame, (left, top), (right, bottom), DARK, cv2.FILLED)
     cv2.putText(
         frame, text, (x, y), font, scale, colour, unit, lineType=cv2.LINE_AA
     )
+    return left, top, right, bottom
 
 
 def _draw_plane(frame, unit, trails, order) -> None:
@@ -172,7 +209,7 @@ def _draw_plane(frame, unit, trails, order) -> None:
     cv2.line(ground, (middle, 0), (middle, side), (120,) * 3, unit)
     reach = middle - 3 * unit
     for number, trail in sorted(trails.items()):
-        colour = np.array(COLOURS[(number - 1) % len(COLOURS)])
+        colour = np.array(_colour(number))
         before = None
         for age, values in enumerate(reversed(trail)):
             point = None

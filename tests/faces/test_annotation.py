@@ -142,3 +142,48 @@ def test_one_target_has_no_plane(tmp_path):
         path, tmp_path / "b.mp4", [moment((0.5,))], ("valence",)
     )
     assert near(frame[10, 270], (128,) * 3)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(100, 100), (104, 103), (96, 97)],
+        [(0, 0), (5, 2), (20, 4)],  # nothing is above the picture
+        [(10, 239), (12, 236), (300, 239)],  # nor below or beside it
+        [(60 + 3 * i, 120) for i in range(9)],
+    ],
+)
+def test_lines_of_people_who_are_near_do_not_overlap(
+    tmp_path, monkeypatch, places
+):
+    import cv2
+
+    scene = np.full((240, 320, 3), 128, np.uint8)
+    path = write_video(tmp_path / "a.mov", [scene], codec="png", pixels="rgb24")
+    written = {}
+    put_text = cv2.putText
+
+    def spy(frame, text, place, font, scale, colour, unit, **more):
+        (width, height), below = cv2.getTextSize(text, font, scale, unit)
+        x, y = place
+        if ":" in text:  # not the plane's
+            written[text] = x, y - height, x + width, y + below
+        return put_text(frame, text, place, font, scale, colour, unit, **more)
+
+    monkeypatch.setattr(cv2, "putText", spy)
+    many = moment((0.5, -0.5), box=(*places[0], 50.0, 50.0))
+    for number, place in enumerate(places[1:], 2):
+        one = moment((0.5, -0.5), box=(*place, 50.0, 50.0), number=number)
+        many.faces.update(one.faces)
+        many.values.update(one.values)
+    annotate(path, tmp_path / "b.mp4", [many])
+    assert len(written) == len(places)
+    taken = np.zeros((240, 320), int)
+    for left, top, right, bottom in written.values():
+        assert 0 <= left < right <= 320 and 0 <= top < bottom <= 240
+        taken[top : bottom + 1, left : right + 1] += 1
+    assert taken.max() == 1
+    # The first has its own place, as far as the picture goes.
+    x, y = places[0]
+    left, _, _, bottom = written["1: V 0.50 A -0.50"]
+    assert left == x and abs(bottom - y) <= 14

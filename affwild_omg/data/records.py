@@ -24,7 +24,6 @@ clip, and windows of any length can be cut from them.
 import dataclasses
 import errno
 import itertools
-import os
 import pathlib
 import zlib
 from collections.abc import Iterable
@@ -33,10 +32,10 @@ import numpy as np
 import tensorflow as tf
 
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS, TARGETS
+from affwild_omg.storage import files
 
 SCHEMA_VERSION = 2
 SUFFIX = ".tfrecord"
-_PARTIAL = ".partial"  # suffix of a file that is being written
 CHUNK = 20  # frames of a record: the paper's 80 are four
 
 FRAMING = 12, 4  # bytes of TFRecord before and behind a record
@@ -100,39 +99,37 @@ def write_clip(
             microseconds.
         OSError: the file cannot be written, for lack of space among others.
     """
-    partial = path.with_name(f"{path.name}{_PARTIAL}")
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     frames, chunks, time_s = iter(frames), [], -1.0
     count = found = 0
     sums, *counts = np.zeros((3, len(TARGETS)))
     low = high = np.full(len(TARGETS), _NAN)
     try:
-        with tf.io.TFRecordWriter(str(partial)) as writer:
-            while chunk := list(itertools.islice(frames, CHUNK)):
-                for frame in chunk:
-                    _check(frame, time_s)
-                    time_s = frame.time_s
-                record = _to_example(video, utterance, count, chunk)
-                writer.write(record)
-                chunks.append([len(record), zlib.crc32(record)])
-                labels = np.array([frame.labels for frame in chunk], float)
-                faces = np.array([bool(frame.face) for frame in chunk])
-                known = np.isfinite(labels)
-                sums += np.where(known, labels, 0).sum(axis=0)
-                counts[0] += known.sum(axis=0)
-                counts[1] += known[faces].sum(axis=0)
-                for row in labels[faces]:
-                    low, high = np.fmin(low, row), np.fmax(high, row)
-                count += len(chunk)
-                found += faces.sum()
-        if not count:
-            raise ValueError(f"{video}/{utterance} has no frame")
-        os.replace(partial, path)
+        # Of a clip, a worker that was given up may be at work still.
+        with files.whole(path, contended=True) as partial:
+            with tf.io.TFRecordWriter(str(partial)) as writer:
+                while chunk := list(itertools.islice(frames, CHUNK)):
+                    for frame in chunk:
+                        _check(frame, time_s)
+                        time_s = frame.time_s
+                    record = _to_example(video, utterance, count, chunk)
+                    writer.write(record)
+                    chunks.append([len(record), zlib.crc32(record)])
+                    labels = np.array([frame.labels for frame in chunk], float)
+                    faces = np.array([bool(frame.face) for frame in chunk])
+                    known = np.isfinite(labels)
+                    sums += np.where(known, labels, 0).sum(axis=0)
+                    counts[0] += known.sum(axis=0)
+                    counts[1] += known[faces].sum(axis=0)
+                    for row in labels[faces]:
+                        low, high = np.fmin(low, row), np.fmax(high, row)
+                    count += len(chunk)
+                    found += faces.sum()
+            if not count:
+                raise ValueError(f"{video}/{utterance} has no frame")
     except tf.errors.OpError as error:
         # TensorFlow's own name for a full disk, among others.
         raise OSError(errno.EIO, error.message, str(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return {
         "video": video,
         "utterance": utterance,

@@ -160,6 +160,7 @@ def publish(
         shutil.move(folder / split, target / split)
     if (folder / PREVIEWS).is_dir():
         shutil.move(folder / PREVIEWS, target / PREVIEWS)
+    files.sync(target)  # a manifest that is there vouches for all records
     files.write_text(target / MANIFEST, text)
     files.remove(folder)
 

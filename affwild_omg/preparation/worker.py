@@ -140,7 +140,8 @@ def prepare(
             report["no_preview"] = repr(error)
     report_path.parent.mkdir(parents=True, exist_ok=True)
     finished = {"inputs": inputs, "report": report}
-    files.write_text(report_path, json.dumps(finished))
+    with files.whole(report_path, contended=True) as partial:
+        partial.write_text(json.dumps(finished), encoding="utf-8")
     return report
 
 

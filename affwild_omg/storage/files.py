@@ -1,4 +1,8 @@
-"""Output files and folders: written whole or not at all."""
+"""Output files and folders: written whole or not at all.
+
+A process that dies leaves the earlier file or the new one, and so does a
+machine that loses power: contents are on the disk before they get their names.
+"""
 
 import contextlib
 import hashlib
@@ -7,6 +11,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 
 from affwild_omg.cli.errors import UserError
@@ -110,9 +115,11 @@ def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     beside = target.with_name(f"{_PARTIAL}{target.name}")
     remove(beside)
     shutil.move(source, beside)
+    sync(beside)
     if target.is_dir():
         remove(target)
     os.replace(beside, target)
+    _sync(target.parent)
 
 
 def remove(path: pathlib.Path) -> None:
@@ -123,12 +130,57 @@ def remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def sync(path: pathlib.Path) -> None:
+    """Waits until a file, or all that a folder holds, is on the disk."""
+    for entry in path.rglob("*"):  # nothing, of a file
+        _sync(entry)
+    _sync(path)
+
+
+def _sync(path):
+    if path.is_symlink():
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Some network file systems know of no such order for folders.
+        if not path.is_dir():
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def whole(
+    path: pathlib.Path, *, contended: bool = False
+) -> Iterator[pathlib.Path]:
+    """Yields where to write a file, which takes its place at the end.
+
+    Nothing is left of it when the block raises.
+
+    Args:
+        path: the file.
+        contended: others may write it meanwhile; the last to end counts. Of a
+            writer that is killed, a file is left that nobody will replace.
+    """
+    own = f"{uuid.uuid4().hex}-" if contended else ""
+    partial = path.with_name(f"{_PARTIAL}{own}{path.name}")
+    try:
+        yield partial
+        _sync(partial)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
 def write_text(path: os.PathLike | str, text: str) -> None:
     """Writes a text file whole or not at all."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f"{_PARTIAL}{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with whole(pathlib.Path(path)) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: os.PathLike | str, value: object) -> None:

@@ -104,19 +104,17 @@ def save_model(
     include_optimizer: bool = False,
 ) -> None:
     """Writes a model file, whole or not at all."""
-    temporary = path.with_name(f".partial.{path.name}")
     # Keras respects include_optimizer for its older formats only.
     optimizer = getattr(model, "optimizer", None)
     try:
         if not include_optimizer:
             model.optimizer = None
-        model.save(temporary)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(CARD, card.to_json())
-        os.replace(temporary, path)
+        with files.whole(path) as partial:
+            model.save(partial)
+            with zipfile.ZipFile(partial, "a") as archive:
+                archive.writestr(CARD, card.to_json())
     finally:
         model.optimizer = optimizer
-        temporary.unlink(missing_ok=True)
 
 
 def load_model(

@@ -1,6 +1,7 @@
 """Records hold what was written, and nothing is read but what is listed."""
 
 import json
+import uuid
 import zlib
 
 import numpy as np
@@ -132,7 +133,9 @@ def test_frames_are_written_as_they_come(records, tmp_path):
 def test_a_disk_that_is_full_is_an_operating_systems_error(
     records, tmp_path, monkeypatch
 ):
-    (tmp_path / "u.tfrecord.partial").symlink_to("/dev/full")
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=0))
+    partial = tmp_path / f".partial-{32 * '0'}-u.tfrecord"
+    partial.symlink_to("/dev/full")
     with pytest.raises(OSError, match="u.tfrecord"):
         records.write_clip(tmp_path / "u.tfrecord", "v", "u", make_frames(9, 0))
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,5 @@
 import errno
+import functools
 import os
 import pathlib
 
@@ -134,6 +135,60 @@ def test_moving_to_another_file_system(tmp_path, monkeypatch, kind):
         assert names(found) == ["new"]
         found = found / "new"
     assert found.read_text() == "new"
+
+
+class Disk:
+    """What would be there after a cut of power, of files that were renamed."""
+
+    def __init__(self, monkeypatch):
+        self.synced, self.renamed = {}, []
+        fsync, replace, rename = os.fsync, os.replace, os.rename
+
+        def synced(descriptor):
+            fsync(descriptor)
+            state = os.fstat(descriptor)
+            self.synced[state.st_ino] = state.st_size
+
+        def renaming(name):
+            def changed(source, target):
+                self.renamed.append((source, target))
+                if name is replace and os.path.isfile(source):
+                    state = os.stat(source)
+                    assert self.synced[state.st_ino] == state.st_size
+                name(source, target)
+
+            return changed
+
+        monkeypatch.setattr(os, "fsync", synced)
+        monkeypatch.setattr(os, "replace", renaming(replace))
+        monkeypatch.setattr(os, "rename", renaming(rename))
+
+
+def test_contents_are_on_the_disk_before_their_names(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch)
+    outputs.write_text(tmp_path / "file", "text")
+    assert disk.synced.pop((tmp_path / "file").stat().st_ino) == 4
+    assert tmp_path.stat().st_ino in disk.synced  # and the name itself
+    with whole(tmp_path / "out") as directory:
+        (directory / "inner").mkdir()
+        (directory / "inner" / "file").write_text("inner")
+        (directory / "file").write_text("text")
+    assert len(disk.renamed) == 5
+    for name, size in (("file", 4), ("inner/file", 5)):
+        path = tmp_path / "out" / name
+        assert disk.synced[path.stat().st_ino] == size
+    for folder in (tmp_path / "out", tmp_path / "out" / "inner"):
+        assert folder.stat().st_ino in disk.synced
+
+
+def test_two_writers_of_a_file_do_not_meet(tmp_path):
+    path = tmp_path / "file"
+    whole = functools.partial(outputs.whole, path, contended=True)
+    with whole() as first, whole() as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # whose block ends last
+    assert names(tmp_path) == ["file"]
 
 
 def test_json_is_written_whole_and_for_people(tmp_path):

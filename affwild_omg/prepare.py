@@ -1,15 +1,30 @@
-"""Prepares a corpus: clips become records of aligned faces."""
+"""Prepares a corpus: clips become records of aligned faces.
+
+Given again, the same command goes on with what was interrupted, and makes
+records anew that are damaged; --verify --records=FOLDER tells which are.
+"""
 
 from affwild_omg.cli import app
-from affwild_omg.preparation.options import PreparationOptions
+from affwild_omg.preparation.options import (
+    PreparationOptions,
+    VerificationOptions,
+)
 
 
 @app.command(
     PreparationOptions,
+    VerificationOptions,
     overwrite="earlier records",
     interrupted="finished clips are kept, and the same command goes on",
 )
-def main(options: PreparationOptions, *, overwrite: bool) -> None:
+def main(
+    options: PreparationOptions | VerificationOptions, *, overwrite: bool
+) -> None:
+    if isinstance(options, VerificationOptions):
+        from affwild_omg.preparation import verification
+
+        app.show(verification.verify(options))
+        return
     from affwild_omg.preparation import engine, manifest
 
     made = engine.prepare(options, overwrite=overwrite)

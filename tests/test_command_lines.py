@@ -33,6 +33,7 @@ REQUIRED = {
 }
 NAN = float("nan")
 AGAIN = "make the records again with python -m affwild_omg.prepare --overwrite"
+MEND = "the command that prepared the records makes anew what is damaged"
 HEAVY = {
     "cv2",
     "dlib",
@@ -336,6 +337,7 @@ def _write_uni_task(model, path):
             ["--source=empty holds no clip of AFEW-VA"],
         ),
         ("prepare --source=empty --frames=crops", ["does not go with"]),
+        ("prepare --verify", ["--corpus does not go with --verify"]),
         ("describe --source=odd --strict", ["odd/omg_TrainVideos.csv lacks"]),
         ("evaluate --model=unfinished", ["has finished an epoch"]),
         ("evaluate --model=broken_saved", ["--model=broken_saved is damaged"]),
@@ -345,11 +347,8 @@ def _write_uni_task(model, path):
         ("serve --model=workdir", ["--model=workdir is not a SavedModel"]),
         ("serve --model=broken_saved", ["--model=broken_saved is damaged"]),
         ("serve --host=256.0.0.1", ["--host=256.0.0.1 --port=0: ", "another"]),
-        ("evaluate --records=cut", ["_3.mp4.tfrecord has ", "cut off", AGAIN]),
-        (
-            "evaluate --records=flipped",
-            ["_3.mp4", "record 0 of 1 is da", AGAIN],
-        ),
+        ("evaluate --records=cut", ["_3.mp4.tfrecord has ", "cut off", MEND]),
+        ("evaluate --records=flipped", ["_3.mp4", "record 0 of 1 is da", MEND]),
         ("train --records=foreign", ["json is not a manifest of rec", AGAIN]),
         ("train --records=bare", ["in train has a label of valence"]),
         ("train --resume", ["holds no training"]),

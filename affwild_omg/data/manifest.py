@@ -27,6 +27,10 @@ MANIFEST = "manifest.json"
 _REMEDY = (
     "make the records again with python -m affwild_omg.prepare --overwrite"
 )
+_MENDING = (
+    "the command that prepared the records makes anew what is damaged, and "
+    "python -m affwild_omg.prepare --verify names all of it"
+)
 # What JSON that is something else raises when it is read.
 _MALFORMED = (
     *(ValueError, KeyError, TypeError, AttributeError),
@@ -85,6 +89,11 @@ class Clip:
         """Bytes of the whole file."""
         return int(self.sizes.sum() + sum(FRAMING) * len(self.sizes))
 
+    @property
+    def chunks(self) -> list[list[int]]:
+        """[size, checksum] of each record, as `records.write_clip` says."""
+        return np.stack([self.sizes, self.checksums], axis=1).tolist()
+
     def read(self, start: int, stop: int) -> list[bytes]:
         """Reads the records that hold some frames.
 
@@ -119,6 +128,54 @@ class Clip:
             found.append(record)
             at += size + behind
         return found
+
+    def check_size(self) -> None:
+        """Checks that the file is there and as long as it must be.
+
+        Raises:
+            Damaged: it is not.
+        """
+        try:
+            size = self.path.stat().st_size
+        except OSError as error:
+            raise Damaged(
+                f"{self.path} is missing although {MANIFEST} lists it"
+            ) from error
+        if size != self.size:
+            raise Damaged(
+                f"{self.path} has {size} bytes, but {MANIFEST} says "
+                f"{self.size}: it is cut off, or of other records"
+            )
+
+    def damage(self) -> str | None:
+        """Reads the whole file; returns in words what is damaged, if it is."""
+        try:
+            self.check_size()
+        except Damaged as error:
+            faults = [str(error)]
+        else:
+            faults = []
+        damaged = []
+        for number in range(len(self.sizes) if self.path.exists() else 0):
+            try:
+                self.read(number * CHUNK, number * CHUNK + 1)
+            except Damaged:
+                damaged.append(str(number))
+        if damaged:
+            faults.append(
+                f"{self.path}: of records 0 to {len(self.sizes) - 1}, "
+                f"{listed(damaged)} damaged or not what {MANIFEST} lists"
+            )
+        if not faults:
+            try:  # What TensorFlow's readers go by, around each record.
+                for _ in tf.data.TFRecordDataset(str(self.path)):
+                    pass
+            except tf.errors.OpError as error:
+                faults.append(
+                    f"{self.path}: a length or checksum between its records "
+                    f"is damaged ({error.message})"
+                )
+        return "; ".join(faults) or None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -200,20 +257,9 @@ class Manifest:
                     "do not count in it: %s",
                     *(len(bare), len(found), split, name, listed(bare)),
                 )
-        for clip in found:
-            try:
-                size = clip.path.stat().st_size
-            except OSError as error:
-                raise UserError(
-                    f"{clip.path} is missing although {MANIFEST} lists it; "
-                    f"{_REMEDY}"
-                ) from error
-            if size != clip.size:
-                raise UserError(
-                    f"{clip.path} has {size} bytes, but {MANIFEST} says "
-                    f"{clip.size}: it is cut off, or of other records; "
-                    f"{_REMEDY}"
-                )
+        with self.reading(split):
+            for clip in found:
+                clip.check_size()
 
     @contextlib.contextmanager
     def reading(self, split: str) -> Iterator[None]:
@@ -230,13 +276,13 @@ class Manifest:
                 f"--records={self.folder}, {split}: {error}"
             ) from error
         except Damaged as error:
-            raise UserError(f"{error}; {_REMEDY}") from error
+            raise UserError(f"{error}; {_MENDING}") from error
         except tf.errors.OpError as error:
             # What is raised within tf.data comes out as a text.
             found = re.search(rf"{Damaged.__name__}: (.*)", error.message or "")
             if not found:
                 raise
-            raise UserError(f"{found[1]}; {_REMEDY}") from error
+            raise UserError(f"{found[1]}; {_MENDING}") from error
 
 
 def read(records: pathlib.Path | str) -> Manifest:

@@ -5,24 +5,27 @@ folder beside the records until all are done, so that an interrupted run of
 hours goes on where it stopped, and a records folder is always whole.
 """
 
+import dataclasses
 import functools
 import pathlib
+import tempfile
 
 from absl import logging
 
 from affwild_omg.cli import progress
-from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.corpora.clips import Clip
 from affwild_omg.corpora.problems import Problems
 from affwild_omg.corpora.readers import READERS
+from affwild_omg.data import manifest as written
 from affwild_omg.preparation import manifest as manifests
-from affwild_omg.preparation import staging, worker
+from affwild_omg.preparation import staging, verification, worker
 from affwild_omg.preparation.options import FPS, PreparationOptions
 from affwild_omg.storage import files, parallel
 
 
 def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
-    """Prepares a corpus.
+    """Prepares a corpus, or makes anew what is damaged of its records.
 
     Args:
         options: what, from where, to where.
@@ -33,10 +36,18 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
 
     Raises:
         UserError: the source or the target cannot be used, not one clip could
-            be prepared, or no process can work.
+            be prepared, what is damaged cannot be made as it was, or no
+            process can work.
     """
     target = pathlib.Path(options.records).resolve()
     staging.take_back(target)
+    damaged = {}
+    if not overwrite and (target / written.MANIFEST).is_file():
+        there = written.read(options.records)
+        damaged = verification.damaged(there)
+    if damaged:
+        _mend(damaged, target, options)
+        return there.content
     files.check_output(options.records, flag="--records", overwrite=overwrite)
     problems = Problems(strict=options.strict)
     clips = READERS[options.corpus](options.source, problems, options.frames)
@@ -70,6 +81,50 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     )
     staging.publish(folder, target, manifest, good)
     return manifest
+
+
+def _mend(
+    damaged: dict[tuple[str, str], written.Clip],
+    target: pathlib.Path,
+    options: PreparationOptions,
+) -> None:
+    """Makes some clips of the target again, if they come out as they were."""
+    problems = Problems(strict=options.strict)
+    clips = [
+        clip
+        for clip in READERS[options.corpus](
+            options.source, problems, options.frames
+        )
+        if (clip.split, clip.key) in damaged
+    ]
+    options = dataclasses.replace(options, preview=False)
+    left = {f"{key} of {split}": "not in it" for split, key in damaged}
+    with tempfile.TemporaryDirectory(
+        prefix=files.PARTIAL, dir=target
+    ) as temporary:
+        folder = pathlib.Path(temporary)
+        for clip, report in _prepare(clips, folder, options, problems).items():
+            old = damaged[clip.split, clip.key]
+            name = f"{clip.key} of {clip.split}"
+            if "reason" in report:
+                left[name] = report["reason"]
+            # The checksums tell whether source, flags and version are those
+            # of the records.
+            elif report["chunks"] != old.chunks:
+                left[name] = "it comes out as another"
+            else:
+                old.path.parent.mkdir(parents=True, exist_ok=True)
+                made, *_ = staging.paths(folder, clip)
+                files.replace(made, old.path)
+                del left[name]
+    if left:
+        raise UserError(
+            f"--source={options.source}: {listed(list(left))} cannot be made "
+            f"as it was ({next(iter(left.values()))}); give the source and "
+            "flags that the records were made with, or --overwrite to make all "
+            "again"
+        )
+    logging.info("made anew: %s", listed([key for _, key in damaged]))
 
 
 def _prepare(

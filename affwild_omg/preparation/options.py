@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
 from affwild_omg.corpora.folders import CROPS
@@ -41,3 +42,15 @@ class PreparationOptions(CorpusOptions):
                 f"--frames={CROPS}, which are searched for no faces; leave it "
                 "out"
             )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerificationOptions(options.Checked):
+    """Which records are checked."""
+
+    verify: bool = option(
+        "Prepare nothing: check all of --records against their checksums, and "
+        "name what is damaged.",
+        False,
+    )
+    records: str = option("Folder with the records.", exists=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from affwild_omg.cli.errors import UserError
 
-_PARTIAL = ".partial-"  # begins the names of temporary files and folders
+PARTIAL = ".partial-"  # begins the names of temporary files and folders
 
 
 def check_output(
@@ -38,7 +38,7 @@ def check_output(
         )
     # What a killed run left behind does not count.
     if not overwrite and any(
-        not entry.name.startswith(_PARTIAL) for entry in directory.glob("*")
+        not entry.name.startswith(PARTIAL) for entry in directory.glob("*")
     ):
         raise UserError(
             f"{flag}={directory} is not empty; name another folder or give "
@@ -76,7 +76,7 @@ def atomic_directory(
         # Inside the target: moving is then renaming in one file system, and
         # the folder around the target need not be writable.
         with tempfile.TemporaryDirectory(
-            prefix=_PARTIAL, dir=target
+            prefix=PARTIAL, dir=target
         ) as temporary:
             yield pathlib.Path(temporary)
             written = list(pathlib.Path(temporary).iterdir())
@@ -112,7 +112,7 @@ def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     """Moves a file or folder over one of the same name."""
     # Where the target is on another disk this copies, so that it is done beside
     # the target, which appears whole.
-    beside = target.with_name(f"{_PARTIAL}{target.name}")
+    beside = target.with_name(f"{PARTIAL}{target.name}")
     remove(beside)
     shutil.move(source, beside)
     sync(beside)
@@ -166,7 +166,7 @@ def whole(
             writer that is killed, a file is left that nobody will replace.
     """
     own = f"{uuid.uuid4().hex}-" if contended else ""
-    partial = path.with_name(f"{_PARTIAL}{own}{path.name}")
+    partial = path.with_name(f"{PARTIAL}{own}{path.name}")
     try:
         yield partial
         _sync(partial)

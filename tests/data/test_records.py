@@ -1,6 +1,7 @@
 """Records hold what was written, and nothing is read but what is listed."""
 
 import json
+import re
 import uuid
 import zlib
 
@@ -270,6 +271,32 @@ def test_a_file_is_held_against_the_manifest(manifest, folder, name):
             manifest.read(folder).reading("train"),
         ):
             clip.read(0, 47)
+
+
+def test_every_bit_of_a_file_is_checked(manifest, folder):
+    (clip,) = manifest.read(folder).clips("train")
+    data, other = clip.path.read_bytes(), other_clip(folder.parent)
+    assert clip.damage() is None
+    for change, _ in DAMAGE.values():
+        clip.path.write_bytes(change(data, clip.sizes.tolist(), other))
+        assert str(clip.path) in clip.damage()
+    first, second, third = clip.sizes
+    for place, words in {
+        0: "between its records",  # the length of the first
+        9: "between its records",  # the length's checksum
+        12: "of records 0 to 2, 0 damaged",
+        first + 12: "between its records",  # the first's checksum
+        first + second + 27: "of records 0 to 2, 1 damaged",
+        -5: "of records 0 to 2, 2 damaged",
+        -1: "between its records",
+    }.items():
+        clip.path.write_bytes(flip(data, place))
+        assert words in clip.damage()
+    clip.path.write_bytes(data[: first + 16])
+    fault = f"has {first + 16} bytes, but .* of records 0 to 2, 1, 2 damaged"
+    assert re.search(fault, clip.damage())
+    clip.path.unlink()
+    assert "is missing" in clip.damage()
 
 
 def test_a_missing_file_is_named(manifest, folder):

@@ -3,6 +3,7 @@ import concurrent.futures.process
 import dataclasses
 import errno
 import functools
+import json
 import os
 import shutil
 import sys
@@ -13,7 +14,10 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import omg, readers
-from affwild_omg.preparation.options import PreparationOptions
+from affwild_omg.preparation.options import (
+    PreparationOptions,
+    VerificationOptions,
+)
 
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
 
@@ -555,6 +559,88 @@ def test_overwriting_leaves_nothing_of_the_old(preparing, source, fake):
     preparing.prepare(options, overwrite=True)
     assert names(target) == ["manifest.json", "notes.txt", "train"]
     assert names(target / "train") == ["ann"]
+
+
+@pytest.fixture
+def damaged(preparing, source, fake):
+    """Records of which bob's are damaged, and their tree when they were not."""
+    preparing.prepare(options_of(source))
+    target = source.parent / "records"
+    whole = tree(target)
+    path = target / "train" / "bob" / "u3.mp4.tfrecord"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    fake.clear()
+    return target, whole
+
+
+@pytest.fixture
+def verify(tf):
+    from affwild_omg.preparation import verification
+
+    return lambda records: verification.verify(
+        VerificationOptions(verify=True, records=str(records))
+    )
+
+
+def test_verification_names_what_is_damaged(damaged, verify, caplog):
+    target, whole = damaged
+    before = tree(target)
+    with pytest.raises(UserError, match=r"of 2 clips, 1 damaged \(bob/u3.mp4"):
+        verify(target)
+    (line,) = caplog.messages
+    assert line.startswith(f"bob/u3.mp4 of train: {target}/train/bob/u3.mp4.tf")
+    assert "of records 0 to 0, 0 damaged" in line
+    assert tree(target) == before
+    for name, content in whole.items():
+        if content:
+            (target / name).write_bytes(content)
+    assert verify(target) == f"all records of 2 clips in {target} are whole"
+
+
+@pytest.mark.parametrize("how", ["flipped", "gone", "cut"])
+def test_only_what_is_damaged_is_made_again(
+    preparing, source, fake, damaged, verify, how
+):
+    target, whole = damaged
+    path = target / "train" / "bob" / "u3.mp4.tfrecord"
+    if how == "gone":
+        shutil.rmtree(path.parent)
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    old = (target / "train" / "ann" / "u1.mp4.tfrecord").stat()
+    manifest = preparing.prepare(options_of(source))
+    assert [path.rsplit("/", 2)[1] for path in fake] == ["bob"]
+    assert tree(target) == whole  # the manifest, too
+    assert manifest == json.loads(whole["manifest.json"])
+    new = (target / "train" / "ann" / "u1.mp4.tfrecord").stat()
+    assert (new.st_ino, new.st_mtime_ns) == (old.st_ino, old.st_mtime_ns)
+    verify(target)
+    with pytest.raises(UserError, match="is not empty"):
+        preparing.prepare(options_of(source))
+
+
+@pytest.mark.parametrize("change", ["film", "label", "row", "broken"])
+def test_what_comes_out_as_another_is_not_mixed_in(
+    preparing, source, fake, damaged, change
+):
+    target, _ = damaged
+    before, reason = tree(target), "it comes out as another"
+    if change == "film":
+        write_video(source / "bob" / "u3.mp4", frames=7)
+    if change == "label":
+        write_table(source, [("bob", "u3.mp4", 0.75, 0.5)])
+    if change == "row":
+        write_table(source, [("ann", "u1.mp4", 0.25, 0.5)])
+        reason = "not in it"
+    if change == "broken":
+        (source / "bob" / "u3.mp4").write_bytes(b"")
+        reason = "not a video"
+    words = f"bob/u3.mp4 of train cannot be made .*{reason}"
+    with pytest.raises(UserError, match=words):
+        preparing.prepare(options_of(source))
+    assert tree(target) == before
 
 
 def test_nothing_is_left_when_nothing_can_be_prepared(preparing, source, fake):

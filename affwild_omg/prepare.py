@@ -27,6 +27,9 @@ def main(
         return
     from affwild_omg.preparation import engine, manifest
 
+    if options.shard:
+        app.show(engine.prepare_shard(options, overwrite=overwrite))
+        return
     made = engine.prepare(options, overwrite=overwrite)
     app.show(*manifest.table(made), f"records in {options.records}")
 

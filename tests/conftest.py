@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tests compare runs to the last digit, which a GPU does not promise.
@@ -21,6 +23,15 @@ FRAMES = {  # utterances of the small records: frames of each
     "validation": {"cat": [5], "dan": [6]},
     "test": {"eve": [8, 3]},
 }
+
+HOLDER = """
+import pathlib, sys
+from affwild_omg.storage import locks
+
+with locks.hold(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture(scope="session")
@@ -162,3 +173,25 @@ def clip():
         return path
 
     return path_of
+
+
+@pytest.fixture
+def lock_holder():
+    """Starts processes that hold a lock, or a part of it."""
+    processes = []
+
+    def start(path, *part):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, path, *map(str, part)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        processes.append(process)
+        assert process.stdout.readline() == b"held\n"
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()

@@ -5,6 +5,7 @@ folder beside the records until all are done, so that an interrupted run of
 hours goes on where it stopped, and a records folder is always whole.
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -12,7 +13,7 @@ import tempfile
 
 from absl import logging
 
-from affwild_omg.cli import progress
+from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.corpora.clips import Clip
 from affwild_omg.corpora.problems import Problems
@@ -21,37 +22,102 @@ from affwild_omg.data import manifest as written
 from affwild_omg.preparation import manifest as manifests
 from affwild_omg.preparation import staging, verification, worker
 from affwild_omg.preparation.options import FPS, PreparationOptions
-from affwild_omg.storage import files, parallel
+from affwild_omg.storage import files, locks, parallel, stages
 
 
 def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
     """Prepares a corpus, or makes anew what is damaged of its records.
 
     Args:
-        options: what, from where, to where.
+        options: what, from where, to where; of a shard, see `prepare_shard`.
         overwrite: replace records that are there.
 
     Returns:
         The manifest, see `affwild_omg.preparation.manifest`.
 
     Raises:
-        UserError: the source or the target cannot be used, not one clip could
-            be prepared, what is damaged cannot be made as it was, or no
-            process can work.
+        UserError: the source or the target cannot be used, another process
+            works on it, not one clip could be prepared, a shard is missing,
+            what is damaged cannot be made as it was, or no process can work.
     """
+    with _target(options) as target:
+        staging.take_back(target)
+        damaged = {}
+        mends = not overwrite and not options.merge
+        if mends and (target / written.MANIFEST).is_file():
+            there = written.read(options.records)
+            damaged = verification.damaged(there)
+        if damaged:
+            _mend(damaged, target, options)
+            return there.content
+        return _make(target, options, overwrite)
+
+
+def prepare_shard(
+    options: PreparationOptions, *, overwrite: bool = False
+) -> str:
+    """Prepares one part of a corpus, for `prepare` to merge.
+
+    Args:
+        options: whose shard says which part.
+        overwrite: as the merge will be told.
+
+    Returns:
+        A line on what there is, and what is to be done.
+
+    Raises:
+        UserError: as `prepare`; or other shards have other options.
+    """
+    number, shards = options.part
+    with _target(options) as target:
+        problems = Problems(strict=options.strict)
+        clips = _clips(options, problems, overwrite)
+        folder = staging.make(target, options)
+        reports = _prepare(
+            clips[number - 1 :: shards], folder, options, problems
+        )
+        staging.finish_shard(folder, number, reports)
+    good = sum("reason" not in report for report in reports.values())
+    number = wording.count(len(reports), "clip")
+    command = _command(options, overwrite, shard=None, merge=True)
+    return (
+        f"shard {options.shard}: {good} of {number} prepared; once all "
+        f"{shards} shards are: {command}"
+    )
+
+
+@contextlib.contextmanager
+def _target(options):
+    """Yields where the records go; nobody else prepares them meanwhile."""
     target = pathlib.Path(options.records).resolve()
-    staging.take_back(target)
-    damaged = {}
-    if not overwrite and (target / written.MANIFEST).is_file():
-        there = written.read(options.records)
-        damaged = verification.damaged(there)
-    if damaged:
-        _mend(damaged, target, options)
-        return there.content
+    remove_parents = files.make_folder(target.parent)
+    try:
+        part = options.part and options.part[0]
+        with locks.hold(staging.lock(target), part):
+            yield target
+    except locks.Busy as error:
+        what = f"its shard {options.shard}, or all of it" if part else "it"
+        raise UserError(
+            f"--records={options.records}: another command is preparing {what}"
+            "; wait until that has ended, or end it, then give this one again"
+        ) from error
+    finally:
+        remove_parents()
+
+
+def _command(options, overwrite, **changes):
+    """Returns a command line that differs in some options."""
+    line = stages.command_line(
+        "python -m affwild_omg.prepare",
+        dataclasses.replace(options, **changes),
+    )
+    return f"{line} --overwrite" if overwrite else line
+
+
+def _clips(options, problems, overwrite):
+    """Returns the clips of a corpus, if it can be prepared."""
     files.check_output(options.records, flag="--records", overwrite=overwrite)
-    problems = Problems(strict=options.strict)
     clips = READERS[options.corpus](options.source, problems, options.frames)
-    of_reader, left_out = problems.lines, problems.left_out
     if not any(clip.found for clip in clips):
         picture = next(filter(None, clips[0].pictures or ()), "")
         raise UserError(
@@ -64,13 +130,33 @@ def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
             f"--fps={options.fps:g} changes nothing, because all clips are "
             "films, which have times of their own; leave it out"
         )
-    remove_parents = files.make_folder(target.parent)
+    return clips
+
+
+def _make(target, options, overwrite):
+    """Returns the manifest of records that it makes."""
+    problems = Problems(strict=options.strict)
+    clips = _clips(options, problems, overwrite)
+    of_reader, left_out = problems.lines, problems.left_out
     folder = staging.make(target, options)
-    reports = _prepare(clips, folder, options, problems)
+    if options.merge:
+        reports, missing = staging.gather(folder, clips)
+        if missing:
+            shards = staging.shards(folder)
+            told = [f"{shard}/{shards}" for shard in missing]
+            command = _command(options, overwrite, merge=False, shard=told[0])
+            raise UserError(
+                f"--merge: of the shards, {listed(told)} must be prepared "
+                f"({next(iter(missing.values()))}); all others are kept: "
+                f"{command}"
+            )
+        for report in reports.values():
+            _tell(report, problems)
+    else:
+        reports = _prepare(clips, folder, options, problems)
     good = [clip for clip, x in reports.items() if "reason" not in x]
     if not good:
         files.remove(folder)
-        remove_parents()
         present = next(x for x in reports.values() if x["found"])
         raise UserError(
             f"--source={options.source}: not one clip could be prepared; "

@@ -1,6 +1,7 @@
 """Options of preparation: the flags of affwild_omg.prepare."""
 
 import dataclasses
+import re
 
 from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
@@ -33,9 +34,37 @@ class PreparationOptions(CorpusOptions):
         False,
     )
     workers: int = option("Processes; 0 takes one per core.", 0, least=0)
+    shard: str | None = option(
+        "Prepare a part of the corpus, such as 2/8, the second of eight; "
+        "--merge in its place makes the records (default: all of it).",
+        None,
+    )
+    merge: bool = option(
+        "Make the records of all shards, once they are prepared.", False
+    )
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """The shard: its number, from 1, and of how many; None without."""
+        if self.shard is None:
+            return None
+        number, _, shards = self.shard.partition("/")
+        return int(number), int(shards)
 
     def __post_init__(self):
         super().__post_init__()
+        if self.shard is not None:
+            form = re.fullmatch(r"[0-9]{1,6}/[0-9]{1,6}", self.shard)
+            if not form or not 1 <= self.part[0] <= self.part[1]:
+                raise UserError(
+                    "--shard must be like 2/8, from 1/8 to 8/8, not "
+                    f"{self.shard!r}"
+                )
+            if self.merge:
+                raise UserError(
+                    "--shard does not go with --merge, which makes the "
+                    "records of all shards; leave one of the two out"
+                )
         if self.frames == CROPS and self.detect_every != DETECT_EVERY:
             raise UserError(
                 f"--detect_every={self.detect_every} changes nothing with "

@@ -11,10 +11,11 @@ import pathlib
 import re
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import logging
 
+from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.data import records
 from affwild_omg.data.manifest import MANIFEST
@@ -24,6 +25,7 @@ from affwild_omg.storage import files
 PREVIEWS = "previews"
 _REPORTS = "reports"  # apart from the records, which leave before them
 _SETTINGS = "settings.json"
+_SHARDS = "shards"  # a file of each that is done
 _MOVING = "moving"  # exists while records move to where they belong
 
 
@@ -31,24 +33,52 @@ def _folder(target: pathlib.Path) -> pathlib.Path:
     return target.parent / f".{target.name}.partial"
 
 
+def lock(target: pathlib.Path) -> pathlib.Path:
+    """Returns the file by which one preparation keeps others away."""
+    return target.parent / f".{target.name}.lock"
+
+
 def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
-    """Returns the staging folder, emptied if it is of other options."""
+    """Returns the staging folder, emptied if it is of other options.
+
+    Raises:
+        UserError: it holds shards, or is to hold them, and is not of the same
+            options; or there are none to be merged.
+    """
     folder = _folder(target)
-    text = json.dumps(
-        {
-            "schema_version": records.SCHEMA_VERSION,
-            "corpus": options.corpus,
-            "source": str(pathlib.Path(options.source).resolve()),
-            "frames": options.frames,
-            "fps": options.fps,
-            "detect_every": options.detect_every,
-            "preview": options.preview,
-        }
-    )
-    marker = folder / _SETTINGS
-    if marker.is_file() and marker.read_text(encoding="utf-8") == text:
-        logging.info("going on with the interrupted preparation in %s", folder)
-    elif folder.exists():
+    same = {
+        "schema_version": records.SCHEMA_VERSION,
+        "corpus": options.corpus,
+        "source": str(pathlib.Path(options.source).resolve()),
+        "frames": options.frames,
+        "fps": options.fps,
+        "detect_every": options.detect_every,
+        "preview": options.preview,
+    }
+    number = options.part[1] if options.part else 0
+    if options.merge and not (number := shards(folder)):
+        raise UserError(
+            f"--merge: no shard was prepared for --records={options.records}; "
+            "give the same command with --shard=1/8, for instance, first"
+        )
+    wanted = same | ({"shards": number} if number else {})
+    found = _read(folder / _SETTINGS)
+    # Shards go on with what a single command began, too.
+    if found in (wanted, same):
+        logging.info("going on with the preparation in %s", folder)
+    elif found and (options.part or shards(folder)):
+        # The work of many jobs is not thrown away for a slip.
+        others = [
+            f"{name}={found.get(name)}"
+            for name in wanted | found
+            if found.get(name) != wanted.get(name)
+        ]
+        raise UserError(
+            f"{folder} holds an unfinished preparation with "
+            f"{', '.join(others)}; give it the same (--shard or --merge, too), "
+            "or remove it to begin anew"
+        )
+    elif folder.exists() and not options.part:
         logging.warning(
             "starting anew: the interrupted preparation in %s had other flags, "
             "or is of another version",
@@ -56,8 +86,66 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
         )
         files.remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_text(marker, text)
+    with files.whole(folder / _SETTINGS, contended=True) as partial:
+        partial.write_text(json.dumps(wanted), encoding="utf-8")
     return folder
+
+
+def shards(folder: pathlib.Path) -> int:
+    """Returns of how many shards a staging folder is; 0 of none."""
+    return (_read(folder / _SETTINGS) or {}).get("shards", 0)
+
+
+def _read(path):
+    """Returns what a JSON file holds; None if it is missing or cut off."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def finish_shard(
+    folder: pathlib.Path, number: int, reports: Mapping[Clip, dict]
+) -> None:
+    """Notes that a shard is done, and those of its clips that failed."""
+    path = folder / _SHARDS / f"{number}.json"
+    path.parent.mkdir(exist_ok=True)
+    failed = {
+        f"{clip.split}/{clip.key}": {"inputs": inputs(clip), "report": report}
+        for clip, report in reports.items()
+        if "reason" in report
+    }
+    files.write_text(path, json.dumps(failed))
+
+
+def gather(
+    folder: pathlib.Path, clips: Sequence[Clip]
+) -> tuple[dict[Clip, dict], dict[int, str]]:
+    """Gathers what shards have prepared.
+
+    Args:
+        folder: the staging folder.
+        clips: of the corpus.
+
+    Returns:
+        The report of each clip, in their order; and of each shard that must be
+        prepared, its number and why.
+    """
+    number, missing, found = shards(folder), {}, {}
+    for shard in range(1, number + 1):
+        failed = _read(folder / _SHARDS / f"{shard}.json")
+        if failed is None:
+            missing[shard] = "it is not done"
+            continue
+        for clip in clips[shard - 1 :: number]:
+            report = read_finished(folder, clip)
+            failure = failed.get(f"{clip.split}/{clip.key}")
+            if not report and failure and failure["inputs"] == inputs(clip):
+                report = failure["report"]
+            if not report:
+                missing[shard] = f"{clip.path} or its labels changed since"
+            found[clip] = report
+    return {clip: found.get(clip) for clip in clips}, missing
 
 
 def paths(
@@ -120,13 +208,10 @@ def read_finished(folder: pathlib.Path, clip: Clip) -> dict | None:
     None if none did, or if its row in the table or its file has changed.
     """
     records_path, _, path = paths(folder, clip)
-    try:
-        finished = json.loads(path.read_text(encoding="utf-8"))
-        report = finished["report"]
-        same = finished["inputs"] == inputs(clip)
-    except (OSError, ValueError, KeyError):
+    finished = _read(path)
+    if finished is None or finished["inputs"] != inputs(clip):
         return None
-    return report if same and records_path.is_file() else None
+    return finished["report"] if records_path.is_file() else None
 
 
 def publish(
@@ -144,6 +229,7 @@ def publish(
     target.mkdir(parents=True, exist_ok=True)
     kept = {path for clip in clips for path in paths(folder, clip)}
     kept |= {folder / MANIFEST, folder / _SETTINGS}
+    kept |= set((folder / _SHARDS).glob("*.json"))  # until it is done
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_file() and path not in kept:
             path.unlink()

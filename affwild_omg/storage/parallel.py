@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import typing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -114,7 +115,7 @@ def _attempt(work, jobs, workers, start):
     others = set(multiprocessing.active_children())
     # Spawned: a forked TensorFlow hangs.
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn")
+        workers, multiprocessing.get_context("spawn"), _end_with_main
     )
     try:
         with _interrupts_held():
@@ -144,6 +145,16 @@ def _attempt(work, jobs, workers, start):
             "work; free memory, or install the packages again"
         )
     return list(left.values()), how
+
+
+def _end_with_main():
+    """Ends this process when the main one is killed, for it would wait on."""
+
+    def watch():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _how(codes):

@@ -386,9 +386,11 @@ def test_a_kill_at_any_step_of_publishing_loses_nothing(
     target = source.parent / "records"
     staged = source.parent / ".records.partial"
     if old:  # with previews, and of a clip that the new ones lack
-        write_table(source, [("ann", "u1.mp4", 0, 0)], "omg_TestVideos.csv")
+        write_table(
+            source, [("ann", "u1.mp4", 0, 0)], "omg_TestVideos_WithLabels.csv"
+        )
         preparing.prepare(options_of(source, preview=True))
-        (source / "omg_TestVideos.csv").unlink()
+        (source / "omg_TestVideos_WithLabels.csv").unlink()
     options = options_of(source)
     publish = preparing.staging.publish
     allowed = None
@@ -641,6 +643,201 @@ def test_what_comes_out_as_another_is_not_mixed_in(
     with pytest.raises(UserError, match=words):
         preparing.prepare(options_of(source))
     assert tree(target) == before
+
+
+@pytest.fixture
+def odd_source(source):
+    """The corpus, with a row that is left out and people in a test split."""
+    rows = [(f"v{i}", "u.mp4", 0.1 * i, 0.0) for i in range(5)]
+    for video, *_ in rows:
+        write_video(source / video / "u.mp4", frames=3)
+    write_table(
+        source, [*rows, ("w", "u", 7, 0)], "omg_TestVideos_WithLabels.csv"
+    )
+    return source
+
+
+def videos(paths):
+    return [path.rsplit("/", 2)[1] for path in paths]
+
+
+@pytest.mark.parametrize("shards", [1, 3, 12])
+def test_shards_make_the_records_of_one_command(
+    preparing, odd_source, fake, shards
+):
+    local = options_of(odd_source, records=str(odd_source.parent / "local"))
+    local = dataclasses.replace(local, preview=True)
+    manifest = preparing.prepare(local)
+    assert len(manifest["splits"]["train"]["failed"]) == 1
+    assert manifest["splits"]["test"]["expected"] == 6
+    options = dataclasses.replace(
+        local, records=str(odd_source.parent / "new" / "records")
+    )
+    fake.clear()
+    for number in reversed(range(1, shards + 1)):
+        shard = dataclasses.replace(options, shard=f"{number}/{shards}")
+        line = preparing.prepare_shard(shard)
+    assert line.endswith(
+        f"once all {shards} shards are: python -m affwild_omg.prepare "
+        f"--corpus=omg --source={odd_source} --records={options.records} "
+        "--preview=true --merge=true"
+    )
+    assert sorted(videos(fake)) == sorted(
+        ["ann", "bob", *(f"v{i}" for i in range(5))]
+    )
+    fake.clear()
+    merge = dataclasses.replace(options, merge=True)
+    assert preparing.prepare(merge) == manifest and not fake
+    assert tree(odd_source.parent / "new" / "records") == tree(
+        odd_source.parent / "local"
+    )
+    assert names(odd_source.parent / "new") == ["records"]
+
+
+@pytest.fixture
+def sharded(preparing, odd_source, fake):
+    """Options of a preparation of which shards 1 and 3 of 3 are done."""
+    options = options_of(odd_source)
+    for shard in ("1/3", "3/3"):
+        preparing.prepare_shard(dataclasses.replace(options, shard=shard))
+    fake.clear()
+    return options
+
+
+def test_a_missing_shard_is_named_with_its_command(
+    preparing, odd_source, sharded, fake
+):
+    merge = dataclasses.replace(sharded, merge=True)
+    before = tree(odd_source.parent)
+    with pytest.raises(UserError) as error:
+        preparing.prepare(merge, overwrite=True)
+    assert str(error.value) == (
+        "--merge: of the shards, 2/3 must be prepared (it is not done); all "
+        "others are kept: python -m affwild_omg.prepare --corpus=omg "
+        f"--source={odd_source} --records={sharded.records} --shard=2/3 "
+        "--overwrite"
+    )
+    assert tree(odd_source.parent) == before and not fake
+    preparing.prepare_shard(dataclasses.replace(sharded, shard="2/3"))
+    # Of ten rows, the second (not a video), the fifth (gone) and the eighth.
+    assert videos(fake) == ["v2"]
+    assert preparing.prepare(merge)["splits"]["test"]["prepared"] == 5
+
+
+@pytest.mark.parametrize("change", ["film", "mended", "records"])
+def test_what_has_changed_since_its_shard_is_named(
+    preparing, odd_source, sharded, fake, change
+):
+    preparing.prepare_shard(dataclasses.replace(sharded, shard="2/3"))
+    fake.clear()
+    if change == "film":
+        write_video(odd_source / "v2" / "u.mp4", frames=4)
+        again, shard = "v2", "2/3"
+    if change == "mended":  # which could not be prepared before
+        write_video(odd_source / "bob" / "u5.mp4", frames=4)
+        again, shard = "bob", "2/3"
+    if change == "records":
+        (path,) = odd_source.parent.glob(".records.partial/test/v1/*")
+        path.unlink()
+        again, shard = "v1", "1/3"
+    merge = dataclasses.replace(sharded, merge=True)
+    with pytest.raises(
+        UserError,
+        match=f"{shard} must .*/{again}/.* changed .*--shard={shard}$",
+    ):
+        preparing.prepare(merge)
+    preparing.prepare_shard(dataclasses.replace(sharded, shard=shard))
+    assert videos(fake) == [again]
+    manifest = preparing.prepare(merge)
+    assert manifest["splits"]["test"]["prepared"] == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shard": "2/4"}, "holds an unfinished preparation with shards=3;"),
+        ({"shard": "2/3", "detect_every": 5}, "with detect_every=24;"),
+        ({"merge": True, "detect_every": 5}, "with detect_every=24;"),
+        ({}, "with shards=3; give it the same"),
+        ({"detect_every": 5}, "with detect_every=24, shards=3;"),
+        ({"merge": True, "records": "new"}, "no shard was prepared for --rec"),
+    ],
+)
+def test_a_slip_throws_no_shards_away(
+    preparing, odd_source, sharded, fake, monkeypatch, changes, words
+):
+    monkeypatch.chdir(odd_source.parent)
+    options = dataclasses.replace(sharded, **changes)
+    call = preparing.prepare_shard if options.shard else preparing.prepare
+    before = tree(odd_source.parent)
+    with pytest.raises(UserError, match=words):
+        call(options)
+    assert not fake and tree(odd_source.parent) == before
+
+
+def test_shards_go_on_with_what_one_command_began(
+    preparing, odd_source, fake, monkeypatch
+):
+    options = options_of(odd_source)
+    mend = interrupt_after(preparing, monkeypatch, 3, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        preparing.prepare(options)
+    mend()
+    for shard in ("1/2", "2/2"):
+        preparing.prepare_shard(dataclasses.replace(options, shard=shard))
+    preparing.prepare(dataclasses.replace(options, merge=True))
+    assert len(fake) == len(set(fake)) == 7
+
+
+def test_a_merge_that_was_interrupted_goes_on(
+    preparing, odd_source, sharded, fake, monkeypatch
+):
+    preparing.prepare_shard(dataclasses.replace(sharded, shard="2/3"))
+    fake.clear()
+    merge = dataclasses.replace(sharded, merge=True)
+    with monkeypatch.context() as patch:
+        # When all is moved but the manifest.
+        patch.setattr(preparing.staging.files, "sync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            preparing.prepare(merge)
+    train = preparing.prepare(merge)["splits"]["train"]
+    assert (train["prepared"], len(train["failed"]), fake) == (2, 1, [])
+    assert names(odd_source.parent) == ["corpus", "records"]
+
+
+@pytest.mark.parametrize(
+    ("held", "changes", "words"),
+    [
+        ((), {}, "another command is preparing it;"),
+        ((), {"shard": "1/3"}, "preparing its shard 1/3, or all of it; wait"),
+        ((1,), {"shard": "1/3"}, "preparing its shard 1/3, or all of it; wait"),
+        ((3,), {"merge": True}, "another command is preparing it;"),
+        ((1,), {}, "another command is preparing it;"),
+    ],
+)
+def test_two_preparations_of_the_same_are_kept_apart(
+    preparing, source, fake, lock_holder, held, changes, words
+):
+    path = preparing.staging.lock(source.parent / "records")
+    options = options_of(source, **changes)
+    call = preparing.prepare_shard if options.shard else preparing.prepare
+    process = lock_holder(path, *held)
+    with pytest.raises(UserError, match=words):
+        call(options)
+    assert not fake
+    process.kill()
+    process.wait()
+    if not options.merge:
+        call(options)
+        assert fake
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/0", "a/b", "1/2/3"])
+def test_a_shard_is_one_of_so_many(source, shard):
+    with pytest.raises(UserError, match="--shard must be like 2/8"):
+        options_of(source, shard=shard)
+    with pytest.raises(UserError, match="--shard does not go with --merge"):
+        options_of(source, shard="1/3", merge=True)
 
 
 def test_nothing_is_left_when_nothing_can_be_prepared(preparing, source, fake):

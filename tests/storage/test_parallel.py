@@ -1,7 +1,10 @@
 import functools
 import multiprocessing
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -45,6 +48,48 @@ def test_a_job_that_kills_its_process_costs_no_other(tmp_path, workers, caplog):
 def test_a_death_without_a_way_out_is_told(tmp_path):
     with pytest.raises(UserError, match=r"worker process died \(Killed\), mo"):
         run(functools.partial(square, tmp_path), [1, 3], workers=2)
+
+
+MAIN = """
+import os, pathlib, time
+from affwild_omg.storage.parallel import parallel_map
+
+def work(job):
+    pathlib.Path(f"{job}").write_text(f"{os.getpid()} \\n")
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with parallel_map(work, [0, 1], workers=2) as results:
+        list(results)
+"""
+
+
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def test_no_worker_outlives_a_main_process_that_is_killed(tmp_path):
+    (tmp_path / "main.py").write_text(MAIN)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "main.py"], cwd=tmp_path, env=environment
+    ) as main:
+        names = [tmp_path / name for name in "01"]
+        wait_for(lambda: all(x.exists() and x.read_text() for x in names))
+        main.kill()
+    for name in names:
+        process = pathlib.Path("/proc", name.read_text().strip())
+        # One that has ended may wait for who asks how.
+        wait_for(
+            lambda process=process: (
+                not process.exists()
+                or "(zombie)" in (process / "status").read_text()
+            )
+        )
 
 
 def killed():

@@ -1,0 +1,61 @@
+"""Locks: who works on something, so that nobody else does meanwhile."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+from collections.abc import Iterator
+
+from absl import logging
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def hold(path: pathlib.Path, part: int | None = None) -> Iterator[None]:
+    """Holds a lock, or one part of it, while the block runs.
+
+    It is the operating system's own (POSIX), so it ends with its process,
+    however that ends. Network file systems pass it on to other machines if
+    they are mounted with locks; where there are none, a line says so.
+
+    Args:
+        path: of the lock's file, which is removed after its last use.
+        part: from 0, so that others may hold other parts; None for all.
+
+    Raises:
+        Busy: another process holds it, or that part.
+    """
+    with contextlib.ExitStack() as stack:
+        while True:
+            file = stack.enter_context(path.open("a"))
+            try:
+                _lock(file, part)
+            except (BlockingIOError, PermissionError) as error:
+                raise Busy from error
+            except OSError as error:
+                logging.warning(
+                    "%s cannot be locked (%s): nothing keeps two commands from "
+                    "the same work, so see to it that there is one",
+                    *(path, error.strerror),
+                )
+                path.unlink(missing_ok=True)
+                yield
+                return
+            # Another may have removed it before it was locked here.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    break
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # others hold parts of it
+                _lock(file, None)
+                path.unlink()
+
+
+def _lock(file, part):
+    place = (0, 0) if part is None else (1, part)  # bytes; 0 for all
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, *place)

@@ -19,6 +19,7 @@ def windows(
     sequence_length: int,
     tail: str,
     shuffle_seed: int | None = None,
+    first: int = 0,
     labels: Mapping[str, np.ndarray] | None = None,
 ) -> tf.data.Dataset:
     """Builds the dataset of some clips' windows.
@@ -29,6 +30,8 @@ def windows(
         tail: how clips are cut, see `paper.windows.cut`.
         shuffle_seed: None keeps the clips' order; a number shuffles all
             windows, the same for the same number.
+        first: how many windows, in that order, to leave out: those that a
+            training has seen.
         labels: replaces the labels of the records: key to [2].
 
     Returns:
@@ -51,6 +54,7 @@ def windows(
     if shuffle_seed is not None:
         order = np.random.default_rng(shuffle_seed).permutation(len(places))
         places = [places[i] for i in order]
+    places = places[first:]
     keys = tf.constant([clip.key for clip in clips])
     others = None
     if labels is not None:
@@ -120,6 +124,22 @@ def windows(
         .apply(tf.data.experimental.assert_cardinality(len(places)))
         .with_options(options)
     )
+
+
+def windows_before(batch: int, windows: int, batch_size: int) -> int:
+    """Returns how many windows the batches before one hold, shared evenly.
+
+    The windows that are left make the same batches as all of them do: what
+    full batches would hold beyond the windows is less than a batch, of any
+    number of them.
+
+    Args:
+        batch: number of the batch, from 0.
+        windows: of all batches.
+        batch_size: windows in a batch, at most.
+    """
+    size, larger = divmod(windows, -(-windows // batch_size))
+    return batch * size + min(batch, larger)
 
 
 def batches(

@@ -209,7 +209,8 @@ def network(source: Source) -> dict:
         history = None
     if history is None:
         return {"history": None}
-    epochs, best = history["epochs"], history["best_epoch"]
+    best = history["best_epoch"]
+    epochs = [epoch for epoch in history["epochs"] if "validation" in epoch]
     validation = {epoch["epoch"]: epoch["validation"] for epoch in epochs}
     cccs = {
         target: [scores[target]["ccc"] for scores in validation.values()]

@@ -53,8 +53,8 @@ def train(
         "validation_level", "held_out" (the keys of those clips of train that
         are the validation split, if that is so), "start": what
         `regime.measure` found before the first step, "epochs": one entry per
-        epoch with its loss, validation CCCs, speed, how many batches had
-        nothing to compare, and the same measures}.
+        epoch with its loss, validation CCCs where it was validated, speed,
+        how many batches had nothing to compare, and the same measures}.
 
     Raises:
         UserError: the options or the records cannot be used, or the workdir
@@ -146,6 +146,10 @@ class _Run:
         if resume:
             history = workdirs.read_history(self.workdir)
             self.epochs, self.start = history["epochs"], history.get("start")
+        self.windows = len(self._windows("train"))
+        # Of a pass over the data, and of an epoch.
+        self.pass_batches = -(-self.windows // options.batch_size)
+        self.epoch_batches = options.steps_per_epoch or self.pass_batches
         self.events = None  # TensorBoard's, from the first epoch on
         # Reports of what was taken from where.
         self.initialisation = []
@@ -188,8 +192,7 @@ class _Run:
     def _first_windows(self):
         """Returns the first windows that can be trained on, of a replica."""
         with self.records.reading("train"):
-            windows = self._windows("train", self.options.seed)
-            batches = list(self._train_batches(windows).take(1))
+            batches = list(self._train_batches(self.options.seed).take(1))
         if not batches:
             raise UserError(
                 f"--records={self.options.records}: in each batch of "
@@ -230,7 +233,11 @@ class _Run:
         while not self._done():
             epoch = len(self.epochs) + 1
             entry = {"epoch": epoch} | self._train_epoch(epoch)
-            entry["validation"] = self._validate()
+            if (
+                epoch % self.options.validate_every == 0
+                or epoch >= self.options.epochs
+            ):
+                entry["validation"] = self._validate()
             entry["taps"] = self._measure()
             self.epochs.append(entry)
             if epoch == 1:
@@ -249,16 +256,20 @@ class _Run:
         )
 
     def _done(self):
-        if not self.epochs:
+        cccs = [_mean_ccc(entry) for entry in self._validated()]
+        if not cccs:
             return False
-        since = len(self.epochs) - self._summary()["best_epoch"]
+        since = len(cccs) - 1 - cccs.index(max(cccs))
         return (
             len(self.epochs) >= self.options.epochs
             or 0 < self.options.patience <= since
         )
 
+    def _validated(self):
+        return [entry for entry in self.epochs if "validation" in entry]
+
     def _summary(self):
-        best = max(self.epochs, key=_mean_ccc)
+        best = max(self._validated(), key=_mean_ccc)
         return {
             "best_epoch": best["epoch"],
             "best_ccc": _mean_ccc(best),
@@ -267,17 +278,24 @@ class _Run:
             "epochs": self.epochs,
         }
 
-    def _windows(self, split, shuffle_seed=None):
+    def _windows(self, split, shuffle_seed=None, first=0):
         return pipeline.windows(
             self.records.clips(split),
             sequence_length=self.options.sequence_length,
             tail=self.options.tail,
             shuffle_seed=shuffle_seed,
+            first=first,
             labels=self.labels[split],
         )
 
-    def _train_batches(self, windows):
-        """Builds the dataset of an epoch's batches, but for useless ones."""
+    def _train_batches(self, seed, first=0, count=-1):
+        """Builds the dataset of a pass's batches, but for useless ones.
+
+        Args:
+            seed: of the windows' order.
+            first: number of the first batch.
+            count: how many there are, with useless ones; -1: all that follow.
+        """
 
         def used(batch):
             labels = tf.gather(batch["labels"], self.columns, axis=-1)
@@ -290,22 +308,34 @@ class _Run:
             )
 
         size = self.options.batch_size
-        batches = pipeline.batches(windows, size, evenly=True)
+        before = pipeline.windows_before(first, self.windows, size)
+        windows = self._windows("train", seed, before)
+        batches = pipeline.batches(windows, size, evenly=True).take(count)
         return batches.map(used).filter(useful)
 
-    def _train_epoch(self, epoch):
-        # Seeds of its own for each epoch, so that a resumed training
+    def _epoch_batches(self, epoch):
+        """Yields the batches of an epoch, through passes over the data."""
+        at, end = ((epoch - 1) * self.epoch_batches, epoch * self.epoch_batches)
+        while at < end:
+            number, first = divmod(at, self.pass_batches)
+            count = min(self.pass_batches - first, end - at)
+            seed = self._seed(number + 1)
+            dataset = self._train_batches(seed, first, count)
+            yield from self.strategy.experimental_distribute_dataset(dataset)
+            at += count
+
+    def _seed(self, number):
+        # One of its own for each pass and epoch, so that a resumed training
         # sees the windows and the dropout that the whole one would have.
-        epoch_seed = self.options.seed * 100_003 + epoch
-        self.step.seed_dropout(epoch_seed)
-        windows = self._windows("train", epoch_seed)
-        dataset = self._train_batches(windows)
-        batches = -(-len(windows) // self.options.batch_size)
+        return self.options.seed * 100_003 + number
+
+    def _train_epoch(self, epoch):
+        self.step.seed_dropout(self._seed(epoch))
         bar = progress.bar(
-            self.strategy.experimental_distribute_dataset(dataset),
+            self._epoch_batches(epoch),
             description=f"epoch {epoch}/{self.options.epochs}",
             unit="step",
-            total=batches,
+            total=self.epoch_batches,
         )
         loss_sum, frames, norms = 0.0, 0.0, []
         begin = time.perf_counter()
@@ -322,7 +352,7 @@ class _Run:
         return {
             "loss": float(loss_sum) / max(1, len(norms)),
             "frames_per_second": float(frames) / seconds,
-            "skipped_batches": batches - len(norms),
+            "skipped_batches": self.epoch_batches - len(norms),
         }
 
     def _require_finite_gradients(self, norms, epoch):
@@ -372,6 +402,8 @@ class _Run:
             )
 
     def _save(self):
+        if not self._validated():
+            return
         summary = self._summary()
         if summary["best_epoch"] == len(self.epochs):
             model_file.save_model(
@@ -392,13 +424,20 @@ class _Run:
         files.write_json(self.workdir / workdirs.HISTORY, summary)
 
     def _report(self, entry):
-        cccs = {name: entry["validation"][name]["ccc"] for name in self.targets}
         scalars = {
             "loss": entry["loss"],
             "frames_per_second": entry["frames_per_second"],
-            "validation/mean_ccc": _mean_ccc(entry),
-            **{f"validation/ccc_{name}": ccc for name, ccc in cccs.items()},
         }
+        told = "no validation"
+        if "validation" in entry:
+            cccs = {
+                name: entry["validation"][name]["ccc"] for name in self.targets
+            }
+            scalars["validation/mean_ccc"] = _mean_ccc(entry)
+            scalars |= {f"validation/ccc_{x}": ccc for x, ccc in cccs.items()}
+            told = f"validation CCC by {self.level}: " + ", ".join(
+                f"{name} {wording.number(ccc)}" for name, ccc in cccs.items()
+            )
         if self.events is None:
             path = self.workdir / workdirs.EVENTS
             self.events = tf.summary.create_file_writer(str(path))
@@ -414,11 +453,10 @@ class _Run:
                         tf.summary.scalar(f"{name}/{tap}", value, step)
         self.events.flush()
         logging.info(
-            "epoch %d: loss %.3f, validation CCC by %s: %s, %.0f frames/s",
+            "epoch %d: loss %.3f, %s, %.0f frames/s",
             entry["epoch"],
             entry["loss"],
-            self.level,
-            ", ".join(f"{x} {wording.number(ccc)}" for x, ccc in cccs.items()),
+            told,
             entry["frames_per_second"],
         )
         if entry["skipped_batches"]:

@@ -146,9 +146,25 @@ class TrainingOptions(options.Checked):
         "such as cnn=1e-5,rnn=1e-3 (default: none does).",
         None,
     )
-    epochs: int = option("Passes over the training data, at most.", 50, least=1)
+    epochs: int = option(
+        "Epochs, at most: passes over the training data, unless "
+        "--steps_per_epoch says otherwise.",
+        50,
+        least=1,
+    )
+    steps_per_epoch: int = option(
+        "Steps (batches) of an epoch; the next one goes on with the data where "
+        "it ended; 0: a pass over the training data.",
+        0,
+        least=0,
+    )
+    validate_every: int = option(
+        "Epochs from one validation to the next; the last has one always.",
+        1,
+        least=1,
+    )
     patience: int = option(
-        "Epochs without a better validation CCC before it stops; 0: never.",
+        "Validations without a better CCC before it stops; 0: never.",
         10,
         least=0,
     )

@@ -129,6 +129,18 @@ def test_order_is_kept_or_shuffled_by_the_seed(pipeline, records):
     assert sorted(order(1)) == sorted(order(None))
 
 
+def test_the_first_windows_can_be_left_out(pipeline, records):
+    clips = records.clips("train")
+    rest = pipeline.windows(
+        clips, sequence_length=20, tail="pad", shuffle_seed=3, first=4
+    )
+    found = [
+        (window["key"].decode(), int(window["start"]))
+        for window in rest.as_numpy_iterator()
+    ]
+    assert found == order_of(pipeline, clips, 20, 3)[4:]
+
+
 def test_shuffling_is_global(pipeline, tf, tmp_path):
     """Windows of a clip lie anywhere, not near each other.
 
@@ -169,6 +181,13 @@ def test_batches_share_the_windows_evenly(pipeline, tf, count, size, expected):
     real = [[x for x in batch if x] for batch in batches]
     assert sum(real, []) == list(range(1, count + 1))
     assert [len(batch) for batch in real] == expected
+    # What is left after some of them makes the others.
+    for first in range(len(expected)):
+        before = pipeline.windows_before(first, count, size)
+        rest = pipeline.batches(windows.skip(before), size, evenly=True)
+        assert [list(x["x"]) for x in rest.as_numpy_iterator()] == batches[
+            first:
+        ]
 
 
 def test_last_batch_is_filled_with_windows_that_do_not_count(pipeline, records):

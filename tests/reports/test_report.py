@@ -556,7 +556,11 @@ def epoch(number, loss, ccc):
 HISTORY = {
     "best_epoch": 2,
     "best_ccc": 0.25,
-    "epochs": [epoch(1, 0.9, 0.25), epoch(2, 0.5, 0.5), epoch(3, 0.4, 0)],
+    "epochs": [
+        *(epoch(1, 0.9, 0.25), epoch(2, 0.5, 0.5)),
+        {"epoch": 3, "loss": 0.45},  # without validation
+        epoch(4, 0.4, 0),
+    ],
 }
 
 
@@ -564,9 +568,9 @@ def test_the_training_is_shown_where_it_is(folder, tmp_path, drawn):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "history.json").write_text(json.dumps(HISTORY))
     page = change(folder, model=str(tmp_path / "run"))
-    assert "Of 3 epochs the best is 2, with a mean CCC of 0.250" in page
+    assert "Of 4 epochs the best is 2, with a mean CCC of 0.250" in page
     epochs, losses, cccs, best = drawn["training"]
-    assert (epochs, losses, best) == ([1, 2, 3], [0.9, 0.5, 0.4], 2)
+    assert (epochs, losses, best) == ([1, 2, 4], [0.9, 0.5, 0.4], 2)
     assert cccs["valence"] == [0.5] * 3
     assert cccs["arousal"] == [-0.25, 0, -0.5]
     assert cccs["mean"] == [0.125, 0.25, 0]

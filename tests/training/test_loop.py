@@ -526,6 +526,41 @@ def test_patience_stops_early(training, tiny):
         patience=2,
     )
     assert len(training.train(options)["epochs"]) == 3
+    options = dataclasses.replace(
+        options,
+        workdir=f"{tiny.workdir}2",
+        validate_every=2,
+        steps_per_epoch=1,
+    )
+    assert len(training.train(options)["epochs"]) == 6
+
+
+def test_epochs_of_some_steps_go_on_with_the_data(training, tiny, tmp_path):
+    """Two passes of three batches, or three epochs of two: the same steps."""
+    # Each epoch has its own dropout.
+    passes = dataclasses.replace(tiny, epochs=2, fc_dropout=0.0)
+    epochs = dataclasses.replace(
+        passes, workdir=str(tmp_path / "e"), epochs=3, steps_per_epoch=2
+    )
+    one = training.train(passes)["epochs"]
+    two = training.train(epochs)["epochs"]
+    assert_same_weights(
+        weights_of(passes.workdir, "last.keras"),
+        weights_of(epochs.workdir, "last.keras"),
+    )
+
+    def total(entries, batches):  # some have nothing to compare
+        return sum(
+            x["loss"] * (batches - x["skipped_batches"]) for x in entries
+        )
+
+    assert total(one, 3) == pytest.approx(total(two, 2), rel=1e-6)
+
+
+def test_validation_comes_every_few_epochs_and_last(training, tiny):
+    options = dataclasses.replace(tiny, epochs=3, validate_every=2)
+    epochs = training.train(options)["epochs"]
+    assert [x["epoch"] for x in epochs if "validation" in x] == [2, 3]
 
 
 def test_shuffled_labels_are_the_same_labels_on_other_keys(training):

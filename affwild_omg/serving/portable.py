@@ -115,7 +115,7 @@ def write(
             SEQUENCE: _sequence(network, card),
             FRAME: _frame(network, card, batch=None),
         }
-        _write_onnx(functions, folder)
+        _write_onnx(network, functions, folder)
         for name, function in functions.items():
             _check(folder / name, "onnxruntime", function)
         if records:
@@ -197,19 +197,14 @@ def _frame(network, card, *, batch):
     return frame
 
 
-def _write_onnx(functions, folder):
+def _write_onnx(network, functions, folder):
     """Writes ONNX files that share their weights."""
-    import onnx
-    import tf2onnx
+    from onnx import external_data_helper
 
     places = {}  # SHA-256 of the bytes -> where they begin
     with (folder / WEIGHTS).open("wb") as shared:
         for name, function in functions.items():
-            with _quiet():
-                model, _ = tf2onnx.convert.from_function(
-                    function, function.input_signature, opset=_OPSET
-                )
-            _name_dimensions(model.graph)
+            model = _convert(network, function)
             for tensor in model.graph.initializer:
                 content = tensor.raw_data
                 if len(content) < _SHARED:
@@ -219,11 +214,88 @@ def _write_onnx(functions, folder):
                     shared.write(bytes(-shared.tell() % _PAGE))
                     places[key] = shared.tell()
                     shared.write(content)
-                onnx.external_data_helper.set_external_data(
+                external_data_helper.set_external_data(
                     tensor, WEIGHTS, places[key], len(content)
                 )
                 tensor.ClearField("raw_data")
             (folder / name).write_bytes(model.SerializeToString())
+
+
+def _convert(network, function):
+    """Returns what a function computes as an ONNX model.
+
+    The converter is given the weights as inputs: of constants of 0.26 GB it
+    makes copies of 12 GB and more.
+    """
+    import tf2onnx
+
+    weights = {f"weight{i}": x for i, x in enumerate(network.variables)}
+    signature = [
+        *(tf.TensorSpec(x.shape, x.dtype, name) for name, x in weights.items()),
+        *function.input_signature,
+    ]
+
+    @tf.function(input_signature=signature)
+    def stateless(*given):
+        values, inputs = given[: len(weights)], given[len(weights) :]
+        mapping = list(zip(network.variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return function.python_function(*inputs)
+
+    with _quiet():
+        model, _ = tf2onnx.convert.from_function(
+            stateless, signature, opset=_OPSET
+        )
+    _fold(model.graph, {name: x.numpy() for name, x in weights.items()})
+    _name_dimensions(model.graph)
+    return model
+
+
+def _fold(graph, known):
+    """Makes inputs constants, and constants what is computed of those alone.
+
+    Args:
+        graph: of an ONNX model.
+        known: the values of some of its inputs, by name.
+    """
+    from onnx import numpy_helper, reference
+
+    known = known | {
+        x.name: numpy_helper.to_array(x) for x in graph.initializer
+    }
+    nodes = []
+    for node in graph.node:
+        if set(node.input) <= set(known) and node.op_type not in ("Loop", "If"):
+            given = {name: known[name] for name in node.input}
+            values = reference.ReferenceEvaluator(node).run(None, given)
+            known |= zip(node.output, values, strict=True)
+        else:
+            nodes.append(node)
+    inputs = [x for x in graph.input if x.name not in known]
+    used = _names(nodes) | {x.name for x in graph.output}
+    initializers = [
+        numpy_helper.from_array(np.array(known[x], order="C"), x)
+        for x in sorted(used & set(known))
+    ]
+    for field, values in (
+        ("node", nodes),
+        ("input", inputs),
+        ("initializer", initializers),
+    ):
+        graph.ClearField(field)
+        getattr(graph, field).extend(values)
+
+
+def _names(nodes):
+    """Returns what nodes read, those of loops' bodies, too."""
+    return {
+        name
+        for node in nodes
+        for name in (
+            *node.input,
+            *(x for y in node.attribute for x in _names(y.g.node)),
+        )
+    }
 
 
 def _name_dimensions(graph):

@@ -10,8 +10,9 @@ flags.DEFINE_bool("list_architectures", False, "List all networks and exit.")
 flags.DEFINE_bool(
     "resume",
     False,
-    "Continue the training in the workdir; its flags must be the same, but for "
-    "--epochs and --patience.",
+    "Continue the training in the workdir from its last checkpoint, or start "
+    "one if it is empty; its flags must be the same, but for --epochs, "
+    "--patience, --checkpoint_every and --keep_checkpoints.",
 )
 
 
@@ -19,8 +20,8 @@ flags.DEFINE_bool(
     TrainingOptions,
     overwrite="the training in the workdir",
     unless=["list_architectures"],
-    interrupted="the workdir keeps its last finished epoch, if there is one, "
-    "and --resume goes on after it",
+    interrupted="the workdir keeps its last checkpoint, if there is one, and "
+    "--resume goes on from it",
 )
 def main(options: TrainingOptions, *, overwrite: bool) -> None:
     if flags.FLAGS.list_architectures:

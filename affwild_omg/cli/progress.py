@@ -6,7 +6,9 @@ import sys
 import tqdm
 
 
-def bar(iterable=None, *, description: str, unit: str, total=None) -> tqdm.tqdm:
+def bar(
+    iterable=None, *, description: str, unit: str, total=None, initial: int = 0
+) -> tqdm.tqdm:
     """Wraps an iterable (or counts by `update`) in a bar on standard error.
 
     Iterate over it, or use it as a context manager: both end its line after an
@@ -18,12 +20,14 @@ def bar(iterable=None, *, description: str, unit: str, total=None) -> tqdm.tqdm:
         description: what is being done.
         unit: of the count, in the singular.
         total: how many there are; None if unknown.
+        initial: how many were done before.
     """
     return tqdm.tqdm(
         iterable,
         desc=f"{description:<20}",
         unit=unit,
         total=total,
+        initial=initial,
         mininterval=0.2 if sys.stderr.isatty() else 10,
         dynamic_ncols=True,
         smoothing=0.1,

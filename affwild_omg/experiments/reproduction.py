@@ -47,7 +47,7 @@ def reproduce(
     """Runs the rows of a table and writes the table.
 
     What is done, with these options, is kept; an interrupted training is
-    resumed after its last complete epoch; the rest runs. A row that fails by a
+    resumed from its last checkpoint; the rest runs. A row that fails by a
     fault that a user can mend does not stop the others.
 
     Args:

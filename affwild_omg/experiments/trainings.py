@@ -10,6 +10,7 @@ from absl import logging
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest
+from affwild_omg.storage import files
 from affwild_omg.storage.stages import FILE, Stages
 from affwild_omg.training import loop, resumption
 from affwild_omg.training.options import TrainingOptions
@@ -47,7 +48,7 @@ def resume(
     workdir = pathlib.Path(options.workdir)
     try:
         # Where its first weights lie may be another place by now.
-        begun = (workdirs.read_history(workdir) or {}).get("options", {})
+        begun = (resumption.read(workdir) or {}).get("options", {})
         same = dataclasses.replace(options, init_from=begun.get("init_from"))
         records = manifest.read(same.records)
         resumption.check(workdir, same, records.digest)
@@ -57,7 +58,7 @@ def resume(
         logging.warning("%s starts anew: %s", workdir.name, why)
         _train(options, overwrite=True)
     else:
-        logging.info("%s resumes after its last complete epoch", workdir.name)
+        logging.info("%s resumes from its last checkpoint", workdir.name)
         loop.train(same, resume=True)
 
 
@@ -83,8 +84,8 @@ def _take(options, inputs, others):
 
 
 def _train(options, *, overwrite):
-    # Or a call that is interrupted in its first epoch would seem to be the
-    # earlier run, which training leaves in place that long.
-    history = pathlib.Path(options.workdir, workdirs.HISTORY)
-    history.unlink(missing_ok=True)
+    # Or a call that is interrupted before its first checkpoint would seem to
+    # be the earlier run, which training leaves in place that long.
+    for name in (workdirs.CHECKPOINTS, workdirs.LAST, workdirs.HISTORY):
+        files.remove(pathlib.Path(options.workdir, name))
     loop.train(options, overwrite=overwrite)

@@ -19,6 +19,14 @@ from affwild_omg.cli.errors import UserError
 PARTIAL = ".partial-"  # begins the names of temporary files and folders
 
 
+def is_empty(directory: pathlib.Path) -> bool:
+    """Tells whether a folder is not there, or holds nothing.
+
+    What a killed run left half written does not count.
+    """
+    return all(x.name.startswith(PARTIAL) for x in directory.glob("*"))
+
+
 def check_output(
     directory: os.PathLike | str, *, flag: str, overwrite: bool
 ) -> pathlib.Path:
@@ -36,10 +44,7 @@ def check_output(
             f"{flag}={directory} is not writable for this user; name another "
             "folder or change its permissions"
         )
-    # What a killed run left behind does not count.
-    if not overwrite and any(
-        not entry.name.startswith(PARTIAL) for entry in directory.glob("*")
-    ):
+    if not overwrite and not is_empty(directory):
         raise UserError(
             f"{flag}={directory} is not empty; name another folder or give "
             "--overwrite to replace the results in it"
@@ -112,7 +117,7 @@ def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     """Moves a file or folder over one of the same name."""
     # Where the target is on another disk this copies, so that it is done beside
     # the target, which appears whole.
-    beside = target.with_name(f"{PARTIAL}{target.name}")
+    beside = partial(target)
     remove(beside)
     shutil.move(source, beside)
     sync(beside)
@@ -166,21 +171,26 @@ def whole(
             writer that is killed, a file is left that nobody will replace.
     """
     own = f"{uuid.uuid4().hex}-" if contended else ""
-    partial = path.with_name(f"{PARTIAL}{own}{path.name}")
+    unfinished = path.with_name(f"{PARTIAL}{own}{path.name}")
     try:
-        yield partial
-        _sync(partial)
-        os.replace(partial, path)
+        yield unfinished
+        _sync(unfinished)
+        os.replace(unfinished, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
     _sync(path.parent)
 
 
+def partial(path: pathlib.Path) -> pathlib.Path:
+    """Returns where to write a file before it is whole, beside its place."""
+    return path.with_name(f"{PARTIAL}{path.name}")
+
+
 def write_text(path: os.PathLike | str, text: str) -> None:
     """Writes a text file whole or not at all."""
-    with whole(pathlib.Path(path)) as partial:
-        partial.write_text(text, encoding="utf-8")
+    with whole(pathlib.Path(path)) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def write_json(path: os.PathLike | str, value: object) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import math
+import os
 import pathlib
 import time
 
@@ -21,8 +22,14 @@ from affwild_omg.nets import models, optimizers
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
 from affwild_omg.storage import files
-from affwild_omg.training import regime, resumption, start, validation
-from affwild_omg.training.options import TrainingOptions
+from affwild_omg.training import (
+    checkpoints,
+    regime,
+    resumption,
+    start,
+    validation,
+)
+from affwild_omg.training.options import EPOCH, TrainingOptions
 from affwild_omg.training.step import Step, is_comparable
 from affwild_omg.weights import model_file
 from affwild_omg.weights import workdir as workdirs
@@ -43,7 +50,8 @@ def train(
     Args:
         options: of the training.
         overwrite: replace an earlier training in the workdir.
-        resume: go on with an earlier training of the same options and records.
+        resume: go on with an earlier training of the same options and records
+            from its last checkpoint; an empty workdir has none, and starts one.
         strategy: where to compute; None mirrors over the GPUs, or takes the
             one device there is.
 
@@ -57,8 +65,9 @@ def train(
         how many batches had nothing to compare, and the same measures}.
 
     Raises:
-        UserError: the options or the records cannot be used, or the workdir
-            is not empty and neither `overwrite` nor `resume` is set.
+        UserError: the options or the records cannot be used, the workdir is
+            not empty and neither `overwrite` nor `resume` is set, or what is
+            there cannot be resumed; or there is no space for a checkpoint.
     """
     records = validation.read(options)
     validation.check(options, records)
@@ -69,16 +78,27 @@ def train(
             f"{strategy.num_replicas_in_sync} GPUs that share it"
         )
     workdir = pathlib.Path(options.workdir)
-    if resume:
+    found = None
+    if resume and not files.is_empty(workdir):
         resumption.check(workdir, options, records.digest)
+        found = checkpoints.newest(workdir)
+        if not found:
+            raise UserError(
+                f"--resume: {workdir} holds no {workdirs.LAST}, from which the "
+                "training would go on; give --overwrite instead to start again"
+            )
         # The members of a fusion may be gone since.
-        card = model_file.read_card(workdir, flag="--workdir")
+        card = model_file.read_card(found.path, flag="--workdir")
     else:
+        if resume:
+            logging.warning(
+                "%s holds no checkpoint yet: the training starts anew", workdir
+            )
         card = card_of(options)
         files.check_output(workdir, flag="--workdir", overwrite=overwrite)
     remove_workdir = files.make_folder(workdir)
     try:
-        return _Run(options, records, card, strategy, resume).fit()
+        return _Run(options, records, card, strategy, found).fit()
     except tf.errors.ResourceExhaustedError as error:
         if "No space left" in error.message:
             raise OSError(errno.ENOSPC, "No space left", str(workdir)) from (
@@ -112,7 +132,7 @@ def default_strategy() -> tf.distribute.Strategy:
 class _Run:
     """The state of a training; `fit` takes it from epoch to epoch."""
 
-    def __init__(self, options, records, card, strategy, resume):
+    def __init__(self, options, records, card, strategy, resumed=None):
         self.options = options
         self.records = records
         self.card = card
@@ -142,27 +162,30 @@ class _Run:
         }
         if records.held_out:
             self.provenance["held_out"] = records.held_out
-        self.epochs, self.start = [], None
-        if resume:
-            history = workdirs.read_history(self.workdir)
-            self.epochs, self.start = history["epochs"], history.get("start")
+        state = resumed.state if resumed else {}
+        self.epochs = state.get("epochs", [])
+        self.start = state.get("start")
+        self.now = checkpoints.Progress(**state.get("progress", {}))
+        self.norms = []  # of gradients that were not looked at yet
+        # The last checkpoint: its step, when it was written, steps since then.
+        self.saved = state.get("step")
+        self.saved_at, self.unsaved = time.monotonic(), 0
+        self.resumed = resumed
         self.windows = len(self._windows("train"))
         # Of a pass over the data, and of an epoch.
         self.pass_batches = -(-self.windows // options.batch_size)
         self.epoch_batches = options.steps_per_epoch or self.pass_batches
         self.events = None  # TensorBoard's, from the first epoch on
         # Reports of what was taken from where.
-        self.initialisation = []
-        if resume:
-            self.initialisation = workdirs.read_initialisation(self.workdir)
+        self.initialisation = state.get("initialisation", [])
         self.probe = self._first_windows()
-        if not resume:
+        if not resumed:
             with records.reading("train"):
                 known = crops.ranges(records.clips("train"))
             self.card = dataclasses.replace(card, crops=known)
         with strategy.scope():
             self.model = models.build(card.architecture, options.seed)
-            if not resume:
+            if not resumed:
                 self.initialisation = start.initialise(
                     self.model,
                     card.architecture,
@@ -176,13 +199,16 @@ class _Run:
             )
             # Only so that the model file holds the optimizer's state.
             self.model.compile(optimizer=self.optimizer)
-            if resume:
-                path = self.workdir / workdirs.LAST
-                model_file.load_weights(self.model, path, flag="--workdir")
+            if resumed:
+                model_file.load_weights(
+                    self.model, resumed.path, flag="--workdir"
+                )
         self.predictor = keras_predictor(self.model, card)
         self.step = Step(
             self.model, self.optimizer, strategy, options.loss_level
         )
+        if resumed:
+            self.step.set_noise(state["noise"])
 
     def _label_means(self):
         # Shuffled ones have the same.
@@ -207,7 +233,7 @@ class _Run:
         )
 
     def fit(self):
-        if not self.epochs:
+        if not self.resumed:
             trained = self.model.trainable_variables
             logging.info(
                 "%s: %s parameters, %s of them trained, on %s",
@@ -224,7 +250,9 @@ class _Run:
                 )
             self.start = self._measure()
             regime.tell(self.start)
-        elif self._done():
+        else:
+            self._return_to_checkpoint()
+        if self.resumed and self._done():
             logging.info(
                 "nothing is left to train: it ended after epoch %d; more "
                 "--epochs, or another --patience, let it go on",
@@ -240,10 +268,14 @@ class _Run:
                 entry["validation"] = self._validate()
             entry["taps"] = self._measure()
             self.epochs.append(entry)
-            if epoch == 1:
-                # Only now does an earlier training give way.
-                workdirs.clear(self.workdir)
-            self._save()
+            self.now = checkpoints.Progress()
+            if (
+                self.options.checkpoint_every == EPOCH
+                or self._best_epoch() == epoch
+                or self._done()
+                or self._due()
+            ):
+                self._save()
             self._report(entry)
         return self._summary()
 
@@ -268,11 +300,15 @@ class _Run:
     def _validated(self):
         return [entry for entry in self.epochs if "validation" in entry]
 
+    def _best_epoch(self):
+        best = max(self._validated(), key=_mean_ccc, default={})
+        return best.get("epoch")
+
     def _summary(self):
-        best = max(self._validated(), key=_mean_ccc)
+        best = self._best_epoch()
         return {
-            "best_epoch": best["epoch"],
-            "best_ccc": _mean_ccc(best),
+            "best_epoch": best,
+            "best_ccc": _mean_ccc(self.epochs[best - 1]),
             **self.provenance,
             "start": self.start,
             "epochs": self.epochs,
@@ -288,19 +324,22 @@ class _Run:
             labels=self.labels[split],
         )
 
-    def _train_batches(self, seed, first=0, count=-1):
+    def _train_batches(self, seed, first=0, count=-1, number=0):
         """Builds the dataset of a pass's batches, but for useless ones.
 
         Args:
             seed: of the windows' order.
             first: number of the first batch.
             count: how many there are, with useless ones; -1: all that follow.
+            number: of the first batch in its epoch.
         """
 
-        def used(batch):
+        def used(number, batch):
             labels = tf.gather(batch["labels"], self.columns, axis=-1)
             inputs = {name: batch[name] for name in protocol.INPUTS}
-            return inputs | {"labels": labels}
+            # Replicas share a batch, by its first dimension.
+            number = tf.fill([self.options.batch_size], number)
+            return inputs | {"labels": labels, "number": number}
 
         def useful(batch):
             return is_comparable(
@@ -311,16 +350,17 @@ class _Run:
         before = pipeline.windows_before(first, self.windows, size)
         windows = self._windows("train", seed, before)
         batches = pipeline.batches(windows, size, evenly=True).take(count)
-        return batches.map(used).filter(useful)
+        return batches.enumerate(number).map(used).filter(useful)
 
-    def _epoch_batches(self, epoch):
+    def _remaining_batches(self, epoch):
         """Yields the batches of an epoch, through passes over the data."""
-        at, end = ((epoch - 1) * self.epoch_batches, epoch * self.epoch_batches)
+        begin, end = (x * self.epoch_batches for x in (epoch - 1, epoch))
+        at = begin + self.now.batches
         while at < end:
             number, first = divmod(at, self.pass_batches)
             count = min(self.pass_batches - first, end - at)
             seed = self._seed(number + 1)
-            dataset = self._train_batches(seed, first, count)
+            dataset = self._train_batches(seed, first, count, at - begin)
             yield from self.strategy.experimental_distribute_dataset(dataset)
             at += count
 
@@ -330,39 +370,60 @@ class _Run:
         return self.options.seed * 100_003 + number
 
     def _train_epoch(self, epoch):
-        self.step.seed_dropout(self._seed(epoch))
+        now = self.now
+        if not now.batches:
+            self.step.seed_dropout(self._seed(epoch))
         bar = progress.bar(
-            self._epoch_batches(epoch),
+            self._remaining_batches(epoch),
             description=f"epoch {epoch}/{self.options.epochs}",
             unit="step",
             total=self.epoch_batches,
+            initial=now.batches,
         )
-        loss_sum, frames, norms = 0.0, 0.0, []
-        begin = time.perf_counter()
+        begin = time.perf_counter() - now.seconds
         with self.records.reading("train"):
             for batch in bar:
-                loss, norm, batch_frames = self.step(batch)
-                loss_sum += loss
-                frames += batch_frames
-                norms.append(norm)
-                if len(norms) % CHECK_EVERY == 0:
-                    self._require_finite_gradients(norms, epoch)
-        self._require_finite_gradients(norms, epoch)
+                if self._due():
+                    now.seconds = time.perf_counter() - begin
+                    self._save()
+                    begin = time.perf_counter() - now.seconds
+                loss, norm, frames, number = self.step(batch)
+                now.loss_sum += loss
+                now.frames += frames
+                now.batches = number + 1
+                now.steps += 1
+                self.unsaved += 1
+                self.norms.append(norm)
+                if len(self.norms) == CHECK_EVERY:
+                    self._require_finite_gradients()
+        self._require_finite_gradients()
         seconds = time.perf_counter() - begin
         return {
-            "loss": float(loss_sum) / max(1, len(norms)),
-            "frames_per_second": float(frames) / seconds,
-            "skipped_batches": self.epoch_batches - len(norms),
+            "loss": float(now.loss_sum) / max(1, now.steps),
+            "frames_per_second": float(now.frames) / seconds,
+            "skipped_batches": self.epoch_batches - now.steps,
         }
 
-    def _require_finite_gradients(self, norms, epoch):
+    def _due(self):
+        """Tells whether steps or minutes ask for a checkpoint."""
+        steps, seconds = self.options.checkpoint_limits()
+        return (
+            self.unsaved >= steps or time.monotonic() - self.saved_at >= seconds
+        )
+
+    def _require_finite_gradients(self):
         """Checks the last norms: a CCC of NaN would pass for one of 0."""
-        last = np.array(norms[-CHECK_EVERY:], float)
+        last, epoch = np.array(self.norms, float), len(self.epochs) + 1
+        self.norms.clear()
         bad = np.flatnonzero(~np.isfinite(last))
         if bad.size:
-            step = len(norms) - len(last) + bad[0] + 1
+            step = self.now.steps - len(last) + bad[0] + 1
             kept = "no epoch was finished before it"
-            if self.epochs:
+            if self.saved is not None:
+                kept = (
+                    f"{self.workdir} keeps the checkpoint of step {self.saved}"
+                )
+            if self.saved == (epoch - 1) * self.epoch_batches:
                 kept = f"{self.workdir} keeps the model of epoch {epoch - 1}"
             raise UserError(
                 f"the gradient of step {step} of epoch {epoch} is not finite; "
@@ -402,18 +463,44 @@ class _Run:
             )
 
     def _save(self):
-        if not self._validated():
-            return
-        summary = self._summary()
-        if summary["best_epoch"] == len(self.epochs):
-            model_file.save_model(
-                self.model, self.card, self.workdir / workdirs.BEST
+        self._require_finite_gradients()
+        done = self.now.to_dict()
+        step = len(self.epochs) * self.epoch_batches + done["batches"]
+        state = self.provenance | {
+            "start": self.start,
+            "initialisation": self.initialisation,
+            "epochs": self.epochs,
+            "step": step,
+            "progress": done,
+            "noise": self.step.noise(),
+        }
+        try:
+            checkpoints.write(
+                *(self.workdir, self.model, self.card, state),
+                before=self.saved,
+                keep=self.options.keep_checkpoints,
             )
-        model_file.save_model(
-            self.model,
-            self.card,
-            self.workdir / workdirs.LAST,
-            include_optimizer=True,
+            self.saved, self.unsaved = step, 0
+            self._follow_checkpoint()
+        except OSError as error:
+            way_out = "make space, or name another folder"
+            if self.saved is not None:
+                way_out = (
+                    f"make space, and --resume goes on from step {self.saved}"
+                )
+            raise UserError(
+                f"--workdir={self.workdir}: step {step} cannot be saved "
+                f"({error.strerror or error}); {way_out}"
+            ) from error
+        self.saved_at = time.monotonic()
+
+    def _follow_checkpoint(self):
+        """Writes the files that follow from the checkpoint."""
+        best = self._best_epoch()
+        checkpoints.set_best(
+            *(self.workdir, self.model, self.card, best),
+            current=best == len(self.epochs) and not self.now.batches,
+            keep=self.options.keep_checkpoints,
         )
         flags = "".join(f"{flag}\n" for flag in to_flags(self.options))
         files.write_text(self.workdir / workdirs.FLAGFILE, flags)
@@ -421,7 +508,23 @@ class _Run:
             files.write_json(
                 self.workdir / workdirs.INITIALISATION, self.initialisation
             )
-        files.write_json(self.workdir / workdirs.HISTORY, summary)
+        if best is None:
+            files.remove(self.workdir / workdirs.HISTORY)
+        else:
+            files.write_json(self.workdir / workdirs.HISTORY, self._summary())
+
+    def _return_to_checkpoint(self):
+        """Makes the workdir what it was when its checkpoint was written."""
+        last = self.workdir / workdirs.LAST
+        if self.resumed.path != last:
+            if last.is_file():
+                logging.warning(
+                    "%s is damaged; the training goes on from the checkpoint "
+                    "before it, of step %d",
+                    *(last, self.saved),
+                )
+            os.replace(self.resumed.path, last)
+        self._follow_checkpoint()
 
     def _report(self, entry):
         scalars = {

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 from affwild_omg.cli import options
@@ -25,6 +26,8 @@ TRAINED = {
     "head": ("fc", "rnn", "output"),
     "output": ("output",),
 }
+
+EPOCH = "epoch"  # of `TrainingOptions.checkpoint_every`
 
 # What trainings of earlier versions had that do not state it.
 EARLIER = {"tail": "pad"}
@@ -168,6 +171,15 @@ class TrainingOptions(options.Checked):
         10,
         least=0,
     )
+    checkpoint_every: str = option(
+        "When the training is saved, to go on from there by --resume: after "
+        "each epoch, or after so many steps or minutes, such as 500 or 10min; "
+        "always after a new best epoch, and at the end.",
+        EPOCH,
+    )
+    keep_checkpoints: int = option(
+        "How many checkpoints stay, of which the last is one.", 2, least=1
+    )
     validation: str = option(
         "Which utterances of validation tell the best epoch: all (the "
         "paper's), or those whose source does not stand in train.",
@@ -222,6 +234,7 @@ class TrainingOptions(options.Checked):
                 "give one of the two"
             )
         self.rates()  # raises
+        self.checkpoint_limits()  # raises
 
     def member_runs(self) -> dict[str, str]:
         """Returns {"member1": path, ...} of those members that are runs."""
@@ -248,6 +261,24 @@ class TrainingOptions(options.Checked):
                     f"above 0, not '{part}={text}'"
                 )
         return rates
+
+    def checkpoint_limits(self) -> tuple[float, float]:
+        """Returns the steps and seconds after which a checkpoint is due.
+
+        Raises:
+            UserError: `checkpoint_every` is neither.
+        """
+        text = self.checkpoint_every
+        if text == EPOCH:
+            return math.inf, math.inf
+        found = re.fullmatch(r"0*([1-9]\d*)(min)?", text)
+        if not found:
+            raise UserError(
+                "--checkpoint_every must be epoch, or steps or minutes above "
+                f"0, such as 500 or 10min, not {text!r}"
+            )
+        number, minutes = int(found[1]), found[2]
+        return (math.inf, 60 * number) if minutes else (number, math.inf)
 
     def require_sources(self) -> None:
         """Checks that what the weights come from is there.
@@ -288,7 +319,7 @@ class TrainingOptions(options.Checked):
         """Returns in what these options differ from those of another training.
 
         What may differ when a training goes on is left aside: where things lie,
-        and when it ends.
+        when it is saved, and when it ends.
 
         Args:
             before: {name: value}, as `dataclasses.asdict` returns it, or JSON.
@@ -306,6 +337,7 @@ class TrainingOptions(options.Checked):
             was = shown(name, before.get(name, earlier))
             now = shown(name, getattr(self, name))
             free = ("epochs", "patience", "workdir", "records")
+            free += ("checkpoint_every", "keep_checkpoints")
             if was != now and name not in free:
                 changes.append(f"{was} became {now}")
         return changes

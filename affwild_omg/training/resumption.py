@@ -3,8 +3,19 @@
 import pathlib
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.training import checkpoints
 from affwild_omg.training.options import TrainingOptions
 from affwild_omg.weights import workdir as workdirs
+
+
+def read(workdir: pathlib.Path) -> dict | None:
+    """Returns what a workdir's training states of itself; None for none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    found = checkpoints.newest(workdir)
+    return found.state if found else workdirs.read_history(workdir)
 
 
 def check(
@@ -20,20 +31,20 @@ def check(
     Raises:
         UserError: it holds no training, or another.
     """
-    history = workdirs.read_history(workdir)
-    if history is None:
+    before = read(workdir)
+    if before is None:
         raise UserError(
-            f"--resume: {workdir} holds no training with a finished epoch; "
-            "leave --resume out to start one"
+            f"--resume: {workdir} holds no training; leave --resume out to "
+            "start one"
         )
-    if "options" not in history:
+    if "options" not in before:
         raise UserError(
             f"--resume: {workdir} holds a training of an earlier version, "
             "which does not state its options; train in another --workdir, or "
             "give --overwrite instead to start again"
         )
-    changed = options.changes_from(history["options"])
-    if history.get("records_sha256") != records_sha256:
+    changed = options.changes_from(before["options"])
+    if before.get("records_sha256") != records_sha256:
         changed.append("other records")
     if changed:
         raise UserError(

@@ -1,6 +1,6 @@
 """A step of training, on one device or on several that share a batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -54,15 +54,37 @@ class Step:
 
     def seed_dropout(self, seed: int) -> None:
         """Sets the noise of all steps from here on."""
-        for index, layer in enumerate(parts.named_layers(self._model).values()):
-            if not isinstance(layer, keras.layers.Dropout) or not layer.rate:
-                continue
+        layers = enumerate(parts.named_layers(self._model))
+        self.set_noise({name: [seed % 2**32, i] for i, name in layers})
+
+    def set_noise(self, noise: Mapping[str, Sequence[int]]) -> None:
+        """Sets the noise to that of another step.
+
+        Args:
+            noise: {layer: [seed, count]}, such as `noise` returns.
+        """
+        for name, states in self._noise_states():
             # Each replica has its own frames, and needs its own noise.
-            state = layer.seed_generator.state.value
-            states = self._strategy.experimental_local_results(state)
             for replica, own in enumerate(states):
-                key = [seed % 2**32 + replica * 2**32, index]
+                seed, count = noise[name]
+                key = [seed + replica * 2**32, count]
                 own.assign(tf.constant(key, own.dtype))
+
+    def noise(self) -> dict[str, list[int]]:
+        """Returns what the noise of the next step comes from.
+
+        That of the first replica; those of others follow from it.
+        """
+        return {
+            name: states[0].numpy().tolist()
+            for name, states in self._noise_states()
+        }
+
+    def _noise_states(self):
+        for name, layer in parts.named_layers(self._model).items():
+            if isinstance(layer, keras.layers.Dropout) and layer.rate:
+                state = layer.seed_generator.state.value
+                yield name, self._strategy.experimental_local_results(state)
 
     @tf.function
     def __call__(self, batch: Mapping) -> list[tf.Tensor]:
@@ -70,11 +92,13 @@ class Step:
 
         Args:
             batch: of the strategy's distributed dataset: the model's inputs,
-                and "labels" [batch, time, targets].
+                "labels" [batch, time, targets], and "number" [batch], the
+                batch's own in each place.
 
         Returns:
             Its loss before the step, the gradient's norm (the sum of the
-            replicas' norms) and the number of frames that counted.
+            replicas' norms), the number of frames that counted, and the
+            batch's number.
         """
         results = self._strategy.run(self._on_replica, args=(batch,))
         # The same on each replica already: any will do.
@@ -113,4 +137,5 @@ class Step:
             over_replicas(
                 tf.math.count_nonzero(batch["mask"], dtype=tf.float32)
             ),
+            batch["number"][0],
         )

@@ -102,8 +102,17 @@ def save_model(
     path: pathlib.Path,
     *,
     include_optimizer: bool = False,
+    members: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a model file, whole or not at all."""
+    """Writes a model file, whole or not at all.
+
+    Args:
+        model: built from the card's network.
+        card: of the model.
+        path: of the file.
+        include_optimizer: whether its state is saved, too.
+        members: {name: text} of more files in the archive.
+    """
     # Keras respects include_optimizer for its older formats only.
     optimizer = getattr(model, "optimizer", None)
     try:
@@ -112,7 +121,9 @@ def save_model(
         with files.whole(path) as partial:
             model.save(partial)
             with zipfile.ZipFile(partial, "a") as archive:
-                archive.writestr(CARD, card.to_json())
+                added = {CARD: card.to_json(), **(members or {})}
+                for name, text in added.items():
+                    archive.writestr(name, text)
     finally:
         model.optimizer = optimizer
 

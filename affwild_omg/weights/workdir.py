@@ -1,7 +1,8 @@
 """Workdirs: what a training leaves on disk.
 
-A workdir holds `best.keras` and `last.keras` (the second with the optimizer's
-state), `history.json` (the options, the records' digest and all epochs),
+A workdir holds `best.keras` and `last.keras` (the second with all that training
+needs to go on, see `training.checkpoints`; `checkpoints/` has those before),
+`history.json` (the options, the records' digest and all epochs),
 `flags.cfg` (the options as a flagfile that starts the same training again),
 TensorBoard's event files, `postprocessing.json` once an evaluation has chosen
 steps for the best model, `half_widths.json` once one has measured its errors on
@@ -22,6 +23,7 @@ HISTORY = "history.json"
 POSTPROCESSING = "postprocessing.json"
 HALF_WIDTHS = "half_widths.json"
 EVENTS = "tensorboard"
+CHECKPOINTS = "checkpoints"
 FLAGFILE = "flags.cfg"
 INITIALISATION = "initialisation.json"
 
@@ -70,12 +72,18 @@ def _read(workdir, name, check):
 
 def clear(workdir: pathlib.Path) -> None:
     """Removes the files of a training, and leaves alone what else is there."""
+    # First what a training could go on from, or half of one would be left.
+    for folder, pattern in (
+        (CHECKPOINTS, "step_*.keras"),
+        (CHECKPOINTS, "best_*.keras"),
+        (EVENTS, "events.out.tfevents.*"),
+    ):
+        for file in (workdir / folder).glob(pattern):
+            file.unlink()
+        with contextlib.suppress(OSError):  # there is none, or others' files
+            (workdir / folder).rmdir()
     for name in (
-        *(BEST, LAST, HISTORY, FLAGFILE, INITIALISATION),
+        *(LAST, BEST, HISTORY, FLAGFILE, INITIALISATION),
         *(POSTPROCESSING, HALF_WIDTHS),
     ):
         (workdir / name).unlink(missing_ok=True)
-    for file in (workdir / EVENTS).glob("events.out.tfevents.*"):
-        file.unlink()
-    with contextlib.suppress(OSError):  # there is none, or others' files
-        (workdir / EVENTS).rmdir()

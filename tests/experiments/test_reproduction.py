@@ -416,8 +416,12 @@ def test_other_weights_under_the_same_name_are_another_training(
         run(**own)
     # Interrupted in its first epoch, it does not resume the earlier one.
     quick.interrupted = "first epoch"
+    (last,) = tmp_path.glob("out/*/seed_0/workdir")
+    last = last / "last.keras"
+    last.touch()
     with pytest.raises(KeyboardInterrupt):
         run(overwrite=True, **own)
+    assert not last.exists()
     quick.interrupted = ""
     assert run(**own) == ["train workdir"]  # which gives the same model here
 

@@ -63,7 +63,6 @@ def start(training, options, card=None, strategy=None):
         training.validation.read(options),
         card or training.card_of(options),
         strategy or training.default_strategy(),
-        resume=False,
     )
 
 
@@ -85,6 +84,7 @@ def test_a_run_leaves_its_workdir(small_run):
     assert {path.name for path in workdir.iterdir()} == {
         "best.keras",
         "last.keras",
+        "checkpoints",
         "flags.cfg",
         "history.json",
         "tensorboard",
@@ -217,7 +217,11 @@ def test_only_the_same_run_is_resumed(training, small_run, tmp_path):
     workdir = tmp_path / "earlier version"
     workdir.mkdir()
     earlier = dataclasses.replace(options, workdir=str(workdir))
-    with pytest.raises(UserError, match="no training with a finished epoch"):
+    (workdir / "notes.txt").touch()
+    with pytest.raises(UserError, match="earlier version holds no training"):
+        training.train(earlier, resume=True)
+    (workdir / "history.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match="holds no last.keras, from which"):
         training.train(earlier, resume=True)
     history = {"best_epoch": 3, "epochs": summary["epochs"]}
     (workdir / "history.json").write_text(json.dumps(history))

@@ -16,6 +16,10 @@ OPTIONS = TrainingOptions(records="r", workdir="w", width=0.03, units=4)
     [
         ({"batch_size": 1}, "CCC needs two sequences"),
         ({"learning_rate": 0.0}, "--learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "--learning_rate must be above 0"),
+        ({"checkpoint_every": "0"}, "must be epoch, or steps or minutes ab"),
+        ({"checkpoint_every": "5 min"}, "10min, not '5 min'"),
+        ({"keep_checkpoints": 0}, "--keep_checkpoints must be at least 1"),
         ({"members": []}, "--members is empty"),
         ({"init_strict": True}, "--init_strict requires --init_from"),
         ({"part_learning_rates": ["cnn=fast"]}, "not 'cnn=fast'"),
@@ -87,6 +91,15 @@ def test_overrides_make_the_network():
     )
 
 
+def test_checkpoints_are_due_after_steps_or_minutes():
+    limits = [
+        dataclasses.replace(OPTIONS, checkpoint_every=x).checkpoint_limits()
+        for x in ("epoch", "500", "10min")
+    ]
+    inf = float("inf")
+    assert limits == [(inf, inf), (500, inf), (inf, 600)]
+
+
 def test_what_differs_from_another_run():
     """Epochs, patience and places may differ when a run goes on."""
     before = dataclasses.asdict(OPTIONS)
@@ -96,6 +109,8 @@ def test_what_differs_from_another_run():
         workdir="moved",
         epochs=99,
         patience=0,
+        checkpoint_every="10min",
+        keep_checkpoints=5,
         units=None,
         seed=1,
         taps=("fc",),

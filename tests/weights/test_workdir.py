@@ -22,6 +22,8 @@ def test_only_what_a_training_wrote_is_removed(tmp_path):
     own += ["flags.cfg", "initialisation.json"]
     events = tmp_path / "tensorboard"
     events.mkdir()
+    (tmp_path / "checkpoints").mkdir()
+    own += [f"checkpoints/{x}_000000002.keras" for x in ("step", "best")]
     for name in [*own, "notes.txt", "tensorboard/events.out.tfevents.1.a"]:
         (tmp_path / name).touch()
     workdirs.clear(tmp_path)

@@ -10,9 +10,9 @@ flags.DEFINE_bool("list_architectures", False, "List all networks and exit.")
 flags.DEFINE_bool(
     "resume",
     False,
-    "Continue the training in the workdir from its last checkpoint, or start "
-    "one if it is empty; its flags must be the same, but for --epochs, "
-    "--patience, --checkpoint_every and --keep_checkpoints.",
+    "Continue the training in the workdir from its last checkpoint; its flags "
+    "must be the same, but for --epochs, --patience, --checkpoint_every and "
+    "--keep_checkpoints.",
 )
 
 

@@ -372,7 +372,7 @@ def test_bad_input_is_told_in_a_line(shelf, call, monkeypatch, line, words):
         "export": "--model=workdir --output=new/saved",
         "predict": "--model=workdir --video=text.mp4 --output=new/out",
         "serve": "--model=saved --port=0",
-        "train": "--records=records --workdir=new",
+        "train": "--records=records --workdir=new --batch_size=2",
         "import_tf1": "--checkpoint=text.mp4 --output=new.keras",
         "fuse": "--validation=val_a,val_b --test=test_a,test_b --output=new",
         "compare": "--first=test_a --second=test_b --output=new",

@@ -79,7 +79,9 @@ def train(
         )
     workdir = pathlib.Path(options.workdir)
     found = None
-    if resume and not files.is_empty(workdir):
+    # A training that was killed early leaves an empty folder.
+    anew = workdir.is_dir() and files.is_empty(workdir)
+    if resume and not anew:
         resumption.check(workdir, options, records.digest)
         found = checkpoints.newest(workdir)
         if not found:

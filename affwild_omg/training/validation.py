@@ -9,6 +9,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest
 from affwild_omg.data.manifest import Manifest, labels_vary
 from affwild_omg.paper.task import TARGETS
+from affwild_omg.paper.windows import cut
 from affwild_omg.training.options import TrainingOptions
 
 
@@ -70,11 +71,11 @@ def level_of(options: TrainingOptions, records: Manifest) -> str:
 
 
 def check(options: TrainingOptions, records: Manifest) -> None:
-    """Checks that loss and validation have something to compare.
+    """Checks that there is a batch, and that all have something to compare.
 
     Raises:
-        UserError: as `Manifest.check`; or the labels are such that CCC is 0
-            whatever is predicted.
+        UserError: as `Manifest.check`; a batch is larger than the split; or
+            the labels are such that CCC is 0 whatever is predicted.
     """
     if records.held_out:
         logging.info(
@@ -82,6 +83,16 @@ def check(options: TrainingOptions, records: Manifest) -> None:
         )
     for split in ("train", "validation"):
         records.check(split, labels=options.network().targets)
+    windows = sum(
+        len(cut(clip.frames, options.sequence_length, options.tail))
+        for clip in records.clips("train")
+    )
+    if options.batch_size > windows:
+        raise UserError(
+            f"--batch_size={options.batch_size} is more than the {windows} "
+            f"windows of train, of --sequence_length={options.sequence_length} "
+            f"frames each; give {windows} or fewer"
+        )
     for split, flag, level in (
         ("train", "loss_level", options.loss_level),
         ("validation", "validation_level", level_of(options, records)),

@@ -102,6 +102,8 @@ def test_what_validation_compares(
             "--loss_level=frame .* train .* a batch of one window, .* give "
             "--batch_size=2",
         ),
+        # Two windows of each clip of five frames.
+        (SPLITS, None, {"batch_size": 7}, "more than the 6 windows .* give 6"),
         (SPLITS, one_label, {}, "--loss_level=sequence .* give other records"),
         (
             *(ALONE, by_frame, {"validation_level": "utterance"}),

@@ -50,7 +50,7 @@ def export(
         raise ValueError("metrics: those of options.results are needed")
     if options.warmup:
         warmup.require()
-    portable.require(options.format)
+    portable.require(options)
     output = pathlib.Path(options.output)
     version = str(options.version) if options.version else None
     if version:

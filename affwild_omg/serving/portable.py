@@ -31,7 +31,7 @@ import pathlib
 import tempfile
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -74,13 +74,14 @@ _ALLOWED = 1e-4
 _WINDOWS, _FRAMES = 24, 20
 
 
-def require(formats: Sequence[str]) -> None:
-    """Checks that the packages that the formats need are installed.
+def require(options: ExportOptions) -> None:
+    """Checks that what the formats need is there, before anything is done.
 
     Raises:
-        UserError: they are not.
+        UserError: a package is not installed, or there are no records to
+            calibrate by.
     """
-    for name in formats:
+    for name in options.format:
         for package in _PACKAGES.get(name, ()):
             try:
                 importlib.import_module(package)
@@ -89,6 +90,11 @@ def require(formats: Sequence[str]) -> None:
                     f"--format={name} needs {package}: pip install "
                     f"'affwild_omg[{name}]'"
                 ) from error
+    if options.int8:
+        try:
+            manifest.read(options.int8).clips("train")
+        except UserError as error:
+            raise UserError(f"--int8 calibrates by records: {error}") from error
 
 
 def write(

@@ -324,3 +324,17 @@ def test_an_evaluation_of_the_files_is_that_of_the_workdir(
 def test_options_that_contradict_are_refused(settings, words):
     with pytest.raises(UserError, match=words):
         ExportOptions(model=".", output="x", **settings)
+
+
+def test_records_that_are_none_are_told_at_once(small_run, tmp_path):
+    from affwild_omg.serving import exporting
+
+    options = ExportOptions(
+        model=small_run[0].workdir,
+        output=str(tmp_path / "model"),
+        format=("litert",),
+        int8=str(tmp_path),
+    )
+    with pytest.raises(UserError, match="--int8 calibrates.*manifest.json"):
+        exporting.export(options)
+    assert list(tmp_path.iterdir()) == []

@@ -351,16 +351,22 @@ def _check(path, runtime, function):
             )
 
 
-def _windows(card, records, split, batch_size=1) -> Iterator[dict]:
-    """Yields a few windows of a split, drawn by a seed."""
+def _windows(card, records, split) -> Iterator[dict]:
+    """Yields the frames with a face of some windows, drawn by a seed."""
     dataset = pipeline.windows(
         records.clips(split),
         sequence_length=card.sequence_length,
         tail=card.tail,
         shuffle_seed=0,
-    ).take(_WINDOWS)
+    )
+    dataset = dataset.filter(lambda x: tf.reduce_any(x["mask"])).take(_WINDOWS)
     with records.reading(split):
-        yield from pipeline.batches(dataset, batch_size).as_numpy_iterator()
+        for window in dataset.as_numpy_iterator():
+            seen = window["mask"]
+            yield {
+                name: window[name][np.newaxis, seen]
+                for name in ("frames", "landmarks", "mask")
+            }
 
 
 def _write_int8_onnx(folder, card, records):
@@ -382,7 +388,7 @@ def _write_int8_onnx(folder, card, records):
         run = runtimes.start(folder / FRAME, "onnxruntime", "float32")
         for window in _windows(card, records, "train"):
             state = start
-            for index in np.flatnonzero(window["mask"][0])[:_FRAMES]:
+            for index in range(min(_FRAMES, window["mask"].size)):
                 inputs = {
                     "frames": window["frames"][:, index],
                     "landmarks": window["landmarks"][:, index],
@@ -438,10 +444,9 @@ def _compare(network, card, folder, records, formats):
     }
     found = {runtime: [] for runtime in others}
     for window in _windows(card, records, split):
-        mask = window["mask"]
-        expected = full.predict(window)[mask]
+        (expected,) = full.predict(window)
         for runtime, predictor in others.items():
-            found[runtime].append((expected, predictor.predict(window)[mask]))
+            found[runtime].append((expected, *predictor.predict(window)))
     for runtime, pairs in found.items():
         expected, values = map(np.concatenate, zip(*pairs, strict=True))
         logging.info(

@@ -40,6 +40,9 @@ def is_of_frames(path: pathlib.Path, flag: str) -> bool:
     return "frame" in header and not set(KEY) <= header
 
 
+_MOST_FRAMES = 1_000_000  # of a clip; some ten hours
+
+
 def read(
     predictions: pathlib.Path, truth: pathlib.Path
 ) -> dict[str, pd.DataFrame]:
@@ -146,6 +149,13 @@ def estimate(
             f"{flag}={predictions}: some tables have valence and arousal, "
             "others one of these alone; give those of one model"
         )
+    for name, (_, numbers, *_) in found.items():
+        if len(numbers) and numbers.max() > _MOST_FRAMES:
+            raise UserError(
+                f"{flag}={predictions}: {name} has frame "
+                f"{numbers.max():.0f}, and a clip at most {_MOST_FRAMES}; give "
+                "the tables of clips, whose frames count from the first"
+            )
     clips = [_by_frame(*rows) for _, *rows in found.values()]
     frames = Frames(
         keys=list(found),
@@ -165,7 +175,10 @@ def estimate(
         index=frames.keys,
     )
     return table, {
-        "utterances_without_face": int((frames.seen == 0).sum()),
+        "utterances_without_face": sum(
+            not seen and key in keys
+            for key, seen in zip(frames.keys, frames.seen, strict=True)
+        ),
         "frames": int(frames.lengths.sum()),
         "frames_with_face": int(frames.seen.sum()),
         "sequence_estimate": "median",
@@ -176,11 +189,14 @@ def estimate(
 
 
 def _by_frame(frames, seen, values):
-    """Returns values [frames, targets] and seen [frames] in their order."""
-    order, places = np.unique(frames, return_inverse=True)
-    ordered = np.full((len(order), values.shape[1]), np.nan)
+    """Returns values [frames, targets] and seen [frames], by their numbers.
+
+    A frame that the table leaves out has no face.
+    """
+    places, length = frames.astype(int), int(frames.max(initial=-1)) + 1
+    ordered = np.full((length, values.shape[1]), np.nan)
     ordered[places[seen]] = values[seen]
-    return ordered, np.bincount(places[seen], minlength=len(order)) > 0
+    return ordered, np.bincount(places[seen], minlength=length) > 0
 
 
 def _files(path, *endings):

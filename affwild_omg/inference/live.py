@@ -30,7 +30,10 @@ def moments(
     """
     live = isinstance(source, Camera)
     # The number is asked for where the frame is read: a thread reads ahead.
-    frames = (((source.number, time_s), frame) for time_s, frame in source)
+    frames = (
+        ((source.number, time_s), source.number, frame)
+        for time_s, frame in source
+    )
     with (
         _interrupted_by_signals(source) if live else contextlib.nullcontext(),
         progress.bar(
@@ -41,7 +44,8 @@ def moments(
     ):
         if live:  # neither ahead nor in chunks, which would be late
             found = (
-                (place, stream.step(frame, place[0])) for place, frame in frames
+                (place, stream.step(frame, number))
+                for place, number, frame in frames
             )
         else:
             found = stream.video(frames)

@@ -65,7 +65,7 @@ class Predictor:
         if not model_file.is_saved_model(path):
             raise UserError(
                 f"--model={path} is not a SavedModel; give a folder that "
-                "export.py wrote"
+                "export.py wrote with --format=saved_model"
             )
         return load_predictor(path)
 
@@ -97,7 +97,9 @@ class Predictor:
         with Video(path) as video:
             settings = {"fps": video.fps, "wait": True} | settings
             with self.stream(**settings) as stream:
-                yield from stream.video(video)
+                yield from stream.video(
+                    (time_s, video.number, frame) for time_s, frame in video
+                )
 
 
 def load_predictor(

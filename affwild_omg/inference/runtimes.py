@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.storage import files
+from affwild_omg.storage import files, parallel
 
 SEQUENCE, FRAME, WEIGHTS = "sequence.onnx", "step.onnx", "weights.bin"
 LITE = "step.tflite"
@@ -87,12 +87,11 @@ def load(
                 f"--precision=int8: --model={path} holds no {name}; export "
                 "the model with --int8=RECORDS, or leave the flag out"
             )
-    _require_whole(path)
+    shared = [WEIGHTS] if name == SEQUENCE else []
+    _require_whole(path, [name, *shared])
     run = start(path / name, runtime, precision)
     if runtime == "litert":
-        return lambda inputs, state: _frame_by_frame(
-            run, inputs, state, targets
-        )
+        return lambda inputs, state: frame_by_frame(run, inputs, state, targets)
 
     def step(inputs, state):
         outputs = run(inputs | {"state": state})
@@ -102,18 +101,20 @@ def load(
     return step
 
 
-def _require_whole(path):
-    """Checks that the files are those that were exported."""
+def _require_whole(path, names):
+    """Checks that files are those that were exported."""
+    part = str(SUMS)
     try:
         sums = json.loads((path / SUMS).read_text(encoding="utf-8"))
-        changed = [x for x in sums if files.digest(path / x) != sums[x]]
-    except (OSError, ValueError, TypeError):
-        changed = [str(SUMS)]
-    if changed:
+        expected = {name: sums[name] for name in names}
+        for part, digest in expected.items():
+            if files.digest(path / part) != digest:
+                raise ValueError
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f"--model={path}: {changed[0]} is damaged or missing; export the "
-            "model again"
-        )
+            f"--model={path}: {part} is damaged or missing; export the model "
+            "again"
+        ) from error
 
 
 def start(path: pathlib.Path, runtime: str, precision: str) -> Run:
@@ -176,7 +177,7 @@ def _litert(path, precision):
     from ai_edge_litert import interpreter
 
     runner = interpreter.Interpreter(
-        model_path=str(path), num_threads=os.cpu_count()
+        model_path=str(path), num_threads=parallel.cores()
     ).get_signature_runner()
     taken = runner.get_input_details()
 
@@ -189,7 +190,9 @@ def _litert(path, precision):
 _START = {"onnxruntime": _onnxruntime, "openvino": _openvino, "litert": _litert}
 
 
-def _frame_by_frame(run, inputs, state, targets):
+def frame_by_frame(
+    run: Run, inputs: dict, state: np.ndarray, targets: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     """Does by one frame at a time what `Predictor.step` does."""
     mask, state = inputs["mask"], np.array(state)
     values = np.zeros((*mask.shape, len(targets)), np.float32)

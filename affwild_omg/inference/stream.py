@@ -163,20 +163,23 @@ class Stream(contextlib.AbstractContextManager):
         return answers
 
     def video(
-        self, frames: Iterable[tuple[Place, np.ndarray]]
+        self, frames: Iterable[tuple[Place, int, np.ndarray]]
     ) -> Iterator[tuple[Place, list[Answer]]]:
         """Predicts the frames of a film, CHUNK in a call of the network.
 
         A thread finds the next frames' faces meanwhile.
 
         Args:
-            frames: of each its place, such as its time in `Video`, and the
-                frame for `step`.
+            frames: of each its place, such as its time in `Video`, and its
+                number and the frame for `step`.
 
         Yields:
             The place and what `step` gives, for each frame in order.
         """
-        found = ((place, self._find(frame)) for place, frame in frames)
+        found = (
+            (place, self._find(frame, number))
+            for place, number, frame in frames
+        )
         with contextlib.closing(parallel.ahead(found, FOUND_AHEAD)) as ahead:
             while chunk := list(itertools.islice(ahead, CHUNK)):
                 answered = self._answer([found for _, found in chunk])

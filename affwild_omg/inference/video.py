@@ -144,7 +144,11 @@ class Models:
         card = predictor.card
         own = card.sequence_length if card else DEFAULT_SEQUENCE_LENGTH
         length = options.sequence_length or own
-        as_measured = options.mode == "windows" and length == own
+        as_measured = (
+            options.mode == "windows"
+            and length == own
+            and options.precision == "float32"
+        )
         return cls(
             predictor=predictor,
             sha256=model_file.digest(options.model),

@@ -111,6 +111,12 @@ def facts(
             f"--results is an evaluation of another model than {file}; give "
             "the folder that evaluate.py wrote for it"
         )
+    made = (metrics or {}).get("options", {}).get("precision", "float32")
+    if made != "float32":
+        raise UserError(
+            f"--results is an evaluation in {made}, and what is exported is "
+            "float32; give one of --precision=float32"
+        )
     workdir, training = workdirs.of(model), None
     # What the history tells is of the best model alone.
     last = model.name == workdirs.LAST

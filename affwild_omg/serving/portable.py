@@ -27,7 +27,9 @@ import contextlib
 import hashlib
 import importlib
 import logging as standard_logging
+import os
 import pathlib
+import sys
 import tempfile
 import types
 import warnings
@@ -45,7 +47,7 @@ from affwild_omg.inference import runtimes
 from affwild_omg.inference.predictor import keras_predictor, load_predictor
 from affwild_omg.inference.runtimes import FRAME, LITE, SEQUENCE, WEIGHTS, int8
 from affwild_omg.nets import models
-from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
+from affwild_omg.paper.task import CROP_SIZE, LANDMARKS, TARGETS
 from affwild_omg.scoring.concordance import concordance
 from affwild_omg.serving import saved_model
 from affwild_omg.serving.options import ExportOptions
@@ -62,6 +64,7 @@ _PACKAGES = {
     "onnx": ("tf2onnx", "onnx", "onnxruntime"),
     "litert": ("ai_edge_litert",),
 }
+_RUN = {SEQUENCE: "onnxruntime", FRAME: "onnxruntime", LITE: "litert"}
 _OPSET = 18
 _SHARED = 1024  # bytes of a tensor from which on it is among the shared weights
 _PAGE = 4096  # bytes, at whose multiples they begin, to be mapped
@@ -123,13 +126,13 @@ def write(
         }
         _write_onnx(network, functions, folder)
         for name, function in functions.items():
-            _check(folder / name, "onnxruntime", function)
+            _check(folder / name, function)
         if records:
             _write_int8_onnx(folder, card, records)
     if "litert" in options.format:
         function = _frame(network, card, batch=1)
         _write_lite(network, function, folder, smaller=bool(records))
-        _check(folder / LITE, "litert", function)
+        _check(folder / LITE, function)
     written = [folder / name for name in FILES if (folder / name).exists()]
     if written:
         sums = {path.name: files.digest(path) for path in written}
@@ -315,18 +318,24 @@ def _name_dimensions(graph):
 
 @contextlib.contextmanager
 def _quiet():
-    """Silences what converters tell of themselves."""
+    """Silences what converters tell of themselves; they raise what matters."""
     level = standard_logging.root.manager.disable
     standard_logging.disable(standard_logging.WARNING)
+    # Their C++ sides write to the descriptor of standard error.
+    sys.stderr.flush()
+    kept = os.dup(2)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open(os.devnull, "w") as nothing:
             warnings.simplefilter("ignore")
+            os.dup2(nothing.fileno(), 2)
             yield
     finally:
+        os.dup2(kept, 2)
+        os.close(kept)
         standard_logging.disable(level)
 
 
-def _check(path, runtime, function):
+def _check(path, function):
     """Runs what was written, which may be read, and yet fail or differ."""
     random = np.random.default_rng(0)
     inputs = {}
@@ -340,6 +349,7 @@ def _check(path, runtime, function):
             high = CROP_SIZE if spec.name == "landmarks" else 1
             values = random.uniform(0, high, shape)
             inputs[spec.name] = values.astype(np.float32)
+    runtime = _RUN[path.name]
     found = runtimes.start(path, runtime, "float32")(inputs)
     for name, expected in function(*map(tf.constant, inputs.values())).items():
         difference = np.abs(found[name] - expected.numpy()).max()
@@ -365,7 +375,7 @@ def _windows(card, records, split) -> Iterator[dict]:
             seen = window["mask"]
             yield {
                 name: window[name][np.newaxis, seen]
-                for name in ("frames", "landmarks", "mask")
+                for name in ("frames", "landmarks", "mask", "labels")
             }
 
 
@@ -434,32 +444,48 @@ def _write_lite(network, function, folder, *, smaller):
 
 
 def _compare(network, card, folder, records, formats):
-    """Tells how int8 agrees with float32 on windows of validation."""
+    """Tells what int8 changes on windows of validation."""
     split = "validation" if "validation" in records.splits else "train"
-    full = keras_predictor(network, card)
-    others = {
-        runtime: load_predictor(folder, precision="int8", runtime=runtime)
-        for runtime, name in (("onnxruntime", "onnx"), ("litert", "litert"))
-        if name in formats
-    }
-    found = {runtime: [] for runtime in others}
+    targets = card.architecture.targets
+    columns = [TARGETS.index(target) for target in targets]
+    start = np.zeros((1, models.state_size(card.architecture)), np.float32)
+
+    def by_frame(name):
+        run = runtimes.start(folder / int8(name), _RUN[name], "int8")
+        return lambda window: runtimes.frame_by_frame(
+            run, window, start, targets
+        )[0]
+
+    found = {"float32": keras_predictor(network, card).predict}
+    if "onnx" in formats:
+        found[int8(SEQUENCE)] = load_predictor(
+            folder, precision="int8", runtime="onnxruntime"
+        ).predict
+        found[int8(FRAME)] = by_frame(FRAME)
+    if "litert" in formats:
+        found[int8(LITE)] = by_frame(LITE)
+    values, labels = {name: [] for name in found}, []
     for window in _windows(card, records, split):
-        (expected,) = full.predict(window)
-        for runtime, predictor in others.items():
-            found[runtime].append((expected, *predictor.predict(window)))
-    for runtime, pairs in found.items():
-        expected, values = map(np.concatenate, zip(*pairs, strict=True))
-        logging.info(
-            "int8 in %s against float32, on %s of %s: values differ by up to "
-            "%.3f, %s",
-            runtime,
-            wording.count(len(pairs), "window"),
-            split,
-            np.abs(values - expected).max(),
-            ", ".join(
-                f"CCC of {target} {concordance(x, y):.4f}"
-                for target, x, y in zip(
-                    card.architecture.targets, expected.T, values.T, strict=True
+        labels.append(window["labels"][0][:, columns])
+        for name, predict in found.items():
+            values[name] += [*predict(window)]
+    windows = wording.count(len(labels), "window")
+    labels = np.concatenate(labels)
+    values = {name: np.concatenate(x) for name, x in values.items()}
+    full = values.pop("float32")
+    for name, lower in values.items():
+        told = [f"values differ by up to {np.abs(lower - full).max():.3f}"]
+        for column, target in enumerate(targets):
+            known = np.isfinite(labels[:, column])
+            if known.any():
+                before, after = (
+                    concordance(labels[known, column], x[known, column])
+                    for x in (full, lower)
                 )
-            ),
+                told.append(
+                    f"CCC of {target} by {after - before:+.4f} to {after:.4f}"
+                )
+        logging.info(
+            "%s beside float32, on the frames of %s of %s: %s",
+            *(name, windows, split, ", ".join(told)),
         )

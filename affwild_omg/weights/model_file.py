@@ -81,10 +81,12 @@ class Card:
                 tail=tail,
                 half_widths=widths and HalfWidths(**widths),
                 preparation=content.get("preparation", 1),
-                crops=crops
-                and {name: (low, high) for name, (low, high) in crops.items()},
+                crops=crops and _ranges(crops),
             )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (
+            *(KeyError, TypeError, AttributeError),
+            json.JSONDecodeError,
+        ) as error:
             message = f"its {CARD} is of another version: {error}"
             raise UserError(message) from error
         if card.preparation != PREPARATION:
@@ -94,6 +96,15 @@ class Card:
                 "the version that trained it"
             )
         return card
+
+
+def _ranges(crops):
+    """Returns {name: (low, high)}; raises TypeError of anything else."""
+    for name, ends in crops.items():
+        kinds = {type(x) for x in ends}
+        if len(ends) != 2 or not kinds <= {int, float}:
+            raise TypeError(f"crops has {ends!r} for {name}")
+    return {name: tuple(ends) for name, ends in crops.items()}
 
 
 def save_model(

@@ -243,10 +243,11 @@ def test_clips_are_scored_as_utterances(clips, tmp_path):
     found = submission.score(options)
     expected = {}
     for key, (values, face) in held.items():
+        number = np.arange(len(values)) + (np.arange(len(values)) > 2)
         medians = [
-            np.median(values[i : i + 80][face[i : i + 80]], axis=0)
-            for i in range(0, len(values), 80)
-            if face[i : i + 80].any()
+            np.median(values[face & (number // 80 == i)], axis=0)
+            for i in range(number[-1] // 80 + 1)
+            if (face & (number // 80 == i)).any()
         ]
         if medians:
             expected[key] = np.mean(medians, axis=0)

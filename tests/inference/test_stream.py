@@ -171,7 +171,8 @@ def test_a_file_is_a_stream_at_its_own_pace(predictor, monkeypatch):
             asked["closed"] = True
 
         def __iter__(self):
-            return ((n / 10, frame) for n, frame in enumerate(world.frames()))
+            for self.number, frame in enumerate(world.frames()):
+                yield self.number / 10, frame
 
     monkeypatch.setattr(predicting, "Video", Film)
     results = list(predictor.video("film.mp4", **world.fakes))
@@ -218,8 +219,11 @@ def test_chunks_of_a_film_have_the_values_of_steps(predictor):
     def by_steps(stream, frames):
         return ((n, stream.step(frame)) for n, frame in frames)
 
+    def by_chunks(stream, frames):
+        return stream.video((n, n, frame) for n, frame in frames)
+
     one_by_one, _, times = taking(by_steps)
-    in_chunks, shapes, no_times = taking(lambda x, frames: x.video(frames))
+    in_chunks, shapes, no_times = taking(by_chunks)
     assert times["frame"] and no_times == {"network": None, "frame": None}
     people = [{x[0] for x in answers} for _, answers, _ in one_by_one]
     assert people[4:6] == [{1}, {1, 2}] and people[20:22] == [{1, 2}, {1}]
@@ -231,4 +235,23 @@ def test_chunks_of_a_film_have_the_values_of_steps(predictor):
         np.testing.assert_allclose(chunk[1], step[1], atol=1e-5)
     # Frames 24 to 31 show nobody.
     assert shapes == [(2, 8)] * 3 + [(1, 8), (2, 8), (2, 8), (2, 5)]
-    assert taking(lambda x, frames: x.video(frames))[0] == in_chunks
+    assert taking(by_chunks)[0] == in_chunks
+
+
+def test_frames_that_a_film_lost_count(predictor):
+    script = (
+        [[spot(100, 100, 60)]] * 10 + [[]] * 3 + [[spot(100, 100, 60)]] * 10
+    )
+
+    def tracks(numbers):
+        world = World(script)
+        frames = zip(numbers, numbers, world.frames(), strict=True)
+        with predictor.stream(wait=True, fps=10.0, **world.fakes) as stream:
+            return {
+                answer.track
+                for _, answers in stream.video(frames)
+                for answer in answers
+            }
+
+    assert tracks(range(23)) == {1}  # gone for less than a second
+    assert tracks([*range(12), *range(72, 83)]) == {1, 2}

@@ -1,6 +1,7 @@
 """ONNX and LiteRT files, run in their runtimes beside the network in Keras."""
 
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.serving.test_saved_model import make_inputs
 onnx = pytest.importorskip("onnx", reason="needs pip install -e .[onnx]")
 pytest.importorskip("ai_edge_litert", reason="needs pip install -e .[litert]")
 
+NUMBERS = re.compile(r"[+-]?[0-9]+[.][0-9]+")
 RUNTIMES = ("onnxruntime", "openvino", "litert")
 
 
@@ -224,8 +226,10 @@ def test_what_int8_changes_is_told(small_run, exported, tmp_path, caplog):
         )
     )
     logging.set_verbosity(verbosity)
-    (line,) = [x for x in caplog.messages if x.startswith("int8 in litert")]
-    assert "of validation" in line and "CCC of arousal 0.99" in line
+    (line,) = [x for x in caplog.messages if "step_int8.tflite" in x]
+    apart, *changes = (float(x) for x in NUMBERS.findall(line))
+    assert 0 <= apart < 0.02 and len(changes) == 4
+    assert all(abs(x) < 0.01 for x in changes[::2])  # the change; then CCC
     names = {x.name for x in (tmp_path / "lite").iterdir()}
     assert names == {
         *("README.md", "assets.extra", "step.tflite", "step_int8.tflite")
@@ -233,20 +237,48 @@ def test_what_int8_changes_is_told(small_run, exported, tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["weights.bin", "sequence.onnx", "step.tflite", "sequence_int8.onnx"],
+    ("name", "runtime", "precision"),
+    [
+        ("weights.bin", "onnxruntime", "float32"),
+        ("sequence.onnx", "onnxruntime", "float32"),
+        ("sequence_int8.onnx", "onnxruntime", "int8"),
+        ("step.tflite", "litert", "float32"),
+    ],
 )
-def test_a_changed_byte_is_told(exported, load, tmp_path, name):
+def test_a_changed_byte_is_told(
+    exported, load, tmp_path, name, runtime, precision
+):
     path = tmp_path / "copy"
     shutil.copytree(exported, path)
     content = bytearray((path / name).read_bytes())
     content[len(content) // 2] ^= 1
     (path / name).write_bytes(content)
-    with pytest.raises(UserError, match=f"{name} is damaged"):
+    with pytest.raises(UserError, match=f": {name} is damaged"):
+        load(runtime, precision, path=path)
+
+
+def test_a_missing_file_is_told_if_it_is_needed(exported, load, tmp_path):
+    path = tmp_path / "copy"
+    shutil.copytree(exported, path)
+    (path / "weights.bin").unlink()
+    with pytest.raises(UserError, match=": weights.bin is damaged or missing"):
         load("onnxruntime", path=path)
-    (path / name).unlink()
-    with pytest.raises(UserError, match="damaged or missing|not there"):
-        load("onnxruntime", path=path)
+    assert load("litert", path=path).state_size == 24
+    (path / "assets.extra" / "sha256.json").unlink()
+    with pytest.raises(UserError, match="sha256.json is damaged or missing"):
+        load("litert", path=path)
+
+
+def test_a_step_of_eight_bits_is_near(exported, of_keras, window):
+    from affwild_omg.inference import runtimes
+
+    run = runtimes.start(exported / "step_int8.onnx", "onnxruntime", "int8")
+    mask = window["mask"]
+    values, _ = runtimes.frame_by_frame(
+        run, window, np.zeros((2, 24), np.float32), of_keras.targets
+    )
+    apart = np.abs(values - of_keras.predict(window))[mask]
+    assert 1e-5 < apart.max() < 0.02
 
 
 @pytest.mark.parametrize(

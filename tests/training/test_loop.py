@@ -507,12 +507,12 @@ def test_a_model_knows_the_crops_of_its_training(
 ):
     from affwild_omg.data import crops, manifest
     from affwild_omg.inference.predictor import load_predictor
-    from affwild_omg.serving import saved_model
+    from affwild_omg.serving import exporting
     from affwild_omg.serving.options import ExportOptions
 
     monkeypatch.setattr(crops, "LEAST", 1)
     training.train(tiny)
-    exported = saved_model.export(
+    exported = exporting.export(
         ExportOptions(model=tiny.workdir, output=str(tmp_path / "saved"))
     )
     clips = manifest.read(tiny.records).clips("train")

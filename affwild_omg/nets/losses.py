@@ -1,6 +1,7 @@
 """The concordance loss (equations 2 and 3) in `keras.ops`."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -9,30 +10,45 @@ def _unchanged(sums):
     return sums
 
 
-def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
-    """Computes the concordance correlation coefficient of each column.
+class _Moments(NamedTuple):
+    """Biased (1/N) moments of labels and predictions, [columns] each."""
 
-    ccc = 2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2) with biased
-    (1/N) moments (equation 2), over the rows that count in that column. CCC and
-    its gradient are 0 where none does, and where the denominator is 0 up to
-    rounding (no variance on either side and equal means).
+    label_mean: Any
+    prediction_mean: Any
+    covariance: Any
+    label_variance: Any
+    prediction_variance: Any
 
-    CCC is not a sum over examples: the gradient of each replica's own CCC
-    points elsewhere than that of the whole batch. `reduce` therefore sums the
-    moments over replicas. Means are reduced first, so that second moments are
-    taken about them and lose no digits.
+    def concordance(self):
+        # The variance of equal values is a rounding error, and its gradient
+        # would be large and meaningless.
+        squares = (
+            (self.label_variance + self.label_mean**2)
+            + self.prediction_variance
+            + self.prediction_mean**2
+        )
+        denominator = (
+            self.label_variance
+            + self.prediction_variance
+            + (self.label_mean - self.prediction_mean) ** 2
+        )
+        defined = denominator > 1e-10 * squares
+        return ops.where(
+            defined, 2 * self.covariance / ops.where(defined, denominator, 1), 0
+        )
 
-    Args:
-        labels: [rows, columns].
-        predictions: [rows, columns].
-        weights: [rows, columns]; values of weight 0 do not count, even if NaN.
-        reduce: sums a tensor over all replicas.
+    def comparable(self):
+        # The variance of equal values is a rounding error.
+        return self.label_variance > 1e-10 * (
+            self.label_variance + self.label_mean**2
+        )
 
-    Returns:
-        [columns], in [-1, 1].
 
-    Raises:
-        ValueError: the shapes differ or are not [rows, columns].
+def _moments(labels, predictions, weights, reduce):
+    """Computes moments by two sums over replicas.
+
+    Means come first, so that second moments are taken about them and lose no
+    digits.
     """
     sizes = [tuple(x.shape) for x in (labels, predictions, weights)]
     if any(len(x) != 2 for x in sizes) or any(
@@ -47,30 +63,51 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
     labels = ops.where(counts > 0, labels, 0)
     predictions = ops.where(counts > 0, predictions, 0)
 
-    def mean(values, total):
-        return reduce(ops.sum(counts * values, axis=0)) / total
+    def sums(*values):
+        own = [ops.sum(counts * x, axis=0) for x in values]
+        return ops.unstack(reduce(ops.stack(own)), len(own))
 
-    total = ops.maximum(reduce(ops.sum(counts, axis=0)), 1)
-    label_mean = mean(labels, total)
-    prediction_mean = mean(predictions, total)
+    total, *means = sums(ops.ones_like(labels), labels, predictions)
+    total = ops.maximum(total, 1)
+    label_mean, prediction_mean = (mean / total for mean in means)
     label_rest = labels - label_mean
     prediction_rest = predictions - prediction_mean
-    covariance = mean(label_rest * prediction_rest, total)
-    denominator = (
-        mean(label_rest**2, total)
-        + mean(prediction_rest**2, total)
-        + (label_mean - prediction_mean) ** 2
+    second = sums(
+        label_rest * prediction_rest, label_rest**2, prediction_rest**2
     )
-    # The variance of equal values is a rounding error, and its gradient would
-    # be large and meaningless.
-    squares = mean(labels**2, total) + mean(predictions**2, total)
-    defined = denominator > 1e-10 * squares
-    return ops.where(
-        defined, 2 * covariance / ops.where(defined, denominator, 1), 0
+    return _Moments(
+        label_mean, prediction_mean, *(moment / total for moment in second)
     )
 
 
-def comparable(labels, weights, reduce: Callable = _unchanged):
+def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
+    """Computes the concordance correlation coefficient of each column.
+
+    ccc = 2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2) with biased
+    (1/N) moments (equation 2), over the rows that count in that column. CCC and
+    its gradient are 0 where none does, and where the denominator is 0 up to
+    rounding (no variance on either side and equal means).
+
+    CCC is not a sum over examples: the gradient of each replica's own CCC
+    points elsewhere than that of the whole batch. `reduce` therefore sums the
+    moments over replicas.
+
+    Args:
+        labels: [rows, columns].
+        predictions: [rows, columns].
+        weights: [rows, columns]; values of weight 0 do not count, even if NaN.
+        reduce: sums a tensor over all replicas; called twice.
+
+    Returns:
+        [columns], in [-1, 1].
+
+    Raises:
+        ValueError: the shapes differ or are not [rows, columns].
+    """
+    return _moments(labels, predictions, weights, reduce).concordance()
+
+
+def comparable(labels, weights):
     """Tells of which columns CCC can be raised: those whose labels differ.
 
     Where all labels are equal, CCC is 0 whatever the predictions are, and so
@@ -79,18 +116,11 @@ def comparable(labels, weights, reduce: Callable = _unchanged):
     Args:
         labels: [rows, columns].
         weights: [rows, columns]; values of weight 0 do not count, even if NaN.
-        reduce: see `concordance`.
 
     Returns:
         [columns], bool.
     """
-    counts = ops.cast(weights, labels.dtype)
-    labels = ops.where(counts > 0, labels, 0)
-    total = ops.maximum(reduce(ops.sum(counts, axis=0)), 1)
-    mean = reduce(ops.sum(counts * labels, axis=0)) / total
-    variance = reduce(ops.sum(counts * (labels - mean) ** 2, axis=0)) / total
-    # The variance of equal values is a rounding error.
-    return variance > 1e-10 * (variance + mean**2)
+    return _moments(labels, labels, weights, _unchanged).comparable()
 
 
 def rows(values, counts, level: str):
@@ -184,8 +214,8 @@ def concordance_loss(
     counts = counted(labels, mask)
     labels, weights = rows(labels, counts, level)
     predictions, _ = rows(predictions, counts, level)
-    known = comparable(labels, weights, reduce)
-    ccc = concordance(labels, predictions, weights, reduce)
-    ccc = ops.sum(ops.where(known, ccc, 0))
+    moments = _moments(labels, predictions, weights, reduce)
+    known = moments.comparable()
+    ccc = ops.sum(ops.where(known, moments.concordance(), 0))
     total = ops.sum(ops.cast(known, predictions.dtype))
     return 1 - ccc / ops.maximum(total, 1)

@@ -131,11 +131,8 @@ class Step:
         variables = self._model.trainable_variables
         gradients = tape.gradient(scaled, variables)
         self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return (
-            loss,
-            over_replicas(tf.linalg.global_norm(gradients)),
-            over_replicas(
-                tf.math.count_nonzero(batch["mask"], dtype=tf.float32)
-            ),
-            batch["number"][0],
+        frames = tf.math.count_nonzero(batch["mask"], dtype=tf.float32)
+        norm, frames = tf.unstack(
+            over_replicas(tf.stack([tf.linalg.global_norm(gradients), frames]))
         )
+        return loss, norm, frames, batch["number"][0]

@@ -143,7 +143,11 @@ def windows_before(batch: int, windows: int, batch_size: int) -> int:
 
 
 def batches(
-    dataset: tf.data.Dataset, batch_size: int, *, evenly: bool = False
+    dataset: tf.data.Dataset,
+    batch_size: int,
+    *,
+    evenly: bool = False,
+    replicas: int = 1,
 ) -> tf.data.Dataset:
     """Batches windows; what a batch lacks is filled up with empty ones.
 
@@ -156,15 +160,20 @@ def batches(
         evenly: as many batches as are needed share the windows as evenly as
             they can, so that CCC has something to compare in the last one,
             too; else all batches but the last are full.
+        replicas: that share a batch, each an equal part of its first
+            dimension, which is filled up for that; the windows are dealt out to
+            them in turn, so that none has two more than another.
     """
+    rows = replicas * -(-batch_size // replicas)
+    dealt = np.arange(rows).reshape(-1, replicas).T.ravel()
 
     def fill(values):
-        missing = batch_size - tf.shape(values)[0]
+        missing = rows - tf.shape(values)[0]
         nothing = tf.zeros([missing, *values.shape[1:]], values.dtype)
-        return tf.ensure_shape(
-            tf.concat([values, nothing], axis=0),
-            (batch_size, *values.shape[1:]),
-        )
+        values = tf.concat([values, nothing], axis=0)
+        if replicas > 1:
+            values = tf.gather(values, dealt)
+        return tf.ensure_shape(values, (rows, *values.shape[1:]))
 
     if evenly:
         number = -(-len(dataset) // batch_size)

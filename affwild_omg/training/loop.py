@@ -72,10 +72,13 @@ def train(
     records = validation.read(options)
     validation.check(options, records)
     strategy = strategy or default_strategy()
-    if options.batch_size % strategy.num_replicas_in_sync:
-        raise UserError(
-            f"--batch_size={options.batch_size} must be a multiple of the "
-            f"{strategy.num_replicas_in_sync} GPUs that share it"
+    if rest := options.batch_size % (replicas := strategy.num_replicas_in_sync):
+        share = options.batch_size // replicas
+        logging.warning(
+            "--batch_size=%d is shared as evenly as can be: %d of %d GPUs have "
+            "%d windows of a batch, and the others %d; a multiple of %d would "
+            "use all alike",
+            *(options.batch_size, rest, replicas, share + 1, share, replicas),
         )
     workdir = pathlib.Path(options.workdir)
     found = None
@@ -176,6 +179,8 @@ class _Run:
         self.windows = len(self._windows("train"))
         # Of a pass over the data, and of an epoch.
         self.pass_batches = -(-self.windows // options.batch_size)
+        self.replicas = strategy.num_replicas_in_sync
+        self.share = -(-options.batch_size // self.replicas)
         self.epoch_batches = options.steps_per_epoch or self.pass_batches
         self.events = None  # TensorBoard's, from the first epoch on
         # Reports of what was taken from where.
@@ -229,9 +234,8 @@ class _Run:
                 "so that CCC is 0 whatever is predicted; a larger batch may "
                 "have others"
             )
-        share = self.options.batch_size // self.strategy.num_replicas_in_sync
         return keras.tree.map_structure(
-            lambda values: values.numpy()[: max(2, share)], batches[0]
+            lambda values: values.numpy()[: max(2, self.share)], batches[0]
         )
 
     def fit(self):
@@ -340,7 +344,7 @@ class _Run:
             labels = tf.gather(batch["labels"], self.columns, axis=-1)
             inputs = {name: batch[name] for name in protocol.INPUTS}
             # Replicas share a batch, by its first dimension.
-            number = tf.fill([self.options.batch_size], number)
+            number = tf.fill(tf.shape(labels)[:1], number)
             return inputs | {"labels": labels, "number": number}
 
         def useful(batch):
@@ -351,7 +355,9 @@ class _Run:
         size = self.options.batch_size
         before = pipeline.windows_before(first, self.windows, size)
         windows = self._windows("train", seed, before)
-        batches = pipeline.batches(windows, size, evenly=True).take(count)
+        batches = pipeline.batches(
+            windows, size, evenly=True, replicas=self.replicas
+        ).take(count)
         return batches.enumerate(number).map(used).filter(useful)
 
     def _remaining_batches(self, epoch):
@@ -435,11 +441,14 @@ class _Run:
 
     def _validate(self):
         batches = pipeline.batches(
-            self._windows("validation"), self.options.batch_size
+            self._windows("validation"), self.share * self.replicas
         )
+        predict = self.predictor.predict
+        if self.replicas > 1:
+            predict = self.step.predict
         with self.records.reading("validation"):
             frames = protocol.predict_frames(
-                self.predictor.predict,
+                predict,
                 batches.as_numpy_iterator(),
                 self.targets,
                 self.options.sequence_length,

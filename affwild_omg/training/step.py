@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from affwild_omg.nets import losses, parts
@@ -106,6 +107,36 @@ class Step:
             self._strategy.experimental_local_results(result)[0]
             for result in results
         ]
+
+    def predict(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Predicts a batch, of which each replica takes an equal part.
+
+        Args:
+            inputs: the model's, [batch, ...], of a multiple of the replicas.
+
+        Returns:
+            [batch, time, targets].
+        """
+        names = [x.name for x in self._model.inputs]
+
+        def part(context):
+            replicas = context.num_replicas_in_sync
+            own = context.replica_id_in_sync_group
+            return {
+                name: tf.constant(np.split(inputs[name], replicas)[own])
+                for name in names
+            }
+
+        shared = self._strategy.experimental_distribute_values_from_function
+        values = self._predict(shared(part))
+        local = self._strategy.experimental_local_results(values)
+        return np.concatenate([x.numpy() for x in local])
+
+    @tf.function
+    def _predict(self, inputs):
+        return self._strategy.run(
+            lambda own: self._model(own, training=False), args=(inputs,)
+        )
 
     def _on_replica(self, batch):
         context = tf.distribute.get_replica_context()

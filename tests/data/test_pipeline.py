@@ -190,6 +190,24 @@ def test_batches_share_the_windows_evenly(pipeline, tf, count, size, expected):
         ]
 
 
+@pytest.mark.parametrize(
+    ("size", "replicas", "expected"),
+    [
+        (4, 3, [[1, 4], [2, 0], [3, 0]]),
+        (5, 2, [[1, 3, 5], [2, 4, 0]]),
+        (4, 2, [[1, 3], [2, 4]]),
+        (2, 3, [[1], [2], [0]]),
+    ],
+)
+def test_windows_are_dealt_out_to_replicas(
+    pipeline, tf, size, replicas, expected
+):
+    windows = tf.data.Dataset.range(1, size + 1).map(lambda x: {"x": x})
+    (batch,) = pipeline.batches(windows, size, replicas=replicas)
+    parts = np.split(batch["x"].numpy(), replicas)
+    assert [part.tolist() for part in parts] == expected
+
+
 def test_last_batch_is_filled_with_windows_that_do_not_count(pipeline, records):
     windows = pipeline.windows(
         records.clips("train"), sequence_length=20, tail="pad"

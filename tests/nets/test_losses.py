@@ -187,6 +187,21 @@ def test_equal_labels_say_nothing(tf, losses, level):
     assert known.numpy().tolist() == [True, False]
 
 
+def test_replicas_are_summed_twice(losses):
+    """Three sums and three second moments of each target, whatever counts."""
+    labels, predictions = np.random.default_rng(9).normal(size=(2, 4, 3, 2))
+    shapes = []
+
+    def reduce(sums):
+        shapes.append(tuple(sums.shape))
+        return sums
+
+    losses.concordance_loss(
+        labels, predictions, np.ones((4, 3), bool), reduce=reduce
+    )
+    assert shapes == [(3, 2), (3, 2)]
+
+
 def test_padding_never_changes_the_loss(losses):
     random = np.random.default_rng(5)
     labels, predictions = random.normal(size=(2, 4, 5, 2))

@@ -599,8 +599,9 @@ def one_step(training, options, strategy):
     return run._train_epoch(1)["loss"], before, run.model.get_weights()
 
 
-# Of 8 windows: all real, and six that fill up one replica's half.
-@pytest.mark.parametrize("batch_size", [8, 14])
+# Of 8 windows: all at once; six empty ones more; three, three and two, of which
+# a replica has one less.
+@pytest.mark.parametrize("batch_size", [8, 14, 3])
 def test_two_replicas_take_the_step_of_one(tf, training, tiny, batch_size):
     options = dataclasses.replace(
         tiny, sequence_length=3, batch_size=batch_size
@@ -762,6 +763,36 @@ def test_a_whole_run_works_on_two_replicas(tf, training, tiny, tmp_path):
     assert ccc[0] == pytest.approx(ccc[1], abs=1e-4)
 
 
+def test_a_batch_need_not_divide_by_the_replicas(
+    tf, training, tiny, interrupted, caplog
+):
+    """Each predicts its part of a batch of validation, too."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    options = dataclasses.replace(tiny, batch_size=3)
+    interrupted(options, strategy=strategy)
+    assert (
+        "--batch_size=3 is shared as evenly as can be: 1 of 2 GPUs have 2 "
+        "windows of a batch, and the others 1; a multiple of 2 would use all "
+        "alike"
+    ) in caplog.messages
+    one, two = (
+        start(training, options),
+        start(training, options, None, strategy),
+    )
+    two.model.set_weights(one.model.get_weights())
+    for key, entry in one._validate().items():
+        assert two._validate()[key] == pytest.approx(entry, abs=1e-4)
+    random = np.random.default_rng(0)
+    inputs = {
+        "frames": random.integers(0, 255, (4, 4, 96, 96, 3), np.uint8),
+        "landmarks": random.uniform(0, 96, (4, 4, 68, 2)).astype("f"),
+        "mask": np.ones((4, 4), bool),
+    }
+    np.testing.assert_allclose(
+        two.step.predict(inputs), one.predictor.predict(inputs), atol=1e-5
+    )
+
+
 def test_nothing_is_left_of_a_run_without_an_epoch(
     tf, training, tiny, interrupted
 ):
@@ -769,7 +800,6 @@ def test_nothing_is_left_of_a_run_without_an_epoch(
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     for change, message in (
         ({"architecture": "cnn_9rnn"}, "cnn_3rnn"),
-        ({"batch_size": 3}, "--batch_size=3 must be a multiple of the 2"),
         (
             {
                 "architecture": "vgg_face",

@@ -175,6 +175,7 @@ class _Run:
         # The last checkpoint: its step, when it was written, steps since then.
         self.saved = state.get("step")
         self.saved_at, self.unsaved = time.monotonic(), 0
+        self.limits = options.checkpoint_limits()
         self.resumed = resumed
         self.windows = len(self._windows("train"))
         # Of a pass over the data, and of an epoch.
@@ -246,7 +247,7 @@ class _Run:
                 self.options.architecture,
                 f"{self.model.count_params():,}",
                 f"{sum(math.prod(variable.shape) for variable in trained):,}",
-                wording.count(self.strategy.num_replicas_in_sync, "device"),
+                wording.count(self.replicas, "device"),
             )
             if self.deciding is not None:
                 logging.info(
@@ -258,7 +259,12 @@ class _Run:
             regime.tell(self.start)
         else:
             self._return_to_checkpoint()
-        if self.resumed and self._done():
+        if self.resumed and not self._done():
+            logging.info(
+                "%s goes on after step %d, in epoch %d",
+                *(self.workdir, self.saved, len(self.epochs) + 1),
+            )
+        elif self.resumed:
             logging.info(
                 "nothing is left to train: it ended after epoch %d; more "
                 "--epochs, or another --patience, let it go on",
@@ -414,7 +420,7 @@ class _Run:
 
     def _due(self):
         """Tells whether steps or minutes ask for a checkpoint."""
-        steps, seconds = self.options.checkpoint_limits()
+        steps, seconds = self.limits
         return (
             self.unsaved >= steps or time.monotonic() - self.saved_at >= seconds
         )

@@ -173,8 +173,8 @@ class TrainingOptions(options.Checked):
     )
     checkpoint_every: str = option(
         "When the training is saved, to go on from there by --resume: after "
-        "each epoch, or after so many steps or minutes, such as 500 or 10min; "
-        "always after a new best epoch, and at the end.",
+        "each epoch and each half hour, or after so many steps or minutes, "
+        "such as 500 or 10min; always after a new best epoch, and at the end.",
         EPOCH,
     )
     keep_checkpoints: int = option(
@@ -270,7 +270,7 @@ class TrainingOptions(options.Checked):
         """
         text = self.checkpoint_every
         if text == EPOCH:
-            return math.inf, math.inf
+            return math.inf, 60 * 30  # a pass may take a day
         found = re.fullmatch(r"0*([1-9]\d*)(min)?", text)
         if not found:
             raise UserError(

@@ -693,6 +693,11 @@ def test_each_replica_has_its_own_dropout(tf, training, tiny):
 
     first = masks(1)
     np.testing.assert_array_equal(masks(1), first)
+    # What is saved after a step gives the noise of the next one.
+    noise, following = run.step.noise(), step()
+    run.step.seed_dropout(7)
+    run.step.set_noise(noise)
+    np.testing.assert_array_equal(step(), following)
     # Two steps on two replicas, and another epoch: half of any two agree.
     flat = np.concatenate([first, masks(2)]).reshape(8, -1)
     for one in range(8):

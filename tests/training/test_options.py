@@ -97,7 +97,7 @@ def test_checkpoints_are_due_after_steps_or_minutes():
         for x in ("epoch", "500", "10min")
     ]
     inf = float("inf")
-    assert limits == [(inf, inf), (500, inf), (inf, 600)]
+    assert limits == [(inf, 1800), (500, inf), (inf, 600)]
 
 
 def test_what_differs_from_another_run():

@@ -40,7 +40,7 @@ PECULIAR = {
     "fastapi": {"serving"},
     "prometheus_client": {"serving"},
     "uvicorn": {"serving"},
-    "ray": {"serving"},
+    "ray": {"serving", "preparation"},
     "onnx": {"serving"},
     "tf2onnx": {"serving"},
     "onnxruntime": {"inference", "serving"},

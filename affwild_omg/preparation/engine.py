@@ -21,7 +21,7 @@ from affwild_omg.corpora.readers import READERS
 from affwild_omg.data import manifest as written
 from affwild_omg.preparation import manifest as manifests
 from affwild_omg.preparation import staging, verification, worker
-from affwild_omg.preparation.options import FPS, PreparationOptions
+from affwild_omg.preparation.options import FPS, RAY, PreparationOptions
 from affwild_omg.storage import files, locks, parallel, stages
 
 
@@ -89,6 +89,8 @@ def prepare_shard(
 @contextlib.contextmanager
 def _target(options):
     """Yields where the records go; nobody else prepares them meanwhile."""
+    if options.engine == RAY:
+        _cluster()  # before anything is written
     target = pathlib.Path(options.records).resolve()
     remove_parents = files.make_folder(target.parent)
     try:
@@ -232,15 +234,7 @@ def _prepare(
         if jobs:
             # A clip that is unfinished when this stops leaves at most a
             # partial file, which `staging.publish` removes.
-            with parallel.parallel_map(
-                functools.partial(worker.prepare, folder, options),
-                jobs,
-                workers=min(options.workers or parallel.cores(), len(jobs)),
-                start=functools.partial(
-                    worker.start, worker.detect_every(options)
-                ),
-                died=worker.failed,
-            ) as results:
+            with _map(folder, options, jobs) as results:
                 for clip, report in results:
                     reports[clip] = report
                     _tell(report, problems)
@@ -251,6 +245,40 @@ def _prepare(
                         )
                     bar.update(1)
     return reports
+
+
+def _cluster():
+    """Imports what needs Ray."""
+    try:
+        from affwild_omg.preparation import cluster
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise UserError(
+            f"--engine={RAY} needs Ray, here and on all nodes; pip install "
+            "'affwild_omg[cluster]' brings it"
+        ) from error
+    return cluster
+
+
+def _map(folder, options, jobs):
+    """Opens an iterator of (clip, report)."""
+    work = functools.partial(worker.prepare, folder, options)
+    if options.engine == RAY:
+        return _cluster().ray_map(
+            work,
+            jobs,
+            address=options.ray_address,
+            folder=folder,
+            died=worker.failed,
+        )
+    return parallel.parallel_map(
+        work,
+        jobs,
+        workers=min(options.workers or parallel.cores(), len(jobs)),
+        start=functools.partial(worker.start, worker.detect_every(options)),
+        died=worker.failed,
+    )
 
 
 def _tell(report, problems):

@@ -11,6 +11,8 @@ from affwild_omg.corpora.options import CorpusOptions
 from affwild_omg.paper.task import DETECT_EVERY
 
 FPS = 25.0
+PROCESSES, RAY = "processes", "ray"
+AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,17 @@ class PreparationOptions(CorpusOptions):
         False,
     )
     workers: int = option("Processes; 0 takes one per core.", 0, least=0)
+    engine: str = option(
+        "What prepares clips: processes of this machine, or a Ray cluster, a "
+        "clip per core.",
+        PROCESSES,
+        choices=(PROCESSES, RAY),
+    )
+    ray_address: str = option(
+        "Of Ray's head, host:port; auto takes the cluster that this machine "
+        "belongs to.",
+        AUTO,
+    )
     shard: str | None = option(
         "Prepare a part of the corpus, such as 2/8, the second of eight; "
         "--merge in its place makes the records (default: all of it).",
@@ -53,6 +66,16 @@ class PreparationOptions(CorpusOptions):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.engine == RAY and self.workers:
+            raise UserError(
+                f"--workers={self.workers} changes nothing with --engine={RAY}"
+                ", which takes all cores of the cluster; leave it out"
+            )
+        if self.engine != RAY and self.ray_address != AUTO:
+            raise UserError(
+                f"--ray_address={self.ray_address} changes nothing without "
+                f"--engine={RAY}; leave it out, or give that, too"
+            )
         if self.shard is not None:
             form = re.fullmatch(r"[0-9]{1,6}/[0-9]{1,6}", self.shard)
             if not form or not 1 <= self.part[0] <= self.part[1]:

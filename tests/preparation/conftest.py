@@ -57,7 +57,7 @@ def start(films):
     yield start
     for process in processes:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def tree(folder):

@@ -840,6 +840,17 @@ def test_a_shard_is_one_of_so_many(source, shard):
         options_of(source, shard="1/3", merge=True)
 
 
+def test_a_cluster_needs_ray(preparing, source, fake, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match="needs Ray, .*affwild_omg.cluster"):
+        preparing.prepare(options_of(source, engine="ray"))
+    assert names(source.parent) == ["corpus"]
+    with pytest.raises(UserError, match="--workers=2 changes nothing with"):
+        options_of(source, engine="ray", workers=2)
+    with pytest.raises(UserError, match="--ray_address=a:1 changes nothing"):
+        options_of(source, ray_address="a:1")
+
+
 def test_nothing_is_left_when_nothing_can_be_prepared(preparing, source, fake):
     for video in ("ann/u1.mp4", "bob/u3.mp4"):
         (source / video).write_text("this is no video either")

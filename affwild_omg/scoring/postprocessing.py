@@ -173,7 +173,8 @@ def smooth_utterances(
     if strength == 0:
         return own
     sums = pd.DataFrame({"frames": weights, "values": weights * own})
-    of_video = sums.groupby(list(videos))
+    # In a list of their own, or pandas may take videos for names of columns.
+    of_video = sums.groupby([list(videos)])
     beside = of_video.shift(1, fill_value=0) + of_video.shift(-1, fill_value=0)
     drawn = beside["frames"].to_numpy() > 0
     mean = (beside["values"] / beside["frames"])[drawn]

@@ -54,9 +54,13 @@ def test_masked_frames_neither_count_nor_change():
         postprocessing.median_filter(values, [True] * 8, 1)
 
 
-def test_smoothing_by_hand():
+# Videos may be one string, or bear the names of pandas' columns.
+@pytest.mark.parametrize(
+    "videos", [["a", "a", "a", "b"], "aaab", ["frames"] * 3 + ["values"]]
+)
+def test_smoothing_by_hand(videos):
     smoothed = postprocessing.smooth_utterances(
-        [1, 5, 9, 3], [10, 30, 20, 5], ["a", "a", "a", "b"], 10
+        [1, 5, 9, 3], [10, 30, 20, 5], videos, 10
     )
     # (10*1 + 10*5) / 20; neighbours (10*1 + 20*9) / 30 = 19/3, so
     # (30*5 + 10*19/3) / 40; (20*9 + 10*5) / 30; a lone one.

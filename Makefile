@@ -3,29 +3,36 @@
 # make test       the linter and the fast tests
 # make test-all   make test, then the slow tests
 # Each sets up .venv first, which is `make install`.
+# make test LANE=latest   the same with the newest TensorFlow, in .venv-latest
 
 .PHONY: install demo chain test test-all lint lock
 
 SHELL := /bin/bash
-VENV := .venv
+LANE :=
+VENV := .venv$(LANE:%=-%)
+LOCK := requirements$(LANE:%=-%).lock
+# The extra `remote` is what keeps the first lane on TensorFlow 2.17.
+EXTRAS := --extra test $(if $(LANE),,--extra remote)
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-# The first Python that TensorFlow 2.17 runs on; name one with PYTHON=...
+# The first Python that TensorFlow 2.17 runs on, for LANE=latest 3.12 if it is
+# there; name one with PYTHON=...
+PYTHONS := $(if $(LANE),python3.12) python3 python3.12 python3.11 python3.10
 ifndef PYTHON
-PYTHON := $(shell for p in python3 python3.12 python3.11 python3.10; do \
+PYTHON := $(shell for p in $(PYTHONS); do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
 	2>/dev/null && echo $$p && break; done)
 endif
 
 install: $(VENV)/installed
 
-$(VENV)/installed: requirements.lock setup.py
+$(VENV)/installed: $(LOCK) setup.py
 	@test -n "$(PYTHON)" || { \
 		echo "error: no Python 3.10, 3.11 or 3.12 found; install one, or" \
 		"name it: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $@
 
@@ -45,8 +52,8 @@ lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-# Renews requirements.lock from setup.py; needs uv.
+# Renews the lane's lock from setup.py; needs uv.
 lock:
-	uv pip compile --universal --python-version 3.10 --extra test \
+	uv pip compile --universal --python-version 3.10 $(EXTRAS) \
 		--no-emit-index-url --no-emit-find-links --no-header \
-		--upgrade --output-file requirements.lock setup.py
+		--upgrade --output-file $(LOCK) setup.py

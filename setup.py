@@ -1,4 +1,4 @@
-"""Installs affwild_omg; requirements.lock holds the exact set tried."""
+"""Installs affwild_omg; requirements*.lock hold the exact sets tried."""
 
 import itertools
 import pathlib
@@ -26,8 +26,7 @@ SERVE = [
 ]
 # Formats of export, and runtimes of prediction.
 RUNTIMES = {
-    # 1.19 needs a newer ml-dtypes than TensorFlow 2.17 takes.
-    "onnx": ["onnx>=1.18,<1.19", "onnxruntime>=1.20", "tf2onnx>=1.17,<2"],
+    "onnx": ["onnx>=1.18,<2", "onnxruntime>=1.20", "tf2onnx>=1.17,<2"],
     # 2026 refuses the loop of sequence.onnx.
     "openvino": ["openvino>=2024.6,<2026"],
     "litert": ["ai-edge-litert>=2,<3"],
@@ -68,27 +67,28 @@ setuptools.setup(
         "keras>=3.12,<4",
         "matplotlib>=3.8",
         "mtcnn>=1.0,<2",
-        "numpy>=1.26,<2",
-        # 4.12 needs numpy 2, which TensorFlow 2.17 does not take.
-        "opencv-python>=4.9,<4.12",
+        "numpy>=1.26,<3",
+        "opencv-python>=4.9,<6",
         "pandas>=2.2",
         "pillow>=10",
         "scikit-image>=0.24",
         "scipy>=1.15",
         # TensorBoard 2.17 imports pkg_resources, which is gone from 81 on.
         "setuptools<81",
-        # tensorflow-io has no build for TensorFlow 2.18 and later, and says
-        # so only when a remote file system fails.
-        "tensorflow>=2.17,<2.18",
-        "tensorflow-io>=0.37,<0.38",
+        "tensorboard>=2.17,<3",
+        "tensorflow>=2.17,<2.22",
         "tqdm>=4.66",
     ],
     extras_require={
         **RUNTIMES,
         "serve": SERVE,
         "cluster": [*SERVE, "ray[serve]>=2.40,<3"],
-        "gpu": ["tensorflow[and-cuda]>=2.17,<2.18"],
-        # The messages of TensorFlow Serving, for warm-up requests.
+        "gpu": ["tensorflow[and-cuda]>=2.17,<2.22"],
+        # TensorFlow's remote file systems: tensorflow-io has no build for 2.18
+        # and later, and says so only when one of them fails.
+        "remote": ["tensorflow>=2.17,<2.18", "tensorflow-io>=0.37,<0.38"],
+        # The messages of TensorFlow Serving, for warm-up requests; a newer
+        # TensorFlow takes those of its own version.
         "serving": ["tensorflow-serving-api>=2.17,<2.18"],
         # selenium opens the report in a browser; tf-keras has the cells of
         # TensorFlow 1, to check the importer by.
@@ -99,7 +99,7 @@ setuptools.setup(
             "pytest-xdist>=3.5",
             "ruff>=0.6",
             "selenium>=4.20",
-            "tf-keras>=2.17,<2.18",
+            "tf-keras>=2.17,<2.22",
         ],
     },
 )

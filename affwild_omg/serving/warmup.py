@@ -26,9 +26,12 @@ def require() -> None:
     try:
         import tensorflow_serving.apis  # noqa: F401
     except ImportError as error:
+        # One of another version would change TensorFlow's.
+        version = tf.__version__.rpartition(".")[0]
         raise UserError(
-            "--warmup needs tensorflow-serving-api: pip install "
-            "'affwild_omg[serving]', or leave --warmup out"
+            "--warmup needs tensorflow-serving-api of TensorFlow's version: "
+            f"pip install 'tensorflow-serving-api~={version}.0', or leave "
+            "--warmup out"
         ) from error
 
 

@@ -227,6 +227,7 @@ def _prepare(
         _tell(report, problems)
     jobs = [clip for clip, report in reports.items() if report is None]
     jobs.sort(key=staging.size, reverse=True)
+    there = {clip: clip.found for clip in jobs}
     with progress.bar(
         description="finding faces", unit="clip", total=len(clips)
     ) as bar:
@@ -236,6 +237,11 @@ def _prepare(
             # partial file, which `staging.publish` removes.
             with _map(folder, options, jobs) as results:
                 for clip, report in results:
+                    if "reason" in report and there[clip] and not clip.found:
+                        raise UserError(
+                            f"{clip.path} was there and is gone; once "
+                            "--source is back, the same command goes on"
+                        )
                     reports[clip] = report
                     _tell(report, problems)
                     if "no_preview" in report:

@@ -840,6 +840,29 @@ def test_a_shard_is_one_of_so_many(source, shard):
         options_of(source, shard="1/3", merge=True)
 
 
+def test_a_source_that_vanishes_ends_it_and_costs_nothing(
+    preparing, source, fake, monkeypatch
+):
+    prepare = preparing.worker.prepare
+
+    def vanishing(folder, options, clip):
+        report = prepare(folder, options, clip)
+        if source.exists():
+            source.rename(source.with_name("elsewhere"))
+        return report
+
+    monkeypatch.setattr(preparing.worker, "prepare", vanishing)
+    with pytest.raises(UserError, match="was there and is gone; once --source"):
+        preparing.prepare(options_of(source))
+    first = videos(fake)
+    assert names(source.parent) == [".records.partial", "elsewhere"]
+    source.with_name("elsewhere").rename(source)
+    monkeypatch.setattr(preparing.worker, "prepare", prepare)
+    train = preparing.prepare(options_of(source))["splits"]["train"]
+    assert train["prepared"] == 2
+    assert sorted(videos(fake)) == ["ann", "bob"] and len(first) == 1
+
+
 def test_a_cluster_needs_ray(preparing, source, fake, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match="needs Ray, .*affwild_omg.cluster"):

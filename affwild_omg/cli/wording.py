@@ -41,4 +41,4 @@ def p_value(value: float | None, *, none: str = NONE) -> str:
 
 def count(number: int, noun: str) -> str:
     """Returns so many of something: "1 video", "2,229 labels"."""
-    return f"{number:,} {noun}" + "s" * (number != 1)
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

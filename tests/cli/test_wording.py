@@ -47,5 +47,6 @@ def test_a_p_value_is_never_0(value, text):
 
 
 def test_things_are_counted():
-    found = [wording.count(number, "label") for number in (0, 1, 2229)]
-    assert found == ["0 labels", "1 label", "2,229 labels"]
+    numbers = 0, 1, np.int64(1), np.int64(2229)
+    found = [wording.count(number, "label") for number in numbers]
+    assert found == ["0 labels", "1 label", "1 label", "2,229 labels"]

@@ -132,7 +132,8 @@ def test_boxes_landmarks_and_the_plane_are_where_they_belong(tmp_path):
     assert near(
         found[2][10, 270], np.array([128] * 3) // 4 + np.array(DARK) // 2
     )
-    assert near(found[2][230, 4], DARK)  # why there is no face
+    # Why there is no face: its ground, above the letters of any font.
+    assert near(found[2][227, 4], DARK)
 
 
 def test_one_target_has_no_plane(tmp_path):

@@ -15,8 +15,7 @@ import tensorflow as tf
 
 from affwild_omg.data import windows
 from affwild_omg.paper.task import CROP_SIZE
-
-KINDS = ("mirror", "place", "light", "jpeg", "rate")
+from affwild_omg.paper.windows import AUGMENTATIONS
 
 SHIFT = 4.0  # pixels, at most, as the other bounds here
 SCALE = 0.08
@@ -89,14 +88,16 @@ def draw(seed: tf.Tensor) -> Draw:
     )
 
 
-def apply(window: Mapping, drawn: Draw, kinds: Collection[str] = KINDS) -> dict:
+def apply(
+    window: Mapping, drawn: Draw, kinds: Collection[str] = AUGMENTATIONS
+) -> dict:
     """Changes a window, eagerly or within tf.data.
 
     Args:
         window: of `pipeline.windows`: at least frames, landmarks, mask,
             length and skip.
         drawn: what is done.
-        kinds: of it, of `KINDS`.
+        kinds: of it, of `AUGMENTATIONS`.
 
     Returns:
         The window, whose "time_us", "labels" and "mask" are as they were, but
@@ -131,21 +132,27 @@ def apply(window: Mapping, drawn: Draw, kinds: Collection[str] = KINDS) -> dict:
 
 
 def augment(
-    dataset: tf.data.Dataset, kinds: Collection[str], seed: int
+    dataset: tf.data.Dataset,
+    kinds: Collection[str],
+    seed: int,
+    *,
+    first: int = 0,
 ) -> tf.data.Dataset:
     """Changes the windows of a dataset, each by a draw of its own.
 
     Args:
         dataset: of `pipeline.windows`.
-        kinds: of `KINDS`.
-        seed: another one for every epoch.
+        kinds: of `AUGMENTATIONS`.
+        seed: another one for every pass over the data.
+        first: windows of the pass that the dataset leaves out, see
+            `pipeline.windows`.
 
     Raises:
         ValueError: a kind is not known.
     """
-    if unknown := set(kinds) - set(KINDS):
-        raise ValueError(f"{unknown} is not among {KINDS}")
-    return dataset.enumerate().map(
+    if unknown := set(kinds) - set(AUGMENTATIONS):
+        raise ValueError(f"{unknown} is not among {AUGMENTATIONS}")
+    return dataset.enumerate(first).map(
         lambda index, window: apply(
             window, draw(tf.stack([np.int64(seed), index])), kinds
         ),

@@ -9,6 +9,9 @@ import typing
 # Where the frames that do not fill a window of their own go.
 TAILS = ("pad", "overlap", "spread")
 
+# What training may change in them, see `data.augmentation`.
+AUGMENTATIONS = ("mirror", "place", "light", "jpeg", "rate")
+
 
 class Window(typing.NamedTuple):
     """A window's place in its clip, in frames.

@@ -15,7 +15,7 @@ from absl import logging
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
-from affwild_omg.data import crops, pipeline
+from affwild_omg.data import augmentation, crops, pipeline
 from affwild_omg.evaluation import protocol, sources
 from affwild_omg.inference.predictor import keras_predictor
 from affwild_omg.nets import models, optimizers
@@ -361,6 +361,8 @@ class _Run:
         size = self.options.batch_size
         before = pipeline.windows_before(first, self.windows, size)
         windows = self._windows("train", seed, before)
+        if kinds := self.options.augment:
+            windows = augmentation.augment(windows, kinds, seed, first=before)
         batches = pipeline.batches(
             windows, size, evenly=True, replicas=self.replicas
         ).take(count)

@@ -13,7 +13,7 @@ from affwild_omg.cli.options import option
 from affwild_omg.evaluation.options import VALIDATIONS
 from affwild_omg.nets import architectures
 from affwild_omg.nets.architectures import PARTS
-from affwild_omg.paper.windows import TAILS
+from affwild_omg.paper.windows import AUGMENTATIONS, TAILS
 from affwild_omg.published import networks
 
 # Options that replace fields of the named architecture.
@@ -133,6 +133,13 @@ class TrainingOptions(options.Checked):
         True,
     )
     sequence_length: int = option("Frames of a window.", 80, least=1)
+    augment: Sequence[str] | None = option(
+        "What changes at random in windows of training, all frames alike and "
+        "landmarks with them: mirror, place (shift, scale, rotation), light "
+        "(brightness, contrast), jpeg (quality), rate (drops every other "
+        "frame), separated by commas (default: nothing).",
+        None,
+    )
     tail: str = option(
         "The last window of a clip: padded, with as many frames before it as "
         "fill it (overlap; each frame is scored once), or as long as the "
@@ -232,6 +239,11 @@ class TrainingOptions(options.Checked):
                 "--init_from and --members="
                 f"{', '.join(self.member_runs().values())} both bring weights; "
                 "give one of the two"
+            )
+        if unknown := set(self.augment or ()) - set(AUGMENTATIONS):
+            raise UserError(
+                f"--augment has {', '.join(sorted(unknown))}, which is not "
+                f"among {', '.join(AUGMENTATIONS)}"
             )
         self.rates()  # raises
         self.checkpoint_limits()  # raises

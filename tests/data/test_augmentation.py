@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 
 from affwild_omg.data.windows import pad
+from affwild_omg.paper.windows import AUGMENTATIONS
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def equal(one, other):
 
 def test_nothing_is_changed_by_nothing(augmentation, nothing):
     given = faces(6)
-    kinds = [kind for kind in augmentation.KINDS if kind != "jpeg"]
+    kinds = [kind for kind in AUGMENTATIONS if kind != "jpeg"]
     equal(augmentation.apply(given, nothing, kinds), given)
     equal(augmentation.apply(given, nothing, []), given)
 
@@ -194,7 +195,7 @@ def test_one_draw_is_of_all_frames(augmentation):
     still = faces(1)["frames"][0].numpy()
     points = np.random.default_rng(1).uniform(0, 96, (68, 2))
     given = window(np.stack([still] * 8), np.stack([points] * 8))
-    kinds = [kind for kind in augmentation.KINDS if kind != "rate"]
+    kinds = [kind for kind in AUGMENTATIONS if kind != "rate"]
     found = augmentation.apply(given, augmentation.draw((3, 1)), kinds)
     assert np.any(found["frames"][0] != still)
     for frame in range(1, 8):
@@ -206,7 +207,7 @@ def test_a_frame_without_a_face_stays_as_it_is(augmentation):
     face = np.arange(6) % 3 != 1
     given = faces(6)
     given = given | {"mask": pad({"mask": face}, 8)["mask"]}
-    kinds = [kind for kind in augmentation.KINDS if kind != "rate"]
+    kinds = [kind for kind in AUGMENTATIONS if kind != "rate"]
     found = augmentation.apply(given, augmentation.draw((5, 1)), kinds)
     for name in ("frames", "landmarks"):
         kept = [1, 4, 6, 7]
@@ -226,7 +227,7 @@ def test_in_tf_data_as_eagerly(tf, augmentation):
     )
     assert len(augmentation.augment(dataset, ["light"], 0)) == 5
     drawn = []
-    for kinds in (augmentation.KINDS, ["mirror"], ["place"], []):
+    for kinds in (AUGMENTATIONS, ["mirror"], ["place"], []):
         found = list(augmentation.augment(dataset, kinds, 11))
         again = list(augmentation.augment(dataset, kinds, 11))
         for index, one in enumerate(found):
@@ -246,7 +247,7 @@ def test_windows_of_records_stay_windows(augmentation, small_records):
 
     clips = manifest.read(small_records).clips("train")
     dataset = pipeline.windows(clips, sequence_length=4, tail="overlap")
-    found = augmentation.augment(dataset, augmentation.KINDS, 0)
+    found = augmentation.augment(dataset, AUGMENTATIONS, 0)
     assert found.element_spec == dataset.element_spec
     assert len(found) == len(dataset)
     shown = [(one["key"], one["start"]) for one in found]

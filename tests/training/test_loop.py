@@ -539,10 +539,15 @@ def test_patience_stops_early(training, tiny):
     assert len(training.train(options)["epochs"]) == 6
 
 
-def test_epochs_of_some_steps_go_on_with_the_data(training, tiny, tmp_path):
+@pytest.mark.parametrize("augment", [None, ("mirror", "light", "rate")])
+def test_epochs_of_some_steps_go_on_with_the_data(
+    training, tiny, tmp_path, augment
+):
     """Two passes of three batches, or three epochs of two: the same steps."""
     # Each epoch has its own dropout.
-    passes = dataclasses.replace(tiny, epochs=2, fc_dropout=0.0)
+    passes = dataclasses.replace(
+        tiny, epochs=2, fc_dropout=0.0, augment=augment
+    )
     epochs = dataclasses.replace(
         passes, workdir=str(tmp_path / "e"), epochs=3, steps_per_epoch=2
     )
@@ -559,6 +564,17 @@ def test_epochs_of_some_steps_go_on_with_the_data(training, tiny, tmp_path):
         )
 
     assert total(one, 3) == pytest.approx(total(two, 2), rel=1e-6)
+
+
+def test_augmented_windows_are_others(training, tiny, tmp_path):
+    changed = dataclasses.replace(
+        tiny, workdir=str(tmp_path / "a"), augment=("mirror", "place")
+    )
+    one, two = training.train(tiny), training.train(changed)
+    assert one["epochs"][0]["loss"] != two["epochs"][0]["loss"]
+    assert two["options"]["augment"] == ("mirror", "place")
+    with pytest.raises(UserError, match="--augment has blur, which"):
+        dataclasses.replace(tiny, augment=("blur",))
 
 
 def test_validation_comes_every_few_epochs_and_last(training, tiny):

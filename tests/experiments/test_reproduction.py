@@ -713,7 +713,8 @@ def test_a_fixed_cnn_learns_in_pre_training(run, quick, small_records):
         pretraining="paper",
         affwild2_records=str(small_records),
         strategy="cnn_fixed",
-        options=["epochs=9", "freeze_batch_norm=false"],
+        # The small records have three windows of the default length.
+        options=["epochs=9", "freeze_batch_norm=false", "batch_size=2"],
         pretrain_options=["epochs=3", "learning_rate=2e-5", "loss_level=frame"],
     )
     assert [

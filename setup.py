@@ -29,7 +29,8 @@ RUNTIMES = {
     "onnx": ["onnx>=1.18,<2", "onnxruntime>=1.20", "tf2onnx>=1.17,<2"],
     # 2026 refuses the loop of sequence.onnx.
     "openvino": ["openvino>=2024.6,<2026"],
-    "litert": ["ai-edge-litert>=2,<3"],
+    # From 1.3 on strenum refuses Python 3.11 and later; LiteRT asks for any.
+    "litert": ["ai-edge-litert>=2,<3", "backports-strenum<1.3"],
 }
 
 setuptools.setup(

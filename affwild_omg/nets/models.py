@@ -22,8 +22,10 @@ def build(
             process; None sets none.
         stateful: whether its state goes in and out, so that a video can be
             given piece by piece.
-        dtype: of the weights and of what is computed, such as "bfloat16";
-            None for Keras' own policy. Statistics and the output stay float32.
+        dtype: of the weights and of what is computed, such as "bfloat16", or
+            "mixed_bfloat16" for weights in float32; None for Keras' own
+            policy. Statistics, normalised landmarks and the output stay
+            float32.
 
     Returns:
         A functional model from {"frames": uint8 [batch, time, 96, 96, 3],
@@ -207,10 +209,16 @@ def _features(inputs, architecture):
 def _fully_connected(last_pool, landmarks, architecture):
     x = keras.layers.Flatten(name="last_pool")(last_pool)
     if landmarks is not None:
-        points = layers.FoldTime(name="fold_landmarks")(landmarks)
+        # float32 whatever the precision: bfloat16 has half pixels only.
+        points = layers.FoldTime(dtype="float32", name="fold_landmarks")(
+            landmarks
+        )
         # Pixels of the crop to [-1, 1]: (p - 48) / 48.
         points = keras.layers.Rescaling(
-            2 / CROP_SIZE, offset=-1, name="normalise_landmarks"
+            2 / CROP_SIZE,
+            offset=-1,
+            dtype="float32",
+            name="normalise_landmarks",
         )(points)
         points = keras.layers.Flatten(name="flat_landmarks")(points)
         if architecture.landmark_units:

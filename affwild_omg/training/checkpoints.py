@@ -26,7 +26,7 @@ from affwild_omg.weights.workdir import BEST, CHECKPOINTS, LAST
 
 STATE = "training.json"
 # What a reader must understand; to be raised when it changes.
-VERSION = 1
+VERSION = 2
 
 # What zipfile raises on a damaged file.
 _DAMAGE = (
@@ -42,6 +42,8 @@ class Progress:
     Attributes:
         batches: of the data that were seen, up to the last one of a step.
         steps: that were taken; batches with nothing to compare have none.
+        overflows: those among them whose gradient did not fit into float16,
+            so that they moved nothing.
         loss_sum: of the steps.
         frames: that counted in them.
         seconds: that they took.
@@ -49,6 +51,7 @@ class Progress:
 
     batches: int = 0
     steps: int = 0
+    overflows: int = 0
     loss_sum: float = 0.0
     frames: float = 0.0
     seconds: float = 0.0

@@ -29,7 +29,7 @@ from affwild_omg.training import (
     start,
     validation,
 )
-from affwild_omg.training.options import EPOCH, TrainingOptions
+from affwild_omg.training.options import EPOCH, POLICIES, TrainingOptions
 from affwild_omg.training.step import Step, is_comparable
 from affwild_omg.weights import model_file
 from affwild_omg.weights import workdir as workdirs
@@ -72,6 +72,7 @@ def train(
     records = validation.read(options)
     validation.check(options, records)
     strategy = strategy or default_strategy()
+    _set_up_devices(options, strategy)
     if rest := options.batch_size % (replicas := strategy.num_replicas_in_sync):
         share = options.batch_size // replicas
         logging.warning(
@@ -114,6 +115,13 @@ def train(
             f"--sequence_length={options.sequence_length}; make one of them, "
             "or the network by --width, smaller"
         ) from error
+    except tf.errors.InvalidArgumentError as error:
+        if not options.jit_compile or "compil" not in error.message:
+            raise
+        raise UserError(
+            f"--jit_compile: XLA does not compile {options.architecture} here "
+            f"({error.message.splitlines()[0]}); leave it out"
+        ) from error
     finally:
         remove_workdir()  # if it stayed empty
 
@@ -128,10 +136,33 @@ def card_of(options: TrainingOptions) -> model_file.Card:
 
 
 def default_strategy() -> tf.distribute.Strategy:
-    """Returns MirroredStrategy where there are GPUs, else one device."""
-    if tf.config.list_physical_devices("GPU"):
+    """Returns MirroredStrategy where there are several GPUs."""
+    if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def _set_up_devices(options, strategy):
+    """Sets what devices compute in; raises UserError where they cannot."""
+    several = strategy.num_replicas_in_sync > 1
+    for flag, asked, why in (
+        ("jit_compile", options.jit_compile, "XLA compiles a step for one"),
+        (
+            "precision=float16",
+            options.precision == "float16",
+            "Keras looks for an overflow in the gradient of one alone",
+        ),
+    ):
+        if asked and several:
+            raise UserError(
+                f"--{flag} does not go with "
+                f"{strategy.num_replicas_in_sync} GPUs, because {why}; leave "
+                "it out, or let CUDA_VISIBLE_DEVICES=0 show one"
+            )
+    if options.tf32 and not tf.config.list_physical_devices("GPU"):
+        logging.warning("--tf32 changes nothing, because there is no GPU")
+    # TensorFlow would use it unasked, where float32 is promised.
+    tf.config.experimental.enable_tensor_float_32_execution(options.tf32)
 
 
 class _Run:
@@ -192,19 +223,34 @@ class _Run:
                 known = crops.ranges(records.clips("train"))
             self.card = dataclasses.replace(card, crops=known)
         with strategy.scope():
-            self.model = models.build(card.architecture, options.seed)
+            policy = POLICIES[options.precision]
+            self.model = models.build(
+                card.architecture, options.seed, dtype=policy
+            )
             if not resumed:
+                plain = self.model
+                if policy != "float32":
+                    # In which features are measured that scale weights.
+                    plain = models.build(
+                        card.architecture, options.seed, dtype="float32"
+                    )
                 self.initialisation = start.initialise(
-                    self.model,
+                    plain,
                     card.architecture,
                     options,
                     faces=self.probe["frames"][self.probe["mask"]],
                     label_means=self._label_means(),
                 )
+                self.model.set_weights(plain.get_weights())
             start.fix_parts(self.model, options, self.initialisation)
             self.optimizer = optimizers.adam(
                 self.model, options.learning_rate, options.rates()
             )
+            if options.precision == "float16":
+                self.optimizer = keras.optimizers.LossScaleOptimizer(
+                    self.optimizer
+                )
+                self.optimizer.build(self.model.trainable_variables)
             # Only so that the model file holds the optimizer's state.
             self.model.compile(optimizer=self.optimizer)
             if resumed:
@@ -213,7 +259,8 @@ class _Run:
                 )
         self.predictor = keras_predictor(self.model, card)
         self.step = Step(
-            self.model, self.optimizer, strategy, options.loss_level
+            *(self.model, self.optimizer, strategy, options.loss_level),
+            jit_compile=options.jit_compile,
         )
         if resumed:
             self.step.set_noise(state["noise"])
@@ -403,22 +450,27 @@ class _Run:
                     now.seconds = time.perf_counter() - begin
                     self._save()
                     begin = time.perf_counter() - now.seconds
-                loss, norm, frames, number = self.step(batch)
+                loss, norm, frames, number, overflow = self.step(batch)
                 now.loss_sum += loss
                 now.frames += frames
                 now.batches = number + 1
                 now.steps += 1
+                now.overflows += tf.cast(overflow, tf.int32)
                 self.unsaved += 1
                 self.norms.append(norm)
                 if len(self.norms) == CHECK_EVERY:
                     self._require_finite_gradients()
         self._require_finite_gradients()
         seconds = time.perf_counter() - begin
-        return {
+        entry = {
             "loss": float(now.loss_sum) / max(1, now.steps),
             "frames_per_second": float(now.frames) / seconds,
             "skipped_batches": self.epoch_batches - now.steps,
         }
+        if self.options.precision == "float16":
+            entry["overflows"] = int(now.overflows)
+            entry["loss_scale"] = float(self.optimizer.dynamic_scale)
+        return entry
 
     def _due(self):
         """Tells whether steps or minutes ask for a checkpoint."""
@@ -586,6 +638,12 @@ class _Run:
                 "batches of epoch %d left out, because the labels in them are "
                 "all equal, or there are none: %d",
                 *(entry["epoch"], entry["skipped_batches"]),
+            )
+        if entry.get("overflows"):
+            logging.warning(
+                "steps of epoch %d that moved nothing, because their gradient "
+                "did not fit into float16: %d; the loss is now scaled by %g",
+                *(entry["epoch"], entry["overflows"], entry["loss_scale"]),
             )
 
 

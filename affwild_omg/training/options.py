@@ -27,6 +27,13 @@ TRAINED = {
     "output": ("output",),
 }
 
+# Keras' policies: weights stay float32, whatever is computed in.
+POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+
 EPOCH = "epoch"  # of `TrainingOptions.checkpoint_every`
 
 # What trainings of earlier versions had that do not state it.
@@ -131,6 +138,20 @@ class TrainingOptions(options.Checked):
         "Leave batch normalisation that came with weights as it is: its "
         "statistics would become those of the few people of a batch.",
         True,
+    )
+    precision: str = option(
+        "What the network computes in; weights, Adam's moments, normalisation, "
+        "output and loss are float32 always.",
+        "float32",
+        choices=tuple(POLICIES),
+    )
+    jit_compile: bool = option(
+        "Compile the step by XLA, for one CPU or GPU.", False
+    )
+    tf32: bool = option(
+        "Let a GPU round the factors of float32 products to TensorFloat-32, of "
+        "three digits.",
+        False,
     )
     sequence_length: int = option("Frames of a window.", 80, least=1)
     augment: Sequence[str] | None = option(

@@ -21,6 +21,9 @@ SATURATED = 8.0
 # The largest share of saturated gates that a training starts with in silence.
 MAX_SATURATED = 0.01
 
+# A power of two, which costs no digit, lest gradients vanish in float16.
+SCALE = 1024.0
+
 
 def measure(
     model: keras.Model,
@@ -54,7 +57,8 @@ def measure(
             batch["mask"],
             level=loss_level,
         )
-    gradients = tape.gradient(loss, [kernel.value for kernel in kernels])
+        scaled = SCALE * loss
+    gradients = tape.gradient(scaled, [kernel.value for kernel in kernels])
     # One pass through each network, whatever reads its taps.
     tapped = {}
     for place, _, taps in readers:
@@ -78,7 +82,7 @@ def measure(
         ):
             found[place + tap] = {
                 "feature_rms": float(np.sqrt(np.mean(np.square(values)))),
-                "gradient_norm": float(tf.norm(rows)),
+                "gradient_norm": float(tf.norm(rows)) / SCALE,
             } | shares
     return found
 
@@ -128,6 +132,6 @@ def _features(model, place, taps, batch):
     part = keras.Model(model.inputs, outputs)
     values = part({x.name: batch[x.name] for x in model.inputs})
     return {
-        place + tap: np.asarray(x)[batch["mask"]]
+        place + tap: np.asarray(x, np.float32)[batch["mask"]]
         for tap, x in zip(taps, keras.tree.flatten(values), strict=True)
     }

@@ -39,19 +39,28 @@ class Step:
         optimizer: keras.optimizers.Optimizer,
         strategy: tf.distribute.Strategy,
         loss_level: str,
+        jit_compile: bool = False,
     ):
         """Makes a step.
 
         Args:
             model: of the strategy's scope.
-            optimizer: built for the model's trainable variables.
+            optimizer: built for the model's trainable variables; Keras'
+                LossScaleOptimizer where they compute in float16.
             strategy: where to compute.
             loss_level: see `losses.concordance_loss`.
+            jit_compile: compile it by XLA, on one device.
         """
         self._model = model
         self._optimizer = optimizer
         self._strategy = strategy
         self._loss_level = loss_level
+        self._scales = isinstance(
+            optimizer, keras.optimizers.LossScaleOptimizer
+        )
+        self._train = self._on_replica
+        if jit_compile:
+            self._train = tf.function(self._on_replica, jit_compile=True)
 
     def seed_dropout(self, seed: int) -> None:
         """Sets the noise of all steps from here on."""
@@ -98,10 +107,11 @@ class Step:
 
         Returns:
             Its loss before the step, the gradient's norm (the sum of the
-            replicas' norms), the number of frames that counted, and the
-            batch's number.
+            replicas' norms), the number of frames that counted, the batch's
+            number, and whether the optimizer left the step out because the
+            scaled gradient overflowed; then the norm is 0.
         """
-        results = self._strategy.run(self._on_replica, args=(batch,))
+        results = self._strategy.run(self._train, args=(batch,))
         # The same on each replica already: any will do.
         return [
             self._strategy.experimental_local_results(result)[0]
@@ -158,12 +168,18 @@ class Step:
             )
             # Every replica's loss is the whole batch's. The gradient of
             # all_reduce sums over the replicas, and so does the optimizer.
-            scaled = loss / replicas
+            scaled = self._optimizer.scale_loss(loss / replicas)
         variables = self._model.trainable_variables
         gradients = tape.gradient(scaled, variables)
-        self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         frames = tf.math.count_nonzero(batch["mask"], dtype=tf.float32)
         norm, frames = tf.unstack(
             over_replicas(tf.stack([tf.linalg.global_norm(gradients), frames]))
         )
-        return loss, norm, frames, batch["number"][0]
+        overflow = tf.constant(False)
+        if self._scales:
+            scale = self._optimizer.dynamic_scale.value
+            # With nothing left to lower, the network itself overflows.
+            overflow = ~tf.math.is_finite(norm) & (scale > 1)
+            norm = tf.where(overflow, 0.0, norm / scale)
+        self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss, norm, frames, batch["number"][0], overflow

@@ -21,6 +21,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
 from affwild_omg.training.options import TrainingOptions
 from tests.conftest import ROOT, write_records_folder
+from tests.evaluation.test_results import ccc_by_hand
 
 CLIPS = {
     "train": {"ann": [8, 8], "bob": [8, 4], "eve": [9], "fay": [8]},
@@ -311,6 +312,43 @@ def test_minutes_ask_for_a_checkpoint(training, options):
     assert not run._due()
     run.saved_at = now - 601
     assert run._due()
+
+
+def test_a_run_in_bfloat16_is_resumed_to_the_bit(
+    training, options, tmp_path, monkeypatch
+):
+    """Its model is one of float32 to what evaluates it."""
+    from affwild_omg.evaluation import evaluator
+    from affwild_omg.evaluation.options import EvaluationOptions
+
+    whole = dataclasses.replace(
+        options,
+        workdir=str(tmp_path / "whole"),
+        precision="bfloat16",
+        epochs=2,
+        steps_per_epoch=2,
+        checkpoint_every="1",
+    )
+    (_, last) = training.train(whole)["epochs"]
+    half = dataclasses.replace(whole, workdir=str(tmp_path / "half"))
+    with monkeypatch.context() as patch:
+        stop_before(training, patch, 4)
+        with pytest.raises(Killed):
+            training.train(half)
+    assert state_of(tmp_path / "half" / "last.keras")["step"] == 3
+    assert resumed(training, half, half.workdir) == read(whole.workdir)
+    found = evaluator.evaluate(
+        EvaluationOptions(
+            model=f"{whole.workdir}/last.keras",
+            records=whole.records,
+            split="validation",
+            output=str(tmp_path / "evaluation"),
+        )
+    )
+    for i, target in enumerate(found.targets):
+        ccc = ccc_by_hand(found.labels[:, i], found.predictions[:, i])
+        stated = last["validation"][target]["ccc"]
+        assert stated == pytest.approx(ccc, abs=0.02)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import json
 import pathlib
 from collections.abc import Callable, Mapping
 
+import google.protobuf
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
@@ -19,6 +20,12 @@ from affwild_omg.faces import pictures
 from affwild_omg.paper.task import CROP_SIZE
 
 DEFAULT = "serving_default"  # the signature of requests that name none
+# protobuf's option for fields of default value, before version 5 and since.
+_WITH_DEFAULTS = (
+    "including_default_value_fields"
+    if int(google.protobuf.__version__.split(".")[0]) < 5
+    else "always_print_fields_with_no_presence"
+)
 _KEYS = ("signature_name", "instances", "inputs")
 _KINDS = {  # types that a JSON value may have for a tensor of a type
     tf.bool: {bool},
@@ -60,7 +67,8 @@ def predict(
     try:
         name, columns, by_row = _columns(body, signatures)
         signature = signatures[name]
-        _, specs = signature.structured_input_signature
+        # Sorted, because TensorFlow 2.21 has another order than 2.17.
+        specs = dict(sorted(signature.structured_input_signature[1].items()))
         _same_names(columns, specs, f"the signature {name}")
         arrays = {
             key: _array(key, columns[key], spec) for key, spec in specs.items()
@@ -99,8 +107,8 @@ def metadata(path: pathlib.Path) -> dict:
     definitions = {
         name: json_format.MessageToDict(
             signature,
-            including_default_value_fields=True,
             preserving_proto_field_name=True,
+            **{_WITH_DEFAULTS: True},
         )
         for name, signature in model.meta_graphs[0].signature_def.items()
     }

@@ -72,7 +72,8 @@ class LiveTracker(tracking.Follower):
         self._names = _Names(
             self._submit, recognizer, pace["second"] + search_every
         )
-        self.reason = views.NOT_DETECTED
+        self._reason = views.NOT_LOOKED_AT
+        self.reason = self._reason
 
     @property
     def known(self) -> set[int]:

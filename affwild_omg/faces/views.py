@@ -17,7 +17,8 @@ NOT_DETECTED = "no face detected"
 IMPLAUSIBLE = "implausible landmarks"
 ANOTHER = "another person"
 NO_PICTURE = "no picture"
-NOT_RECOGNIZED = "not recognized yet"  # in live tracking alone
+NOT_RECOGNIZED = "not recognized yet"  # in live tracking alone, as the next
+NOT_LOOKED_AT = "the detector has not looked yet"
 REASONS = (NOT_DETECTED, IMPLAUSIBLE, ANOTHER, NO_PICTURE)
 
 

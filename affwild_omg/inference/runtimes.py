@@ -5,6 +5,7 @@ runtimes are imported only where they are asked for.
 """
 
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Callable
@@ -158,7 +159,10 @@ def _onnxruntime(path, precision):
 
 
 def _openvino(path, precision):
+    handlers = logging.root.handlers[:]
     import openvino
+
+    logging.root.handlers[:] = handlers  # of which it adds one of its own
 
     hint = "bf16" if precision == "bfloat16" else "f32"
     model = openvino.Core().compile_model(

@@ -320,6 +320,13 @@ def create(served: Served, options: ServerOptions) -> fastapi.FastAPI:
             ) from None
         return Response(answer, media_type="application/json")
 
+    @app.get(_MODEL + ":predict")
+    @app.get(_VERSION + ":predict")
+    async def asked(name: str, version: str | None = None) -> Response:
+        raise HTTPException(
+            405, "predictions are asked for by POST", {"allow": "POST"}
+        )
+
     @app.get(_MODEL)
     @app.get(_VERSION)
     async def status(name: str, version: str | None = None) -> Response:

@@ -219,6 +219,8 @@ def _body(known):
     members = network.get("members", [network])
     taps = ["+".join(member["taps"]) for member in members]
     described = f"{members[0]['backbone']}, taps {', '.join(taps)}"
+    if training := known["training"]:
+        described = f"{training['options']['architecture']} ({described})"
     licences = known["licences"]
     return _BODY.format(
         network=described,

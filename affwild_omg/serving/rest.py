@@ -192,6 +192,8 @@ def _array(name, value, spec):
         raise UserError(
             f"{name} must be of {' or '.join(sorted(map(_word, kinds)))} "
             f"alone, and has {_word(strange.pop())}"
+            + ': {"b64": "..."} for each'
+            * (spec.dtype == tf.string)
         )
     if spec.dtype == tf.string:
         array.flat = [_decode(name, x) for x in array.flat]

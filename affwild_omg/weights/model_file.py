@@ -264,8 +264,8 @@ def _model_file(path, flag):
             )
         if not (path / BEST).is_file():
             raise UserError(
-                f"{flag}={path} holds no {BEST}; give a workdir in which "
-                "train.py has finished an epoch"
+                f"{flag}={path} holds no {BEST}, nor what export wrote; give a "
+                "workdir in which train.py has finished an epoch"
             )
         return path / BEST
     if not path.exists():

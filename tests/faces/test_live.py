@@ -11,6 +11,7 @@ from affwild_omg.faces.live import LiveTracker
 from affwild_omg.faces.views import (
     IMPLAUSIBLE,
     NOT_DETECTED,
+    NOT_LOOKED_AT,
     NOT_RECOGNIZED,
 )
 from tests.faces.world import World, middles, spot
@@ -214,7 +215,7 @@ def test_who_is_not_yet_recognized_is_not_named():
         for tracker, faces in live(world, late=3)
     ]
     # Lost at 20, where a look at once finds nobody; then two frames on.
-    assert told[:3] == [NOT_DETECTED] * 3 and told[3:20] == [1] * 17
+    assert told[:3] == [NOT_LOOKED_AT] * 3 and told[3:20] == [1] * 17
     back = told.index(1, 20)
     assert told[back - 3 : back] == [NOT_RECOGNIZED] * 3
     assert set(told[20 : back - 3]) == {NOT_DETECTED}

@@ -164,10 +164,11 @@ def test_states_and_metadata_are_those_of_tensorflow_serving(ask, tf, served):
         ("POST", "/v1/models/other:predict", 404),
         ("POST", "/v1/models/affwild_omg/versions/2:predict", 404),
         ("GET", "/v1/models/other", 404),
+        ("GET", "/v1/models/affwild_omg:predict", 405),
+        ("GET", "/v1/models/affwild_omg/versions/1:predict", 405),
         ("GET", "/v1/models/affwild_omg/versions/x/metadata", 404),
         ("POST", "/v1/models/affwild_omg:classify", 405),
         ("GET", "/v2", 404),
-        ("GET", PREDICT, 404),
         ("DELETE", "/v1/models/affwild_omg", 405),
     ],
 )
@@ -223,7 +224,7 @@ def bomb():
         ({"b64": "?"}, "text in base64} alone"),
         ({"b64": 1}, "text in base64} alone"),
         ({"b64": "", "x": ""}, "text in base64} alone"),
-        ("iVBORw0KGgo=", "of objects alone, and has texts"),
+        ("iVBORw0KGgo=", 'of objects alone, and has texts: {"b64": "..."} for'),
         (png(np.zeros((96, 95), np.uint8)), "is 95x96; crops are 96x96"),
         (bomb(), "or is too large"),
         (

@@ -42,7 +42,7 @@ def write_video(path, frames, codec="mp4v", path_of=None):
         str(path_of or path), cv2.VideoWriter_fourcc(*codec), 10.0, (64, 48)
     )
     for index in range(frames):
-        writer.write(np.full((48, 64, 3), 10 * index, np.uint8))
+        writer.write(np.full((48, 64, 3), 10 * index % 256, np.uint8))
     writer.release()
 
 

@@ -1,5 +1,6 @@
 """Training: from records to a workdir with a trained model."""
 
+import contextlib
 import dataclasses
 import errno
 import math
@@ -244,7 +245,12 @@ class _Run:
                 self.model.set_weights(plain.get_weights())
             start.fix_parts(self.model, options, self.initialisation)
             self.optimizer = optimizers.adam(
-                self.model, options.learning_rate, options.rates()
+                *(self.model, options.learning_rate, options.rates()),
+                warmup_steps=options.warmup_steps,
+                cosine_steps=self._cosine_steps(),
+                clip_norm=options.clip_norm / self.replicas,
+                weight_decay=options.weight_decay,
+                ema=options.ema,
             )
             if options.precision == "float16":
                 self.optimizer = keras.optimizers.LossScaleOptimizer(
@@ -264,6 +270,17 @@ class _Run:
         )
         if resumed:
             self.step.set_noise(state["noise"])
+
+    def _cosine_steps(self):
+        total = self.options.epochs * self.epoch_batches
+        rest = total - self.options.warmup_steps
+        if rest < 1:
+            raise UserError(
+                f"--warmup_steps={self.options.warmup_steps} is no less than "
+                f"the {total} steps of --epochs={self.options.epochs}; give "
+                "fewer"
+            )
+        return rest if self.options.schedule == "cosine" else 0
 
     def _label_means(self):
         # Shuffled ones have the same.
@@ -506,7 +523,7 @@ class _Run:
         predict = self.predictor.predict
         if self.replicas > 1:
             predict = self.step.predict
-        with self.records.reading("validation"):
+        with self._averaged(), self.records.reading("validation"):
             frames = protocol.predict_frames(
                 predict,
                 batches.as_numpy_iterator(),
@@ -525,6 +542,22 @@ class _Run:
         nothing = postprocessing.Settings.nothing(self.targets)
         rows = protocol.rows_of(frames, nothing, self.level)
         return protocol.score(rows, self.targets, level=self.level).to_dict()
+
+    @contextlib.contextmanager
+    def _averaged(self):
+        """Gives the model its averaged weights for a while, if it has any."""
+        # Before the first step the averages are 0.
+        if not (self.options.ema and self.optimizer.iterations.numpy()):
+            yield
+            return
+        weights = self.model.trainable_variables
+        own = [weight.numpy().copy() for weight in weights]
+        try:
+            self.optimizer.finalize_variable_values(weights)
+            yield
+        finally:
+            for weight, value in zip(weights, own, strict=True):
+                weight.assign(value)
 
     def _require_finite(self, value, what):
         if not math.isfinite(value):
@@ -568,11 +601,12 @@ class _Run:
     def _follow_checkpoint(self):
         """Writes the files that follow from the checkpoint."""
         best = self._best_epoch()
-        checkpoints.set_best(
-            *(self.workdir, self.model, self.card, best),
-            current=best == len(self.epochs) and not self.now.batches,
-            keep=self.options.keep_checkpoints,
-        )
+        with self._averaged():
+            checkpoints.set_best(
+                *(self.workdir, self.model, self.card, best),
+                current=best == len(self.epochs) and not self.now.batches,
+                keep=self.options.keep_checkpoints,
+            )
         flags = "".join(f"{flag}\n" for flag in to_flags(self.options))
         files.write_text(self.workdir / workdirs.FLAGFILE, flags)
         if self.initialisation:

@@ -177,6 +177,37 @@ class TrainingOptions(options.Checked):
         "such as cnn=1e-5,rnn=1e-3 (default: none does).",
         None,
     )
+    schedule: str = option(
+        "The learning rates after the warm-up: constant, or falling to 0 in "
+        "the last step by half a cosine.",
+        "constant",
+        choices=("constant", "cosine"),
+    )
+    warmup_steps: int = option(
+        "Steps in which the learning rates rise from 0.", 0, least=0
+    )
+    clip_norm: float = option(
+        "Norm of all gradients together that a larger one is scaled to; 0: "
+        "none is.",
+        0.0,
+        least=0,
+        most=10**6,
+    )
+    weight_decay: float = option(
+        "AdamW's decay of weights, but for biases and normalisation, in units "
+        "of the learning rate; 0: none.",
+        0.0,
+        least=0,
+        most=1,
+    )
+    ema: float = option(
+        "Share of the moving average of the weights that stays in a step, such "
+        "as 0.999; validation and the best model take the averages; 0: there "
+        "are none.",
+        0.0,
+        least=0,
+        most=0.999999,
+    )
     epochs: int = option(
         "Epochs, at most: passes over the training data, unless "
         "--steps_per_epoch says otherwise.",
@@ -352,7 +383,7 @@ class TrainingOptions(options.Checked):
         """Returns in what these options differ from those of another training.
 
         What may differ when a training goes on is left aside: where things lie,
-        when it is saved, and when it ends.
+        when it is saved, and when it ends (but for a cosine, which ends then).
 
         Args:
             before: {name: value}, as `dataclasses.asdict` returns it, or JSON.
@@ -369,8 +400,10 @@ class TrainingOptions(options.Checked):
             earlier = EARLIER.get(name, field.default)
             was = shown(name, before.get(name, earlier))
             now = shown(name, getattr(self, name))
-            free = ("epochs", "patience", "workdir", "records")
+            free = ("patience", "workdir", "records")
             free += ("checkpoint_every", "keep_checkpoints")
+            if self.schedule != "cosine":  # which ends with the epochs
+                free += ("epochs",)
             if was != now and name not in free:
                 changes.append(f"{was} became {now}")
         return changes

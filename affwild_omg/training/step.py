@@ -46,7 +46,8 @@ class Step:
         Args:
             model: of the strategy's scope.
             optimizer: built for the model's trainable variables; Keras'
-                LossScaleOptimizer where they compute in float16.
+                LossScaleOptimizer where they compute in float16. One that
+                clips gradients clips the replicas' mean.
             strategy: where to compute.
             loss_level: see `losses.concordance_loss`.
             jit_compile: compile it by XLA, on one device.
@@ -171,15 +172,21 @@ class Step:
             scaled = self._optimizer.scale_loss(loss / replicas)
         variables = self._model.trainable_variables
         gradients = tape.gradient(scaled, variables)
+        if self._optimizer.global_clipnorm and replicas > 1:
+            # It clips before it sums: all replicas must clip alike.
+            gradients = context.all_reduce(
+                tf.distribute.ReduceOp.MEAN, gradients
+            )
+        overflow = tf.constant(False)
+        if self._scales:  # which the step may change
+            scale = tf.identity(self._optimizer.dynamic_scale.value)
+        self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         frames = tf.math.count_nonzero(batch["mask"], dtype=tf.float32)
         norm, frames = tf.unstack(
             over_replicas(tf.stack([tf.linalg.global_norm(gradients), frames]))
         )
-        overflow = tf.constant(False)
         if self._scales:
-            scale = self._optimizer.dynamic_scale.value
             # With nothing left to lower, the network itself overflows.
             overflow = ~tf.math.is_finite(norm) & (scale > 1)
             norm = tf.where(overflow, 0.0, norm / scale)
-        self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss, norm, frames, batch["number"][0], overflow

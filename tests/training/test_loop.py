@@ -596,8 +596,11 @@ def test_shuffled_labels_are_the_same_labels_on_other_keys(training):
     assert not any(np.isnan(x[1]) for x in permuted.values())
 
 
-def one_step(training, options, strategy):
-    """Trains one epoch of one batch without dropout; returns the weights."""
+def one_step(training, options, strategy, **settings):
+    """Trains one epoch of one batch without dropout; returns the weights.
+
+    Those of the averages, if the optimizer's settings ask for them.
+    """
     import keras
 
     card = training.card_of(options)
@@ -608,11 +611,14 @@ def one_step(training, options, strategy):
     run = start(training, options, card, strategy)
     # Plain descent shows the gradient's size, which Adam would hide.
     with strategy.scope():
-        optimizer = keras.optimizers.SGD(0.1)
+        optimizer = keras.optimizers.SGD(0.1, **settings)
         optimizer.build(run.model.trainable_variables)
     run.step = training.Step(run.model, optimizer, strategy, "sequence")
     before = run.model.get_weights()
-    return run._train_epoch(1)["loss"], before, run.model.get_weights()
+    loss = run._train_epoch(1)["loss"]
+    run.optimizer = optimizer
+    with run._averaged():
+        return loss, before, run.model.get_weights()
 
 
 # Of 8 windows: all at once; six empty ones more; three, three and two, of which
@@ -631,6 +637,87 @@ def test_two_replicas_take_the_step_of_one(tf, training, tiny, batch_size):
     pairs = zip(one[1], one[2], strict=True)
     moved = max(np.abs(before - after).max() for before, after in pairs)
     assert moved > 1e-3  # or the comparison would show nothing
+
+
+def test_two_replicas_clip_and_average_as_one_does(
+    tf, training, tiny, monkeypatch
+):
+    """In four steps, by a norm that is less than the gradients'."""
+    # Strategies of a process share keys, and others reduce in other shapes.
+    mirrored = tf.distribute.MirroredStrategy
+    monkeypatch.setattr(mirrored, "_collective_key_base", 1000)
+    options = dataclasses.replace(
+        tiny, batch_size=4, sequence_length=3, steps_per_epoch=4, ema=0.5
+    )
+    settings = {"use_ema": True, "ema_momentum": options.ema}
+    (one, two) = (
+        one_step(
+            *(training, options, strategy),
+            # Each of the replicas clips the mean over them.
+            global_clipnorm=0.3 / strategy.num_replicas_in_sync,
+            **settings,
+        )
+        for strategy in (
+            tf.distribute.get_strategy(),
+            mirrored(["CPU:0", "CPU:1"]),
+        )
+    )
+    assert_same_weights(one[2], two[2], atol=1e-5)
+    moved = np.concatenate(
+        [(x - y).ravel() for x, y in zip(one[1], one[2], strict=True)]
+    )
+    # Four steps of 0.1 times the norm, at most, less what averages lag behind.
+    assert 0.01 < np.linalg.norm(moved) < 0.12
+
+
+def test_the_best_model_has_the_averages(training, tiny, tmp_path):
+    """So has the one that a resumed training finds missing, and writes."""
+    whole = dataclasses.replace(
+        tiny,
+        learning_rate=1e-2,
+        ema=0.9,
+        schedule="cosine",
+        warmup_steps=1,
+        clip_norm=1.0,
+        weight_decay=0.1,
+        epochs=2,
+        steps_per_epoch=2,
+    )
+    summary = training.train(whole)
+    half = dataclasses.replace(whole, workdir=str(tmp_path / "half"))
+    run, train_epoch = training._Run, training._Run._train_epoch
+
+    def stop(self, epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return train_epoch(self, epoch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_train_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(half)
+    (pathlib.Path(half.workdir) / "best.keras").unlink()
+    resumed = training.train(half, resume=True)
+    for name in ("last.keras", "best.keras"):
+        assert_same_weights(
+            weights_of(whole.workdir, name), weights_of(half.workdir, name)
+        )
+    for one, two in zip(summary["epochs"], resumed["epochs"], strict=True):
+        assert one["validation"] == two["validation"]
+    with pytest.raises(UserError, match="--epochs=2 became --epochs=3"):
+        training.train(dataclasses.replace(half, epochs=3), resume=True)
+    best = dataclasses.replace(
+        whole, init_from=whole.workdir, workdir=f"{whole.workdir}2", ema=0.0
+    )
+    run = start(training, best)
+    stated = summary["epochs"][summary["best_epoch"] - 1]["validation"]
+    assert run._validate() == stated
+    assert not np.array_equal(
+        weights_of(whole.workdir, "best.keras")[0],
+        weights_of(whole.workdir, "last.keras")[0],
+    )
+    with pytest.raises(UserError, match="--warmup_steps=4 is no less than th"):
+        start(training, dataclasses.replace(whole, warmup_steps=4))
 
 
 def test_labels_may_have_gaps(tf, training, tiny, tmp_path):

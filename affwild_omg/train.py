@@ -28,7 +28,7 @@ def main(options: TrainingOptions, *, overwrite: bool) -> None:
         app.show(*networks.list_networks())
         return
     # What is wrong is told before TensorFlow takes its time.
-    options.network()
+    options.loss_settings(options.network().targets)
     if not flags.FLAGS.resume:
         options.require_sources()
     from affwild_omg.cli import wording

@@ -1,6 +1,6 @@
 """The concordance loss (equations 2 and 3) in `keras.ops`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -35,6 +35,15 @@ class _Moments(NamedTuple):
         defined = denominator > 1e-10 * squares
         return ops.where(
             defined, 2 * self.covariance / ops.where(defined, denominator, 1), 0
+        )
+
+    def squared_error(self):
+        """Returns the mean of (x - y)^2."""
+        return (
+            self.label_variance
+            + self.prediction_variance
+            - 2 * self.covariance
+            + (self.label_mean - self.prediction_mean) ** 2
         )
 
     def comparable(self):
@@ -187,12 +196,16 @@ def concordance_loss(
     mask,
     *,
     level: str = "sequence",
+    ccc_weight: float = 1.0,
+    mse_weight: float = 0.0,
+    target_weights: Sequence[float] | None = None,
     reduce: Callable = _unchanged,
 ):
     """Computes 1 - the mean CCC over the targets (equation 3).
 
     A target counts in the frames that have a label of it; one that cannot be
     compared (see `comparable`) in the whole batch is left out of the mean.
+    Other weights add the mean squared error, or put it in CCC's place.
 
     Args:
         labels: [batch, time, targets], NaN where there is none.
@@ -201,12 +214,15 @@ def concordance_loss(
         level: "sequence" computes CCC over the means of the batch's
             sequences, as the authors' code does; "weighted_sequence" gives
             each the weight of its frames that count; "frame" is over all
-            frames.
+            frames. The squared error is of the same.
+        ccc_weight: of a target's 1 - CCC.
+        mse_weight: of its mean squared error.
+        target_weights: of each target in the mean, above 0; None for 1.
         reduce: sums a tensor over all replicas, see `concordance`.
 
     Returns:
-        A scalar in [0, 2], the same on every replica; 1 without any target
-        that can be compared.
+        A scalar, by CCC alone in [0, 2], the same on every replica; 1 without
+        any target that can be compared.
 
     Raises:
         ValueError: `level` is something else.
@@ -215,7 +231,12 @@ def concordance_loss(
     labels, weights = rows(labels, counts, level)
     predictions, _ = rows(predictions, counts, level)
     moments = _moments(labels, predictions, weights, reduce)
-    known = moments.comparable()
-    ccc = ops.sum(ops.where(known, moments.concordance(), 0))
-    total = ops.sum(ops.cast(known, predictions.dtype))
-    return 1 - ccc / ops.maximum(total, 1)
+    known = ops.cast(moments.comparable(), predictions.dtype)
+    if target_weights:
+        known = known * ops.convert_to_tensor(target_weights, known.dtype)
+    own = ccc_weight * (1 - moments.concordance())
+    if mse_weight:
+        own = own + mse_weight * moments.squared_error()
+    total = ops.sum(known)
+    some = total > 0
+    return ops.where(some, ops.sum(known * own) / ops.where(some, total, 1), 1)

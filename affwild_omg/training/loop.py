@@ -267,6 +267,7 @@ class _Run:
         self.step = Step(
             *(self.model, self.optimizer, strategy, options.loss_level),
             jit_compile=options.jit_compile,
+            **options.loss_settings(self.targets),
         )
         if resumed:
             self.step.set_noise(state["noise"])
@@ -361,6 +362,7 @@ class _Run:
             self.card.architecture,
             self.probe,
             self.options.loss_level,
+            **self.options.loss_settings(self.targets),
         )
 
     def _done(self):

@@ -264,6 +264,20 @@ class TrainingOptions(options.Checked):
         "sequence",
         choices=("sequence", "weighted_sequence", "frame"),
     )
+    loss: str = option(
+        "1 - CCC, the mean squared error of what it compares, or the sum of "
+        "the two.",
+        "ccc",
+        choices=("ccc", "mse", "ccc_mse"),
+    )
+    mse_weight: float = option(
+        "Weight of the squared error in --loss=ccc_mse.", 1.0
+    )
+    target_weights: Sequence[str] | None = option(
+        "Weights of targets in the loss, such as valence=1,arousal=0.5 "
+        "(default: 1 each).",
+        None,
+    )
     shuffle_labels: bool = option(
         "Permute the labels among the utterances, for a control.", False
     )
@@ -281,6 +295,15 @@ class TrainingOptions(options.Checked):
         if not 0 < self.learning_rate < math.inf:
             raise UserError(
                 f"--learning_rate must be above 0, not {self.learning_rate}"
+            )
+        if not 0 < self.mse_weight < math.inf:
+            raise UserError(
+                f"--mse_weight must be above 0, not {self.mse_weight}"
+            )
+        if self.mse_weight != 1 and self.loss != "ccc_mse":
+            raise UserError(
+                f"--mse_weight changes nothing in --loss={self.loss}; it is "
+                "for ccc_mse"
             )
         if self.init_strict and not self.init_from:
             raise UserError("--init_strict requires --init_from")
@@ -314,17 +337,41 @@ class TrainingOptions(options.Checked):
         Raises:
             UserError: one is not like part=rate.
         """
-        rates = {}
-        given = options.pairs("part_learning_rates", self.part_learning_rates)
-        for part, text in given.items():
+        return self._numbers("part_learning_rates", "cnn=1e-5, with rates")
+
+    def _numbers(self, flag, form):
+        """Returns a flag's {name: number above 0}, or raises UserError."""
+        numbers = {}
+        given = options.pairs(flag, getattr(self, flag))
+        for name, text in given.items():
             with contextlib.suppress(ValueError):
-                rates[part] = float(text)
-            if not 0 < rates.get(part, 0) < math.inf:
+                numbers[name] = float(text)
+            if not 0 < numbers.get(name, 0) < math.inf:
                 raise UserError(
-                    "--part_learning_rates must be like cnn=1e-5, with rates "
-                    f"above 0, not '{part}={text}'"
+                    f"--{flag} must be like {form} above 0, not '{name}={text}'"
                 )
-        return rates
+        return numbers
+
+    def loss_settings(self, targets: Sequence[str]) -> dict:
+        """Returns how `nets.losses.concordance_loss` is to weigh.
+
+        Args:
+            targets: of the network, in order.
+
+        Raises:
+            UserError: a weight is not like target=weight, or of no target.
+        """
+        given = self._numbers("target_weights", "valence=1, with weights")
+        if unknown := ", ".join(sorted(given.keys() - set(targets))):
+            raise UserError(
+                f"--target_weights gives a weight to {unknown}; the network "
+                f"has {', '.join(targets)}"
+            )
+        return {
+            "ccc_weight": float(self.loss != "mse"),
+            "mse_weight": 0.0 if self.loss == "ccc" else self.mse_weight,
+            "target_weights": [given.get(name, 1.0) for name in targets],
+        }
 
     def checkpoint_limits(self) -> tuple[float, float]:
         """Returns the steps and seconds after which a checkpoint is due.

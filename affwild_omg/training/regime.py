@@ -30,6 +30,7 @@ def measure(
     network: Architecture | Fusion,
     batch: Mapping[str, np.ndarray],
     loss_level: str,
+    **loss_settings,
 ) -> dict[str, dict[str, float]]:
     """Measures features, gates and gradients on a batch, without dropout.
 
@@ -38,6 +39,7 @@ def measure(
         network: what it is.
         batch: the model's inputs, and "labels" [batch, time, targets].
         loss_level: see `losses.concordance_loss`.
+        **loss_settings: its other arguments.
 
     Returns:
         For each tap, in a fusion like "member1/pool2": "feature_rms", the root
@@ -56,6 +58,7 @@ def measure(
             model({x.name: batch[x.name] for x in model.inputs}),
             batch["mask"],
             level=loss_level,
+            **loss_settings,
         )
         scaled = SCALE * loss
     gradients = tape.gradient(scaled, [kernel.value for kernel in kernels])

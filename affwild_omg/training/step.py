@@ -40,6 +40,7 @@ class Step:
         strategy: tf.distribute.Strategy,
         loss_level: str,
         jit_compile: bool = False,
+        **loss_settings,
     ):
         """Makes a step.
 
@@ -51,11 +52,12 @@ class Step:
             strategy: where to compute.
             loss_level: see `losses.concordance_loss`.
             jit_compile: compile it by XLA, on one device.
+            **loss_settings: other arguments of the loss.
         """
         self._model = model
         self._optimizer = optimizer
         self._strategy = strategy
-        self._loss_level = loss_level
+        self._loss_settings = {"level": loss_level} | loss_settings
         self._scales = isinstance(
             optimizer, keras.optimizers.LossScaleOptimizer
         )
@@ -164,7 +166,7 @@ class Step:
                 batch["labels"],
                 self._model(inputs, training=True),
                 batch["mask"],
-                level=self._loss_level,
+                **self._loss_settings,
                 reduce=over_replicas,
             )
             # Every replica's loss is the whole batch's. The gradient of

@@ -232,3 +232,31 @@ def test_mismatch_is_refused(losses):
         losses.concordance_loss(
             np.ones((1, 1, 1)), np.ones((1, 1, 1)), np.ones((1, 1)), level="x"
         )
+
+
+@pytest.mark.parametrize("level", ["sequence", "frame"])
+def test_squared_errors_and_targets_have_weights(losses, level):
+    random = np.random.default_rng(5)
+    labels, predictions = random.normal(size=(2, 4, 5, 2))
+    mask = random.random((4, 5)) < 0.7
+    labels[1, :, 0] = np.nan
+    own = []
+    for i in range(2):
+        known = mask & np.isfinite(labels[..., i])
+        x, y = labels[known, i], predictions[known, i]
+        if level == "sequence":
+            x, y = (
+                [z[j, known[j], i].mean() for j in range(4) if known[j].any()]
+                for z in (labels, predictions)
+            )
+        error = np.mean((np.array(x) - y) ** 2)
+        own.append(3 * (1 - lin(x, y)) + 0.25 * error)
+    loss = losses.concordance_loss(
+        *(labels, predictions, mask),
+        level=level,
+        ccc_weight=3.0,
+        mse_weight=0.25,
+        target_weights=[1.0, 0.5],
+    )
+    expected = (own[0] + 0.5 * own[1]) / 1.5
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)

@@ -720,6 +720,34 @@ def test_the_best_model_has_the_averages(training, tiny, tmp_path):
         start(training, dataclasses.replace(whole, warmup_steps=4))
 
 
+def test_a_step_weighs_errors_and_targets(training, tiny):
+    options = dataclasses.replace(
+        tiny,
+        fc_dropout=0.0,
+        batch_size=6,
+        loss="ccc_mse",
+        mse_weight=0.5,
+        target_weights=["arousal=0.25"],
+    )
+    run = start(training, options)
+    batch, own = run.probe, []
+    predictions = run.predictor.predict(
+        {x.name: batch[x.name] for x in run.model.inputs}
+    )
+    # Of frames that two windows see, one has the label.
+    known = batch["mask"] & np.isfinite(batch["labels"][..., 0])
+    assert len(predictions) == 6
+    for i in range(2):
+        x, y = (
+            [z[j, m, i].mean() for j, m in enumerate(known) if m.any()]
+            for z in (batch["labels"], predictions)
+        )
+        error = np.mean((np.array(x) - y) ** 2)
+        own.append(1 - ccc_by_hand(x, y) + 0.5 * error)
+    expected = (own[0] + 0.25 * own[1]) / 1.25
+    assert run._train_epoch(1)["loss"] == pytest.approx(expected, abs=1e-5)
+
+
 def test_labels_may_have_gaps(tf, training, tiny, tmp_path):
     """Windows labelled by utterance, by frame and not at all, in one batch."""
     from affwild_omg.data import pipeline

@@ -23,6 +23,8 @@ OPTIONS = TrainingOptions(records="r", workdir="w", width=0.03, units=4)
         ({"ema": 1.0}, "--ema must be from 0 to 0.999999, not 1.0"),
         ({"clip_norm": float("inf")}, "--clip_norm must be from 0 to 1000000"),
         ({"weight_decay": -0.1}, "--weight_decay must be from 0 to 1, not"),
+        ({"mse_weight": 0.0}, "--mse_weight must be above 0, not 0.0"),
+        ({"mse_weight": 2.0}, "--mse_weight changes nothing in --loss=ccc;"),
         ({"members": []}, "--members is empty"),
         ({"init_strict": True}, "--init_strict requires --init_from"),
         ({"part_learning_rates": ["cnn=fast"]}, "not 'cnn=fast'"),
@@ -151,3 +153,16 @@ def test_what_differs_from_another_run():
 )
 def test_flags_give_the_network(network, flags):
     assert flags_of(network) == f"--architecture=cnn_3rnn {flags}"
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (["valence=0"], "must be like valence=1, .* 0, not 'valence=0'"),
+        (["arousal=1"], "gives a weight to arousal; the network has valence"),
+    ],
+)
+def test_weights_of_targets_are_checked(weights, message):
+    own = dataclasses.replace(OPTIONS, target_weights=weights)
+    with pytest.raises(UserError, match=message):
+        own.loss_settings(["valence"])

@@ -117,7 +117,7 @@ def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     """Moves a file or folder over one of the same name."""
     # Where the target is on another disk this copies, so that it is done beside
     # the target, which appears whole.
-    beside = partial(target)
+    beside = target.with_name(f"{PARTIAL}{target.name}")
     remove(beside)
     shutil.move(source, beside)
     sync(beside)
@@ -180,11 +180,6 @@ def whole(
         unfinished.unlink(missing_ok=True)
         raise
     _sync(path.parent)
-
-
-def partial(path: pathlib.Path) -> pathlib.Path:
-    """Returns where to write a file before it is whole, beside its place."""
-    return path.with_name(f"{PARTIAL}{path.name}")
 
 
 def write_text(path: os.PathLike | str, text: str) -> None:

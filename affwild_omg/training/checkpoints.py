@@ -93,18 +93,18 @@ def write(
         keep: how many stay.
     """
     last = workdir / LAST
-    whole = files.partial(last)
     state = {"version": VERSION} | state
-    model_file.save_model(
-        *(model, card, whole),
-        include_optimizer=True,
-        members={STATE: json.dumps(state)},
-    )
-    if before is None:
-        workdirs.clear(workdir)
-    elif keep > 1:
-        _set_aside(last, f"step_{before:09}.keras")
-    os.replace(whole, last)
+    with files.whole(last) as unfinished:
+        model_file.write_model(
+            *(model, card, unfinished),
+            include_optimizer=True,
+            members={STATE: json.dumps(state)},
+        )
+        files.sync(unfinished)  # before the one before gives way
+        if before is None:
+            workdirs.clear(workdir)
+        elif keep > 1:
+            _set_aside(last, f"step_{before:09}.keras")
     _prune(workdir, "step_*.keras", keep - 1)
 
 
@@ -178,12 +178,12 @@ def set_best(
     elif there == epoch:
         return
     elif current:
-        whole = files.partial(best)
         member = {STATE: json.dumps({"epoch": epoch})}
-        model_file.save_model(model, card, whole, members=member)
-        if keep > 1 and there is not None:
-            _set_aside(best, f"best_{there:09}.keras")
-        os.replace(whole, best)
+        with files.whole(best) as unfinished:
+            model_file.write_model(model, card, unfinished, members=member)
+            files.sync(unfinished)
+            if keep > 1 and there is not None:
+                _set_aside(best, f"best_{there:09}.keras")
         _prune(workdir, "best_*.keras", keep - 1)
     elif kept.is_file():
         os.replace(kept, best)

@@ -107,7 +107,13 @@ def _ranges(crops):
     return {name: tuple(ends) for name, ends in crops.items()}
 
 
-def save_model(
+def save_model(model: keras.Model, card: Card, path: pathlib.Path) -> None:
+    """Writes a model file without optimizer, whole or not at all."""
+    with files.whole(path) as unfinished:
+        write_model(model, card, unfinished)
+
+
+def write_model(
     model: keras.Model,
     card: Card,
     path: pathlib.Path,
@@ -115,12 +121,12 @@ def save_model(
     include_optimizer: bool = False,
     members: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a model file, whole or not at all.
+    """Writes a model file where nobody looks before it is whole.
 
     Args:
         model: built from the card's network.
         card: of the model.
-        path: of the file.
+        path: of the file, see `files.whole`.
         include_optimizer: whether its state is saved, too.
         members: {name: text} of more files in the archive.
     """
@@ -129,12 +135,11 @@ def save_model(
     try:
         if not include_optimizer:
             model.optimizer = None
-        with files.whole(path) as partial:
-            model.save(partial)
-            with zipfile.ZipFile(partial, "a") as archive:
-                added = {CARD: card.to_json(), **(members or {})}
-                for name, text in added.items():
-                    archive.writestr(name, text)
+        model.save(path)
+        with zipfile.ZipFile(path, "a") as archive:
+            added = {CARD: card.to_json(), **(members or {})}
+            for name, text in added.items():
+                archive.writestr(name, text)
     finally:
         model.optimizer = optimizer
 

@@ -87,5 +87,5 @@ def export(
         golden.write(place, predictor.predict)
         if options.warmup:
             warmup.write(place, computed, card.sequence_length)
-        portable.write(network, card, place, options)
+        portable.write(network, predictor, place, options)
     return output / (version or ".")

@@ -44,7 +44,7 @@ from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest, pipeline
 from affwild_omg.inference import runtimes
-from affwild_omg.inference.predictor import keras_predictor, load_predictor
+from affwild_omg.inference.predictor import Predictor, load_predictor
 from affwild_omg.inference.runtimes import FRAME, LITE, SEQUENCE, WEIGHTS, int8
 from affwild_omg.nets import models
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS, TARGETS
@@ -52,7 +52,6 @@ from affwild_omg.scoring.concordance import concordance
 from affwild_omg.serving import saved_model
 from affwild_omg.serving.options import ExportOptions
 from affwild_omg.storage import files
-from affwild_omg.weights.model_file import Card
 
 FILES = (
     *(SEQUENCE, FRAME, WEIGHTS, LITE),
@@ -102,7 +101,7 @@ def require(options: ExportOptions) -> None:
 
 def write(
     network: keras.Model,
-    card: Card,
+    predictor: Predictor,
     folder: pathlib.Path,
     options: ExportOptions,
 ) -> None:
@@ -110,7 +109,7 @@ def write(
 
     Args:
         network: of `models.build`, stateful.
-        card: the network's.
+        predictor: the network's, which is traced already.
         folder: of what export writes, with a card.
         options: of the export.
 
@@ -118,6 +117,7 @@ def write(
         UserError: a file does not do what the network does, or the records to
             calibrate by cannot be used.
     """
+    card = predictor.card
     records = manifest.read(options.int8) if options.int8 else None
     if "onnx" in options.format:
         functions = {
@@ -138,7 +138,7 @@ def write(
         sums = {path.name: files.digest(path) for path in written}
         files.write_json(folder / runtimes.SUMS, sums)
     if records:
-        _compare(network, card, folder, records, options.format)
+        _compare(predictor, folder, records, options.format)
 
 
 def _specification(network, names, *, batch, time=()):
@@ -443,12 +443,12 @@ def _write_lite(network, function, folder, *, smaller):
             (folder / name).write_bytes(converter.convert())
 
 
-def _compare(network, card, folder, records, formats):
+def _compare(predictor, folder, records, formats):
     """Tells what int8 changes on windows of validation."""
     split = "validation" if "validation" in records.splits else "train"
-    targets = card.architecture.targets
+    targets = predictor.targets
     columns = [TARGETS.index(target) for target in targets]
-    start = np.zeros((1, models.state_size(card.architecture)), np.float32)
+    start = np.zeros((1, predictor.state_size), np.float32)
 
     def by_frame(name):
         run = runtimes.start(folder / int8(name), _RUN[name], "int8")
@@ -456,7 +456,7 @@ def _compare(network, card, folder, records, formats):
             run, window, start, targets
         )[0]
 
-    found = {"float32": keras_predictor(network, card).predict}
+    found = {"float32": predictor.predict}
     if "onnx" in formats:
         found[int8(SEQUENCE)] = load_predictor(
             folder, precision="int8", runtime="onnxruntime"
@@ -465,7 +465,7 @@ def _compare(network, card, folder, records, formats):
     if "litert" in formats:
         found[int8(LITE)] = by_frame(LITE)
     values, labels = {name: [] for name in found}, []
-    for window in _windows(card, records, split):
+    for window in _windows(predictor.card, records, split):
         labels.append(window["labels"][0][:, columns])
         for name, predict in found.items():
             values[name] += [*predict(window)]

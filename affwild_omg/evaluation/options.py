@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from affwild_omg.cli import options
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
-from affwild_omg.inference.precision import PRECISIONS, RUNTIMES
+from affwild_omg.inference.options import ComputationOptions
 from affwild_omg.storage import files
 
 LEVELS = ("utterance", "sequence", "frame")
@@ -27,7 +27,7 @@ _POOLING = "CCC over all of them, or the mean of the videos' own CCCs."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationOptions(options.Checked):
+class EvaluationOptions(ComputationOptions):
     """Which model is evaluated, on what and how: flags of evaluate.py."""
 
     model: str = option(
@@ -76,16 +76,6 @@ class EvaluationOptions(options.Checked):
         "Frames of a window; 0 takes the model's own.", 0, least=0
     )
     batch_size: int = option("Windows at a time.", 4, least=1)
-    precision: str = option(
-        "What the network computes in; see affwild_omg.predict.",
-        "float32",
-        choices=PRECISIONS,
-    )
-    runtime: str = option(
-        "What computes; auto: the first that --model is there for.",
-        "auto",
-        choices=("auto", *RUNTIMES),
-    )
     groups: str = option(_GROUPS, "", exists=True)
 
     def __post_init__(self):

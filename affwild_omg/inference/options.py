@@ -16,7 +16,25 @@ FORMATS = ("elan", "fex", "abaw")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictionOptions(options.Checked):
+class ComputationOptions(options.Checked):
+    """What computes a network, and in which numbers."""
+
+    precision: str = option(
+        "What the network computes in; auto is bfloat16, of three digits, "
+        "where the CPU and the runtime have it; int8 is what export.py "
+        "--int8 wrote.",
+        "float32",
+        choices=PRECISIONS,
+    )
+    runtime: str = option(
+        "What computes; auto: the first that --model is there for.",
+        "auto",
+        choices=("auto", *RUNTIMES),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictionOptions(ComputationOptions):
     """Which videos are predicted, by which model, and where to."""
 
     model: str = option(
@@ -68,18 +86,6 @@ class PredictionOptions(options.Checked):
         "between.",
         DETECT_EVERY,
         least=1,
-    )
-    precision: str = option(
-        "What the network computes in; auto is bfloat16, of three digits, "
-        "where the CPU and the runtime have it; int8 is what export.py "
-        "--int8 wrote.",
-        "float32",
-        choices=PRECISIONS,
-    )
-    runtime: str = option(
-        "What computes; auto: the first that --model is there for.",
-        "auto",
-        choices=("auto", *RUNTIMES),
     )
     verify: bool = option(
         "Repeat at first what a SavedModel did with its golden frames where it "

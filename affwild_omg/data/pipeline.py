@@ -148,6 +148,7 @@ def batches(
     *,
     evenly: bool = False,
     replicas: int = 1,
+    at_once: int = 1,
 ) -> tf.data.Dataset:
     """Batches windows; what a batch lacks is filled up with empty ones.
 
@@ -163,8 +164,10 @@ def batches(
         replicas: that share a batch, each an equal part of its first
             dimension, which is filled up for that; the windows are dealt out to
             them in turn, so that none has two more than another.
+        at_once: windows that a replica takes at once: its part is filled up to
+            a multiple of them.
     """
-    rows = replicas * -(-batch_size // replicas)
+    rows = replicas * at_once * -(-batch_size // (replicas * at_once))
     dealt = np.arange(rows).reshape(-1, replicas).T.ravel()
 
     def fill(values):

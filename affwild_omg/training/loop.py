@@ -38,6 +38,9 @@ from affwild_omg.weights import workdir as workdirs
 # Steps after which the gradients are looked at: each look waits for the device.
 CHECK_EVERY = 10
 
+# Of the learning rate, what is left of it after a plateau.
+PLATEAU_FACTOR = 0.1
+
 
 def train(
     options: TrainingOptions,
@@ -74,13 +77,14 @@ def train(
     validation.check(options, records)
     strategy = strategy or default_strategy()
     _set_up_devices(options, strategy)
-    if rest := options.batch_size % (replicas := strategy.num_replicas_in_sync):
-        share = options.batch_size // replicas
+    flag, size = options.step_windows()
+    if rest := size % (replicas := strategy.num_replicas_in_sync):
+        share = size // replicas
         logging.warning(
-            "--batch_size=%d is shared as evenly as can be: %d of %d GPUs have "
-            "%d windows of a batch, and the others %d; a multiple of %d would "
+            "--%s=%d is shared as evenly as can be: %d of %d GPUs have "
+            "%d windows of a step, and the others %d; a multiple of %d would "
             "use all alike",
-            *(options.batch_size, rest, replicas, share + 1, share, replicas),
+            *(flag, size, rest, replicas, share + 1, share, replicas),
         )
     workdir = pathlib.Path(options.workdir)
     found = None
@@ -133,6 +137,10 @@ def card_of(options: TrainingOptions) -> model_file.Card:
         architecture=options.network(),
         sequence_length=options.sequence_length,
         tail=options.tail,
+        computation={
+            name: getattr(options, name)
+            for name in ("precision", "jit_compile", "tf32")
+        },
     )
 
 
@@ -211,7 +219,8 @@ class _Run:
         self.resumed = resumed
         self.windows = len(self._windows("train"))
         # Of a pass over the data, and of an epoch.
-        self.pass_batches = -(-self.windows // options.batch_size)
+        self.size_flag, self.size = options.step_windows()
+        self.pass_batches = -(-self.windows // self.size)
         self.replicas = strategy.num_replicas_in_sync
         self.share = -(-options.batch_size // self.replicas)
         self.epoch_batches = options.steps_per_epoch or self.pass_batches
@@ -267,10 +276,40 @@ class _Run:
         self.step = Step(
             *(self.model, self.optimizer, strategy, options.loss_level),
             jit_compile=options.jit_compile,
+            at_once=self.share,
             **options.loss_settings(self.targets),
         )
         if resumed:
             self.step.set_noise(state["noise"])
+        self.plateau = self._plateau()
+
+    def _plateau(self):
+        """Returns what lowers the learning rate after validations, or None."""
+        if self.options.schedule != "plateau":
+            return None
+        plateau = keras.callbacks.ReduceLROnPlateau(
+            *("ccc", PLATEAU_FACTOR, self.options.plateau_patience),
+            mode="max",
+            min_delta=0,
+        )
+        plateau.set_model(self.model)
+        # What it has seen is in the history.
+        self.optimizer.learning_rate = self.options.learning_rate
+        for entry in self._validated():
+            plateau.on_epoch_end(entry["epoch"], {"ccc": _mean_ccc(entry)})
+        return plateau
+
+    def _lower_rate(self, entry):
+        if not self.plateau:
+            return
+        before = self.optimizer.learning_rate.numpy()
+        self.plateau.on_epoch_end(entry["epoch"], {"ccc": _mean_ccc(entry)})
+        rate = self.optimizer.learning_rate.numpy()
+        if rate != before:
+            logging.info(
+                "epoch %d ends a plateau: the learning rate is now %.3g",
+                *(entry["epoch"], rate),
+            )
 
     def _cosine_steps(self):
         total = self.options.epochs * self.epoch_batches
@@ -295,7 +334,7 @@ class _Run:
         if not batches:
             raise UserError(
                 f"--records={self.options.records}: in each batch of "
-                f"--batch_size={self.options.batch_size} all labels that "
+                f"--{self.size_flag}={self.size} all labels that "
                 f"--loss_level={self.options.loss_level} compares are equal, "
                 "so that CCC is 0 whatever is predicted; a larger batch may "
                 "have others"
@@ -343,6 +382,7 @@ class _Run:
                 or epoch >= self.options.epochs
             ):
                 entry["validation"] = self._validate()
+                self._lower_rate(entry)
             entry["taps"] = self._measure()
             self.epochs.append(entry)
             self.now = checkpoints.Progress()
@@ -424,13 +464,16 @@ class _Run:
                 batch["labels"], batch["mask"], self.options.loss_level
             )
 
-        size = self.options.batch_size
-        before = pipeline.windows_before(first, self.windows, size)
+        before = pipeline.windows_before(first, self.windows, self.size)
         windows = self._windows("train", seed, before)
         if kinds := self.options.augment:
             windows = augmentation.augment(windows, kinds, seed, first=before)
         batches = pipeline.batches(
-            windows, size, evenly=True, replicas=self.replicas
+            windows,
+            self.size,
+            evenly=True,
+            replicas=self.replicas,
+            at_once=self.share,
         ).take(count)
         return batches.enumerate(number).map(used).filter(useful)
 

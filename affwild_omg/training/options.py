@@ -168,7 +168,18 @@ class TrainingOptions(options.Checked):
         "overlap",
         choices=TAILS,
     )
-    batch_size: int = option("Windows per step, over all GPUs.", 4, least=1)
+    batch_size: int = option(
+        "Windows at once, over all GPUs; a step has as many, unless "
+        "--ccc_sequences says otherwise.",
+        4,
+        least=1,
+    )
+    ccc_sequences: int = option(
+        "Windows of a step, over which CCC is formed, with its exact gradient, "
+        "however few of them are taken at once; 0: those of --batch_size.",
+        0,
+        least=0,
+    )
     learning_rate: float = option(
         "Adam's learning rate (paper: 1e-4, 1e-5; fixed CNN: 1e-3).", 1e-5
     )
@@ -178,10 +189,14 @@ class TrainingOptions(options.Checked):
         None,
     )
     schedule: str = option(
-        "The learning rates after the warm-up: constant, or falling to 0 in "
-        "the last step by half a cosine.",
+        "The learning rates after the warm-up: constant, falling to 0 in the "
+        "last step by half a cosine, or to a tenth at each plateau of "
+        "--plateau_patience.",
         "constant",
-        choices=("constant", "cosine"),
+        choices=("constant", "cosine", "plateau"),
+    )
+    plateau_patience: int = option(
+        "Validations without a better CCC that are a plateau.", 3, least=1
     )
     warmup_steps: int = option(
         "Steps in which the learning rates rise from 0.", 0, least=0
@@ -287,10 +302,16 @@ class TrainingOptions(options.Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.loss_level != "frame" and self.batch_size < 2:
+        if 0 < self.ccc_sequences < self.batch_size:
             raise UserError(
-                "--batch_size must be at least 2 (CCC needs two sequences to "
-                f"compare), not {self.batch_size}"
+                f"--ccc_sequences={self.ccc_sequences} is less than "
+                f"--batch_size={self.batch_size}; make that no larger"
+            )
+        flag, windows = self.step_windows()
+        if self.loss_level != "frame" and windows < 2:
+            raise UserError(
+                f"--{flag} must be at least 2 (CCC needs two sequences to "
+                f"compare), not {windows}"
             )
         if not 0 < self.learning_rate < math.inf:
             raise UserError(
@@ -305,6 +326,18 @@ class TrainingOptions(options.Checked):
                 f"--mse_weight changes nothing in --loss={self.loss}; it is "
                 "for ccc_mse"
             )
+        if self.schedule == "plateau":
+            if self.warmup_steps:
+                raise UserError(
+                    "--warmup_steps does not go with --schedule=plateau; give "
+                    "one of the two"
+                )
+            if 0 < self.patience <= self.plateau_patience:
+                raise UserError(
+                    f"--patience={self.patience} ends the training before any "
+                    f"plateau of --plateau_patience={self.plateau_patience} "
+                    "has an effect; make it larger, or 0"
+                )
         if self.init_strict and not self.init_from:
             raise UserError("--init_strict requires --init_from")
         if self.members is not None and not self.members:
@@ -322,6 +355,11 @@ class TrainingOptions(options.Checked):
             )
         self.rates()  # raises
         self.checkpoint_limits()  # raises
+
+    def step_windows(self) -> tuple[str, int]:
+        """Returns the windows of a step, after the flag that says so."""
+        flag = "ccc_sequences" if self.ccc_sequences else "batch_size"
+        return flag, getattr(self, flag)
 
     def member_runs(self) -> dict[str, str]:
         """Returns {"member1": path, ...} of those members that are runs."""

@@ -40,6 +40,7 @@ class Step:
         strategy: tf.distribute.Strategy,
         loss_level: str,
         jit_compile: bool = False,
+        at_once: int | None = None,
         **loss_settings,
     ):
         """Makes a step.
@@ -52,11 +53,14 @@ class Step:
             strategy: where to compute.
             loss_level: see `losses.concordance_loss`.
             jit_compile: compile it by XLA, on one device.
+            at_once: windows that a replica takes at once, of which its part of
+                a batch is a multiple; None for all of them.
             **loss_settings: other arguments of the loss.
         """
         self._model = model
         self._optimizer = optimizer
         self._strategy = strategy
+        self._at_once = at_once
         self._loss_settings = {"level": loss_level} | loss_settings
         self._scales = isinstance(
             optimizer, keras.optimizers.LossScaleOptimizer
@@ -145,6 +149,53 @@ class Step:
         local = self._strategy.experimental_local_results(values)
         return np.concatenate([x.numpy() for x in local])
 
+    def _parts(self, values):
+        """Splits the first dimension by windows that are taken at once."""
+        return keras.tree.map_structure(
+            lambda x: tf.reshape(x, [-1, self._at_once, *x.shape[1:]]), values
+        )
+
+    def _predictions(self, parts_of):
+        """Predicts part by part, and leaves the model as it is.
+
+        What moves in a step, noise and statistics of normalisation, is handed
+        from part to part, so that the next pass repeats it.
+        """
+        trainable = self._model.trainable_variables
+
+        def predict(before, inputs):
+            _, moving = before
+            return self._model.stateless_call(
+                trainable, moving, inputs, training=True
+            )
+
+        shape = parts_of["mask"].shape[1:] + self._model.output_shape[-1:]
+        moving = [
+            tf.convert_to_tensor(x.value)
+            for x in self._model.non_trainable_variables
+        ]
+        predictions, _ = tf.scan(
+            *(predict, parts_of, (tf.zeros(shape), moving)),
+            parallel_iterations=1,
+        )
+        return tf.reshape(predictions, [-1, *shape[1:]])
+
+    def _gradients(self, parts_of, outer):
+        """Sums the gradients of parts, given those of their predictions."""
+        variables = self._model.trainable_variables
+
+        def add(sums, part):
+            inputs, own = part
+            with tf.GradientTape() as tape:
+                predictions = self._model(inputs, training=True)
+            found = tape.gradient(predictions, variables, own)
+            return [x + y for x, y in zip(sums, found, strict=True)]
+
+        return tf.foldl(
+            *(add, (parts_of, outer), [tf.zeros(x.shape) for x in variables]),
+            parallel_iterations=1,
+        )
+
     @tf.function
     def _predict(self, inputs):
         return self._strategy.run(
@@ -160,20 +211,34 @@ class Step:
                 return sums
             return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
-        inputs = {x.name: batch[x.name] for x in self._model.inputs}
-        with tf.GradientTape() as tape:
+        def loss_of(predictions):
             loss = losses.concordance_loss(
-                batch["labels"],
-                self._model(inputs, training=True),
-                batch["mask"],
+                *(batch["labels"], predictions, batch["mask"]),
                 **self._loss_settings,
                 reduce=over_replicas,
             )
             # Every replica's loss is the whole batch's. The gradient of
             # all_reduce sums over the replicas, and so does the optimizer.
-            scaled = self._optimizer.scale_loss(loss / replicas)
+            return loss, self._optimizer.scale_loss(loss / replicas)
+
+        inputs = {x.name: batch[x.name] for x in self._model.inputs}
         variables = self._model.trainable_variables
-        gradients = tape.gradient(scaled, variables)
+        if self._at_once in (None, len(batch["mask"])):
+            with tf.GradientTape() as tape:
+                loss, scaled = loss_of(self._model(inputs, training=True))
+            gradients = tape.gradient(scaled, variables)
+        else:
+            # CCC is no sum over windows, so that the gradients of parts do not
+            # add up to its own. By the chain rule, those of their predictions
+            # do: the first pass finds these predictions, the second goes back
+            # through each part from the loss of all.
+            parts_of = self._parts(inputs)
+            predictions = self._predictions(parts_of)
+            with tf.GradientTape() as tape:
+                tape.watch(predictions)
+                loss, scaled = loss_of(predictions)
+            outer = self._parts(tape.gradient(scaled, predictions))
+            gradients = self._gradients(parts_of, outer)
         if self._optimizer.global_clipnorm and replicas > 1:
             # It clips before it sums: all replicas must clip alike.
             gradients = context.all_reduce(

@@ -87,9 +87,10 @@ def check(options: TrainingOptions, records: Manifest) -> None:
         len(cut(clip.frames, options.sequence_length, options.tail))
         for clip in records.clips("train")
     )
-    if options.batch_size > windows:
+    size_flag, size = options.step_windows()
+    if size > windows:
         raise UserError(
-            f"--batch_size={options.batch_size} is more than the {windows} "
+            f"--{size_flag}={size} is more than the {windows} "
             f"windows of train, of --sequence_length={options.sequence_length} "
             f"frames each; give {windows} or fewer"
         )
@@ -97,12 +98,12 @@ def check(options: TrainingOptions, records: Manifest) -> None:
         ("train", "loss_level", options.loss_level),
         ("validation", "validation_level", level_of(options, records)),
     ):
-        alone = split == "train" and options.batch_size == 1
+        alone = split == "train" and size == 1
         clips = records.clips(split)
         if not _differ(options, clips, level, alone):
             way_out = "other records"
             if alone:
-                way_out = "--batch_size=2 or more"
+                way_out = f"--{size_flag}=2 or more"
             elif _differ(options, clips, "frame"):
                 way_out = f"--{flag}=frame"
             raise UserError(

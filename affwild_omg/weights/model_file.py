@@ -45,6 +45,8 @@ class Card:
         preparation: how its faces were cut out, see `paper.task.PREPARATION`.
         crops: what these looked like in training, see `data.crops.ranges`;
             None where that is not known.
+        computation: what it was trained in, {"precision", "jit_compile",
+            "tf32"} as the flags of train.py have them; None likewise.
     """
 
     architecture: Architecture | Fusion
@@ -53,6 +55,7 @@ class Card:
     half_widths: HalfWidths | None = None
     preparation: int = PREPARATION
     crops: Mapping[str, tuple[float, float]] | None = None
+    computation: Mapping[str, str | bool] | None = None
 
     def to_json(self) -> str:
         """Returns the card as a JSON object that `from_json` reads."""
@@ -82,6 +85,7 @@ class Card:
                 half_widths=widths and HalfWidths(**widths),
                 preparation=content.get("preparation", 1),
                 crops=crops and _ranges(crops),
+                computation=content.get("computation"),
             )
         except (
             *(KeyError, TypeError, AttributeError),

@@ -191,19 +191,23 @@ def test_batches_share_the_windows_evenly(pipeline, tf, count, size, expected):
 
 
 @pytest.mark.parametrize(
-    ("size", "replicas", "expected"),
+    ("size", "replicas", "at_once", "expected"),
     [
-        (4, 3, [[1, 4], [2, 0], [3, 0]]),
-        (5, 2, [[1, 3, 5], [2, 4, 0]]),
-        (4, 2, [[1, 3], [2, 4]]),
-        (2, 3, [[1], [2], [0]]),
+        (4, 3, 1, [[1, 4], [2, 0], [3, 0]]),
+        (5, 2, 1, [[1, 3, 5], [2, 4, 0]]),
+        (4, 2, 1, [[1, 3], [2, 4]]),
+        (2, 3, 1, [[1], [2], [0]]),
+        (5, 2, 2, [[1, 3, 5, 0], [2, 4, 0, 0]]),
+        (4, 1, 3, [[1, 2, 3, 4, 0, 0]]),
     ],
 )
 def test_windows_are_dealt_out_to_replicas(
-    pipeline, tf, size, replicas, expected
+    pipeline, tf, size, replicas, at_once, expected
 ):
     windows = tf.data.Dataset.range(1, size + 1).map(lambda x: {"x": x})
-    (batch,) = pipeline.batches(windows, size, replicas=replicas)
+    (batch,) = pipeline.batches(
+        windows, size, replicas=replicas, at_once=at_once
+    )
     parts = np.split(batch["x"].numpy(), replicas)
     assert [part.tolist() for part in parts] == expected
 

@@ -613,7 +613,9 @@ def one_step(training, options, strategy, **settings):
     with strategy.scope():
         optimizer = keras.optimizers.SGD(0.1, **settings)
         optimizer.build(run.model.trainable_variables)
-    run.step = training.Step(run.model, optimizer, strategy, "sequence")
+    run.step = training.Step(
+        *(run.model, optimizer, strategy, "sequence"), at_once=run.share
+    )
     before = run.model.get_weights()
     loss = run._train_epoch(1)["loss"]
     run.optimizer = optimizer
@@ -637,6 +639,92 @@ def test_two_replicas_take_the_step_of_one(tf, training, tiny, batch_size):
     pairs = zip(one[1], one[2], strict=True)
     moved = max(np.abs(before - after).max() for before, after in pairs)
     assert moved > 1e-3  # or the comparison would show nothing
+
+
+# Of 8 windows: in fours, in threes of which the last has an empty one more; on
+# two replicas in twos.
+@pytest.mark.parametrize(("at_once", "replicas"), [(4, 1), (3, 1), (4, 2)])
+def test_a_step_in_parts_is_that_of_one_large_batch(
+    tf, training, tiny, monkeypatch, at_once, replicas
+):
+    mirrored = tf.distribute.MirroredStrategy
+    monkeypatch.setattr(mirrored, "_collective_key_base", 2000)
+    strategy = tf.distribute.get_strategy()
+    large = dataclasses.replace(tiny, sequence_length=3, batch_size=8)
+    whole = one_step(training, large, strategy)
+    if replicas > 1:
+        strategy = mirrored(["CPU:0", "CPU:1"])
+    parts = dataclasses.replace(large, batch_size=at_once, ccc_sequences=8)
+    own = one_step(training, parts, strategy)
+    assert own[0] == pytest.approx(whole[0], abs=1e-6)
+    assert_same_weights(whole[2], own[2], atol=1e-5)
+    small = dataclasses.replace(large, batch_size=at_once, steps_per_epoch=1)
+    other = one_step(training, small, tf.distribute.get_strategy())
+    moved = max(
+        np.abs(one - two).max()
+        for one, two in zip(whole[2], other[2], strict=True)
+    )
+    assert moved > 1e-3  # or the comparison would show nothing
+
+
+def test_both_passes_over_the_parts_see_the_same_network(tf, training):
+    """Its dropout's noise, and moving statistics of batch normalisation.
+
+    As one tape around all parts has them, one after the other.
+    """
+    import keras
+
+    from affwild_omg.nets import losses
+
+    random = np.random.default_rng(0)
+    batch = {
+        "frames": random.normal(1, 1, (6, 2, 5)).astype(np.float32),
+        "mask": np.ones((6, 2), bool),
+        "labels": random.uniform(-1, 1, (6, 2, 2)).astype(np.float32),
+    }
+    inputs = {
+        "frames": keras.Input((2, 5), name="frames"),
+        "mask": keras.Input((2,), name="mask", dtype="bool"),
+    }
+    values = keras.layers.BatchNormalization()(inputs["frames"])
+    values = keras.layers.Dropout(0.5, seed=1)(values)
+    values = keras.layers.Dense(2, kernel_initializer="ones")(values)
+    model = keras.Model(inputs, values)
+    expected = keras.models.clone_model(model)
+    expected.set_weights(model.get_weights())
+    before = model.get_weights()
+
+    def started(model):
+        optimizer = keras.optimizers.SGD(0.1)
+        optimizer.build(model.trainable_variables)
+        strategy = tf.distribute.get_strategy()
+        step = training.Step(model, optimizer, strategy, "frame", at_once=2)
+        step.seed_dropout(7)
+        return step, optimizer
+
+    step, _ = started(model)
+    loss, *_ = step(batch | {"number": np.zeros(6, np.int64)})
+    other, optimizer = started(expected)
+    with tf.GradientTape() as tape:
+        values = [
+            expected(
+                {name: batch[name][at : at + 2] for name in inputs},
+                training=True,
+            )
+            for at in (0, 2, 4)
+        ]
+        by_hand = losses.concordance_loss(
+            *(batch["labels"], tf.concat(values, 0), batch["mask"]),
+            level="frame",
+        )
+    variables = expected.trainable_variables
+    gradients = tape.gradient(by_hand, variables)
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    assert float(loss) == pytest.approx(float(by_hand), abs=1e-6)
+    assert list(step.noise().values()) == list(other.noise().values())
+    assert_same_weights(model.get_weights(), expected.get_weights(), atol=1e-6)
+    for old, new in zip(before, expected.get_weights(), strict=True):
+        assert np.abs(old - new).max() > 1e-4  # what is compared moves
 
 
 def test_two_replicas_clip_and_average_as_one_does(
@@ -668,6 +756,50 @@ def test_two_replicas_clip_and_average_as_one_does(
     )
     # Four steps of 0.1 times the norm, at most, less what averages lag behind.
     assert 0.01 < np.linalg.norm(moved) < 0.12
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_plateaus_lower_the_learning_rate(
+    tf, training, tiny, tmp_path, monkeypatch, replicas
+):
+    """A resumed training, too, which finds them in the history."""
+    cccs = [0.1, 0.3, 0.2, 0.3, 0.4, 0.1, 0.1, 0.1]
+    expected = [1e-2, 1e-2, 1e-2, 1e-2, 1e-3, 1e-3, 1e-3, 1e-4]
+    run, train_epoch = training._Run, training._Run._train_epoch
+    rates, stop = [], {"epoch": 7}
+
+    def train(self, epoch):
+        if epoch == stop.pop("epoch" if epoch == 7 else "", None):
+            raise KeyboardInterrupt
+        rates.append(self.optimizer.learning_rate.numpy())
+        return train_epoch(self, epoch)
+
+    def validate(self):
+        ccc = cccs[len(self.epochs)]
+        entry = {"mean_ccc": ccc}
+        return entry | {name: {"ccc": ccc} for name in self.targets}
+
+    monkeypatch.setattr(run, "_train_epoch", train)
+    monkeypatch.setattr(run, "_validate", validate)
+    # Strategies of a process share keys, and others reduce in other shapes.
+    mirrored = tf.distribute.MirroredStrategy
+    monkeypatch.setattr(mirrored, "_collective_key_base", 3000)
+    options = dataclasses.replace(
+        tiny,
+        workdir=str(tmp_path / "run"),
+        learning_rate=1e-2,
+        schedule="plateau",
+        plateau_patience=2,
+        patience=0,
+        epochs=8,
+        steps_per_epoch=1,
+    )
+    strategy = mirrored(["CPU:0", "CPU:1"]) if replicas > 1 else None
+    with pytest.raises(KeyboardInterrupt):
+        training.train(options, strategy=strategy)
+    assert len(rates) == 6
+    training.train(options, resume=True, strategy=strategy)
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 
 def test_the_best_model_has_the_averages(training, tiny, tmp_path):
@@ -908,7 +1040,7 @@ def test_a_batch_need_not_divide_by_the_replicas(
     interrupted(options, strategy=strategy)
     assert (
         "--batch_size=3 is shared as evenly as can be: 1 of 2 GPUs have 2 "
-        "windows of a batch, and the others 1; a multiple of 2 would use all "
+        "windows of a step, and the others 1; a multiple of 2 would use all "
         "alike"
     ) in caplog.messages
     one, two = (

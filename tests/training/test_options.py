@@ -25,6 +25,22 @@ OPTIONS = TrainingOptions(records="r", workdir="w", width=0.03, units=4)
         ({"weight_decay": -0.1}, "--weight_decay must be from 0 to 1, not"),
         ({"mse_weight": 0.0}, "--mse_weight must be above 0, not 0.0"),
         ({"mse_weight": 2.0}, "--mse_weight changes nothing in --loss=ccc;"),
+        (
+            {"ccc_sequences": 3},
+            "--ccc_sequences=3 is less than --batch_size=4",
+        ),
+        (
+            {"batch_size": 1, "ccc_sequences": 1},
+            "--ccc_sequences must be at least 2",
+        ),
+        (
+            {"schedule": "plateau", "patience": 3},
+            "--patience=3 ends the training before any plateau",
+        ),
+        (
+            {"schedule": "plateau", "warmup_steps": 1},
+            "--warmup_steps does not go with --schedule=plateau",
+        ),
         ({"members": []}, "--members is empty"),
         ({"init_strict": True}, "--init_strict requires --init_from"),
         ({"part_learning_rates": ["cnn=fast"]}, "not 'cnn=fast'"),

@@ -104,6 +104,10 @@ def test_what_validation_compares(
         ),
         # Two windows of each clip of five frames.
         (SPLITS, None, {"batch_size": 7}, "more than the 6 windows .* give 6"),
+        (
+            *(SPLITS, None, {"ccc_sequences": 7}),
+            "--ccc_sequences=7 is more than the 6 windows",
+        ),
         (SPLITS, one_label, {}, "--loss_level=sequence .* give other records"),
         (
             *(ALONE, by_frame, {"validation_level": "utterance"}),

@@ -26,6 +26,7 @@ def make(model_file, **fields):
         architecture=named("cnn_1rnn", width=0.03, units=3, **fields),
         sequence_length=17,
         crops={"brightness": (80.25, 190.0), "blur": (0.3, 0.5)},
+        computation={"precision": "bfloat16", "tf32": False},
     )
     return models.build(card.architecture, seed=1), card
 

@@ -29,8 +29,7 @@ def main(options: TrainingOptions, *, overwrite: bool) -> None:
         return
     # What is wrong is told before TensorFlow takes its time.
     options.loss_settings(options.network().targets)
-    if not flags.FLAGS.resume:
-        options.require_sources()
+    options.require_sources(flags.FLAGS.resume)
     from affwild_omg.cli import wording
     from affwild_omg.training import loop
 

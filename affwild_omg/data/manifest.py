@@ -188,6 +188,7 @@ class Manifest:
         digest: its SHA-256, by which results name records.
         splits: the clips of each split that has any, in the manifest's order.
         held_out: keys of those clips of train that are the validation split.
+        added: other records, whose train splits stand in this one, too.
     """
 
     folder: pathlib.Path | str
@@ -195,6 +196,7 @@ class Manifest:
     digest: str
     splits: Mapping[str, list[Clip]]
     held_out: Sequence[str] = ()
+    added: Sequence["Manifest"] = ()
 
     def holding_out(self, keys: Sequence[str]) -> "Manifest":
         """Takes clips of train for validation if there is no such split."""
@@ -206,6 +208,33 @@ class Manifest:
         splits = {name: x for name, x in self.splits.items() if name != "train"}
         splits |= {name: part for name, part in parts.items() if part}
         return dataclasses.replace(self, splits=splits, held_out=keys)
+
+    def adding(self, other: "Manifest") -> "Manifest":
+        """Adds the train split of other records to that of these.
+
+        Raises:
+            UserError: the others have none, or one of the same clips.
+        """
+        more = other.clips("train")
+        keys = {clip.key for clips in self.splits.values() for clip in clips}
+        if twice := [clip.key for clip in more if clip.key in keys]:
+            raise UserError(
+                f"--records={self.folder},{other.folder}: both have "
+                f"{listed(twice)}; name records of different clips"
+            )
+        train = self.clips("train") + more
+        return dataclasses.replace(
+            self,
+            folder=f"{self.folder},{other.folder}",
+            splits={**self.splits, "train": train},
+            added=[*self.added, other],
+        )
+
+    def corpora(self) -> list[list[Clip]]:
+        """Returns the clips of train, first its own, then those added."""
+        added = [other.clips("train") for other in self.added]
+        train = self.clips("train")
+        return [train[: len(train) - sum(map(len, added))], *added]
 
     def clips(self, split: str) -> list[Clip]:
         """Returns the clips of a split.

@@ -13,13 +13,22 @@ from affwild_omg.paper.windows import cut
 from affwild_omg.storage import memory, parallel
 
 
+def count(
+    clips: Sequence[Clip], sequence_length: int, tail: str, stride: int = 0
+) -> int:
+    """Returns how many windows `windows` has of some clips."""
+    return sum(
+        len(cut(clip.frames, sequence_length, tail, stride)) for clip in clips
+    )
+
+
 def windows(
     clips: Sequence[Clip],
     *,
     sequence_length: int,
     tail: str,
-    shuffle_seed: int | None = None,
-    first: int = 0,
+    stride: int = 0,
+    order: Sequence[int] | None = None,
     labels: Mapping[str, np.ndarray] | None = None,
 ) -> tf.data.Dataset:
     """Builds the dataset of some clips' windows.
@@ -28,10 +37,9 @@ def windows(
         clips: of a split.
         sequence_length: T, frames a window.
         tail: how clips are cut, see `paper.windows.cut`.
-        shuffle_seed: None keeps the clips' order; a number shuffles all
-            windows, the same for the same number.
-        first: how many windows, in that order, to leave out: those that a
-            training has seen.
+        stride: likewise.
+        order: numbers of the windows that the dataset has, in its order; None
+            for all, in that of the clips.
         labels: replaces the labels of the records: key to [2].
 
     Returns:
@@ -49,12 +57,10 @@ def windows(
     places = [
         (number, *window)
         for number, clip in enumerate(clips)
-        for window in cut(clip.frames, sequence_length, tail)
+        for window in cut(clip.frames, sequence_length, tail, stride)
     ]
-    if shuffle_seed is not None:
-        order = np.random.default_rng(shuffle_seed).permutation(len(places))
+    if order is not None:
         places = [places[i] for i in order]
-    places = places[first:]
     keys = tf.constant([clip.key for clip in clips])
     others = None
     if labels is not None:

@@ -28,7 +28,7 @@ class Window(typing.NamedTuple):
     stop: int
 
 
-def cut(frames: int, length: int, tail: str) -> list[Window]:
+def cut(frames: int, length: int, tail: str, stride: int = 0) -> list[Window]:
     """Cuts a clip into as many windows as it needs.
 
     Args:
@@ -38,10 +38,21 @@ def cut(frames: int, length: int, tail: str) -> list[Window]:
             "overlap": it also reaches back over frames before, as far as they
             go; "spread": all windows share the frames, and none holds two more
             than another.
+        stride: frames from one start to the next; 0: `length`. Where it is
+            less, each window is scored as a whole, and "spread" is "overlap".
 
     Returns:
         The windows in order.
     """
+    if 0 < stride < length:
+        starts = range(0, max(1, frames - length + stride), stride)
+        stops = [min(start + length, frames) for start in starts]
+        if tail != "pad":
+            starts = [max(0, stop - length) for stop in stops]
+        return [
+            Window(start, start, stop)
+            for start, stop in zip(starts, stops, strict=True)
+        ]
     if tail == "spread":
         count = -(-frames // length)
         size, larger = divmod(frames, count)

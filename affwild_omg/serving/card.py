@@ -97,9 +97,10 @@ def facts(
 
     Returns:
         What `Card` has, and {"parameters", "training": {"options",
-        "best_epoch", "best_ccc", "records_sha256", "started_from"} of a
-        workdir, "labels": {target: percentiles of the training utterances' mean
-        labels} where its records are at hand, "evaluation", "licences"}; None
+        "best_epoch", "best_ccc", "records_sha256", "added_sha256" (of further
+        records), "started_from"} of a workdir, "labels": {target: percentiles
+        of the training utterances' mean labels} where its records are at hand,
+        "evaluation", "licences"}; None
         for what is not known.
 
     Raises:
@@ -132,6 +133,7 @@ def facts(
             "best_epoch": history["best_epoch"],
             "best_ccc": history["best_ccc"],
             "records_sha256": history["records_sha256"],
+            "added_sha256": history.get("added_sha256", []),
             "started_from": [
                 pathlib.Path(report["source"]).name
                 for report in workdirs.read_initialisation(workdir)
@@ -240,9 +242,10 @@ def _data(known):
     if not training:
         return "Not known: the model was exported from a file alone."
     start = ", ".join(training["started_from"]) or "random weights"
+    records = [training["records_sha256"], *training["added_sha256"]]
     text = (
         f"Started from {start}; best epoch {training['best_epoch']} on "
-        f"validation. Manifest of the records: {training['records_sha256']}."
+        f"validation. Manifest of the records: {', '.join(records)}."
     )
     if not labels:
         return f"{text} Their labels were not at hand at export."

@@ -363,11 +363,13 @@ def _check(path, function):
 
 def _windows(card, records, split) -> Iterator[dict]:
     """Yields the frames with a face of some windows, drawn by a seed."""
+    clips, cut = records.clips(split), (card.sequence_length, card.tail)
+    number = pipeline.count(clips, *cut)
     dataset = pipeline.windows(
-        records.clips(split),
+        clips,
         sequence_length=card.sequence_length,
         tail=card.tail,
-        shuffle_seed=0,
+        order=np.random.default_rng(0).permutation(number),
     )
     dataset = dataset.filter(lambda x: tf.reduce_any(x["mask"])).take(_WINDOWS)
     with records.reading(split):

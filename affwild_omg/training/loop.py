@@ -16,7 +16,7 @@ from absl import logging
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
-from affwild_omg.data import augmentation, crops, pipeline
+from affwild_omg.data import augmentation, crops, mixing, pipeline
 from affwild_omg.evaluation import protocol, sources
 from affwild_omg.inference.predictor import keras_predictor
 from affwild_omg.nets import models, optimizers
@@ -91,7 +91,7 @@ def train(
     # A training that was killed early leaves an empty folder.
     anew = workdir.is_dir() and files.is_empty(workdir)
     if resume and not anew:
-        resumption.check(workdir, options, records.digest)
+        resumption.check(workdir, options, records)
         found = checkpoints.newest(workdir)
         if not found:
             raise UserError(
@@ -203,6 +203,7 @@ class _Run:
                 if value is not None
             },
             "records_sha256": records.digest,
+            "added_sha256": [other.digest for other in records.added],
             "validation_level": self.level,
         }
         if records.held_out:
@@ -217,7 +218,9 @@ class _Run:
         self.saved_at, self.unsaved = time.monotonic(), 0
         self.limits = options.checkpoint_limits()
         self.resumed = resumed
-        self.windows = len(self._windows("train"))
+        cut = (options.sequence_length, options.tail, options.stride)
+        self.corpora = [pipeline.count(x, *cut) for x in records.corpora()]
+        self.windows = sum(self.corpora)
         # Of a pass over the data, and of an epoch.
         self.size_flag, self.size = options.step_windows()
         self.pass_batches = -(-self.windows // self.size)
@@ -330,7 +333,9 @@ class _Run:
     def _first_windows(self):
         """Returns the first windows that can be trained on, of a replica."""
         with self.records.reading("train"):
-            batches = list(self._train_batches(self.options.seed).take(1))
+            seed = self.options.seed
+            order = np.random.default_rng(seed).permutation(self.windows)
+            batches = list(self._train_batches(order, seed).take(1))
         if not batches:
             raise UserError(
                 f"--records={self.options.records}: in each batch of "
@@ -432,21 +437,32 @@ class _Run:
             "epochs": self.epochs,
         }
 
-    def _windows(self, split, shuffle_seed=None, first=0):
+    def _windows(self, split, order=None):
         return pipeline.windows(
             self.records.clips(split),
             sequence_length=self.options.sequence_length,
             tail=self.options.tail,
-            shuffle_seed=shuffle_seed,
-            first=first,
+            stride=self.options.stride if split == "train" else 0,
+            order=order,
             labels=self.labels[split],
         )
 
-    def _train_batches(self, seed, first=0, count=-1, number=0):
+    def _order(self, number):
+        """Returns the numbers of a pass's windows; passes count from 1."""
+        shares = self.options.shares()
+        if shares:
+            return mixing.mixed(
+                *(self.corpora, shares, self.options.seed, number - 1)
+            )
+        random = np.random.default_rng(self._seed(number))
+        return random.permutation(self.windows)
+
+    def _train_batches(self, order, seed, first=0, count=-1, number=0):
         """Builds the dataset of a pass's batches, but for useless ones.
 
         Args:
-            seed: of the windows' order.
+            order: of the pass's windows.
+            seed: of what changes in them.
             first: number of the first batch.
             count: how many there are, with useless ones; -1: all that follow.
             number: of the first batch in its epoch.
@@ -465,7 +481,7 @@ class _Run:
             )
 
         before = pipeline.windows_before(first, self.windows, self.size)
-        windows = self._windows("train", seed, before)
+        windows = self._windows("train", order[before:])
         if kinds := self.options.augment:
             windows = augmentation.augment(windows, kinds, seed, first=before)
         batches = pipeline.batches(
@@ -484,8 +500,10 @@ class _Run:
         while at < end:
             number, first = divmod(at, self.pass_batches)
             count = min(self.pass_batches - first, end - at)
-            seed = self._seed(number + 1)
-            dataset = self._train_batches(seed, first, count, at - begin)
+            dataset = self._train_batches(
+                *(self._order(number + 1), self._seed(number + 1)),
+                *(first, count, at - begin),
+            )
             yield from self.strategy.experimental_distribute_dataset(dataset)
             at += count
 

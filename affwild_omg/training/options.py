@@ -48,7 +48,15 @@ class TrainingOptions(options.Checked):
     see `affwild_omg.nets.architectures`; None leaves them.
     """
 
-    records: str = option("Folder that affwild_omg.prepare wrote.", exists=True)
+    records: str = option(
+        "Folder that affwild_omg.prepare wrote, or several, separated by "
+        "commas: all their train splits, and validation of the first.",
+    )
+    mix: Sequence[str] | None = option(
+        "Shares of the windows of training that are from each of several "
+        "--records, such as 0.5,0.5 (default: as many as each has).",
+        None,
+    )
     workdir: str = option(
         "Folder for the trained model, its history and TensorBoard's files."
     )
@@ -160,6 +168,12 @@ class TrainingOptions(options.Checked):
         "(brightness, contrast), jpeg (quality), rate (drops every other "
         "frame), separated by commas (default: nothing).",
         None,
+    )
+    stride: int = option(
+        "Frames from a window of training to the next; less than "
+        "--sequence_length lets them overlap; 0: --sequence_length.",
+        0,
+        least=0,
     )
     tail: str = option(
         "The last window of a clip: padded, with as many frames before it as "
@@ -353,8 +367,53 @@ class TrainingOptions(options.Checked):
                 f"--augment has {', '.join(sorted(unknown))}, which is not "
                 f"among {', '.join(AUGMENTATIONS)}"
             )
+        if self.stride > self.sequence_length:
+            raise UserError(
+                f"--stride={self.stride} would leave out frames between "
+                f"windows of --sequence_length={self.sequence_length}; give "
+                "that or less"
+            )
+        if self.shuffle_labels and len(self.folders()) > 1:
+            raise UserError(
+                "--shuffle_labels is a control on one corpus; name one folder "
+                "in --records"
+            )
+        self.shares()  # raises
         self.rates()  # raises
         self.checkpoint_limits()  # raises
+
+    def folders(self) -> list[str]:
+        """Returns the folders of `records`.
+
+        One whose own name has a comma can be the only one.
+        """
+        if pathlib.Path(self.records).exists():
+            return [self.records]
+        return self.records.split(",")
+
+    def shares(self) -> list[float] | None:
+        """Returns `mix` as numbers.
+
+        Raises:
+            UserError: it is not one above 0 for each folder.
+        """
+        if self.mix is None:
+            return None
+        try:
+            found = [float(text) for text in self.mix]
+        except ValueError:
+            found = [0.0]
+        count = len(self.folders())
+        if (
+            count < 2
+            or len(found) != count
+            or not all(0 < x < math.inf for x in found)
+        ):
+            raise UserError(
+                f"--mix={','.join(self.mix)} must be a number above 0 for each "
+                f"of several folders of --records, which names {count}"
+            )
+        return found
 
     def step_windows(self) -> tuple[str, int]:
         """Returns the windows of a step, after the flag that says so."""
@@ -429,14 +488,22 @@ class TrainingOptions(options.Checked):
         number, minutes = int(found[1]), found[2]
         return (math.inf, 60 * number) if minutes else (number, math.inf)
 
-    def require_sources(self) -> None:
-        """Checks that what the weights come from is there.
+    def require_sources(self, resume: bool = False) -> None:
+        """Checks that records, and what the weights come from, are there.
 
-        A training that is resumed needs it no more.
+        A training that is resumed needs no more of the latter.
 
         Raises:
-            UserError: it is not.
+            UserError: they are not.
         """
+        for folder in self.folders():
+            if not pathlib.Path(folder).exists():
+                raise UserError(
+                    f"--records={folder} does not exist (Folder that "
+                    "affwild_omg.prepare wrote)"
+                )
+        if resume:
+            return
         if self.init_from and not pathlib.Path(self.init_from).exists():
             raise UserError(
                 f"--init_from={self.init_from} does not exist; give a workdir "
@@ -485,7 +552,7 @@ class TrainingOptions(options.Checked):
             earlier = EARLIER.get(name, field.default)
             was = shown(name, before.get(name, earlier))
             now = shown(name, getattr(self, name))
-            free = ("patience", "workdir", "records")
+            free = ("patience", "workdir", "records")  # but not their contents
             free += ("checkpoint_every", "keep_checkpoints")
             if self.schedule != "cosine":  # which ends with the epochs
                 free += ("epochs",)

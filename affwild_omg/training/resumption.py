@@ -3,6 +3,7 @@
 import pathlib
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.data.manifest import Manifest
 from affwild_omg.training import checkpoints
 from affwild_omg.training.options import TrainingOptions
 from affwild_omg.weights import workdir as workdirs
@@ -19,14 +20,14 @@ def read(workdir: pathlib.Path) -> dict | None:
 
 
 def check(
-    workdir: pathlib.Path, options: TrainingOptions, records_sha256: str
+    workdir: pathlib.Path, options: TrainingOptions, records: Manifest
 ) -> None:
     """Checks that a workdir's training has these options and records.
 
     Args:
         workdir: of the training.
         options: of what is to go on.
-        records_sha256: of its records' manifest.
+        records: that it is to read.
 
     Raises:
         UserError: it holds no training, or another.
@@ -44,7 +45,8 @@ def check(
             "give --overwrite instead to start again"
         )
     changed = options.changes_from(before["options"])
-    if before.get("records_sha256") != records_sha256:
+    digests = [before.get("records_sha256"), *before.get("added_sha256", ())]
+    if digests != [x.digest for x in (records, *records.added)]:
         changed.append("other records")
     if changed:
         raise UserError(

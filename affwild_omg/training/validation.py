@@ -6,15 +6,16 @@ import math
 from absl import logging
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.data import manifest
+from affwild_omg.data import manifest, pipeline
 from affwild_omg.data.manifest import Manifest, labels_vary
 from affwild_omg.paper.task import TARGETS
-from affwild_omg.paper.windows import cut
 from affwild_omg.training.options import TrainingOptions
 
 
 def read(options: TrainingOptions) -> Manifest:
     """Reads the records; without a validation split, some of train are one.
+
+    Of several folders, that goes for the first; the others add to train.
 
     A hash of its name decides of each person; where none is known, of the
     source, else of the video: what is added to a corpus moves nothing else.
@@ -23,22 +24,31 @@ def read(options: TrainingOptions) -> Manifest:
         UserError: the records cannot be used, have a validation split beside
             --holdout, or have none without it; or a part would be empty.
     """
-    records = manifest.read(options.records)
-    where = f"--records={options.records}"
+    folder, *others = options.folders()
+    records = _deciding(folder, options.holdout)
+    for folder in others:
+        records = records.adding(manifest.read(folder))
+    return records
+
+
+def _deciding(folder, holdout):
+    """Returns the records whose validation split decides."""
+    records = manifest.read(folder)
+    where = f"--records={folder}"
     if "validation" in records.splits:
-        if options.holdout:
+        if holdout:
             raise UserError(
-                f"--holdout={options.holdout:g}: {where} has a validation "
+                f"--holdout={holdout:g}: {where} has a validation "
                 "split of its own; leave --holdout out"
             )
         return records
     train = records.clips("train")
-    if not options.holdout:
+    if not holdout:
         raise UserError(
             f"{where} has no validation split, which chooses the best epoch; "
             "--holdout=0.1 takes about a tenth of train for it"
         )
-    keys = [clip.key for clip in train if _place(clip) < options.holdout]
+    keys = [clip.key for clip in train if _place(clip) < holdout]
     places = sorted({_place(clip) for clip in train})
     if len(places) < 2:
         raise UserError(
@@ -48,7 +58,7 @@ def read(options: TrainingOptions) -> Manifest:
     if len(keys) in (0, len(train)):
         near = math.floor(1e4 * places[-1 if keys else 0]) + (not keys)
         raise UserError(
-            f"--holdout={options.holdout:g} takes {len(keys)} of the "
+            f"--holdout={holdout:g} takes {len(keys)} of the "
             f"{len(train)} clips of train, those of a person, source or video "
             "together, but both parts need some; the nearest share at which "
             f"they do is --holdout={near / 1e4:g}"
@@ -83,9 +93,9 @@ def check(options: TrainingOptions, records: Manifest) -> None:
         )
     for split in ("train", "validation"):
         records.check(split, labels=options.network().targets)
-    windows = sum(
-        len(cut(clip.frames, options.sequence_length, options.tail))
-        for clip in records.clips("train")
+    windows = pipeline.count(
+        *(records.clips("train"), options.sequence_length, options.tail),
+        options.stride,
     )
     size_flag, size = options.step_windows()
     if size > windows:

@@ -67,11 +67,15 @@ def test_windows_score_each_frame_exactly_once(
     pipeline, records, clips, length, tail, seed
 ):
     covered = collections.Counter()
+    order = None
+    if seed:
+        number = pipeline.count(records.clips("train"), length, tail)
+        order = np.random.default_rng(seed).permutation(number)
     windows = pipeline.windows(
         records.clips("train"),
         sequence_length=length,
         tail=tail,
-        shuffle_seed=seed,
+        order=order,
     )
     count = 0
     for window in windows.as_numpy_iterator():
@@ -102,9 +106,9 @@ def test_windows_score_each_frame_exactly_once(
     assert count == len(windows) == sum(-(-x // length) for x in (47, 4, 20, 1))
 
 
-def order_of(pipeline, clips, length, seed):
+def order_of(pipeline, clips, order):
     windows = pipeline.windows(
-        clips, sequence_length=length, tail="pad", shuffle_seed=seed
+        clips, sequence_length=20, tail="pad", order=order
     )
     return [
         (window["key"].decode(), int(window["start"]))
@@ -112,11 +116,10 @@ def order_of(pipeline, clips, length, seed):
     ]
 
 
-def test_order_is_kept_or_shuffled_by_the_seed(pipeline, records):
-    def order(seed):
-        return order_of(pipeline, records.clips("train"), 20, seed)
-
-    assert order(None) == [
+def test_windows_come_in_the_order_that_is_given(pipeline, records):
+    clips = records.clips("train")
+    plain = order_of(pipeline, clips, None)
+    assert plain == [
         ("ann/utterance_1.mp4", 0),
         ("ann/utterance_1.mp4", 20),
         ("ann/utterance_1.mp4", 40),
@@ -124,39 +127,27 @@ def test_order_is_kept_or_shuffled_by_the_seed(pipeline, records):
         ("bob/utterance_1.mp4", 0),
         ("bob/utterance_3.mp4", 0),
     ]
-    assert order(1) == order(1)
-    assert order(1) != order(2)
-    assert sorted(order(1)) == sorted(order(None))
+    assert order_of(pipeline, clips, [4, 1, 4]) == [plain[i] for i in (4, 1, 4)]
 
 
-def test_the_first_windows_can_be_left_out(pipeline, records):
-    clips = records.clips("train")
-    rest = pipeline.windows(
-        clips, sequence_length=20, tail="pad", shuffle_seed=3, first=4
+def test_strided_windows_count_in_all_their_frames(pipeline, records, clips):
+    """Of 47, 4, 20 and 1 frames: each window of 20 that begins 10 later."""
+    windows = pipeline.windows(
+        records.clips("train"), sequence_length=20, tail="overlap", stride=10
     )
     found = [
-        (window["key"].decode(), int(window["start"]))
-        for window in rest.as_numpy_iterator()
+        (int(x["start"]), int(x["skip"]), int(x["length"]))
+        for x in windows.as_numpy_iterator()
     ]
-    assert found == order_of(pipeline, clips, 20, 3)[4:]
-
-
-def test_shuffling_is_global(pipeline, tf, tmp_path):
-    """Windows of a clip lie anywhere, not near each other.
-
-    40 clips of 20 windows: the mean distance of two neighbours of a clip in a
-    permutation of 800 is 800 / 3, by hand; an interleave of 16 files gives 16.
-    """
-    videos = {f"v{i}": [20] for i in range(40)}
-    records = write_records_folder(tmp_path / "many", {"train": videos})
-    order = order_of(pipeline, manifest.read(records).clips("train"), 1, 3)
-    places = {place: i for i, place in enumerate(order)}
-    distances = [
-        abs(places[key, start] - places[key, start + 1])
-        for key, start in order
-        if start < 19
+    assert found == [
+        *((0, 0, 20), (10, 0, 20), (20, 0, 20), (27, 0, 20)),
+        *((0, 0, 4), (0, 0, 20), (0, 0, 1)),
     ]
-    assert np.mean(distances) == pytest.approx(800 / 3, rel=0.1)
+    (second,) = windows.skip(1).take(1).as_numpy_iterator()
+    labels = [x.labels for x in clips["ann/utterance_1.mp4"][10:30]]
+    np.testing.assert_array_equal(
+        second["labels"], np.array(labels, np.float32)
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,21 @@ def test_each_frame_is_scored_once(tail):
         assert [range(x.start, x.stop) for x in sequences] == scored
 
 
+@pytest.mark.parametrize(
+    ("frames", "tail", "expected"),
+    [
+        (9, "pad", [(0, 0, 4), (3, 3, 7), (6, 6, 9)]),
+        (9, "overlap", [(0, 0, 4), (3, 3, 7), (5, 5, 9)]),
+        (9, "spread", [(0, 0, 4), (3, 3, 7), (5, 5, 9)]),
+        (7, "pad", [(0, 0, 4), (3, 3, 7)]),
+        (3, "overlap", [(0, 0, 3)]),
+    ],
+)
+def test_strided_windows_by_hand(frames, tail, expected):
+    assert cut(frames, 4, tail, stride=3) == expected
+    assert cut(frames, 4, tail, stride=4) == cut(frames, 4, tail)
+
+
 def test_overlapping_windows_by_hand():
     assert overlapping(11, 4) == [
         (0, 0, 4),

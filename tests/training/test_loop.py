@@ -596,6 +596,87 @@ def test_shuffled_labels_are_the_same_labels_on_other_keys(training):
     assert not any(np.isnan(x[1]) for x in permuted.values())
 
 
+@pytest.fixture(scope="module")
+def other_records(tf, tmp_path_factory):
+    """Records of three more clips, of 5, 4 and 4 frames."""
+    clips = {"train": {"fay": [5, 4]}, "validation": {"gus": [4]}}
+    folder = tmp_path_factory.mktemp("other") / "records"
+    return write_records_folder(folder, clips)
+
+
+def labels_seen(run):
+    """Returns each window's first label, over an epoch."""
+    with run.records.reading("train"):
+        batches = list(run._remaining_batches(1))
+    labels = np.concatenate([batch["labels"] for batch in batches])
+    known = np.isfinite(labels[..., 0]).any(axis=1)
+    return np.nanmax(labels[known, :, 0], axis=1).round(6)
+
+
+def labels_of(folder):
+    """Returns the label of each window of 4 frames of train."""
+    from affwild_omg.data import manifest
+
+    clips = manifest.read(folder).clips("train")
+    return np.repeat(
+        [clip.labels[0] for clip in clips],
+        [-(-clip.frames // 4) for clip in clips],
+    ).round(6)
+
+
+def test_several_corpora_train_together(
+    training, tiny, other_records, tmp_path
+):
+    first = tiny.records
+    options = dataclasses.replace(
+        tiny, records=f"{first},{other_records}", batch_size=3
+    )
+    run = start(training, options)
+    own, other = labels_of(first), labels_of(other_records)
+    assert sorted(labels_seen(run)) == pytest.approx(
+        sorted([*own, *other]), abs=1e-6
+    )
+    # Of six and three windows, in steps of three, one and two of each.
+    mixed = dataclasses.replace(options, mix=["1", "2"])
+    run = start(training, mixed)
+    seen = np.isin(labels_seen(run), other)
+    assert (len(own), len(other)) == (6, 3)
+    assert seen.reshape(3, 3).sum(axis=1).tolist() == [2, 2, 2]
+    # The first one's validation decides.
+    alone = start(training, tiny)
+    alone.model.set_weights(run.model.get_weights())
+    assert run._validate() == alone._validate()
+
+
+def test_a_training_on_several_corpora_knows_them_all(
+    training, tiny, other_records, interrupted
+):
+    from affwild_omg.data import manifest
+
+    first = tiny.records
+    options = dataclasses.replace(tiny, records=f"{first},{other_records}")
+    summary = training.train(options)
+    assert [summary["records_sha256"], *summary["added_sha256"]] == [
+        manifest.read(folder).digest for folder in (first, other_records)
+    ]
+    with pytest.raises(UserError, match=r"with other flags \(other records\)"):
+        training.train(dataclasses.replace(options, records=first), resume=True)
+    twice = dataclasses.replace(options, records=f"{first},{first}")
+    with pytest.raises(UserError, match="both have ann/.*; name records of di"):
+        training.train(twice, overwrite=True)
+
+
+def test_passes_have_orders_of_their_own(training, tiny):
+    run = start(training, tiny)
+    orders = [run._order(number).tolist() for number in (1, 2)]
+    assert orders[0] != orders[1]
+    assert all(sorted(x) == list(range(run.windows)) for x in orders)
+    again = start(training, tiny)
+    assert again._order(1).tolist() == orders[0]
+    other = start(training, dataclasses.replace(tiny, seed=1))
+    assert other._order(1).tolist() != orders[0]
+
+
 def one_step(training, options, strategy, **settings):
     """Trains one epoch of one batch without dropout; returns the weights.
 

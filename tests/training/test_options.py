@@ -41,6 +41,16 @@ OPTIONS = TrainingOptions(records="r", workdir="w", width=0.03, units=4)
             {"schedule": "plateau", "warmup_steps": 1},
             "--warmup_steps does not go with --schedule=plateau",
         ),
+        ({"mix": ["1"]}, "--mix=1 must be a number above 0 for each of sev"),
+        (
+            {"records": "a,b", "mix": ["1", "0"]},
+            "--mix=1,0 must be a number above 0 .*, which names 2",
+        ),
+        (
+            {"records": "a,b", "shuffle_labels": True},
+            "--shuffle_labels is a control on one corpus",
+        ),
+        ({"stride": 81}, "--stride=81 would leave out frames between windows"),
         ({"members": []}, "--members is empty"),
         ({"init_strict": True}, "--init_strict requires --init_from"),
         ({"part_learning_rates": ["cnn=fast"]}, "not 'cnn=fast'"),

@@ -83,6 +83,8 @@ setuptools.setup(
     extras_require={
         **RUNTIMES,
         "serve": SERVE,
+        # What benchmarks/training.py measures against.
+        "bench": ["torch>=2.4,<3"],
         "cluster": [*SERVE, "ray[serve]>=2.40,<3"],
         "gpu": ["tensorflow[and-cuda]>=2.17,<2.22"],
         # TensorFlow's remote file systems: tensorflow-io has no build for 2.18

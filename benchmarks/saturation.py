@@ -68,6 +68,7 @@ def read_clips() -> dict[str, np.ndarray]:
         "landmarks": np.array(found["landmarks"], np.float32),
         "mask": np.ones((CLIPS, FRAMES), bool),
         "labels": np.repeat(labels, FRAMES, axis=1).astype(np.float32),
+        "number": np.zeros(CLIPS, np.int64),  # which a step passes on
     }
 
 

@@ -14,11 +14,13 @@ step costs by batch, window, taps and replicas (parts of one CPU).
 
 import dataclasses
 import functools
+import multiprocessing
 import os
 import pathlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from concurrent import futures
 
 import keras
 import numpy as np
@@ -112,19 +114,13 @@ class Training:
         return lambda: self._step(shared)[0]
 
 
-def check(model: keras.Model, other: twin.Twin, batch) -> None:
-    """Raises ValueError unless the twin gives the network's values."""
-    values = np.asarray(
-        model.predict_on_batch({x.name: batch[x.name] for x in model.inputs})
+def check(model: keras.Model, batch, others: np.ndarray, loss: float) -> None:
+    """Raises ValueError unless the twin's values and loss are the network's."""
+    values = model.predict_on_batch(
+        {x.name: batch[x.name] for x in model.inputs}
     )
-    tensors = twin.on_device(batch)
-    others = other.predict(tensors)
-    loss = losses.concordance_loss(batch["labels"], values, batch["mask"])
-    other_loss = twin.concordance_loss(tensors["labels"], others)
-    apart = max(
-        np.abs(values - others.cpu().numpy()).max(),
-        abs(float(loss) - float(other_loss)),
-    )
+    own = losses.concordance_loss(batch["labels"], values, batch["mask"])
+    apart = max(np.abs(values - others).max(), abs(float(own) - loss))
     print(f"values and loss of both libraries differ by {apart:.1e} at most")
     if not apart < 1e-4:
         raise ValueError("twin.py is no twin of the network")
@@ -158,29 +154,30 @@ def compute(architecture: Architecture, frames: int) -> float:
     return 2 * frames * (3 * products - first)
 
 
-def peaks(precision: str) -> dict[str, Callable[[], float]]:
-    """Returns what measures FLOP/s of a kind of product, by its name.
-
-    Convolutions of VGG-Face's widest blocks, forward, on as many frames as a
-    step has.
-    """
-    dtype = getattr(tf, precision)
-    count, size = _BATCH.value * _FRAMES.value, 4096
+def convolutions() -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Returns shapes of VGG-Face's widest convolutions, of a step's frames."""
     found = {}
     for block in (2, 3, 4):
-        side, channels = CROP_SIZE >> (block - 1), VGG_BLOCKS[block - 1][-1]
-        images = tf.ones([count, side, side, channels], dtype)
-        kernel = tf.ones([3, 3, channels, channels], dtype)
-        work = 2 * 9 * count * (side * channels) ** 2
-        name = f"convolution {side}x{side}x{channels}"
-        convolve = tf.function(functools.partial(tf.nn.conv2d, images, kernel))
-        found[f"{name}, TensorFlow"] = clock(
-            work, functools.partial(convolve, 1, "SAME")
+        side, width = CROP_SIZE >> (block - 1), VGG_BLOCKS[block - 1][-1]
+        found[f"convolution {side}x{side}x{width}"] = (
+            (_BATCH.value * _FRAMES.value, side, side, width),
+            (3, 3, width, width),
         )
-        found[f"{name}, PyTorch"] = clock(
-            work,
-            twin.convolution(precision, (*images.shape,), (*kernel.shape,)),
+    return found
+
+
+def peaks(precision: str, pool) -> dict[str, Callable[[], float]]:
+    """Returns what measures FLOP/s of products, forward, by name."""
+    dtype, size = getattr(tf, precision), 4096
+    found = {}
+    for name, (images, kernel) in convolutions().items():
+        work = 2 * 9 * np.prod(images) * kernel[-1]
+        function = functools.partial(
+            tf.function(tf.nn.conv2d),
+            *(tf.ones(images, dtype), tf.ones(kernel, dtype), 1, "SAME"),
         )
+        found[f"{name}, TensorFlow"] = clock(work, function)
+        found[f"{name}, PyTorch"] = clock_other(work, pool, name)
     matrix = tf.ones([size, size], dtype)
     found["matrix product, TensorFlow"] = clock(
         2 * size**3, functools.partial(tf.matmul, matrix, matrix)
@@ -201,6 +198,11 @@ def clock(work: float, function: Callable) -> Callable[[], float]:
     return run
 
 
+def clock_other(work: float, pool, name: str) -> Callable[[], float]:
+    """Returns the same of what PyTorch has ready in its process."""
+    return lambda: work / pool.submit(twin.seconds, name).result()
+
+
 def measure(variants: Mapping[str, Callable]) -> dict[str, list[float]]:
     """Measures each variant once a round, after a start-up."""
     for run in variants.values():
@@ -219,31 +221,31 @@ def ratio(found, name, other) -> float:
     return statistics.median(x / y for x, y in pairs)
 
 
-def compare(precision: str, batch) -> None:
+def compare(precision: str, batch, pool: futures.Executor) -> None:
     """Prints this project's steps beside PyTorch's, and their shares."""
     like = dataclasses.replace(NETWORK, gru="cudnn")
     bare = dataclasses.replace(NETWORK, recurrence="none")
     frames = batch["mask"].size
     training = Training(like, precision)
-    other = twin.Twin(like)
-    other.take(
-        {x: y.numpy() for x, y in parts.named_weights(training.model).items()}
-    )
+    weights = parts.named_weights(training.model).items()
+    result = pool.submit(
+        twin.set_up,
+        *(like, {name: x.numpy() for name, x in weights}, batch),
+        *(precision, LEARNING_RATE, convolutions()),
+    ).result()
     if precision == "float32":
-        check(training.model, other, batch)
+        check(training.model, batch, *result)
     steps = {
-        "PyTorch": functools.partial(
-            twin.Step(other, LEARNING_RATE, precision), twin.on_device(batch)
-        ),
-        "this project, gru=cudnn": training.steps(batch),
-        "this project": Training(NETWORK, precision).steps(batch),
-        "this project, no GRUs": Training(bare, precision).steps(batch),
+        "this project, gru=cudnn": training,
+        "this project": Training(NETWORK, precision),
+        "this project, no GRUs": Training(bare, precision),
     }
     if _JIT.value:
-        compiled = Training(NETWORK, precision, jit=True)
-        steps["this project, XLA"] = compiled.steps(batch)
-    variants = {name: clock(frames, step) for name, step in steps.items()}
-    products = peaks(precision)
+        steps["this project, XLA"] = Training(NETWORK, precision, jit=True)
+    variants = {"PyTorch": clock_other(frames, pool, "step")} | {
+        name: clock(frames, step.steps(batch)) for name, step in steps.items()
+    }
+    products = peaks(precision, pool)
     found = measure(variants | products)
     rates = {name: statistics.median(x) for name, x in found.items()}
     peak = max(rates[name] for name in products)
@@ -334,8 +336,13 @@ def main(_) -> None:
         f"PyTorch {torch.__version__} on {twin.DEVICE}, "
         f"{_BATCH.value} x {_FRAMES.value} frames"
     )
+    batch = draw_batch(_BATCH.value, _FRAMES.value)
     for precision in _PRECISION.value:
-        compare(precision, draw_batch(_BATCH.value, _FRAMES.value))
+        # Each with its memory to itself.
+        with futures.ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn")
+        ) as pool:
+            compare(precision, batch, pool)
     if _PLOT.value:
         table = costs()
         for kind, values in table.items():

@@ -3,16 +3,20 @@
     python benchmarks/pipeline.py --records=records --split=train
 
 Bare decoding takes the images out of memory and decodes them on all cores;
-the pipeline reads, checks, parses, shuffles, cuts, pads and batches besides.
+the pipeline reads, checks, parses, shuffles, cuts, pads and batches besides,
+and augments: by nothing, by each kind and by all. They take turns in each
+round; medians count. The CPU time of a frame, times the frames a second that a
+GPU trains on, is the number of cores that feed it.
 """
 
-import statistics
 import time
 
+import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from affwild_omg.data import manifest, pipeline, records
+from affwild_omg.data import augmentation, manifest, pipeline, records
+from affwild_omg.paper.windows import AUGMENTATIONS
 
 RECORDS = flags.DEFINE_string("records", None, "Folder of prepared records.")
 SPLIT = flags.DEFINE_string("split", "train", "Split of the records.")
@@ -26,12 +30,19 @@ MAX_FRAMES = flags.DEFINE_integer(
 flags.mark_flag_as_required("records")
 
 
-def frames_per_second(dataset: tf.data.Dataset, frames: int) -> float:
-    """Runs through a dataset once."""
-    start = time.perf_counter()
+def measure(dataset: tf.data.Dataset, frames: int) -> tuple[float, float]:
+    """Runs through a dataset once.
+
+    Returns:
+        Frames a second, and CPU seconds a frame.
+    """
+    begin, cpu = time.perf_counter(), time.process_time()
     for _ in dataset:
         pass
-    return frames / (time.perf_counter() - start)
+    return (
+        frames / (time.perf_counter() - begin),
+        (time.process_time() - cpu) / frames,
+    )
 
 
 def images_of(clips) -> list[bytes]:
@@ -45,7 +56,7 @@ def images_of(clips) -> list[bytes]:
 
 
 def main(_) -> None:
-    """Measures both, round by round, and prints a table."""
+    """Measures all, round by round, and prints a table."""
     clips = manifest.read(RECORDS.value).clips(SPLIT.value)
     images = images_of(clips)
     options = tf.data.Options()
@@ -57,22 +68,29 @@ def main(_) -> None:
         .with_options(options)
     )
     every = sum(clip.frames for clip in clips)
-    print("frames/s   T    bare  pipeline  ratio")
+    kinds = [(), *((kind,) for kind in AUGMENTATIONS), AUGMENTATIONS]
+    print("  T  frames/s  to bare  CPU ms/frame")
     for length in LENGTHS.value:
         windows = pipeline.windows(
             clips, sequence_length=length, tail="overlap", shuffle_seed=0
         )
-        batches = pipeline.batches(windows, 4)
-        speeds = [
-            (
-                frames_per_second(bare, len(images)),
-                frames_per_second(batches, every),
+        datasets = {"bare decoding": (bare, len(images))}
+        for some in kinds:
+            dataset = (
+                augmentation.augment(windows, some, 0) if some else windows
             )
-            for _ in range(ROUNDS.value)
-        ]
-        one, other = (statistics.median(x) for x in zip(*speeds, strict=True))
-        ratio = statistics.median(y / x for x, y in speeds)
-        print(f"        {length:4} {one:7,.0f} {other:9,.0f}  {ratio:.2f}")
+            name = "pipeline, " + (", ".join(some) or "no augmentation")
+            datasets[name] = pipeline.batches(dataset, 4), every
+        found = {name: [] for name in datasets}
+        for _ in range(ROUNDS.value):
+            for name, given in datasets.items():
+                found[name].append(measure(*given))
+        bares = found["bare decoding"]
+        for name, results in found.items():
+            rate, cpu = np.median(results, axis=0)
+            ratio = np.median(np.divide(results, bares)[:, 0])
+            figures = f"{rate:9,.0f} {ratio:8.2f} {1000 * cpu:13.3f}"
+            print(f"{length:3} {figures}  {name}", flush=True)
 
 
 if __name__ == "__main__":

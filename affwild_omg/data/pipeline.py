@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from affwild_omg.data import records as records_lib
 from affwild_omg.data import windows as windows_lib
+from affwild_omg.data.features import Cache
 from affwild_omg.data.manifest import Clip
 from affwild_omg.data.records import CHUNK
 from affwild_omg.paper.windows import cut
@@ -30,6 +31,7 @@ def windows(
     stride: int = 0,
     order: Sequence[int] | None = None,
     labels: Mapping[str, np.ndarray] | None = None,
+    features: Cache | None = None,
 ) -> tf.data.Dataset:
     """Builds the dataset of some clips' windows.
 
@@ -41,6 +43,8 @@ def windows(
         order: numbers of the windows that the dataset has, in its order; None
             for all, in that of the clips.
         labels: replaces the labels of the records: key to [2].
+        features: of the clips; the windows have them, float16 [T, features]
+            of each tap, in the place of "frames".
 
     Returns:
         A dataset of {"key": "<video>/<utterance>", "start": the window's first
@@ -70,6 +74,9 @@ def windows(
     def read(clip, start, stop):
         return np.array(clips[clip].read(start, stop), object)
 
+    def read_features(clip, start, stop):
+        return features.read(clips[clip], start, stop)
+
     def window(place):
         clip, start, scored, stop = tf.unstack(place)
         serialised = tf.numpy_function(read, [clip, start, stop], tf.string)
@@ -87,6 +94,14 @@ def windows(
             frames["labels"] = tf.where(tf.math.is_nan(own), own, others[clip])
         own = tf.range(length)[:, tf.newaxis] >= skip
         frames["labels"] = tf.where(own, frames["labels"], float("nan"))
+        if features is not None:
+            sizes = features.sizes
+            values = tf.numpy_function(
+                read_features, [clip, start, stop], tf.float16
+            )
+            values = tf.ensure_shape(values, [None, sum(sizes.values())])
+            taps = tf.split(values, list(sizes.values()), axis=1)
+            frames |= dict(zip(sizes, taps, strict=True))
         return windows_lib.pad(frames, sequence_length) | {
             "key": keys[clip],
             "start": start,
@@ -101,6 +116,9 @@ def windows(
         Image by image in tf.data, which costs half of a loop in a function,
         and without the padding.
         """
+        if features is not None:
+            del window["frames"]
+            return tf.data.Dataset.from_tensors(window)
         return (
             tf.data.Dataset.from_tensor_slices(window["frames"])
             .map(records_lib.decode)

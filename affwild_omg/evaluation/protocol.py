@@ -28,7 +28,6 @@ from affwild_omg.scoring import (
 from affwild_omg.scoring.frames import Frames
 from affwild_omg.scoring.significance import Interval
 
-INPUTS = ("frames", "landmarks", "mask")
 MEAN = "mean"  # of the targets' CCCs
 INTERVAL_NAME = f"{significance.LEVEL:.0%} interval"
 FEW = 20  # clusters; in simulations intervals of as many held the truth in 91 %
@@ -59,7 +58,9 @@ def predict_frames(
     clips = {}
     for batch in batches:
         # Labels are never passed to the network.
-        predictions = predict({name: batch[name] for name in INPUTS})
+        predictions = predict(
+            {name: x for name, x in batch.items() if name != "labels"}
+        )
         for i, key in enumerate(batch["key"]):
             if not key:  # an empty window that fills the last batch
                 continue

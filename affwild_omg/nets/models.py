@@ -67,6 +67,62 @@ def build(
     return keras.Model(inputs, output, name="affwild_omg")
 
 
+def split(
+    model: keras.Model, architecture: Architecture
+) -> tuple[keras.Model, keras.Model]:
+    """Splits a network between its CNN and what stands on it.
+
+    Args:
+        model: of `build`, without a state.
+        architecture: the network.
+
+    Returns:
+        Two models of the same layers. The CNN is from {"frames", "mask"} to
+        {tap: [batch, time, features]}, of all taps but "fc", in whose place is
+        "last_pool", if the network has it. The rest is from these,
+        "landmarks" if the network sees them, and "mask", to what the whole
+        model returns.
+    """
+    inputs = {x.name: x for x in model.inputs}
+    mask = inputs["mask"]
+    cut = {
+        tap: model.get_layer(f"{tap}_sequence").output
+        for tap in architecture.taps
+        if tap != "fc"
+    }
+    features = dict(cut)
+    if "fc" in architecture.taps:
+        cut["last_pool"] = model.get_layer("last_pool").output
+        features["last_pool"] = layers.UnfoldTime(name="last_pool_sequence")(
+            cut["last_pool"], mask
+        )
+    cnn = keras.Model({"frames": inputs["frames"], "mask": mask}, features)
+    others = {name: x for name, x in inputs.items() if name != "frames"}
+    # Half of the bytes; layers compute in their own type.
+    given = {
+        name: keras.Input((None, x.shape[-1]), dtype="float16", name=name)
+        for name, x in features.items()
+    }
+    folded = dict(given)
+    if "fc" in architecture.taps:
+        folded["last_pool"] = layers.FoldTime(name="fold_last_pool")(
+            given["last_pool"]
+        )
+    # Keras takes the model's own inputs for those of its copy, and then cannot
+    # save the model.
+    histories = [x._keras_history for x in model.inputs]
+    rest = keras.Model([*cut.values(), *others.values()], model.output)
+    for x, history in zip(model.inputs, histories, strict=True):
+        x._keras_history = history
+    own = {
+        name: keras.Input(x.shape[1:], dtype=x.dtype, name=name)
+        for name, x in others.items()
+    }
+    given |= own
+    values = rest([*folded.values(), *own.values()])
+    return cnn, keras.Model(given, values)
+
+
 def state_size(architecture: Architecture | Fusion) -> int:
     """Returns how many numbers the state of the recurrent layers has.
 

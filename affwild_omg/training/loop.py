@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import errno
+import hashlib
+import itertools
 import math
 import os
 import pathlib
@@ -16,11 +18,12 @@ from absl import logging
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
-from affwild_omg.data import augmentation, crops, mixing, pipeline
+from affwild_omg.data import augmentation, crops, features, mixing, pipeline
 from affwild_omg.evaluation import protocol, sources
 from affwild_omg.inference.predictor import keras_predictor
-from affwild_omg.nets import models, optimizers
-from affwild_omg.paper.task import TARGETS
+from affwild_omg.nets import models, optimizers, parts
+from affwild_omg.nets.architectures import Fusion
+from affwild_omg.paper.task import CROP_SIZE, TARGETS
 from affwild_omg.scoring import postprocessing
 from affwild_omg.storage import files
 from affwild_omg.training import (
@@ -230,6 +233,7 @@ class _Run:
         self.events = None  # TensorBoard's, from the first epoch on
         # Reports of what was taken from where.
         self.initialisation = state.get("initialisation", [])
+        self.features = None
         self.probe = self._first_windows()
         if not resumed:
             with records.reading("train"):
@@ -275,11 +279,15 @@ class _Run:
                 model_file.load_weights(
                     self.model, resumed.path, flag="--workdir"
                 )
-        self.predictor = keras_predictor(self.model, card)
+        self.network = self.model
+        if options.cache_features:
+            self.network = self._cache_features()
+        self.predictor = keras_predictor(self.network, card)
         self.step = Step(
-            *(self.model, self.optimizer, strategy, options.loss_level),
+            *(self.network, self.optimizer, strategy, options.loss_level),
             jit_compile=options.jit_compile,
             at_once=self.share,
+            whole=self.model,
             **options.loss_settings(self.targets),
         )
         if resumed:
@@ -313,6 +321,49 @@ class _Run:
                 "epoch %d ends a plateau: the learning rate is now %.3g",
                 *(entry["epoch"], rate),
             )
+
+    def _cache_features(self):
+        """Fills the cache; returns what is trained on it."""
+        network = self.card.architecture
+        if isinstance(network, Fusion):
+            raise UserError(
+                "--cache_features is for a network alone, and "
+                f"{self.options.architecture} is a fusion; leave it out"
+            )
+        with self.strategy.scope():
+            cnn, rest = models.split(self.model, network)
+        key = hashlib.sha256(self.options.precision.encode())
+        for name, weight in parts.named_weights(cnn).items():
+            key.update(name.encode() + weight.numpy().tobytes())
+        for records in (self.records, *self.records.added):
+            key.update(records.digest.encode())
+        run = tf.function(
+            lambda images: cnn(
+                {
+                    "frames": images[tf.newaxis],
+                    "mask": tf.ones(tf.shape(images)[:1], bool)[tf.newaxis],
+                },
+                training=False,
+            ),
+            input_signature=[
+                tf.TensorSpec([None, CROP_SIZE, CROP_SIZE, 3], tf.uint8)
+            ],
+        )
+        cache = features.Cache(
+            pathlib.Path(self.options.cache_features),
+            key.hexdigest()[:16],
+            {name: x.shape[-1] for name, x in cnn.output.items()},
+        )
+        clips = [self.records.clips(x) for x in ("train", "validation")]
+        with self.records.reading("train and validation"):
+            cache.fill(
+                itertools.chain(*clips),
+                lambda images: {
+                    name: x[0].numpy() for name, x in run(images).items()
+                },
+            )
+        self.features = cache
+        return rest
 
     def _cosine_steps(self):
         total = self.options.epochs * self.epoch_batches
@@ -445,6 +496,7 @@ class _Run:
             stride=self.options.stride if split == "train" else 0,
             order=order,
             labels=self.labels[split],
+            features=self.features,
         )
 
     def _order(self, number):
@@ -470,7 +522,10 @@ class _Run:
 
         def used(number, batch):
             labels = tf.gather(batch["labels"], self.columns, axis=-1)
-            inputs = {name: batch[name] for name in protocol.INPUTS}
+            names = {"frames", "landmarks", "mask"}
+            if self.features:
+                names |= self.features.sizes.keys()
+            inputs = {name: batch[name] for name in batch.keys() & names}
             # Replicas share a batch, by its first dimension.
             number = tf.fill(tf.shape(labels)[:1], number)
             return inputs | {"labels": labels, "number": number}

@@ -162,6 +162,12 @@ class TrainingOptions(options.Checked):
         False,
     )
     sequence_length: int = option("Frames of a window.", 80, least=1)
+    cache_features: str | None = option(
+        "Folder in which the features of the fixed CNN are kept, of each set "
+        "of records and weights: they are computed once, in float16, for "
+        "--train=head or output (default: they are computed in each step).",
+        None,
+    )
     augment: Sequence[str] | None = option(
         "What changes at random in windows of training, all frames alike and "
         "landmarks with them: mirror, place (shift, scale, rotation), light "
@@ -378,6 +384,13 @@ class TrainingOptions(options.Checked):
                 "--shuffle_labels is a control on one corpus; name one folder "
                 "in --records"
             )
+        if self.cache_features and (self.train == "all" or self.augment):
+            flag = "augment" if self.augment else "train"
+            raise UserError(
+                "--cache_features is for what stands on a fixed CNN, and does "
+                f"not go with {options.to_flag(flag, getattr(self, flag))}; "
+                "leave one of the two out"
+            )
         self.shares()  # raises
         self.rates()  # raises
         self.checkpoint_limits()  # raises
@@ -553,7 +566,7 @@ class TrainingOptions(options.Checked):
             was = shown(name, before.get(name, earlier))
             now = shown(name, getattr(self, name))
             free = ("patience", "workdir", "records")  # but not their contents
-            free += ("checkpoint_every", "keep_checkpoints")
+            free += ("checkpoint_every", "keep_checkpoints", "cache_features")
             if self.schedule != "cosine":  # which ends with the epochs
                 free += ("epochs",)
             if was != now and name not in free:

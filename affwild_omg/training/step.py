@@ -41,6 +41,7 @@ class Step:
         loss_level: str,
         jit_compile: bool = False,
         at_once: int | None = None,
+        whole: keras.Model | None = None,
         **loss_settings,
     ):
         """Makes a step.
@@ -55,12 +56,15 @@ class Step:
             jit_compile: compile it by XLA, on one device.
             at_once: windows that a replica takes at once, of which its part of
                 a batch is a multiple; None for all of them.
+            whole: the model of whose layers this one is a part, if it is: so
+                that its noise is the whole one's.
             **loss_settings: other arguments of the loss.
         """
         self._model = model
         self._optimizer = optimizer
         self._strategy = strategy
         self._at_once = at_once
+        self._layers = parts.named_layers(whole or model)
         self._loss_settings = {"level": loss_level} | loss_settings
         self._scales = isinstance(
             optimizer, keras.optimizers.LossScaleOptimizer
@@ -71,7 +75,7 @@ class Step:
 
     def seed_dropout(self, seed: int) -> None:
         """Sets the noise of all steps from here on."""
-        layers = enumerate(parts.named_layers(self._model))
+        layers = enumerate(self._layers)
         self.set_noise({name: [seed % 2**32, i] for i, name in layers})
 
     def set_noise(self, noise: Mapping[str, Sequence[int]]) -> None:
@@ -98,7 +102,7 @@ class Step:
         }
 
     def _noise_states(self):
-        for name, layer in parts.named_layers(self._model).items():
+        for name, layer in self._layers.items():
             if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 state = layer.seed_generator.state.value
                 yield name, self._strategy.experimental_local_results(state)

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from keras import ops
 
 from affwild_omg.nets.architectures import Architecture, Fusion
 from affwild_omg.published.networks import named
@@ -160,3 +161,42 @@ def test_parts_of_a_fusion_end_where_its_members_do():
     del members["fusion_gru"]
     for name, part in members.items():
         assert parts.part_of(f"member1/{name}") == part
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        named("cnn_3rnn", **SMALL),
+        Architecture(taps=("pool2", "pool5"), recurrence="joint", **SMALL),
+        Architecture(
+            taps=("fc",),
+            recurrence="none",
+            landmark_units=3,
+            landmarks=True,
+            head_units=4,
+            **SMALL,
+        ),
+        Architecture(taps=("fc",), landmarks=False, **SMALL),
+    ],
+)
+def test_the_parts_of_a_split_network_give_what_it_gives(models, network):
+    model = models.build(network)
+    config = model.get_config()
+    cnn, rest = models.split(model, network)
+    assert model.get_config() == config
+    batch = inputs(2, 3)
+    batch["mask"] = np.array([[1, 1, 0], [1, 1, 1]], bool)
+    features = cnn({x.name: batch[x.name] for x in cnn.inputs})
+    fixed = {"last_pool" if tap == "fc" else tap for tap in network.taps}
+    assert set(features) == fixed
+    given = features | {x: ops.convert_to_tensor(y) for x, y in batch.items()}
+    np.testing.assert_allclose(
+        rest({x.name: given[x.name] for x in rest.inputs}),
+        model({x.name: batch[x.name] for x in model.inputs}),
+        atol=1e-3,  # of float16
+    )
+    own = {id(x) for x in rest.trainable_variables}
+    known = {id(x) for x in model.trainable_variables}
+    assert own < known
+    assert not own & {id(x) for x in cnn.trainable_variables}
+    assert len(own) + len(cnn.trainable_variables) == len(known)

@@ -677,6 +677,44 @@ def test_passes_have_orders_of_their_own(training, tiny):
     assert other._order(1).tolist() != orders[0]
 
 
+def test_what_stands_on_a_fixed_cnn_learns_from_cached_features(
+    training, tiny, tmp_path, monkeypatch
+):
+    options = dataclasses.replace(
+        tiny, taps=["pool2", "fc"], train="head", epochs=2, batch_size=3
+    )
+    plain = training.train(options)
+    folder = tmp_path / "features"
+    cached = dataclasses.replace(
+        options, workdir=str(tmp_path / "cached"), cache_features=str(folder)
+    )
+    found = training.train(cached)
+    for one, two in zip(plain["epochs"], found["epochs"], strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], abs=1e-3)
+        ccc = one["validation"]["mean_ccc"]
+        assert two["validation"]["mean_ccc"] == pytest.approx(ccc, abs=1e-2)
+    one, two = (weights_of(x.workdir, "last.keras") for x in (options, cached))
+    for first, second in zip(one, two, strict=True):
+        # Adam's steps of 1e-3, whose direction float16 turns here and there.
+        assert np.abs(first - second).mean() < 1e-5
+    # Of train and validation, in a folder of these weights and records.
+    (own,) = folder.iterdir()
+    assert len(list(own.rglob("*.npy"))) == 5
+    # Nothing but the cached features is read, and a resumed run finds them.
+    again = dataclasses.replace(
+        cached, epochs=1, workdir=str(tmp_path / "again")
+    )
+    training.train(again)
+    monkeypatch.setattr(
+        training.features.Cache, "_write", lambda *_: pytest.fail("computed")
+    )
+    training.train(dataclasses.replace(again, epochs=2), resume=True)
+    assert_same_weights(two, weights_of(again.workdir, "last.keras"))
+    other = dataclasses.replace(again, seed=1)
+    with pytest.raises(pytest.fail.Exception):
+        training.train(other, overwrite=True)
+
+
 def one_step(training, options, strategy, **settings):
     """Trains one epoch of one batch without dropout; returns the weights.
 

@@ -50,6 +50,14 @@ OPTIONS = TrainingOptions(records="r", workdir="w", width=0.03, units=4)
             {"records": "a,b", "shuffle_labels": True},
             "--shuffle_labels is a control on one corpus",
         ),
+        (
+            {"cache_features": "f"},
+            "does not go with --train=all; leave one of the two out",
+        ),
+        (
+            {"cache_features": "f", "train": "head", "augment": ["mirror"]},
+            "does not go with --augment=mirror; leave one of the two out",
+        ),
         ({"stride": 81}, "--stride=81 would leave out frames between windows"),
         ({"members": []}, "--members is empty"),
         ({"init_strict": True}, "--init_strict requires --init_from"),

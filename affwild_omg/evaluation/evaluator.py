@@ -18,7 +18,7 @@ from affwild_omg.evaluation import (
 )
 from affwild_omg.evaluation.options import POOLED, EvaluationOptions
 from affwild_omg.evaluation.results import Provenance, Results
-from affwild_omg.inference.predictor import load_predictor
+from affwild_omg.inference.predictor import default_strategy, load_predictor
 from affwild_omg.scoring import aggregation, postprocessing
 from affwild_omg.scoring.conformal import HalfWidths
 from affwild_omg.scoring.postprocessing import Settings
@@ -59,7 +59,10 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
                 options.groups, facts.table.index.tolist()
             )
         predictor = load_predictor(
-            options.model, precision=options.precision, runtime=options.runtime
+            options.model,
+            precision=options.precision,
+            runtime=options.runtime,
+            strategy=default_strategy(),
         )
         source = _provenance(options, records, predictor, history)
         trained_on = history.get("records_sha256", source.records_sha256)

@@ -107,6 +107,7 @@ def load_predictor(
     *,
     precision: str = "float32",
     runtime: str = "auto",
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Predictor:
     """Loads a workdir, a model file or what export wrote, for prediction.
 
@@ -116,6 +117,8 @@ def load_predictor(
             stays float32.
         runtime: one of `precision.RUNTIMES`, or "auto" for the first of them
             that the model is there for.
+        strategy: where a workdir or a model file predicts, see
+            `keras_predictor`; what export wrote takes one device.
 
     Raises:
         UserError: it is none of these, or does not have the inputs and
@@ -138,26 +141,41 @@ def load_predictor(
                 "earlier version, and runs in float32 alone; export it again, "
                 "or leave the flag out"
             )
-        card = predictor.card
-    else:
-        model, card = model_file.load_model(path, stateful=True)
-        if not lower:
-            return keras_predictor(model, card)
-        weights = parts.named_weights(model)
-    model = models.build(
-        card.architecture, seed=None, stateful=True, dtype="bfloat16"
-    )
-    for name, weight in parts.named_weights(model).items():
-        weight.assign(weights[name])
-    return keras_predictor(model, card)
+        card, strategy = predictor.card, None
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        if not model_file.is_saved_model(path):
+            model, card = model_file.load_model(path, stateful=True)
+            weights = parts.named_weights(model)
+        if lower:
+            model = models.build(
+                card.architecture, seed=None, stateful=True, dtype="bfloat16"
+            )
+            for name, weight in parts.named_weights(model).items():
+                weight.assign(weights[name])
+    return keras_predictor(model, card, strategy)
 
 
-def keras_predictor(model: keras.Model, card: Card) -> Predictor:
+def default_strategy() -> tf.distribute.Strategy:
+    """Returns MirroredStrategy where there are several GPUs."""
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def keras_predictor(
+    model: keras.Model,
+    card: Card,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Predictor:
     """Wraps a Keras model; it is traced once for all sizes.
 
     Args:
         model: of `models.build`; only one that is stateful can `step`.
         card: the model's.
+        strategy: of whose scope the model is. `predict` shares a batch among
+            its replicas, and is traced once for each size; `step` takes one
+            device. None for that of the caller.
     """
     specification = {
         tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype)
@@ -179,10 +197,42 @@ def keras_predictor(model: keras.Model, card: Card) -> Predictor:
             return step(inputs, _zeros(inputs, size))[0]
         return run({name: inputs[name] for name in specification}).numpy()
 
+    strategy = strategy or tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+
+    @tf.function
+    def run_shared(inputs):
+        outputs = strategy.run(
+            lambda own: model(own, training=False), args=(inputs,)
+        )
+        values = outputs["values"] if "state" in specification else outputs
+        parts = strategy.experimental_local_results(values)
+        if len(parts) < replicas:  # the others are on other machines
+            parts = [strategy.gather(values, axis=0)]
+        return parts
+
+    def predict_shared(inputs):
+        rows = len(inputs["mask"])
+        given = inputs | {"state": _zeros(inputs, size)}
+        # The last row stands in for those that would make the parts equal.
+        places = np.minimum(np.arange(rows + -rows % replicas), rows - 1)
+        shares = np.split(places, replicas)
+
+        def share(context):
+            own = shares[context.replica_id_in_sync_group]
+            return {
+                name: tf.constant(given[name][own]) for name in specification
+            }
+
+        parts = run_shared(
+            strategy.experimental_distribute_values_from_function(share)
+        )
+        return np.concatenate([x.numpy() for x in parts])[:rows]
+
     return Predictor(
         card=card,
         targets=card.architecture.targets,
-        predict=predict,
+        predict=predict if replicas == 1 else predict_shared,
         step=step,
         state_size=size,
     )

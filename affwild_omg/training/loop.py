@@ -20,7 +20,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
 from affwild_omg.data import augmentation, crops, features, mixing, pipeline
 from affwild_omg.evaluation import protocol, sources
-from affwild_omg.inference.predictor import keras_predictor
+from affwild_omg.inference.predictor import default_strategy, keras_predictor
 from affwild_omg.nets import models, optimizers, parts
 from affwild_omg.nets.architectures import Fusion
 from affwild_omg.paper.task import CROP_SIZE, TARGETS
@@ -145,13 +145,6 @@ def card_of(options: TrainingOptions) -> model_file.Card:
             for name in ("precision", "jit_compile", "tf32")
         },
     )
-
-
-def default_strategy() -> tf.distribute.Strategy:
-    """Returns MirroredStrategy where there are several GPUs."""
-    if len(tf.config.list_physical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
 
 
 def _set_up_devices(options, strategy):
@@ -282,7 +275,7 @@ class _Run:
         self.network = self.model
         if options.cache_features:
             self.network = self._cache_features()
-        self.predictor = keras_predictor(self.network, card)
+        self.predictor = keras_predictor(self.network, card, strategy)
         self.step = Step(
             *(self.network, self.optimizer, strategy, options.loss_level),
             jit_compile=options.jit_compile,
@@ -638,12 +631,9 @@ class _Run:
         batches = pipeline.batches(
             self._windows("validation"), self.share * self.replicas
         )
-        predict = self.predictor.predict
-        if self.replicas > 1:
-            predict = self.step.predict
         with self._averaged(), self.records.reading("validation"):
             frames = protocol.predict_frames(
-                predict,
+                self.predictor.predict,
                 batches.as_numpy_iterator(),
                 self.targets,
                 self.options.sequence_length,

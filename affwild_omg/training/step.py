@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from affwild_omg.nets import losses, parts
@@ -129,30 +128,6 @@ class Step:
             for result in results
         ]
 
-    def predict(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Predicts a batch, of which each replica takes an equal part.
-
-        Args:
-            inputs: the model's, [batch, ...], of a multiple of the replicas.
-
-        Returns:
-            [batch, time, targets].
-        """
-        names = [x.name for x in self._model.inputs]
-
-        def part(context):
-            replicas = context.num_replicas_in_sync
-            own = context.replica_id_in_sync_group
-            return {
-                name: tf.constant(np.split(inputs[name], replicas)[own])
-                for name in names
-            }
-
-        shared = self._strategy.experimental_distribute_values_from_function
-        values = self._predict(shared(part))
-        local = self._strategy.experimental_local_results(values)
-        return np.concatenate([x.numpy() for x in local])
-
     def _parts(self, values):
         """Splits the first dimension by windows that are taken at once."""
         return keras.tree.map_structure(
@@ -198,12 +173,6 @@ class Step:
         return tf.foldl(
             *(add, (parts_of, outer), [tf.zeros(x.shape) for x in variables]),
             parallel_iterations=1,
-        )
-
-    @tf.function
-    def _predict(self, inputs):
-        return self._strategy.run(
-            lambda own: self._model(own, training=False), args=(inputs,)
         )
 
     def _on_replica(self, batch):

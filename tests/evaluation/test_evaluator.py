@@ -203,6 +203,18 @@ def test_whatever_holds_the_model_predicts_the_same(
     assert same == (model == "best.keras")
 
 
+def test_two_replicas_predict_as_one_does(
+    tf, evaluation, evaluated, options, monkeypatch
+):
+    """In batches that they do not share evenly."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    monkeypatch.setattr(evaluation, "default_strategy", lambda: strategy)
+    shared = evaluation.evaluate(dataclasses.replace(options, batch_size=3))
+    _, alone = evaluated
+    for one, two in zip(alone.frames.values, shared.frames.values, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+
+
 def test_no_label_reaches_the_network_and_old_files_go(
     evaluation, evaluated, options, tmp_path
 ):

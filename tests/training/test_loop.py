@@ -1176,7 +1176,7 @@ def test_a_batch_need_not_divide_by_the_replicas(
         "mask": np.ones((4, 4), bool),
     }
     np.testing.assert_allclose(
-        two.step.predict(inputs), one.predictor.predict(inputs), atol=1e-5
+        two.predictor.predict(inputs), one.predictor.predict(inputs), atol=1e-5
     )
 
 

@@ -14,6 +14,12 @@ flags.DEFINE_bool(
     "must be the same, but for --epochs, --patience, --checkpoint_every and "
     "--keep_checkpoints.",
 )
+flags.DEFINE_bool(
+    "slurm",
+    False,
+    "Train together with the other tasks of this Slurm step, in place of those "
+    "that TF_CONFIG names, if it is set.",
+)
 
 
 @app.command(
@@ -30,12 +36,20 @@ def main(options: TrainingOptions, *, overwrite: bool) -> None:
     # What is wrong is told before TensorFlow takes its time.
     options.loss_settings(options.network().targets)
     options.require_sources(flags.FLAGS.resume)
+    from affwild_omg.training import cluster
+
+    workers = cluster.of_environment(slurm=flags.FLAGS.slurm)
     from affwild_omg.cli import wording
     from affwild_omg.training import loop
 
     summary = loop.train(
-        options, overwrite=overwrite, resume=flags.FLAGS.resume
+        options,
+        overwrite=overwrite,
+        resume=flags.FLAGS.resume,
+        cluster=workers,
     )
+    if workers and not workers.chief:
+        return
     app.show(
         f"best epoch {summary['best_epoch']} of {len(summary['epochs'])}, "
         f"validation CCC {wording.number(summary['best_ccc'])}",

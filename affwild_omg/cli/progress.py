@@ -7,7 +7,13 @@ import tqdm
 
 
 def bar(
-    iterable=None, *, description: str, unit: str, total=None, initial: int = 0
+    iterable=None,
+    *,
+    description: str,
+    unit: str,
+    total=None,
+    initial: int = 0,
+    hidden: bool = False,
 ) -> tqdm.tqdm:
     """Wraps an iterable (or counts by `update`) in a bar on standard error.
 
@@ -21,6 +27,7 @@ def bar(
         unit: of the count, in the singular.
         total: how many there are; None if unknown.
         initial: how many were done before.
+        hidden: whether nothing is written.
     """
     return tqdm.tqdm(
         iterable,
@@ -28,6 +35,7 @@ def bar(
         unit=unit,
         total=total,
         initial=initial,
+        disable=hidden,
         mininterval=0.2 if sys.stderr.isatty() else 10,
         dynamic_ncols=True,
         smoothing=0.1,

@@ -6,7 +6,7 @@ without a face stay as they are. Keras' own random layers draw anew for each
 image of a batch, and leave landmarks behind; its warp is used here.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -135,8 +135,7 @@ def augment(
     dataset: tf.data.Dataset,
     kinds: Collection[str],
     seed: int,
-    *,
-    first: int = 0,
+    numbers: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
     """Changes the windows of a dataset, each by a draw of its own.
 
@@ -144,17 +143,19 @@ def augment(
         dataset: of `pipeline.windows`.
         kinds: of `AUGMENTATIONS`.
         seed: another one for every pass over the data.
-        first: windows of the pass that the dataset leaves out, see
-            `pipeline.windows`.
+        numbers: of the windows in the pass, see `pipeline.windows`.
 
     Raises:
         ValueError: a kind is not known.
     """
     if unknown := set(kinds) - set(AUGMENTATIONS):
         raise ValueError(f"{unknown} is not among {AUGMENTATIONS}")
-    return dataset.enumerate(first).map(
-        lambda index, window: apply(
-            window, draw(tf.stack([np.int64(seed), index])), kinds
+    if numbers is None:
+        numbers = range(len(dataset))
+    numbers = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64))
+    return tf.data.Dataset.zip(numbers, dataset).map(
+        lambda number, window: apply(
+            window, draw(tf.stack([np.int64(seed), number])), kinds
         ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )

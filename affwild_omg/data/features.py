@@ -97,7 +97,7 @@ class Cache:
     def _write(self, path, clip, compute):
         path.parent.mkdir(parents=True, exist_ok=True)
         shape = clip.frames, sum(self.sizes.values())
-        with files.whole(path) as unfinished:
+        with files.whole(path, contended=True) as unfinished:
             values = np.lib.format.open_memmap(
                 unfinished, "w+", dtype=_KIND, shape=shape
             )

@@ -40,8 +40,9 @@ def windows(
         sequence_length: T, frames a window.
         tail: how clips are cut, see `paper.windows.cut`.
         stride: likewise.
-        order: numbers of the windows that the dataset has, in its order; None
-            for all, in that of the clips.
+        order: numbers of the windows that the dataset has, from 0, in its
+            order; None for all, in that of the clips. A training leaves out
+            those that it has seen, and those of others.
         labels: replaces the labels of the records: key to [2].
         features: of the clips; the windows have them, float16 [T, features]
             of each tap, in the place of "frames".
@@ -136,7 +137,9 @@ def windows(
     # of an epoch waits for it; cores are a good number without it.
     options.autotune.enabled = False
     return (
-        tf.data.Dataset.from_tensor_slices(np.array(places, np.int64))
+        tf.data.Dataset.from_tensor_slices(
+            np.array(places, np.int64).reshape(-1, 4)
+        )
         .map(window, num_parallel_calls=tf.data.AUTOTUNE)
         .interleave(
             decoded,
@@ -227,3 +230,57 @@ def batches(
     return dataset.map(
         lambda batch: {name: fill(x) for name, x in batch.items()}
     ).prefetch(2)
+
+
+def deal(
+    windows: int,
+    batch_size: int,
+    replicas: int,
+    own: Sequence[int],
+    at_once: int = 1,
+) -> np.ndarray:
+    """Returns which windows of each batch some of the replicas have.
+
+    They are dealt out as `batches` does it with `evenly`.
+
+    Args:
+        windows: of all batches.
+        batch_size: windows in a batch, at most.
+        replicas: that share a batch.
+        own: numbers of the replicas that are asked for.
+        at_once: as `batches` has it.
+
+    Returns:
+        Numbers of windows, int64 [batches, own, rows]; -1 for an empty one.
+    """
+    count = -(-windows // batch_size)
+    starts = np.array(
+        [windows_before(i, windows, batch_size) for i in range(count + 1)]
+    )
+    rows = np.arange(at_once * -(-batch_size // (replicas * at_once)))
+    places = np.array(own)[:, np.newaxis] + replicas * rows
+    numbers = starts[:-1, np.newaxis, np.newaxis] + places
+    ends = starts[1:, np.newaxis, np.newaxis]
+    return np.where(numbers < ends, numbers, -1)
+
+
+def shares(dataset: tf.data.Dataset, dealt: np.ndarray) -> tf.data.Dataset:
+    """Batches the windows of some replicas, one of them after the other.
+
+    Args:
+        dataset: of the windows that were dealt, in the order of `dealt`.
+        dealt: a part of what `deal` returns.
+    """
+    nothing = {
+        name: tf.zeros(spec.shape, spec.dtype)
+        for name, spec in dataset.element_spec.items()
+    }
+    empty = (dealt < 0).ravel().astype(np.int64)
+    return (
+        tf.data.Dataset.choose_from_datasets(
+            [dataset, tf.data.Dataset.from_tensors(nothing).repeat()],
+            tf.data.Dataset.from_tensor_slices(empty),
+        )
+        .batch(dealt.shape[-1], drop_remainder=True)
+        .prefetch(2)
+    )

@@ -116,7 +116,7 @@ def concordance(labels, predictions, weights, reduce: Callable = _unchanged):
     return _moments(labels, predictions, weights, reduce).concordance()
 
 
-def comparable(labels, weights):
+def comparable(labels, weights, reduce: Callable = _unchanged):
     """Tells of which columns CCC can be raised: those whose labels differ.
 
     Where all labels are equal, CCC is 0 whatever the predictions are, and so
@@ -125,11 +125,12 @@ def comparable(labels, weights):
     Args:
         labels: [rows, columns].
         weights: [rows, columns]; values of weight 0 do not count, even if NaN.
+        reduce: sums a tensor over all replicas, see `concordance`.
 
     Returns:
         [columns], bool.
     """
-    return _moments(labels, labels, weights, _unchanged).comparable()
+    return _moments(labels, labels, weights, reduce).comparable()
 
 
 def rows(values, counts, level: str):

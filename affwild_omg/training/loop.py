@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from affwild_omg import __version__
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
@@ -33,6 +34,7 @@ from affwild_omg.training import (
     start,
     validation,
 )
+from affwild_omg.training.cluster import Cluster
 from affwild_omg.training.options import EPOCH, POLICIES, TrainingOptions
 from affwild_omg.training.step import Step, is_comparable
 from affwild_omg.weights import model_file
@@ -51,6 +53,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     strategy: tf.distribute.Strategy | None = None,
+    cluster: Cluster | None = None,
 ) -> dict:
     """Trains a network and keeps its best epoch by validation CCC.
 
@@ -61,6 +64,8 @@ def train(
             from its last checkpoint; an empty workdir has none, and starts one.
         strategy: where to compute; None mirrors over the GPUs, or takes the
             one device there is.
+        cluster: the processes, this one among them, that train together and
+            all call this; its strategy is taken.
 
     Returns:
         {"best_epoch", "best_ccc" (mean of the targets), "options" (those that
@@ -74,21 +79,11 @@ def train(
     Raises:
         UserError: the options or the records cannot be used, the workdir is
             not empty and neither `overwrite` nor `resume` is set, or what is
-            there cannot be resumed; or there is no space for a checkpoint.
+            there cannot be resumed; there is no space for a checkpoint; or
+            others of the cluster do not agree, or are gone.
     """
     records = validation.read(options)
     validation.check(options, records)
-    strategy = strategy or default_strategy()
-    _set_up_devices(options, strategy)
-    flag, size = options.step_windows()
-    if rest := size % (replicas := strategy.num_replicas_in_sync):
-        share = size // replicas
-        logging.warning(
-            "--%s=%d is shared as evenly as can be: %d of %d GPUs have "
-            "%d windows of a step, and the others %d; a multiple of %d would "
-            "use all alike",
-            *(flag, size, rest, replicas, share + 1, share, replicas),
-        )
     workdir = pathlib.Path(options.workdir)
     found = None
     # A training that was killed early leaves an empty folder.
@@ -110,9 +105,27 @@ def train(
             )
         card = card_of(options)
         files.check_output(workdir, flag="--workdir", overwrite=overwrite)
-    remove_workdir = files.make_folder(workdir)
+    if cluster:
+        cluster.meet(_facts(options, records, found))
+        strategy = cluster.strategy()
+    strategy = strategy or default_strategy()
+    _set_up_devices(options, strategy)
+    flag, size = options.step_windows()
+    if rest := size % (replicas := strategy.num_replicas_in_sync):
+        share = size // replicas
+        logging.warning(
+            "--%s=%d is shared as evenly as can be: %d of %d GPUs have "
+            "%d windows of a step, and the others %d; a multiple of %d would "
+            "use all alike",
+            *(flag, size, rest, replicas, share + 1, share, replicas),
+        )
+    remove_workdir = list  # the chief's, if there is one
+    if not cluster or cluster.chief:
+        remove_workdir = files.make_folder(workdir)
+    run = None
     try:
-        return _Run(options, records, card, strategy, found).fit()
+        run = _Run(options, records, card, strategy, found, cluster)
+        return run.fit()
     except tf.errors.ResourceExhaustedError as error:
         if "No space left" in error.message:
             raise OSError(errno.ENOSPC, "No space left", str(workdir)) from (
@@ -130,6 +143,11 @@ def train(
             f"--jit_compile: XLA does not compile {options.architecture} here "
             f"({error.message.splitlines()[0]}); leave it out"
         ) from error
+    except tf.errors.OpError as error:
+        if not cluster or "ollective" not in error.message:
+            raise
+        kept = run.kept() if run else "nothing was trained"
+        raise cluster.lost(error, kept) from error
     finally:
         remove_workdir()  # if it stayed empty
 
@@ -145,6 +163,27 @@ def card_of(options: TrainingOptions) -> model_file.Card:
             for name in ("precision", "jit_compile", "tf32")
         },
     )
+
+
+def _facts(options, records, found):
+    """Returns what must be the same for all workers, as messages have it."""
+    flags = [
+        flag
+        for flag in to_flags(options)
+        # Machines may have these in other places.
+        if not flag.startswith(("--workdir=", "--records="))
+    ]
+    devices = len(tf.config.list_physical_devices("GPU"))
+    return [
+        *flags,
+        f"records {records.digest[:12]}",
+        f"a workdir whose checkpoint is of step {found.state['step']}"
+        if found
+        else "a workdir without a checkpoint",
+        f"affwild_omg {__version__}, TensorFlow {tf.__version__}, Keras "
+        f"{keras.__version__}",
+        wording.count(devices, "GPU"),
+    ]
 
 
 def _set_up_devices(options, strategy):
@@ -173,11 +212,15 @@ def _set_up_devices(options, strategy):
 class _Run:
     """The state of a training; `fit` takes it from epoch to epoch."""
 
-    def __init__(self, options, records, card, strategy, resumed=None):
+    def __init__(
+        self, options, records, card, strategy, resumed=None, cluster=None
+    ):
         self.options = options
         self.records = records
         self.card = card
         self.strategy = strategy
+        self.cluster = cluster
+        self.writes = not cluster or cluster.chief
         self.workdir = pathlib.Path(options.workdir)
         self.targets = card.architecture.targets
         self.columns = [TARGETS.index(target) for target in self.targets]
@@ -393,6 +436,8 @@ class _Run:
         )
 
     def fit(self):
+        if self.cluster:
+            self._meet()
         if not self.resumed:
             trained = self.model.trainable_variables
             logging.info(
@@ -443,7 +488,21 @@ class _Run:
             ):
                 self._save()
             self._report(entry)
+        if self.cluster:  # the chief has written all
+            self.cluster.agree(self.strategy, [], "")
         return self._summary()
+
+    def _meet(self):
+        """Waits until all workers have started alike."""
+        variables = [*self.model.weights, *self.optimizer.variables]
+        self.cluster.agree(self.strategy, variables, "the weights")
+        # The chief has made it by now.
+        if not self.workdir.is_dir():
+            raise UserError(
+                f"--workdir={self.workdir} is not there on this machine, where "
+                f"{self.cluster.name(0)} has made it; it must lie on storage "
+                "that all workers see"
+            )
 
     def _measure(self):
         return regime.measure(
@@ -513,25 +572,14 @@ class _Run:
             number: of the first batch in its epoch.
         """
 
-        def used(number, batch):
-            labels = tf.gather(batch["labels"], self.columns, axis=-1)
-            names = {"frames", "landmarks", "mask"}
-            if self.features:
-                names |= self.features.sizes.keys()
-            inputs = {name: batch[name] for name in batch.keys() & names}
-            # Replicas share a batch, by its first dimension.
-            number = tf.fill(tf.shape(labels)[:1], number)
-            return inputs | {"labels": labels, "number": number}
-
         def useful(batch):
             return is_comparable(
                 batch["labels"], batch["mask"], self.options.loss_level
             )
 
         before = pipeline.windows_before(first, self.windows, self.size)
-        windows = self._windows("train", order[before:])
-        if kinds := self.options.augment:
-            windows = augmentation.augment(windows, kinds, seed, first=before)
+        numbers = np.arange(before, self.windows)
+        windows = self._train_windows(order, seed, numbers)
         batches = pipeline.batches(
             windows,
             self.size,
@@ -539,7 +587,42 @@ class _Run:
             replicas=self.replicas,
             at_once=self.share,
         ).take(count)
-        return batches.enumerate(number).map(used).filter(useful)
+        return batches.enumerate(number).map(self._used).filter(useful)
+
+    def _own_batches(self, order, seed, first, count, number):
+        """Builds the dataset of this worker's part of batches, one a replica.
+
+        Useless ones stay, since that depends on the parts of others, too.
+        """
+        workers = len(self.cluster.workers)
+        own = np.split(np.arange(self.replicas), workers)[self.cluster.index]
+        dealt = pipeline.deal(
+            *(self.windows, self.size, self.replicas, own, self.share)
+        )
+        dealt = dealt[first : first + count]
+        windows = self._train_windows(order, seed, dealt[dealt >= 0])
+        return (
+            pipeline.shares(windows, dealt)
+            .enumerate()
+            .map(lambda i, part: self._used(number + i // len(own), part))
+        )
+
+    def _train_windows(self, order, seed, numbers):
+        windows = self._windows("train", order[numbers])
+        if kinds := self.options.augment:
+            windows = augmentation.augment(windows, kinds, seed, numbers)
+        return windows
+
+    def _used(self, number, batch):
+        """Returns what a step uses of a batch, and the batch's number."""
+        labels = tf.gather(batch["labels"], self.columns, axis=-1)
+        names = {"frames", "landmarks", "mask"}
+        if self.features:
+            names |= self.features.sizes.keys()
+        inputs = {name: batch[name] for name in batch.keys() & names}
+        # Replicas share a batch, by its first dimension.
+        number = tf.fill(tf.shape(labels)[:1], number)
+        return inputs | {"labels": labels, "number": number}
 
     def _remaining_batches(self, epoch):
         """Yields the batches of an epoch, through passes over the data."""
@@ -548,11 +631,18 @@ class _Run:
         while at < end:
             number, first = divmod(at, self.pass_batches)
             count = min(self.pass_batches - first, end - at)
-            dataset = self._train_batches(
-                *(self._order(number + 1), self._seed(number + 1)),
-                *(first, count, at - begin),
-            )
-            yield from self.strategy.experimental_distribute_dataset(dataset)
+            part = (self._order(number + 1), self._seed(number + 1))
+            part += (first, count, at - begin)
+            if self.cluster:
+                shares = self.strategy.distribute_datasets_from_function(
+                    lambda _, part=part: self._own_batches(*part)
+                )
+                yield from filter(self.step.is_comparable, shares)
+            else:
+                dataset = self._train_batches(*part)
+                yield from self.strategy.experimental_distribute_dataset(
+                    dataset
+                )
             at += count
 
     def _seed(self, number):
@@ -570,6 +660,7 @@ class _Run:
             unit="step",
             total=self.epoch_batches,
             initial=now.batches,
+            hidden=not self.writes,
         )
         begin = time.perf_counter() - now.seconds
         with self.records.reading("train"):
@@ -607,6 +698,15 @@ class _Run:
             self.unsaved >= steps or time.monotonic() - self.saved_at >= seconds
         )
 
+    def kept(self):
+        """Returns what is left if it ends here, for messages."""
+        if self.saved is None:
+            return "there is no checkpoint yet"
+        return (
+            f"{self.workdir} keeps the checkpoint of step {self.saved}, from "
+            "which the same commands with --resume go on"
+        )
+
     def _require_finite_gradients(self):
         """Checks the last norms: a CCC of NaN would pass for one of 0."""
         last, epoch = np.array(self.norms, float), len(self.epochs) + 1
@@ -631,6 +731,8 @@ class _Run:
         batches = pipeline.batches(
             self._windows("validation"), self.share * self.replicas
         )
+        if self.replicas > 1:
+            self.step.share_statistics()
         with self._averaged(), self.records.reading("validation"):
             frames = protocol.predict_frames(
                 self.predictor.predict,
@@ -687,11 +789,12 @@ class _Run:
             "noise": self.step.noise(),
         }
         try:
-            checkpoints.write(
-                *(self.workdir, self.model, self.card, state),
-                before=self.saved,
-                keep=self.options.keep_checkpoints,
-            )
+            if self.writes:
+                checkpoints.write(
+                    *(self.workdir, self.model, self.card, state),
+                    before=self.saved,
+                    keep=self.options.keep_checkpoints,
+                )
             self.saved, self.unsaved = step, 0
             self._follow_checkpoint()
         except OSError as error:
@@ -708,6 +811,8 @@ class _Run:
 
     def _follow_checkpoint(self):
         """Writes the files that follow from the checkpoint."""
+        if not self.writes:
+            return
         best = self._best_epoch()
         with self._averaged():
             checkpoints.set_best(
@@ -728,6 +833,8 @@ class _Run:
 
     def _return_to_checkpoint(self):
         """Makes the workdir what it was when its checkpoint was written."""
+        if not self.writes:
+            return
         last = self.workdir / workdirs.LAST
         if self.resumed.path != last:
             if last.is_file():
@@ -740,6 +847,8 @@ class _Run:
         self._follow_checkpoint()
 
     def _report(self, entry):
+        if not self.writes:
+            return
         scalars = {
             "loss": entry["loss"],
             "frames_per_second": entry["frames_per_second"],

@@ -9,7 +9,7 @@ from affwild_omg.nets import losses, parts
 
 
 def is_comparable(
-    labels: tf.Tensor, mask: tf.Tensor, loss_level: str
+    labels: tf.Tensor, mask: tf.Tensor, loss_level: str, **reduction
 ) -> tf.Tensor:
     """Tells whether a batch has any gradient.
 
@@ -19,14 +19,14 @@ def is_comparable(
         labels: [batch, time, targets], NaN where there is none.
         mask: [batch, time], bool.
         loss_level: see `losses.concordance_loss`.
+        **reduction: `losses.comparable`'s, over replicas that share the batch.
 
     Returns:
         A bool.
     """
     counts = losses.counted(labels, mask)
-    return tf.reduce_any(
-        losses.comparable(*losses.rows(labels, counts, loss_level))
-    )
+    rows = losses.rows(labels, counts, loss_level)
+    return tf.reduce_any(losses.comparable(*rows, **reduction))
 
 
 class Step:
@@ -83,9 +83,13 @@ class Step:
         Args:
             noise: {layer: [seed, count]}, such as `noise` returns.
         """
+        shared = self._strategy.experimental_distribute_values_from_function
+        replicas = self._strategy.experimental_local_results(
+            shared(lambda context: context.replica_id_in_sync_group)
+        )
         for name, states in self._noise_states():
             # Each replica has its own frames, and needs its own noise.
-            for replica, own in enumerate(states):
+            for replica, own in zip(replicas, states, strict=True):
                 seed, count = noise[name]
                 key = [seed + replica * 2**32, count]
                 own.assign(tf.constant(key, own.dtype))
@@ -93,7 +97,8 @@ class Step:
     def noise(self) -> dict[str, list[int]]:
         """Returns what the noise of the next step comes from.
 
-        That of the first replica; those of others follow from it.
+        That of the process's first replica; to be asked for where this is the
+        first of all, from which those of others follow.
         """
         return {
             name: states[0].numpy().tolist()
@@ -175,20 +180,47 @@ class Step:
             parallel_iterations=1,
         )
 
+    @tf.function
+    def is_comparable(self, batch: Mapping) -> tf.Tensor:
+        """Tells whether a distributed batch has any gradient; all know."""
+        found = self._strategy.run(self._is_comparable, args=(batch,))
+        return self._strategy.experimental_local_results(found)[0]
+
+    def _is_comparable(self, batch):
+        return is_comparable(
+            batch["labels"],
+            batch["mask"],
+            self._loss_settings["level"],
+            reduce=_over_replicas,
+        )
+
+    @tf.function
+    def share_statistics(self) -> None:
+        """Gives all replicas the first one's statistics of normalisation.
+
+        Each computes its own in training; those of the first are saved.
+        """
+        self._strategy.run(self._share_statistics)
+
+    def _share_statistics(self):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        for layer in parts.named_layers(self._model).values():
+            if not isinstance(layer, keras.layers.BatchNormalization):
+                continue
+            for weight in (layer.moving_mean, layer.moving_variance):
+                value = tf.convert_to_tensor(weight)
+                own = tf.where(replica == 0, value, tf.zeros_like(value))
+                weight.assign(_over_replicas(own))
+
     def _on_replica(self, batch):
         context = tf.distribute.get_replica_context()
         replicas = context.num_replicas_in_sync
-
-        def over_replicas(sums):
-            if replicas == 1:
-                return sums
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
 
         def loss_of(predictions):
             loss = losses.concordance_loss(
                 *(batch["labels"], predictions, batch["mask"]),
                 **self._loss_settings,
-                reduce=over_replicas,
+                reduce=_over_replicas,
             )
             # Every replica's loss is the whole batch's. The gradient of
             # all_reduce sums over the replicas, and so does the optimizer.
@@ -223,10 +255,18 @@ class Step:
         self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         frames = tf.math.count_nonzero(batch["mask"], dtype=tf.float32)
         norm, frames = tf.unstack(
-            over_replicas(tf.stack([tf.linalg.global_norm(gradients), frames]))
+            _over_replicas(tf.stack([tf.linalg.global_norm(gradients), frames]))
         )
         if self._scales:
             # With nothing left to lower, the network itself overflows.
             overflow = ~tf.math.is_finite(norm) & (scale > 1)
             norm = tf.where(overflow, 0.0, norm / scale)
         return loss, norm, frames, batch["number"][0], overflow
+
+
+def _over_replicas(sums):
+    """Sums a tensor over all replicas, on each of them."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return sums
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, sums)

@@ -269,3 +269,40 @@ def test_times_are_those_of_the_frames(pipeline, records):
     np.testing.assert_array_equal(
         window["time_us"][:8], np.arange(8) * round(1e6 / FPS)
     )
+
+
+@pytest.mark.parametrize(
+    ("length", "batch_size", "at_once"),
+    [(3, 5, 1), (20, 4, 1), (9, 1, 1), (3, 5, 3)],
+)
+def test_replicas_of_several_machines_have_the_parts_of_one(
+    pipeline, records, length, batch_size, at_once
+):
+    """What one process deals out to three replicas, one machine with two."""
+    clips = records.clips("train")
+
+    def windows(order=None):
+        return pipeline.windows(
+            clips, sequence_length=length, tail="pad", order=order
+        )
+
+    whole = windows()
+    rows = at_once * -(-batch_size // (3 * at_once))
+    expected = list(
+        pipeline.batches(
+            whole, batch_size, evenly=True, replicas=3, at_once=at_once
+        ).as_numpy_iterator()
+    )
+    empty = 0
+    for own in ([0, 1], [2]):
+        dealt = pipeline.deal(len(whole), batch_size, 3, own, at_once)
+        shares = pipeline.shares(windows(dealt[dealt >= 0]), dealt)
+        found = list(shares.as_numpy_iterator())
+        assert len(found) == len(expected) * len(own)
+        for i, share in enumerate(found):
+            batch, replica = expected[i // len(own)], own[i % len(own)]
+            part = slice(replica * rows, (replica + 1) * rows)
+            empty += not share["mask"].any()
+            for name, values in share.items():
+                np.testing.assert_array_equal(values, batch[name][part], name)
+    assert bool(empty) == (batch_size == 1)

@@ -1088,6 +1088,51 @@ def test_each_replica_has_its_own_dropout(tf, training, tiny):
             assert agree == pytest.approx(0.5, abs=0.1)
 
 
+def test_replicas_tell_of_the_whole_batch_and_share_statistics(
+    tf, training, monkeypatch
+):
+    import keras
+
+    mirrored = tf.distribute.MirroredStrategy
+    monkeypatch.setattr(mirrored, "_collective_key_base", 4000)
+    strategy = mirrored(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        layer = keras.layers.BatchNormalization()
+        model = keras.Sequential([keras.Input((2,)), layer])
+        step = training.Step(
+            *(model, keras.optimizers.SGD(), strategy, "sequence")
+        )
+
+    def shared(function):
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: function(context.replica_id_in_sync_group)
+        )
+
+    def comparable(*labels):
+        return bool(
+            step.is_comparable(
+                {
+                    "labels": shared(lambda i: tf.fill([2, 3, 1], labels[i])),
+                    "mask": shared(lambda i: tf.ones([2, 3], bool)),
+                }
+            )
+        )
+
+    # Equal on each replica, but not on both.
+    assert comparable(0.5, 0.25)
+    assert not comparable(0.5, 0.5)
+    assert not comparable(0.5, np.nan)
+
+    @tf.function
+    def differ(values):
+        strategy.run(layer.moving_mean.assign, args=(values,))
+
+    differ(shared(lambda i: tf.constant([i + 1.0, 7.0])))
+    step.share_statistics()
+    for mean in strategy.experimental_local_results(layer.moving_mean.value):
+        assert mean.numpy().tolist() == [1.0, 7.0]
+
+
 def test_a_run_that_diverges_stops_at_once(
     training, tiny, tiny_run, monkeypatch
 ):

@@ -14,6 +14,7 @@ step costs by batch, window, taps and replicas (parts of one CPU).
 
 import dataclasses
 import functools
+import gc
 import multiprocessing
 import os
 import pathlib
@@ -265,30 +266,44 @@ def compare(precision: str, batch, pool: futures.Executor) -> None:
 
 def costs() -> dict[str, dict[str, float]]:
     """Measures seconds a step by batch, window, taps and replicas."""
-    precision = _PRECISION.value[0]
-    plain = Training(NETWORK, precision)
     batch, window = _BATCH.value, _FRAMES.value
     usual = draw_batch(batch, window)
-    steps = {}
-    for size in BATCHES:
-        steps["windows in a batch", str(size)] = plain.steps(
-            draw_batch(size, window)
-        )
-    for length in WINDOWS:
-        steps["frames in a window", str(length)] = plain.steps(
-            draw_batch(batch, length)
-        )
-    for taps in TAPS:
-        other = dataclasses.replace(NETWORK, taps=taps)
-        steps["taps", ", ".join(taps)] = Training(other, precision).steps(usual)
-    for count in REPLICAS if not tf.config.list_physical_devices("GPU") else ():
-        steps["replicas on the CPU", str(count)] = Training(
-            NETWORK, precision, replicas=count
-        ).steps(usual)
-    found = measure({x: clock(1, y) for x, y in steps.items()})
+
+    def training(taps=NETWORK.taps, replicas=1):
+        architecture = dataclasses.replace(NETWORK, taps=taps)
+        precision = _PRECISION.value[0]
+        return Training(architecture, precision, replicas=replicas)
+
+    def batches():
+        plain = training()
+        return {x: plain.steps(draw_batch(x, window)) for x in BATCHES}
+
+    def windows():
+        plain = training()
+        return {x: plain.steps(draw_batch(batch, x)) for x in WINDOWS}
+
+    def taps():
+        return {", ".join(x): training(taps=x).steps(usual) for x in TAPS}
+
+    def replicas():
+        return {x: training(replicas=x).steps(usual) for x in REPLICAS}
+
+    kinds = {
+        "windows in a batch": batches,
+        "frames in a window": windows,
+        "taps": taps,
+    }
+    if not tf.config.list_physical_devices("GPU"):
+        kinds["replicas on the CPU"] = replicas
     table = {}
-    for (kind, value), rates in found.items():
-        table.setdefault(kind, {})[value] = 1 / statistics.median(rates)
+    for kind, steps in kinds.items():
+        gc.collect()  # what was measured before, in a ring of references
+        variants = {str(x): clock(1, step) for x, step in steps().items()}
+        found = measure(variants)
+        table[kind] = {
+            x: 1 / statistics.median(rates) for x, rates in found.items()
+        }
+        del variants
     return table
 
 
@@ -298,7 +313,9 @@ def plot(table: Mapping[str, Mapping[str, float]], path: pathlib.Path) -> None:
     for axis, (kind, values) in zip(
         figure.subplots(2, 2).flat, table.items(), strict=False
     ):
-        axis.barh(list(values), list(values.values()), color="tab:blue")
+        rows = range(len(values))
+        axis.barh(rows, list(values.values()), color="tab:blue")
+        axis.set_yticks(rows, list(values))
         axis.invert_yaxis()
         axis.set_title(kind, fontsize="medium", loc="left")
         axis.set_xlabel("seconds a step")

@@ -238,8 +238,9 @@ class Cluster:
             error: TensorFlow's.
             kept: what is left of the training.
         """
-        found = re.search(r"/task:(\d+)", str(error))
-        who = self.name(int(found[1])) if found else "another worker"
+        named = map(int, re.findall(r"/task:(\d+)", str(error)))
+        others = [self.name(i) for i in named if i != self.index]
+        who = others[0] if others else "another worker"
         return UserError(
             f"{who} ended, or cannot be reached any more; its own output may "
             f"tell why; {kept}"

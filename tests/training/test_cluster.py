@@ -242,6 +242,23 @@ def test_a_worker_that_ended_while_it_waited_is_waited_for():
     assert raised == {0: None, 1: None, 2: None}
 
 
+def test_who_is_lost_is_read_from_the_error():
+    own = cluster.Cluster(("a:1", "b:2", "c:3"), 0, "TF_CONFIG")
+    # As TensorFlow has it, some of it about this worker.
+    text = (
+        "node on /job:worker/replica:0/task:0/device:CPU:0: Collective ops is "
+        "aborted by: Error reported from /job:worker/task:2: Task "
+        "/job:worker/replica:0/task:2 heartbeat timeout."
+    )
+    assert str(own.lost(RuntimeError(text), "nothing was trained")) == (
+        "worker 2 (c:3) ended, or cannot be reached any more; its own output "
+        "may tell why; nothing was trained"
+    )
+    assert str(own.lost(RuntimeError(""), "")).startswith(
+        "another worker ended"
+    )
+
+
 def test_an_address_that_cannot_be_had_is_told():
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = f"127.0.0.1:{server.getsockname()[1]}"
@@ -328,7 +345,7 @@ def train(options, *arguments, kill=0, variables=None):
             )
         )
     try:
-        told = [x.communicate(timeout=600)[1] for x in processes]
+        told = [x.communicate(timeout=1200)[1] for x in processes]
     finally:
         for process in processes:
             process.kill()

@@ -42,3 +42,16 @@ def p_value(value: float | None, *, none: str = NONE) -> str:
 def count(number: int, noun: str) -> str:
     """Returns so many of something: "1 video", "2,229 labels"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in two units at most: "45 s", "12 min", "3 h 5 min"."""
+    minutes = round(seconds / 60)
+    hours, days = minutes // 60, minutes // (60 * 24)
+    if seconds < 59.5:
+        return f"{round(seconds)} s"
+    if not hours:
+        return f"{minutes} min"
+    if not days:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} d {hours % 24} h"

@@ -1,5 +1,6 @@
 """Plots predictions against labels."""
 
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -12,32 +13,37 @@ MAX_BINS = 20  # a side of a histogram; few utterances get fewer
 
 
 def scatter(
-    path: pathlib.Path,
+    path: pathlib.Path | io.BytesIO,
     labels,
     predictions,
     targets: Sequence[str],
     cccs: Mapping[str, float],
+    noun: str = "utterance",
+    dpi: float = 140,
 ) -> None:
     """Plots predicted against true values, one panel for each target.
 
     Args:
-        path: PNG to write.
+        path: PNG to write, or a binary stream.
         labels: [utterances, targets], NaN where there is none.
         predictions: [utterances, targets].
         targets: names of the columns.
         cccs: {target: CCC of these very points}; none without a label.
+        noun: what the rows are.
+        dpi: pixels of an inch.
     """
+    part = slice(None, None, canvas.every(len(labels)))
     figure = canvas.new(3.8, width=canvas.WIDTH / 2 * len(targets))
     axes = figure.subplots(1, len(targets), squeeze=False)
     # Thousands of opaque points are one blot, a dozen faint ones unseen.
-    alpha = float(np.clip(20 / np.sqrt(len(labels)), 0.25, 0.9))
+    alpha = float(np.clip(20 / np.sqrt(len(labels[part])), 0.25, 0.9))
     for column, target in enumerate(targets):
         axis = axes[0, column]
         values = np.concatenate([labels[:, column], predictions[:, column]])
         limits = canvas.bounds(values, canvas.RANGES[target], margin=0.05)
         axis.scatter(
-            labels[:, column],
-            predictions[:, column],
+            labels[part, column],
+            predictions[part, column],
             s=16 if len(labels) > 100 else 36,
             alpha=alpha,
             color=canvas.COLOURS[target],
@@ -54,11 +60,12 @@ def scatter(
         known = np.count_nonzero(np.isfinite(labels[:, column]))
         axis.set_title(
             f"{target}: CCC {wording.number(cccs.get(target))}\n"
-            f"{wording.count(known, 'utterance')}, pooled",
+            f"{wording.count(known, noun)}, "
+            + (f"1 in {part.step} drawn" if part.step > 1 else "pooled"),
             fontsize=11,
         )
         axis.locator_params(nbins=5)
-    canvas.save(figure, path)
+    canvas.save(figure, path, dpi=dpi)
 
 
 def plane_histograms(path: pathlib.Path, labels, predictions) -> None:

@@ -1,5 +1,6 @@
 """What all pictures share: colours, ranges, sizes, frames."""
 
+import io
 import pathlib
 
 import numpy as np
@@ -9,6 +10,7 @@ RANGES = {"valence": (-1.0, 1.0), "arousal": (0.0, 1.0)}
 # Blue and orange are told apart by the colour-blind, and markers by all.
 COLOURS = {"valence": "tab:blue", "arousal": "tab:orange"}
 MARKERS = {"valence": "o", "arousal": "s"}
+MOST = 5000  # points of a panel: more are one blot
 GREY = "0.35"  # of what is true
 WIDTH = 6.5  # inches: a page's column, and still to be read on a phone
 
@@ -18,7 +20,9 @@ def new(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save(figure: Figure, path: pathlib.Path, dpi: float = 140) -> None:
+def save(
+    figure: Figure, path: pathlib.Path | io.BytesIO, dpi: float = 140
+) -> None:
     """Writes a figure as PNG."""
     figure.savefig(path, dpi=dpi)
 
@@ -28,6 +32,11 @@ def bounds(values, limits, margin: float = 0) -> tuple[float, float]:
     values = np.asarray(values)
     known = [*values[np.isfinite(values)], *limits]
     return min(known) - margin, max(known) + margin
+
+
+def every(points: int) -> int:
+    """Returns n so that every n-th of some points are as many as are drawn."""
+    return -(-points // MOST) or 1
 
 
 def shorten(name: str, longest: int) -> str:

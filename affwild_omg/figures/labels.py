@@ -9,7 +9,6 @@ from affwild_omg.cli import wording
 from affwild_omg.figures import canvas
 
 BINS = 20  # a side of a histogram
-MOST = 5000  # points of a panel: more are one blot
 # The paper's, each with the map of its histogram.
 COLOURS = {
     "train": ("tab:green", "Greens"),
@@ -53,7 +52,7 @@ def label_planes(path: pathlib.Path, labels: Mapping[str, np.ndarray]) -> None:
             vmax=max(2, counts.max()),
         )
         figure.colorbar(picture, ax=above, location="bottom", label="labels")
-        shown = values[:: -(-len(values) // MOST) or 1]
+        shown = values[:: canvas.every(len(values))]
         below.scatter(
             *shown.T,
             s=6,

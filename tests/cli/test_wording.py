@@ -50,3 +50,19 @@ def test_things_are_counted():
     numbers = 0, 1, np.int64(1), np.int64(2229)
     found = [wording.count(number, "label") for number in numbers]
     assert found == ["0 labels", "1 label", "1 label", "2,229 labels"]
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [
+        (0.2, "0 s"),
+        (59, "59 s"),
+        (59.7, "1 min"),
+        (3569, "59 min"),
+        (3571, "1 h 0 min"),
+        (11_100, "3 h 5 min"),
+        (86_400 * 2 + 3600 * 5.2, "2 d 5 h"),
+    ],
+)
+def test_a_time_has_two_units_at_most(seconds, text):
+    assert wording.duration(seconds) == text

@@ -423,3 +423,15 @@ def test_a_face_sheet_needs_a_face_a_frame(tmp_path):
     sheet.watch(0.0, np.zeros((9, 9, 3), np.uint8))
     with pytest.raises(ValueError, match="not 1 and 0"):
         sheet.write(tmp_path / "sheet.png")
+
+
+def test_a_scatter_of_many_points_draws_some_of_them(look):
+    labels = np.linspace(-1, 1, 800_000).reshape(-1, 2)
+    figure = look(
+        drawing.scatter, labels, labels, TARGETS, {"valence": 1.0}, "frame"
+    )
+    axis = figure.axes[0]
+    np.testing.assert_array_equal(
+        axis.collections[0].get_offsets()[:, 0], labels[::80, 0]
+    )
+    assert "400,000 frames, 1 in 80 drawn" in axis.get_title()

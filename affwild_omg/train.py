@@ -11,8 +11,8 @@ flags.DEFINE_bool(
     "resume",
     False,
     "Continue the training in the workdir from its last checkpoint; its flags "
-    "must be the same, but for --epochs, --patience, --checkpoint_every and "
-    "--keep_checkpoints.",
+    "must be the same, but for --epochs, --patience, --checkpoint_every, "
+    "--keep_checkpoints and --profile_steps.",
 )
 flags.DEFINE_bool(
     "slurm",

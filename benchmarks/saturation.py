@@ -104,7 +104,7 @@ def main(_) -> None:
 
     def show() -> None:
         probe = {name: x[:BATCH] for name, x in clips.items()}
-        taps = regime.measure(model, network, probe, "sequence")
+        taps = regime.measure(model, network, probe, "sequence").taps
         texts = [
             f"{tap} {x['feature_rms']:.2f}, {x['saturated_gates']:.2%}"
             for tap, x in taps.items()

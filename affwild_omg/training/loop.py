@@ -33,15 +33,13 @@ from affwild_omg.training import (
     resumption,
     start,
     validation,
+    watching,
 )
 from affwild_omg.training.cluster import Cluster
 from affwild_omg.training.options import EPOCH, POLICIES, TrainingOptions
 from affwild_omg.training.step import Step, is_comparable
 from affwild_omg.weights import model_file
 from affwild_omg.weights import workdir as workdirs
-
-# Steps after which the gradients are looked at: each look waits for the device.
-CHECK_EVERY = 10
 
 # Of the learning rate, what is left of it after a plateau.
 PLATEAU_FACTOR = 0.1
@@ -124,8 +122,12 @@ def train(
         remove_workdir = files.make_folder(workdir)
     run = None
     try:
-        run = _Run(options, records, card, strategy, found, cluster)
-        return run.fit()
+        run = _Run(
+            *(options, records, card, strategy, found, cluster),
+            write=not cluster or cluster.chief,
+        )
+        with contextlib.closing(run.watching):
+            return run.fit()
     except tf.errors.ResourceExhaustedError as error:
         if "No space left" in error.message:
             raise OSError(errno.ENOSPC, "No space left", str(workdir)) from (
@@ -213,7 +215,14 @@ class _Run:
     """The state of a training; `fit` takes it from epoch to epoch."""
 
     def __init__(
-        self, options, records, card, strategy, resumed=None, cluster=None
+        self,
+        options,
+        records,
+        card,
+        strategy,
+        resumed=None,
+        cluster=None,
+        write=False,
     ):
         self.options = options
         self.records = records
@@ -251,7 +260,6 @@ class _Run:
         self.epochs = state.get("epochs", [])
         self.start = state.get("start")
         self.now = checkpoints.Progress(**state.get("progress", {}))
-        self.norms = []  # of gradients that were not looked at yet
         # The last checkpoint: its step, when it was written, steps since then.
         self.saved = state.get("step")
         self.saved_at, self.unsaved = time.monotonic(), 0
@@ -266,7 +274,6 @@ class _Run:
         self.replicas = strategy.num_replicas_in_sync
         self.share = -(-options.batch_size // self.replicas)
         self.epoch_batches = options.steps_per_epoch or self.pass_batches
-        self.events = None  # TensorBoard's, from the first epoch on
         # Reports of what was taken from where.
         self.initialisation = state.get("initialisation", [])
         self.features = None
@@ -329,6 +336,9 @@ class _Run:
         if resumed:
             self.step.set_noise(state["noise"])
         self.plateau = self._plateau()
+        self.watching = watching.Watching(
+            *(options, self.model, self.optimizer, self.saved), write
+        )
 
     def _plateau(self):
         """Returns what lowers the learning rate after validations, or None."""
@@ -453,10 +463,11 @@ class _Run:
                     "source does not stand in train",
                     len(self.deciding),
                 )
-            self.start = self._measure()
+            self.start = self._measure().taps
             regime.tell(self.start)
         else:
             self._return_to_checkpoint()
+        begin, before = time.monotonic(), self._batches()
         if self.resumed and not self._done():
             logging.info(
                 "%s goes on after step %d, in epoch %d",
@@ -477,17 +488,24 @@ class _Run:
             ):
                 entry["validation"] = self._validate()
                 self._lower_rate(entry)
-            entry["taps"] = self._measure()
+            found = self._measure()
+            entry["taps"] = found.taps
             self.epochs.append(entry)
             self.now = checkpoints.Progress()
+            best = self._best_epoch()
+            # Before the checkpoint: what follows it is removed in a resumption.
+            ccc = best and _mean_ccc(self.epochs[best - 1])
+            self.watching.epoch(entry, self.start, ccc, found)
             if (
                 self.options.checkpoint_every == EPOCH
-                or self._best_epoch() == epoch
+                or best == epoch
                 or self._done()
                 or self._due()
             ):
                 self._save()
-            self._report(entry)
+            speed = (time.monotonic() - begin) / (self._batches() - before)
+            left = (self.options.epochs - epoch) * self.epoch_batches
+            self._report(entry, speed * left)
         if self.cluster:  # the chief has written all
             self.cluster.agree(self.strategy, [], "")
         return self._summary()
@@ -503,6 +521,10 @@ class _Run:
                 f"{self.cluster.name(0)} has made it; it must lie on storage "
                 "that all workers see"
             )
+
+    def _batches(self):
+        """Returns how many batches were seen since the training began."""
+        return len(self.epochs) * self.epoch_batches + int(self.now.batches)
 
     def _measure(self):
         return regime.measure(
@@ -561,7 +583,9 @@ class _Run:
         random = np.random.default_rng(self._seed(number))
         return random.permutation(self.windows)
 
-    def _train_batches(self, order, seed, first=0, count=-1, number=0):
+    def _train_batches(
+        self, order, seed, first=0, count=-1, number=0, keys=False
+    ):
         """Builds the dataset of a pass's batches, but for useless ones.
 
         Args:
@@ -570,6 +594,7 @@ class _Run:
             first: number of the first batch.
             count: how many there are, with useless ones; -1: all that follow.
             number: of the first batch in its epoch.
+            keys: give the windows' keys, too, which no GPU takes.
         """
 
         def useful(batch):
@@ -587,7 +612,11 @@ class _Run:
             replicas=self.replicas,
             at_once=self.share,
         ).take(count)
-        return batches.enumerate(number).map(self._used).filter(useful)
+        return (
+            batches.enumerate(number)
+            .map(lambda i, batch: self._used(i, batch, keys))
+            .filter(useful)
+        )
 
     def _own_batches(self, order, seed, first, count, number):
         """Builds the dataset of this worker's part of batches, one a replica.
@@ -613,10 +642,10 @@ class _Run:
             windows = augmentation.augment(windows, kinds, seed, numbers)
         return windows
 
-    def _used(self, number, batch):
+    def _used(self, number, batch, keys=False):
         """Returns what a step uses of a batch, and the batch's number."""
         labels = tf.gather(batch["labels"], self.columns, axis=-1)
-        names = {"frames", "landmarks", "mask"}
+        names = {"frames", "landmarks", "mask"} | ({"key"} if keys else set())
         if self.features:
             names |= self.features.sizes.keys()
         inputs = {name: batch[name] for name in batch.keys() & names}
@@ -637,12 +666,12 @@ class _Run:
                 shares = self.strategy.distribute_datasets_from_function(
                     lambda _, part=part: self._own_batches(*part)
                 )
-                yield from filter(self.step.is_comparable, shares)
+                batches = filter(self.step.is_comparable, shares)
             else:
                 dataset = self._train_batches(*part)
-                yield from self.strategy.experimental_distribute_dataset(
-                    dataset
-                )
+                batches = self.strategy.experimental_distribute_dataset(dataset)
+            with self.records.reading("train"):
+                yield from batches
             at += count
 
     def _seed(self, number):
@@ -663,23 +692,22 @@ class _Run:
             hidden=not self.writes,
         )
         begin = time.perf_counter() - now.seconds
-        with self.records.reading("train"):
-            for batch in bar:
-                if self._due():
-                    now.seconds = time.perf_counter() - begin
-                    self._save()
-                    begin = time.perf_counter() - now.seconds
-                loss, norm, frames, number, overflow = self.step(batch)
-                now.loss_sum += loss
-                now.frames += frames
-                now.batches = number + 1
-                now.steps += 1
-                now.overflows += tf.cast(overflow, tf.int32)
-                self.unsaved += 1
-                self.norms.append(norm)
-                if len(self.norms) == CHECK_EVERY:
-                    self._require_finite_gradients()
-        self._require_finite_gradients()
+        for batch in bar:
+            if self._due():
+                now.seconds = time.perf_counter() - begin
+                self._save()
+                begin = time.perf_counter() - now.seconds
+            with self.watching.step():
+                loss, norms, frames, number, overflow = self.step(batch)
+            now.loss_sum += loss
+            now.frames += frames
+            now.batches = number + 1
+            now.steps += 1
+            now.overflows += tf.cast(overflow, tf.int32)
+            self.unsaved += 1
+            if self.watching.took(loss, norms, frames, number, overflow):
+                self._look()
+        self._look()
         seconds = time.perf_counter() - begin
         entry = {
             "loss": float(now.loss_sum) / max(1, now.steps),
@@ -707,25 +735,28 @@ class _Run:
             "which the same commands with --resume go on"
         )
 
-    def _require_finite_gradients(self):
-        """Checks the last norms: a CCC of NaN would pass for one of 0."""
-        last, epoch = np.array(self.norms, float), len(self.epochs) + 1
-        self.norms.clear()
-        bad = np.flatnonzero(~np.isfinite(last))
-        if bad.size:
-            step = self.now.steps - len(last) + bad[0] + 1
-            kept = "no epoch was finished before it"
-            if self.saved is not None:
-                kept = (
-                    f"{self.workdir} keeps the checkpoint of step {self.saved}"
-                )
-            if self.saved == (epoch - 1) * self.epoch_batches:
-                kept = f"{self.workdir} keeps the model of epoch {epoch - 1}"
-            raise UserError(
-                f"the gradient of step {step} of epoch {epoch} is not finite; "
-                "a --learning_rate lower than "
-                f"{self.options.learning_rate:g} may keep it so; {kept}"
-            )
+    def _look(self):
+        begin = len(self.epochs) * self.epoch_batches
+        if found := self.watching.look(begin):
+            batch = self._batch_again(found.step - 1)
+            told = found.told(batch, self.options.learning_rate)
+            raise UserError(f"{told}; {self._kept()}")
+
+    def _batch_again(self, at):
+        """Reads a batch once more, with its keys, by its number from 0."""
+        number, first = divmod(at, self.pass_batches)
+        part = (self._order(number + 1), self._seed(number + 1), first, 1)
+        batches = self._train_batches(*part, keys=True)
+        with self.records.reading("train"):
+            return next(batches.as_numpy_iterator())
+
+    def _kept(self):
+        if self.saved is None:
+            return "no epoch was finished before it"
+        epoch, rest = divmod(self.saved, self.epoch_batches)
+        if rest:
+            return f"{self.workdir} keeps the checkpoint of step {self.saved}"
+        return f"{self.workdir} keeps the model of epoch {epoch}"
 
     def _validate(self):
         batches = pipeline.batches(
@@ -741,17 +772,16 @@ class _Run:
                 self.options.sequence_length,
                 self.options.tail,
             )
-        seen = [
-            x[mask] for x, mask in zip(frames.values, frames.mask, strict=True)
-        ]
-        self._require_finite(
-            np.concatenate(seen).sum(), "a prediction of validation"
-        )
+        if fault := watching.fault(frames, self.options.learning_rate):
+            raise UserError(f"{fault}; {self._kept()}")
         if self.deciding is not None:
             frames = frames.subset(np.isin(frames.keys, self.deciding))
         nothing = postprocessing.Settings.nothing(self.targets)
         rows = protocol.rows_of(frames, nothing, self.level)
-        return protocol.score(rows, self.targets, level=self.level).to_dict()
+        scores = protocol.score(rows, self.targets, level=self.level)
+        epoch = len(self.epochs) + 1
+        self.watching.agreement(epoch, rows, scores, self.targets)
+        return scores.to_dict()
 
     @contextlib.contextmanager
     def _averaged(self):
@@ -769,23 +799,15 @@ class _Run:
             for weight, value in zip(weights, own, strict=True):
                 weight.assign(value)
 
-    def _require_finite(self, value, what):
-        if not math.isfinite(value):
-            raise UserError(
-                f"{what} is {value}; a lower --learning_rate than "
-                f"{self.options.learning_rate:g} may keep it finite"
-            )
-
     def _save(self):
-        self._require_finite_gradients()
-        done = self.now.to_dict()
-        step = len(self.epochs) * self.epoch_batches + done["batches"]
+        self._look()
+        step = self._batches()
         state = self.provenance | {
             "start": self.start,
             "initialisation": self.initialisation,
             "epochs": self.epochs,
             "step": step,
-            "progress": done,
+            "progress": self.now.to_dict(),
             "noise": self.step.noise(),
         }
         try:
@@ -796,6 +818,7 @@ class _Run:
                     keep=self.options.keep_checkpoints,
                 )
             self.saved, self.unsaved = step, 0
+            self.watching.saved(step)
             self._follow_checkpoint()
         except OSError as error:
             way_out = "make space, or name another folder"
@@ -846,43 +869,26 @@ class _Run:
             os.replace(self.resumed.path, last)
         self._follow_checkpoint()
 
-    def _report(self, entry):
+    def _report(self, entry, seconds_left):
         if not self.writes:
             return
-        scalars = {
-            "loss": entry["loss"],
-            "frames_per_second": entry["frames_per_second"],
-        }
         told = "no validation"
         if "validation" in entry:
-            cccs = {
-                name: entry["validation"][name]["ccc"] for name in self.targets
-            }
-            scalars["validation/mean_ccc"] = _mean_ccc(entry)
-            scalars |= {f"validation/ccc_{x}": ccc for x, ccc in cccs.items()}
             told = f"validation CCC by {self.level}: " + ", ".join(
-                f"{name} {wording.number(ccc)}" for name, ccc in cccs.items()
+                f"{x} {wording.number(entry['validation'][x]['ccc'])}"
+                for x in self.targets
             )
-        if self.events is None:
-            path = self.workdir / workdirs.EVENTS
-            self.events = tf.summary.create_file_writer(str(path))
-        with self.events.as_default():
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value, entry["epoch"])
-            steps = {entry["epoch"]: entry["taps"]}
-            if entry["epoch"] == 1:
-                steps[0] = self.start
-            for step, taps in steps.items():
-                for tap, found in taps.items():
-                    for name, value in found.items():
-                        tf.summary.scalar(f"{name}/{tap}", value, step)
-        self.events.flush()
+        left = ""
+        if not self._done():
+            left = f"; {wording.duration(seconds_left)} to epoch "
+            left += str(self.options.epochs)
         logging.info(
-            "epoch %d: loss %.3f, %s, %.0f frames/s",
+            "epoch %d: loss %.3f, %s, %.0f frames/s%s",
             entry["epoch"],
             entry["loss"],
             told,
             entry["frames_per_second"],
+            left,
         )
         if entry["skipped_batches"]:
             logging.warning(

@@ -274,6 +274,11 @@ class TrainingOptions(options.Checked):
     keep_checkpoints: int = option(
         "How many checkpoints stay, of which the last is one.", 2, least=1
     )
+    profile_steps: Sequence[str] | None = option(
+        "First and last step, counted from the start of the training, to "
+        "profile for TensorBoard, such as 10,20 (default: none).",
+        None,
+    )
     validation: str = option(
         "Which utterances of validation tell the best epoch: all (the "
         "paper's), or those whose source does not stand in train.",
@@ -394,6 +399,7 @@ class TrainingOptions(options.Checked):
         self.shares()  # raises
         self.rates()  # raises
         self.checkpoint_limits()  # raises
+        self.profiled()  # raises
 
     def folders(self) -> list[str]:
         """Returns the folders of `records`.
@@ -501,6 +507,24 @@ class TrainingOptions(options.Checked):
         number, minutes = int(found[1]), found[2]
         return (math.inf, 60 * number) if minutes else (number, math.inf)
 
+    def profiled(self) -> tuple[int, ...]:
+        """Returns the first and the last step to profile, if there are any.
+
+        Raises:
+            UserError: `profile_steps` are not two numbers in order.
+        """
+        given = tuple(self.profile_steps or ())
+        if not given:
+            return ()
+        if len(given) == 2 and all(re.fullmatch(r"\d{1,15}", x) for x in given):
+            first, last = map(int, given)
+            if 0 < first <= last:
+                return first, last
+        raise UserError(
+            "--profile_steps must be the first step and the last, counted from "
+            f"1, such as 10,20, not '{','.join(given)}'"
+        )
+
     def require_sources(self, resume: bool = False) -> None:
         """Checks that records, and what the weights come from, are there.
 
@@ -544,11 +568,21 @@ class TrainingOptions(options.Checked):
             # Its messages begin with a field, which here is a flag.
             raise UserError(f"--{error}") from error
 
+    def free(self) -> tuple[str, ...]:
+        """Returns what may differ when a training goes on.
+
+        Where things lie, what is saved and when, and when it ends (but for a
+        cosine, which ends then).
+        """
+        free = ("patience", "workdir", "records", "profile_steps")
+        free += ("checkpoint_every", "keep_checkpoints", "cache_features")
+        # A cosine ends with the epochs.
+        return free if self.schedule == "cosine" else (*free, "epochs")
+
     def changes_from(self, before: Mapping[str, object]) -> list[str]:
         """Returns in what these options differ from those of another training.
 
-        What may differ when a training goes on is left aside: where things lie,
-        when it is saved, and when it ends (but for a cosine, which ends then).
+        What may differ when a training goes on is left aside, see `free`.
 
         Args:
             before: {name: value}, as `dataclasses.asdict` returns it, or JSON.
@@ -565,11 +599,7 @@ class TrainingOptions(options.Checked):
             earlier = EARLIER.get(name, field.default)
             was = shown(name, before.get(name, earlier))
             now = shown(name, getattr(self, name))
-            free = ("patience", "workdir", "records")  # but not their contents
-            free += ("checkpoint_every", "keep_checkpoints", "cache_features")
-            if self.schedule != "cosine":  # which ends with the epochs
-                free += ("epochs",)
-            if was != now and name not in free:
+            if was != now and name not in self.free():
                 changes.append(f"{was} became {now}")
         return changes
 

@@ -6,6 +6,7 @@ so many features.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -25,13 +26,32 @@ MAX_SATURATED = 0.01
 SCALE = 1024.0
 
 
+class Regime(NamedTuple):
+    """What `measure` found.
+
+    Attributes:
+        taps: {tap: {measure: value}}, in a fusion of taps like
+            "member1/pool2": "feature_rms", the root mean square of its
+            features; "gradient_norm", that of the loss by the weights that
+            read the tap; and, where those are a GRU layer's,
+            "saturated_gates", the share in [0, 1] of the gates'
+            pre-activations that are beyond SATURATED by the features alone.
+            The GRU layer of several taps has one share.
+        values: what these are of: "features/pool2" [frames, features] and
+            "gates/pool2_gru1" [frames, gates], of frames with a face.
+    """
+
+    taps: dict[str, dict[str, float]]
+    values: dict[str, np.ndarray]
+
+
 def measure(
     model: keras.Model,
     network: Architecture | Fusion,
     batch: Mapping[str, np.ndarray],
     loss_level: str,
     **loss_settings,
-) -> dict[str, dict[str, float]]:
+) -> Regime:
     """Measures features, gates and gradients on a batch, without dropout.
 
     Args:
@@ -40,14 +60,6 @@ def measure(
         batch: the model's inputs, and "labels" [batch, time, targets].
         loss_level: see `losses.concordance_loss`.
         **loss_settings: its other arguments.
-
-    Returns:
-        For each tap, in a fusion like "member1/pool2": "feature_rms", the root
-        mean square of its features; "gradient_norm", that of the loss by the
-        weights that read the tap; and, where those are a GRU layer's,
-        "saturated_gates", the share in [0, 1] of the gates' pre-activations
-        that are beyond SATURATED by the features alone. The GRU layer of
-        several taps has one share.
     """
     named = parts.named_layers(model)
     readers = list(_readers(network))
@@ -69,7 +81,7 @@ def measure(
     features = {}
     for place, taps in tapped.items():
         features |= _features(model, place, taps, batch)
-    found = {}
+    found, values = {}, {f"features/{x}": own for x, own in features.items()}
     for (place, layer, taps), gradient in zip(readers, gradients, strict=True):
         own = [features[place + tap] for tap in taps]
         sizes = [x.shape[-1] for x in own]
@@ -77,17 +89,18 @@ def measure(
         if "_gru" in layer:
             gates = np.concatenate(own, axis=-1) @ named[layer].kernel
             gates = (gates + named[layer].bias)[:, : 2 * named[layer].units]
+            values[f"gates/{layer}"] = np.asarray(gates)
             shares["saturated_gates"] = float(
                 np.mean(np.abs(gates) > SATURATED)
             )
-        for tap, values, rows in zip(
+        for tap, x, rows in zip(
             taps, own, tf.split(gradient, sizes), strict=True
         ):
             found[place + tap] = {
-                "feature_rms": float(np.sqrt(np.mean(np.square(values)))),
+                "feature_rms": float(np.sqrt(np.mean(np.square(x)))),
                 "gradient_norm": float(tf.norm(rows)) / SCALE,
             } | shares
-    return found
+    return Regime(found, values)
 
 
 def tell(start: Mapping[str, Mapping[str, float]]) -> None:

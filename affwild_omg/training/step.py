@@ -55,15 +55,16 @@ class Step:
             jit_compile: compile it by XLA, on one device.
             at_once: windows that a replica takes at once, of which its part of
                 a batch is a multiple; None for all of them.
-            whole: the model of whose layers this one is a part, if it is: so
-                that its noise is the whole one's.
+            whole: the model of whose layers this one is a part, if it is, with
+                all that is trained: variables are in its order, and the noise
+                is its own.
             **loss_settings: other arguments of the loss.
         """
         self._model = model
         self._optimizer = optimizer
         self._strategy = strategy
         self._at_once = at_once
-        self._layers = parts.named_layers(whole or model)
+        self._whole = whole or model
         self._loss_settings = {"level": loss_level} | loss_settings
         self._scales = isinstance(
             optimizer, keras.optimizers.LossScaleOptimizer
@@ -74,7 +75,7 @@ class Step:
 
     def seed_dropout(self, seed: int) -> None:
         """Sets the noise of all steps from here on."""
-        layers = enumerate(self._layers)
+        layers = enumerate(parts.named_layers(self._whole))
         self.set_noise({name: [seed % 2**32, i] for i, name in layers})
 
     def set_noise(self, noise: Mapping[str, Sequence[int]]) -> None:
@@ -106,7 +107,7 @@ class Step:
         }
 
     def _noise_states(self):
-        for name, layer in self._layers.items():
+        for name, layer in parts.named_layers(self._whole).items():
             if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 state = layer.seed_generator.state.value
                 yield name, self._strategy.experimental_local_results(state)
@@ -121,10 +122,11 @@ class Step:
                 batch's own in each place.
 
         Returns:
-            Its loss before the step, the gradient's norm (the sum of the
-            replicas' norms), the number of frames that counted, the batch's
-            number, and whether the optimizer left the step out because the
-            scaled gradient overflowed; then the norm is 0.
+            Its loss before the step, the norms of the gradients of the
+            trainable variables [variables] (the sums of the replicas' norms),
+            the number of frames that counted, the batch's number, and whether
+            the optimizer left the step out because the scaled gradient
+            overflowed; then the norms are 0.
         """
         results = self._strategy.run(self._train, args=(batch,))
         # The same on each replica already: any will do.
@@ -166,7 +168,7 @@ class Step:
 
     def _gradients(self, parts_of, outer):
         """Sums the gradients of parts, given those of their predictions."""
-        variables = self._model.trainable_variables
+        variables = self._whole.trainable_variables
 
         def add(sums, part):
             inputs, own = part
@@ -227,7 +229,7 @@ class Step:
             return loss, self._optimizer.scale_loss(loss / replicas)
 
         inputs = {x.name: batch[x.name] for x in self._model.inputs}
-        variables = self._model.trainable_variables
+        variables = self._whole.trainable_variables
         if self._at_once in (None, len(batch["mask"])):
             with tf.GradientTape() as tape:
                 loss, scaled = loss_of(self._model(inputs, training=True))
@@ -254,14 +256,14 @@ class Step:
             scale = tf.identity(self._optimizer.dynamic_scale.value)
         self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         frames = tf.math.count_nonzero(batch["mask"], dtype=tf.float32)
-        norm, frames = tf.unstack(
-            _over_replicas(tf.stack([tf.linalg.global_norm(gradients), frames]))
-        )
+        norms = [tf.linalg.global_norm([gradient]) for gradient in gradients]
+        sums = _over_replicas(tf.stack([*norms, frames]))
+        norms, frames = sums[:-1], sums[-1]
         if self._scales:
             # With nothing left to lower, the network itself overflows.
-            overflow = ~tf.math.is_finite(norm) & (scale > 1)
-            norm = tf.where(overflow, 0.0, norm / scale)
-        return loss, norm, frames, batch["number"][0], overflow
+            overflow = ~tf.reduce_all(tf.math.is_finite(norms)) & (scale > 1)
+            norms = tf.where(overflow, 0.0, norms / scale)
+        return loss, norms, frames, batch["number"][0], overflow
 
 
 def _over_replicas(sums):

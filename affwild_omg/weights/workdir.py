@@ -23,6 +23,7 @@ HISTORY = "history.json"
 POSTPROCESSING = "postprocessing.json"
 HALF_WIDTHS = "half_widths.json"
 EVENTS = "tensorboard"
+EVENT_FILES = "events.out.tfevents.*"
 CHECKPOINTS = "checkpoints"
 FLAGFILE = "flags.cfg"
 INITIALISATION = "initialisation.json"
@@ -76,7 +77,7 @@ def clear(workdir: pathlib.Path) -> None:
     for folder, pattern in (
         (CHECKPOINTS, "step_*.keras"),
         (CHECKPOINTS, "best_*.keras"),
-        (EVENTS, "events.out.tfevents.*"),
+        (EVENTS, EVENT_FILES),
     ):
         for file in (workdir / folder).glob(pattern):
             file.unlink()

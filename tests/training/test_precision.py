@@ -121,7 +121,7 @@ def test_a_step_that_overflows_is_left_out_and_saved(
     run.optimizer.dynamic_scale.assign(1.0)
     bias = run.model.get_layer("output").bias
     bias.assign(bias * np.nan)
-    with pytest.raises(UserError, match="step 1 of epoch 1 is not finite"):
+    with pytest.raises(UserError, match="gradient of step 1 is not finite"):
         run._train_epoch(1)
 
 

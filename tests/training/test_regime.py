@@ -33,7 +33,7 @@ def test_what_a_tap_gives_and_gets(tf, batch, network):
     # The second gate's unit sees a multiple of what it would, the third none.
     kernel = model.get_layer(gru).kernel
     kernel.assign(kernel * np.array([1, 1e6, 0] * 3, "f"))
-    found = regime.measure(model, network, batch, "sequence")
+    found, values = regime.measure(model, network, batch, "sequence")
     assert set(found) == set(network.taps)
     pool5 = keras.Model(model.inputs, model.get_layer("pool5").output)
     inputs = {name: batch[name] for name in ("frames", "landmarks", "mask")}
@@ -72,7 +72,7 @@ def test_every_network_has_its_taps(tf, batch, network, taps):
     from affwild_omg.nets import models
     from affwild_omg.training import regime
 
-    found = regime.measure(models.build(network), network, batch, "frame")
+    found, _ = regime.measure(models.build(network), network, batch, "frame")
     assert set(found) == taps
     for values in found.values():
         assert ("saturated_gates" in values) == isinstance(network, Fusion)

@@ -98,6 +98,8 @@ setuptools.setup(
         "test": [
             *SERVE,
             *itertools.chain(*RUNTIMES.values()),
+            # A server of s3:// on this machine.
+            "moto[server]>=5.2,<6",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",

@@ -1,10 +1,14 @@
 """Shared fixtures: one TensorFlow, one set of small records."""
 
+import contextlib
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tests compare runs to the last digit, which a GPU does not promise.
@@ -195,3 +199,58 @@ def lock_holder():
     for process in processes:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def s3(tf, tmp_path_factory):
+    """Serves S3 on this machine, to this process and those it starts."""
+    pytest.importorskip("moto.server")
+    port, log = _free_port(), tmp_path_factory.mktemp("s3") / "log"
+    environment = {
+        "S3_ENDPOINT": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }
+    os.environ.update(environment)
+    with serve_s3(port, log):
+        yield environment["S3_ENDPOINT"]
+
+
+@contextlib.contextmanager
+def serve_s3(port, log):
+    """Serves S3 with one bucket, named bucket, until the block ends."""
+    arguments = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [sys.executable, *arguments], stdout=file, stderr=file
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                request = urllib.request.Request(
+                    f"http://127.0.0.1:{port}/bucket", method="PUT"
+                )
+                urllib.request.urlopen(request).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+        yield server
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def bucket(s3, request):
+    """A folder of the bucket that no other test has."""
+    from affwild_omg.storage import remote
+
+    return remote.path("s3://bucket") / request.node.name

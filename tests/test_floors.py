@@ -34,7 +34,7 @@ PECULIAR = {
     "h5py": {"weights"},
     "tensorflow": {
         *("faces", "data", "preparation", "weights", "inference"),
-        *("evaluation", "serving", "training"),
+        *("evaluation", "serving", "storage", "training"),
     },
     "jinja2": {"reports"},
     "fastapi": {"serving"},

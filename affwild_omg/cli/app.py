@@ -126,6 +126,9 @@ def guarded(
             raise
     except UserError as error:
         _fail(f"error: {error}")
+    except ConnectionError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"error: {where}{error.strerror or error}; {interrupted}")
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(

@@ -11,6 +11,7 @@ same names by `define` and fills the object from them by `read`.
 
 import dataclasses
 import os
+import re
 import types
 import typing
 from collections.abc import Collection
@@ -39,6 +40,7 @@ def option(
     least: int | None = None,
     most: int | None = None,
     exists: bool = False,
+    address: bool = False,
 ) -> typing.Any:
     """Returns a field of an options dataclass.
 
@@ -51,10 +53,21 @@ def option(
         most: the highest, where there is a lowest.
         exists: whether a command line must name a path that exists. `read`
             checks it, so that nobody waits for an import of TensorFlow first.
+        address: whether it may be elsewhere, such as s3://bucket/folder; `read`
+            refuses addresses of all others, which would be taken for paths.
     """
     metadata = {"help": help, "choices": choices, "exists": exists}
+    metadata["address"] = address
     metadata |= {"least": least, "most": most}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def is_address(text: str) -> bool:
+    """Tells whether a text is an address and no path of this machine.
+
+    So is s3:/bucket, a slip that would make a folder of that name.
+    """
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None
 
 
 class Checked:
@@ -152,10 +165,34 @@ def read(*kinds: type, unless: Collection[str] = ()):
     values = {}
     for field in dataclasses.fields(kind):
         value = values[field.name] = flags.FLAGS[field.name].value
+        if _addresses(field, value):
+            continue
         if field.metadata["exists"] and value and not os.path.exists(value):
             wanted, *_ = field.metadata["help"].rstrip(".").split(" (default")
             raise UserError(f"--{field.name}={value} does not exist ({wanted})")
     return kind(**values)
+
+
+def _addresses(field, value):
+    """Tells whether a flag gives addresses.
+
+    Raises:
+        UserError: it takes none, or they are not of their form.
+    """
+    texts = value if isinstance(value, list) else [value]
+    found = [x for x in texts if isinstance(x, str) and is_address(x)]
+    for text in found:
+        if not field.metadata["address"]:
+            raise UserError(
+                f"--{field.name}={text} is an address, but only a local path "
+                "can be named here; copy what is there, or there to"
+            )
+        if not re.match(r"[a-z][a-z0-9+.-]+://[^/]+", text):
+            raise UserError(
+                f"--{field.name}={text} must be like s3://bucket/folder, or a "
+                "local path"
+            )
+    return bool(found)
 
 
 def _meant(kinds, given):

@@ -2,6 +2,7 @@
 
 A process that dies leaves the earlier file or the new one, and so does a
 machine that loses power: contents are on the disk before they get their names.
+Elsewhere, see `storage.remote`, they are written here first, and put whole.
 """
 
 import contextlib
@@ -15,8 +16,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.storage import remote
 
 PARTIAL = ".partial-"  # begins the names of temporary files and folders
+
+
+def is_remote(path: pathlib.PurePath) -> bool:
+    """Tells whether a path is of another file system than this machine's."""
+    return isinstance(path, remote.Path)
 
 
 def is_empty(directory: pathlib.Path) -> bool:
@@ -36,10 +43,15 @@ def check_output(
         UserError: it is a file or not writable, or holds anything and
             `overwrite` is False.
     """
-    directory = pathlib.Path(directory)
+    directory = remote.path(directory)
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{flag}={directory} is a file; name a folder")
-    if directory.is_dir() and not os.access(directory, os.W_OK | os.X_OK):
+    local = not is_remote(directory)
+    if (
+        local
+        and directory.is_dir()
+        and not os.access(directory, os.W_OK | os.X_OK)
+    ):
         raise UserError(
             f"{flag}={directory} is not writable for this user; name another "
             "folder or change its permissions"
@@ -76,6 +88,11 @@ def atomic_directory(
         UserError: as `check_output`.
     """
     target = check_output(directory, flag=flag, overwrite=overwrite)
+    if is_remote(target):
+        with tempfile.TemporaryDirectory(prefix=PARTIAL) as temporary:
+            yield pathlib.Path(temporary)
+            _put_all(pathlib.Path(temporary), target, set(owned))
+        return
     with contextlib.ExitStack() as undo:
         undo.callback(make_folder(target))
         # Inside the target: moving is then renaming in one file system, and
@@ -92,12 +109,28 @@ def atomic_directory(
         undo.pop_all()
 
 
+def _put_all(folder, target, owned):
+    """Puts what a local folder holds into a remote one, file by file."""
+    written = within(folder)
+    entries = {path.name for path in folder.iterdir()}
+    kept = {target / path.relative_to(folder) for path in written}
+    for name in sorted(owned | entries):
+        for path in within(target / name):
+            if path not in kept:
+                path.unlink()
+    # Files of folders first: what stands beside them tells that all is there.
+    for path in sorted(written, key=lambda x: (-len(x.parts), x)):
+        (target / path.relative_to(folder)).put(path)
+
+
 def make_folder(directory: pathlib.Path) -> Callable[[], None]:
     """Makes a folder and its parents.
 
     Returns:
         A function that removes those that were made and are empty.
     """
+    if is_remote(directory):  # which has no empty ones
+        return lambda: None
     missing = [
         folder
         for folder in [directory, *directory.parents]
@@ -115,6 +148,9 @@ def make_folder(directory: pathlib.Path) -> Callable[[], None]:
 
 def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     """Moves a file or folder over one of the same name."""
+    if is_remote(target):
+        source.replace(target) if is_remote(source) else target.put(source)
+        return
     # Where the target is on another disk this copies, so that it is done beside
     # the target, which appears whole.
     beside = target.with_name(f"{PARTIAL}{target.name}")
@@ -127,8 +163,53 @@ def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     _sync(target.parent)
 
 
+def move(folder: pathlib.Path, target: pathlib.Path) -> None:
+    """Moves a folder to where none is."""
+    if not is_remote(target):
+        shutil.move(folder, target)
+        return
+    for path in within(folder):
+        path.replace(target / path.relative_to(folder))
+
+
+def within(path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns all files of a folder, or the file itself."""
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    if is_remote(path):
+        return sorted(path.files())
+    return sorted(x for x in path.rglob("*") if x.is_file())
+
+
+@contextlib.contextmanager
+def local(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a file or folder as it lies on this machine.
+
+    What is remote is fetched into a temporary folder, for what reads local
+    files alone. On Linux, who has opened it may read on behind the block.
+    """
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix=PARTIAL) as temporary:
+        place = pathlib.Path(temporary, path.name)
+        for file in within(path):
+            own = place / file.relative_to(path)
+            own.parent.mkdir(parents=True, exist_ok=True)
+            file.fetch(own)
+        try:
+            yield place
+        except UserError as error:  # which should name what the user knows
+            text = str(error).replace(str(place), str(path))
+            raise UserError(text) from error
+
+
 def remove(path: pathlib.Path) -> None:
     """Removes a file or folder, if it is there."""
+    if is_remote(path):
+        for file in within(path):
+            file.unlink(missing_ok=True)
+        return
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -137,6 +218,8 @@ def remove(path: pathlib.Path) -> None:
 
 def sync(path: pathlib.Path) -> None:
     """Waits until a file, or all that a folder holds, is on the disk."""
+    if is_remote(path):  # what is there was put whole
+        return
     for entry in path.rglob("*"):  # nothing, of a file
         _sync(entry)
     _sync(path)
@@ -170,6 +253,12 @@ def whole(
         contended: others may write it meanwhile; the last to end counts. Of a
             writer that is killed, a file is left that nobody will replace.
     """
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix=PARTIAL) as temporary:
+            unfinished = pathlib.Path(temporary, path.name)
+            yield unfinished
+            path.put(unfinished)
+        return
     own = f"{uuid.uuid4().hex}-" if contended else ""
     unfinished = path.with_name(f"{PARTIAL}{own}{path.name}")
     try:
@@ -184,7 +273,7 @@ def whole(
 
 def write_text(path: os.PathLike | str, text: str) -> None:
     """Writes a text file whole or not at all."""
-    with whole(pathlib.Path(path)) as unfinished:
+    with whole(remote.path(path)) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
@@ -214,7 +303,7 @@ def require_apart(folders: Iterable[tuple[str, str]]) -> None:
     """
     places = {}
     for name, folder in folders:
-        place = pathlib.Path(folder).resolve()
+        place = remote.path(folder).resolve()
         if place in places:
             raise UserError(
                 f"--{name}={folder} is the same folder as --{places[place]}; "

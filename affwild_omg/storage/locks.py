@@ -8,6 +8,13 @@ from collections.abc import Iterator
 
 from absl import logging
 
+from affwild_omg.storage import files
+
+_UNLOCKED = (
+    "%s cannot be locked (%s): nothing keeps two commands from the same work, "
+    "so see to it that there is one"
+)
+
 
 class Busy(Exception):
     """Another process holds the lock."""
@@ -19,7 +26,8 @@ def hold(path: pathlib.Path, part: int | None = None) -> Iterator[None]:
 
     It is the operating system's own (POSIX), so it ends with its process,
     however that ends. Network file systems pass it on to other machines if
-    they are mounted with locks; where there are none, a line says so.
+    they are mounted with locks; where there are none, as in an object store, a
+    line says so.
 
     Args:
         path: of the lock's file, which is removed after its last use.
@@ -28,6 +36,10 @@ def hold(path: pathlib.Path, part: int | None = None) -> Iterator[None]:
     Raises:
         Busy: another process holds it, or that part.
     """
+    if files.is_remote(path):
+        logging.warning(_UNLOCKED, path.parent, "no locks there")
+        yield
+        return
     with contextlib.ExitStack() as stack:
         while True:
             file = stack.enter_context(path.open("a"))
@@ -36,11 +48,7 @@ def hold(path: pathlib.Path, part: int | None = None) -> Iterator[None]:
             except (BlockingIOError, PermissionError) as error:
                 raise Busy from error
             except OSError as error:
-                logging.warning(
-                    "%s cannot be locked (%s): nothing keeps two commands from "
-                    "the same work, so see to it that there is one",
-                    *(path, error.strerror),
-                )
+                logging.warning(_UNLOCKED, path, error.strerror)
                 path.unlink(missing_ok=True)
                 yield
                 return

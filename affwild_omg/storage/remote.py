@@ -1,0 +1,333 @@
+"""Paths of other file systems, such as s3://bucket/folder.
+
+TensorFlow reads and writes them, with what tensorflow-io adds to it. A `Path`
+has those methods of `pathlib.Path` by which this project reads and lists; what
+must be a local file is fetched by `files.local`, and what is written takes its
+place by `files.whole`, in one piece. Their errors are Python's own:
+FileNotFoundError, PermissionError, and ConnectionError for all that passes.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fnmatch
+import functools
+import io
+import itertools
+import os
+import pathlib
+import types
+import typing
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from affwild_omg.cli.errors import UserError
+from affwild_omg.cli.options import is_address
+
+_BLOCK = 2**20  # bytes read at a time
+_QUESTIONS = 16  # that are asked at the same time
+
+# What the S3 client waits for, unless the user says otherwise: by its own
+# settings a server that is down holds it for minutes, and one that stalls for
+# most of an hour.
+_PATIENCE = {
+    "S3_CONNECT_TIMEOUT_MSEC": "10000",
+    "S3_REQUEST_TIMEOUT_MSEC": "30000",  # without a byte
+    "AWS_RETRY_MODE": "standard",
+    "AWS_MAX_ATTEMPTS": "4",
+}
+
+
+def path(text: os.PathLike | str) -> "pathlib.Path | Path":
+    """Returns the path that a text names, on this machine or elsewhere."""
+    text = os.fspath(text)
+    return Path(text) if is_address(text) else pathlib.Path(text)
+
+
+def errors(where: "pathlib.Path | Path") -> contextlib.AbstractContextManager:
+    """Opens a block in which TensorFlow itself uses a path.
+
+    Its errors are those of this module there, unless the path is local.
+    """
+    return (
+        where.errors() if isinstance(where, Path) else contextlib.nullcontext()
+    )
+
+
+class Path(pathlib.PurePosixPath):
+    """A file or folder elsewhere.
+
+    There are no empty folders, as object stores have none: a folder is there
+    once it holds a file.
+    """
+
+    def __str__(self) -> str:
+        if not self.parts:
+            return "."
+        scheme, *rest = self.parts
+        return f"{scheme}//{'/'.join(rest)}"
+
+    def relative_to(self, *other) -> pathlib.PurePosixPath:
+        """Returns what leads here from a folder."""
+        return pathlib.PurePosixPath(*super().relative_to(*other).parts)
+
+    def resolve(self) -> "Path":
+        """Returns itself: there are no links."""
+        return self
+
+    def exists(self) -> bool:
+        """Tells whether there is a file or a folder."""
+        return self._ask() is not None
+
+    def is_file(self) -> bool:
+        """Tells whether there is a file."""
+        found = self._ask()
+        return found is not None and not found.is_directory
+
+    def is_dir(self) -> bool:
+        """Tells whether there is a folder that holds something."""
+        found = self._ask()
+        return found is not None and found.is_directory
+
+    def stat(self) -> types.SimpleNamespace:
+        """Returns st_size, in bytes, and st_mtime_ns.
+
+        Raises:
+            FileNotFoundError: there is nothing.
+        """
+        found = self._ask()
+        if found is None:
+            raise self._missing()
+        return types.SimpleNamespace(
+            st_size=found.length, st_mtime_ns=found.mtime_nsec
+        )
+
+    def iterdir(self) -> Iterator["Path"]:
+        """Returns an iterator of what a folder holds.
+
+        Raises:
+            FileNotFoundError: it holds nothing.
+        """
+        with self.errors() as tf:
+            try:
+                names = tf.io.gfile.listdir(self._uri)
+            except tf.errors.NotFoundError as error:
+                self._require_answer(tf)
+                raise self._missing() from error
+        return (self / name.rstrip("/") for name in names)
+
+    def glob(self, pattern: str) -> Iterator["Path"]:
+        """Yields what matches a pattern, which has no "**"."""
+        first, _, rest = pattern.partition("/")
+        with contextlib.suppress(FileNotFoundError):
+            for entry in self.iterdir():
+                if fnmatch.fnmatchcase(entry.name, first):
+                    yield from entry.glob(rest) if rest else [entry]
+
+    def files(self) -> Iterator["Path"]:
+        """Yields the files of a folder and of all folders in it."""
+        with ThreadPoolExecutor(_QUESTIONS) as pool:
+            folders = [self]
+            while folders:
+                held = pool.map(lambda folder: [*folder.glob("*")], folders)
+                entries = [*itertools.chain(*held)]
+                kinds = [*pool.map(Path.is_dir, entries)]
+                yield from itertools.compress(entries, (not x for x in kinds))
+                folders = [*itertools.compress(entries, kinds)]
+
+    @contextlib.contextmanager
+    def open(
+        self,
+        mode: str = "r",
+        *,
+        encoding: str = "utf-8",
+        newline: str | None = None,
+    ) -> Iterator[typing.IO]:
+        """Opens the file for reading; a text is read at once."""
+        if mode == "rb":
+            with io.BufferedReader(_Reader(self), _BLOCK) as file:
+                yield file
+        else:
+            content = io.BytesIO(self.read_bytes())
+            yield io.TextIOWrapper(content, encoding, newline=newline)
+
+    def read_bytes(self) -> bytes:
+        """Reads the file."""
+        with self.open("rb") as file:
+            return file.read()
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """Reads the file as a text."""
+        with self.open(encoding=encoding) as file:
+            return file.read()
+
+    def fetch(self, place: pathlib.Path) -> None:
+        """Copies the file to this machine.
+
+        Raises:
+            ConnectionError: not all of it came.
+        """
+        size, got = self.stat().st_size, 0
+        with self.open("rb") as source, place.open("wb") as target:
+            while block := source.read(_BLOCK):
+                got += target.write(block)
+        if got != size:
+            raise self._unreachable(f"{got} of {size} bytes came")
+
+    def put(self, place: pathlib.Path) -> None:
+        """Makes it a copy of a file on this machine, whole or not at all."""
+        with self.errors() as tf:
+            tf.io.gfile.copy(os.fspath(place), self._uri, overwrite=True)
+
+    def replace(self, target: "Path") -> None:
+        """Moves the file over another one: copies it, then removes it here."""
+        # Not by a renaming, which on S3 takes all whose names begin alike.
+        with self.errors() as tf:
+            tf.io.gfile.copy(self._uri, target._uri, overwrite=True)
+        self.unlink()
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Removes the file."""
+        try:
+            with self.errors() as tf:
+                tf.io.gfile.remove(self._uri)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def mkdir(self, parents: bool = True, exist_ok: bool = True) -> None:
+        """Does nothing: a folder is made with its first file."""
+
+    def rmdir(self) -> None:
+        """Does nothing: a folder goes with its last file."""
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[types.ModuleType]:
+        """Yields TensorFlow, whose errors become Python's, see above."""
+        tf = _tensorflow(self.parts[0].removesuffix(":"))
+        try:
+            yield tf
+        except tf.errors.NotFoundError as error:
+            raise self._missing() from error
+        except (
+            tf.errors.PermissionDeniedError,
+            tf.errors.UnauthenticatedError,
+        ) as error:
+            raise PermissionError(
+                errno.EACCES, f"access is refused ({error.message})", str(self)
+            ) from error
+        except tf.errors.OpError as error:
+            raise self._unreachable(error.message) from error
+
+    @property
+    def _uri(self):
+        """The path as TensorFlow takes it: a bucket ends in a slash."""
+        return f"{self}/" if len(self.parts) == 2 else str(self)
+
+    def _ask(self):
+        """Returns TensorFlow's statistics, None where nothing is."""
+        with self.errors() as tf:
+            try:
+                return tf.io.gfile.stat(self._uri)
+            except tf.errors.NotFoundError:
+                self._require_answer(tf)
+                return None
+
+    def _require_answer(self, tf):
+        """Checks that what is "not there" was looked for.
+
+        Of an S3 server that is down, or refuses, the plugin says the same;
+        of a bucket it tells the truth.
+        """
+        bucket = Path(*self.parts[:2])
+        if self.parts[0] == "s3:":
+            try:
+                tf.io.gfile.stat(bucket._uri)
+            except tf.errors.NotFoundError as error:
+                raise FileNotFoundError(
+                    errno.ENOENT, "there is no such bucket", str(bucket)
+                ) from error
+
+    def _missing(self):
+        return FileNotFoundError(
+            errno.ENOENT, os.strerror(errno.ENOENT), str(self)
+        )
+
+    def _unreachable(self, why):
+        why = why.removeprefix(": ")
+        return ConnectionError(
+            errno.EIO, f"it cannot be reached ({why})", str(self)
+        )
+
+
+class _Reader(io.RawIOBase):
+    """A file's bytes, from any place on."""
+
+    def __init__(self, path):
+        self._path = path
+        with path.errors() as tf:
+            self._file = tf.io.gfile.GFile(path._uri, "rb")
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def tell(self):
+        return self._file.tell()
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        with self._path.errors():
+            self._file.seek(offset, whence)
+        return self.tell()
+
+    def readinto(self, buffer):
+        with self._path.errors():
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@functools.cache
+def _tensorflow(scheme: str) -> types.ModuleType:
+    """Returns TensorFlow with a file system.
+
+    Raises:
+        UserError: it has none of that name.
+    """
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    import tensorflow as tf
+
+    with contextlib.suppress(ImportError), warnings.catch_warnings():
+        # It warns where it cannot load them; what is missing shows below.
+        warnings.simplefilter("ignore")
+        import tensorflow_io  # noqa: F401
+    known = set(tf.io.gfile.get_registered_schemes()) - {"", "file", "ram"}
+    if scheme not in known:
+        if "s3" in known:
+            way_out = f"here are {', '.join(sorted(known))}: name one of them"
+        else:
+            way_out = (
+                f"TensorFlow {tf.__version__} here is without tensorflow-io, "
+                "which needs TensorFlow 2.17: pip install "
+                "'affwild_omg[remote]', or name a local path"
+            )
+        raise UserError(f"there is no file system for {scheme}://; {way_out}")
+    _end_early()
+    return tf
+
+
+@functools.cache
+def _end_early():
+    """Ends this process before the plugin's threads abort it.
+
+    Once S3 was used, the C++ library that holds them fails as it is unloaded,
+    when all work is done ("pure virtual method called").
+    """
+    libc = ctypes.CDLL(None)
+    with contextlib.suppress(AttributeError):  # of another C library
+        # Called with the exit code, before what was registered earlier.
+        libc.on_exit(libc._exit, None)

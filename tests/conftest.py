@@ -203,7 +203,7 @@ def lock_holder():
 
 @pytest.fixture(scope="session")
 def s3(tf, tmp_path_factory):
-    """Serves S3 on this machine, to this process and those it starts."""
+    """The server of S3 for this process, and for those it starts."""
     pytest.importorskip("moto.server")
     port, log = _free_port(), tmp_path_factory.mktemp("s3") / "log"
     environment = {
@@ -213,8 +213,8 @@ def s3(tf, tmp_path_factory):
         "AWS_REGION": "us-east-1",
     }
     os.environ.update(environment)
-    with serve_s3(port, log):
-        yield environment["S3_ENDPOINT"]
+    with serve_s3(port, log) as server:
+        yield server
 
 
 @contextlib.contextmanager

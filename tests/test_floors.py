@@ -36,6 +36,7 @@ PECULIAR = {
         *("faces", "data", "preparation", "weights", "inference"),
         *("evaluation", "serving", "storage", "training"),
     },
+    "tensorflow_io": {"storage"},
     "jinja2": {"reports"},
     "fastapi": {"serving"},
     "prometheus_client": {"serving"},

@@ -14,6 +14,7 @@ import pathlib
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +23,7 @@ from absl import logging
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data.records import CHUNK, FRAMING, SCHEMA_VERSION, SUFFIX
 from affwild_omg.paper.task import TARGETS
+from affwild_omg.storage import files, remote
 
 MANIFEST = "manifest.json"
 _REMEDY = (
@@ -36,6 +38,9 @@ _MALFORMED = (
     *(ValueError, KeyError, TypeError, AttributeError),
     *(OverflowError, RecursionError),
 )
+
+
+_QUESTIONS = 16  # on files, that are asked at the same time
 
 
 class Damaged(Exception):
@@ -104,6 +109,7 @@ class Clip:
 
         Raises:
             Damaged: the file lacks them, or has others in their place.
+            ConnectionError: its server does not answer.
         """
         first, last = start // CHUNK, (stop - 1) // CHUNK
         before, behind = FRAMING
@@ -114,6 +120,8 @@ class Clip:
             with self.path.open("rb") as file:
                 file.seek(place)
                 data = file.read(sum(sizes) + sum(FRAMING) * len(sizes))
+        except ConnectionError as error:
+            raise ConnectionError(f"{self.path}: {error.strerror}") from error
         except OSError as error:
             raise Damaged(f"{self.path}: {error.strerror}") from error
         at = 0
@@ -137,6 +145,8 @@ class Clip:
         """
         try:
             size = self.path.stat().st_size
+        except ConnectionError:
+            raise
         except OSError as error:
             raise Damaged(
                 f"{self.path} is missing although {MANIFEST} lists it"
@@ -168,8 +178,9 @@ class Clip:
             )
         if not faults:
             try:  # What TensorFlow's readers go by, around each record.
-                for _ in tf.data.TFRecordDataset(str(self.path)):
-                    pass
+                with files.local(self.path) as path:
+                    for _ in tf.data.TFRecordDataset(str(path)):
+                        pass
             except tf.errors.OpError as error:
                 faults.append(
                     f"{self.path}: a length or checksum between its records "
@@ -287,8 +298,10 @@ class Manifest:
                     *(len(bare), len(found), split, name, listed(bare)),
                 )
         with self.reading(split):
-            for clip in found:
-                clip.check_size()
+            # Of a remote file this waits for an answer.
+            with ThreadPoolExecutor(_QUESTIONS) as pool:
+                for _ in pool.map(Clip.check_size, found):
+                    pass
 
     @contextlib.contextmanager
     def reading(self, split: str) -> Iterator[None]:
@@ -297,6 +310,7 @@ class Manifest:
         Raises:
             UserError: a record that is read in the block is damaged, or the
                 block cannot use what it reads.
+            ConnectionError: the server of one does not answer.
         """
         try:
             yield
@@ -308,10 +322,13 @@ class Manifest:
             raise UserError(f"{error}; {_MENDING}") from error
         except tf.errors.OpError as error:
             # What is raised within tf.data comes out as a text.
-            found = re.search(rf"{Damaged.__name__}: (.*)", error.message or "")
+            kinds = f"{Damaged.__name__}|{ConnectionError.__name__}"
+            found = re.search(rf"\b({kinds}): (.*)", error.message or "")
             if not found:
                 raise
-            raise UserError(f"{found[1]}; {_MENDING}") from error
+            if found[1] == ConnectionError.__name__:
+                raise ConnectionError(found[2]) from error
+            raise UserError(f"{found[2]}; {_MENDING}") from error
 
 
 def read(records: pathlib.Path | str) -> Manifest:
@@ -321,11 +338,13 @@ def read(records: pathlib.Path | str) -> Manifest:
         UserError: there is none, its schema is another, or it does not hold
             together.
     """
-    path = pathlib.Path(records) / MANIFEST
+    path = remote.path(records) / MANIFEST
     try:
         data = path.read_bytes()
         content = json.loads(data.decode())
         version, parts = content["schema_version"], content["splits"].items()
+    except (UserError, ConnectionError):  # it could not be looked for
+        raise
     except FileNotFoundError as error:
         raise UserError(
             f"--records={records} holds no {MANIFEST}; make records with "
@@ -343,7 +362,7 @@ def read(records: pathlib.Path | str) -> Manifest:
     splits = {}
     for split, part in parts:
         try:
-            clips = _clips(pathlib.Path(records), split, part)
+            clips = _clips(remote.path(records), split, part)
         except _MALFORMED as error:
             raise UserError(
                 f"{path} does not list the clips of {split} as it must "

@@ -1,7 +1,6 @@
 """Groups of people or videos, such as by age: is each predicted as well?"""
 
 import dataclasses
-import pathlib
 import typing
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from affwild_omg.evaluation import csv_tables
 from affwild_omg.scoring import breakdown
 from affwild_omg.scoring.breakdown import Group
 from affwild_omg.scoring.frames import video_of
+from affwild_omg.storage import remote
 
 if typing.TYPE_CHECKING:  # which uses this
     from affwild_omg.evaluation.results import Results
@@ -49,7 +49,7 @@ class Groups:
         Raises:
             UserError: it is not such a table, or names none of the utterances.
         """
-        by, table = csv_tables.read_groups(pathlib.Path(file), "--groups")
+        by, table = csv_tables.read_groups(remote.path(file), "--groups")
         names = keys if by == "name" else [video_of(key) for key in keys]
         names = pd.Index(names)
         unknown = table.index.difference(names, sort=False).tolist()

@@ -31,10 +31,14 @@ class EvaluationOptions(ComputationOptions):
     """Which model is evaluated, on what and how: flags of evaluate.py."""
 
     model: str = option(
-        "Workdir, .keras file or folder that export.py wrote.", exists=True
+        "Workdir, .keras file or folder that export.py wrote.",
+        exists=True,
+        address=True,
     )
-    records: str = option("Folder that affwild_omg.prepare wrote.", exists=True)
-    output: str = option(_RESULTS)
+    records: str = option(
+        "Folder that affwild_omg.prepare wrote.", exists=True, address=True
+    )
+    output: str = option(_RESULTS, address=True)
     split: str = option(
         "What to evaluate.", "test", choices=("train", "validation", "test")
     )
@@ -60,6 +64,7 @@ class EvaluationOptions(ComputationOptions):
         "File of the steps to apply; empty: the workdir's, if it has chosen "
         "any; none: no post-processing.",
         "",
+        address=True,
     )
     choose_postprocessing: bool = option(
         "Choose the steps that raise CCC on this split, which must be "
@@ -76,7 +81,7 @@ class EvaluationOptions(ComputationOptions):
         "Frames of a window; 0 takes the model's own.", 0, least=0
     )
     batch_size: int = option("Windows at a time.", 4, least=1)
-    groups: str = option(_GROUPS, "", exists=True)
+    groups: str = option(_GROUPS, "", exists=True, address=True)
 
     def __post_init__(self):
         super().__post_init__()

@@ -32,7 +32,7 @@ from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.breakdown import Group
 from affwild_omg.scoring.frames import Frames, video_of
 from affwild_omg.scoring.postprocessing import Settings
-from affwild_omg.storage import files
+from affwild_omg.storage import files, remote
 from affwild_omg.weights.workdir import POSTPROCESSING
 
 METRICS = "metrics.json"
@@ -392,7 +392,7 @@ def read(
         UserError: the folder or a file is missing, or a table or metrics.json
             is not as `write` makes it.
     """
-    directory = pathlib.Path(directory)
+    directory = remote.path(directory)
     frames = frames and (directory / FRAMES).is_file()
     scored, provenance = _read_metrics(directory / METRICS, flag, frames)
     if not (directory / PREDICTIONS).is_file():

@@ -18,7 +18,7 @@ from affwild_omg.evaluation.options import EvaluationOptions
 from affwild_omg.scoring import postprocessing
 from affwild_omg.scoring.frames import Frames
 from affwild_omg.scoring.postprocessing import Settings
-from affwild_omg.storage import files
+from affwild_omg.storage import files, remote
 from affwild_omg.weights import model_file
 from affwild_omg.weights import workdir as workdirs
 
@@ -102,9 +102,9 @@ def file_of(
     Raises:
         UserError: chosen steps have no such file, or it holds some already.
     """
-    file, model = None, pathlib.Path(options.model)
+    file, model = None, remote.path(options.model)
     if options.postprocessing not in ("", NONE):
-        file = pathlib.Path(options.postprocessing)
+        file = remote.path(options.postprocessing)
     elif not options.postprocessing and model.is_dir():
         if not model_file.is_exported(model):
             file = model / workdirs.POSTPROCESSING
@@ -193,5 +193,5 @@ def find(
 
 
 def _file_digest(model):
-    saved = model_file.is_exported(pathlib.Path(model))
+    saved = model_file.is_exported(remote.path(model))
     return "" if saved else model_file.digest(model)

@@ -18,6 +18,7 @@ from affwild_omg.inference.stream import Answer, Stream
 from affwild_omg.nets import models, parts
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.conformal import HalfWidths
+from affwild_omg.storage import files, remote
 from affwild_omg.weights import model_file
 from affwild_omg.weights.model_file import Card
 
@@ -125,9 +126,16 @@ def load_predictor(
             outputs of this project, or cannot be had in that precision or
             for that runtime.
     """
-    path = pathlib.Path(path)
+    path = remote.path(path)
     runtime = runtimes.choose(path, runtime)
     precision = choose(precision, runtime)
+    if not model_file.is_exported(path):
+        return _load(path, runtime, precision)
+    with files.local(path) as here:
+        return _load(here, runtime, precision)
+
+
+def _load(path, runtime, precision):
     if runtime != "tensorflow":
         return _load_other(path, runtime, precision)
     lower = precision == "bfloat16"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.storage import files, parallel
+from affwild_omg.storage import files, parallel, remote
 
 SEQUENCE, FRAME, WEIGHTS = "sequence.onnx", "step.onnx", "weights.bin"
 LITE = "step.tflite"
@@ -48,7 +48,7 @@ def choose(model: os.PathLike | str, runtime: str) -> str:
     Raises:
         UserError: the model is not there for the runtime.
     """
-    path = pathlib.Path(model)
+    path = remote.path(model)
     ready = [x for x, (file, *_) in _NEEDS.items() if (path / file).is_file()]
     ready = ready or ["tensorflow"]  # a workdir or a model file
     if runtime == "auto":

@@ -16,7 +16,7 @@ from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest
 from affwild_omg.paper.task import TARGETS
-from affwild_omg.storage import files
+from affwild_omg.storage import files, remote
 from affwild_omg.weights import workdir as workdirs
 from affwild_omg.weights.model_file import Card
 
@@ -161,9 +161,15 @@ def _labels(history, targets):
     """Returns percentiles of the training labels, if its records are here."""
     if not history:
         return None
-    records = pathlib.Path(history["options"]["records"])
+    records = remote.path(history["options"]["records"])
     path = records / manifest.MANIFEST
-    if not path.is_file() or files.digest(path) != history["records_sha256"]:
+    try:
+        if (
+            not path.is_file()
+            or files.digest(path) != history["records_sha256"]
+        ):
+            return None
+    except (UserError, OSError):  # where they are, others may have no way to
         return None
     whole = manifest.read(records).holding_out(history.get("held_out", ()))
     clips = whole.clips("train")

@@ -8,7 +8,7 @@ from affwild_omg.inference.predictor import keras_predictor
 from affwild_omg.serving import card as model_card
 from affwild_omg.serving import golden, portable, saved_model, warmup
 from affwild_omg.serving.options import ExportOptions
-from affwild_omg.storage import files
+from affwild_omg.storage import files, remote
 from affwild_omg.weights import model_file
 
 _PARTS = (  # of what export writes, whoever wrote it
@@ -51,7 +51,7 @@ def export(
     if options.warmup:
         warmup.require()
     portable.require(options)
-    output = pathlib.Path(options.output)
+    output = remote.path(options.output)
     version = str(options.version) if options.version else None
     if version:
         if model_file.is_exported(output):
@@ -71,7 +71,7 @@ def export(
     ) as directory:
         network, card = model_file.load_model(options.model, stateful=True)
         known = model_card.facts(
-            pathlib.Path(options.model), card, network.count_params(), metrics
+            remote.path(options.model), card, network.count_params(), metrics
         )
         # A version moves into place as one folder: a server that watches
         # never sees a part of it.

@@ -14,8 +14,8 @@ FORMATS = ("saved_model", "onnx", "litert")
 class ExportOptions(options.Checked):
     """Which model is exported, and where to."""
 
-    model: str = option("Workdir or .keras file.", exists=True)
-    output: str = option("Folder for what is exported.")
+    model: str = option("Workdir or .keras file.", exists=True, address=True)
+    output: str = option("Folder for what is exported.", address=True)
     format: Sequence[str] = option(
         "What is written, separated by commas: saved_model, onnx "
         "(sequence.onnx and step.onnx), litert (step.tflite).",
@@ -26,6 +26,7 @@ class ExportOptions(options.Checked):
         "bits by, which are written, too; none by default.",
         "",
         exists=True,
+        address=True,
     )
     version: int = option(
         "Number of a version: all goes into a folder of that name in "
@@ -43,6 +44,7 @@ class ExportOptions(options.Checked):
         "card; none by default.",
         "",
         exists=True,
+        address=True,
     )
 
     def __post_init__(self):

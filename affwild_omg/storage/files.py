@@ -13,7 +13,7 @@ import pathlib
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.storage import remote
@@ -181,6 +181,18 @@ def within(path: pathlib.Path) -> list[pathlib.Path]:
     return sorted(x for x in path.rglob("*") if x.is_file())
 
 
+def keep(folder: pathlib.Path, kept: Collection[pathlib.Path]) -> None:
+    """Removes all files of a folder but some, and folders without any."""
+    for path in within(folder):
+        if path not in kept:
+            path.unlink()
+    if is_remote(folder):
+        return
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
 @contextlib.contextmanager
 def local(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a file or folder as it lies on this machine.
@@ -193,7 +205,7 @@ def local(path: pathlib.Path) -> Iterator[pathlib.Path]:
         return
     with tempfile.TemporaryDirectory(prefix=PARTIAL) as temporary:
         place = pathlib.Path(temporary, path.name)
-        for file in within(path):
+        for file in within(path) or [path]:  # which tells that it is missing
             own = place / file.relative_to(path)
             own.parent.mkdir(parents=True, exist_ok=True)
             file.fetch(own)

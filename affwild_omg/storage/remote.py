@@ -4,7 +4,8 @@ TensorFlow reads and writes them, with what tensorflow-io adds to it. A `Path`
 has those methods of `pathlib.Path` by which this project reads and lists; what
 must be a local file is fetched by `files.local`, and what is written takes its
 place by `files.whole`, in one piece. Their errors are Python's own:
-FileNotFoundError, PermissionError, and ConnectionError for all that passes.
+FileNotFoundError, and ConnectionError for all that tells nothing of the file,
+because the server does not answer or refuses to.
 """
 
 import contextlib
@@ -32,10 +33,10 @@ _QUESTIONS = 16  # that are asked at the same time
 # settings a server that is down holds it for minutes, and one that stalls for
 # most of an hour.
 _PATIENCE = {
-    "S3_CONNECT_TIMEOUT_MSEC": "10000",
-    "S3_REQUEST_TIMEOUT_MSEC": "30000",  # without a byte
+    "S3_CONNECT_TIMEOUT_MSEC": "5000",
+    "S3_REQUEST_TIMEOUT_MSEC": "15000",  # without a byte
     "AWS_RETRY_MODE": "standard",
-    "AWS_MAX_ATTEMPTS": "4",
+    "AWS_MAX_ATTEMPTS": "3",
 }
 
 
@@ -76,6 +77,10 @@ class Path(pathlib.PurePosixPath):
         """Returns itself: there are no links."""
         return self
 
+    def as_uri(self) -> str:
+        """Returns the text itself, which is one."""
+        return str(self)
+
     def exists(self) -> bool:
         """Tells whether there is a file or a folder."""
         return self._ask() is not None
@@ -110,11 +115,7 @@ class Path(pathlib.PurePosixPath):
             FileNotFoundError: it holds nothing.
         """
         with self.errors() as tf:
-            try:
-                names = tf.io.gfile.listdir(self._uri)
-            except tf.errors.NotFoundError as error:
-                self._require_answer(tf)
-                raise self._missing() from error
+            names = tf.io.gfile.listdir(self._uri)
         return (self / name.rstrip("/") for name in names)
 
     def glob(self, pattern: str) -> Iterator["Path"]:
@@ -146,7 +147,7 @@ class Path(pathlib.PurePosixPath):
     ) -> Iterator[typing.IO]:
         """Opens the file for reading; a text is read at once."""
         if mode == "rb":
-            with io.BufferedReader(_Reader(self), _BLOCK) as file:
+            with _Reader(self) as file:
                 yield file
         else:
             content = io.BytesIO(self.read_bytes())
@@ -173,7 +174,9 @@ class Path(pathlib.PurePosixPath):
             while block := source.read(_BLOCK):
                 got += target.write(block)
         if got != size:
-            raise self._unreachable(f"{got} of {size} bytes came")
+            raise self._unreachable(
+                f"it cannot be reached ({got} of {size} bytes came)"
+            )
 
     def put(self, place: pathlib.Path) -> None:
         """Makes it a copy of a file on this machine, whole or not at all."""
@@ -208,17 +211,8 @@ class Path(pathlib.PurePosixPath):
         tf = _tensorflow(self.parts[0].removesuffix(":"))
         try:
             yield tf
-        except tf.errors.NotFoundError as error:
-            raise self._missing() from error
-        except (
-            tf.errors.PermissionDeniedError,
-            tf.errors.UnauthenticatedError,
-        ) as error:
-            raise PermissionError(
-                errno.EACCES, f"access is refused ({error.message})", str(self)
-            ) from error
         except tf.errors.OpError as error:
-            raise self._unreachable(error.message) from error
+            raise self._translated(error, tf) from error
 
     @property
     def _uri(self):
@@ -227,42 +221,54 @@ class Path(pathlib.PurePosixPath):
 
     def _ask(self):
         """Returns TensorFlow's statistics, None where nothing is."""
-        with self.errors() as tf:
-            try:
+        try:
+            with self.errors() as tf:
                 return tf.io.gfile.stat(self._uri)
-            except tf.errors.NotFoundError:
-                self._require_answer(tf)
-                return None
+        except FileNotFoundError as error:
+            if error.filename != str(self):  # but the bucket
+                raise
+            return None
 
-    def _require_answer(self, tf):
-        """Checks that what is "not there" was looked for.
-
-        Of an S3 server that is down, or refuses, the plugin says the same;
-        of a bucket it tells the truth.
-        """
-        bucket = Path(*self.parts[:2])
-        if self.parts[0] == "s3:":
+    def _translated(self, error, tf):
+        """Returns an error of TensorFlow as one of Python."""
+        # It has ": " where the server has no words of its own.
+        why = error.message.removeprefix(": ").rstrip(".")
+        if isinstance(error, tf.errors.NotFoundError):
+            if self.parts[0] != "s3:" or len(self.parts) == 2:
+                return self._missing()
+            # The plugin says so, too, if the server is down, or refuses. Of a
+            # bucket it tells the truth.
+            bucket = Path(*self.parts[:2])
             try:
                 tf.io.gfile.stat(bucket._uri)
-            except tf.errors.NotFoundError as error:
-                raise FileNotFoundError(
-                    errno.ENOENT, "there is no such bucket", str(bucket)
-                ) from error
+            except tf.errors.OpError as other:
+                return bucket._translated(other, tf)
+            return self._missing()
+        if isinstance(
+            error,
+            (
+                tf.errors.PermissionDeniedError,
+                tf.errors.UnauthenticatedError,
+                tf.errors.InvalidArgumentError,  # such as by a key that expired
+            ),
+        ):
+            return self._unreachable(
+                f"access is refused ({why}); docs/storage.md names the "
+                "variables of keys and region"
+            )
+        return self._unreachable(f"it cannot be reached ({why})")
 
     def _missing(self):
-        return FileNotFoundError(
-            errno.ENOENT, os.strerror(errno.ENOENT), str(self)
-        )
+        bucket = "there is no such bucket"
+        why = bucket if len(self.parts) == 2 else os.strerror(errno.ENOENT)
+        return FileNotFoundError(errno.ENOENT, why, str(self))
 
     def _unreachable(self, why):
-        why = why.removeprefix(": ")
-        return ConnectionError(
-            errno.EIO, f"it cannot be reached ({why})", str(self)
-        )
+        return ConnectionError(errno.EIO, why, str(self))
 
 
 class _Reader(io.RawIOBase):
-    """A file's bytes, from any place on."""
+    """A file's bytes, from any place on; TensorFlow reads ahead by 512 KB."""
 
     def __init__(self, path):
         self._path = path
@@ -288,6 +294,10 @@ class _Reader(io.RawIOBase):
             data = self._file.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+    def close(self):
+        self._file.close()
+        super().close()
 
 
 @functools.cache

@@ -10,7 +10,6 @@ best models that they knew.
 
 import dataclasses
 import json
-import os
 import pathlib
 import zipfile
 import zlib
@@ -118,12 +117,14 @@ def newest(workdir: pathlib.Path) -> Checkpoint | None:
     paths = [path for path in (workdir / LAST, *kept) if path.is_file()]
     for path in paths:
         try:
-            with zipfile.ZipFile(path) as archive:
+            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
                 if archive.testzip():
                     continue
                 state = {"version": 0}
                 if STATE in archive.namelist():
                     state = json.loads(archive.read(STATE))
+        except ConnectionError:  # which says nothing about the file
+            raise
         except _DAMAGE:
             continue
         if not state["version"]:
@@ -186,7 +187,7 @@ def set_best(
                 _set_aside(best, f"best_{there:09}.keras")
         _prune(workdir, "best_*.keras", keep - 1)
     elif kept.is_file():
-        os.replace(kept, best)
+        kept.replace(best)
     else:
         raise UserError(
             f"--resume: {best} is not the model of epoch {epoch}, the best so "
@@ -197,8 +198,10 @@ def set_best(
 def _epoch_of(best):
     """Returns the epoch that a best model is of, None where it is not known."""
     try:
-        with zipfile.ZipFile(best) as archive:
+        with best.open("rb") as file, zipfile.ZipFile(file) as archive:
             return json.loads(archive.read(STATE))["epoch"]
+    except ConnectionError:
+        raise
     except _DAMAGE:
         return None
 
@@ -207,7 +210,7 @@ def _set_aside(path, name):
     if path.is_file():
         folder = path.parent / CHECKPOINTS
         folder.mkdir(exist_ok=True)
-        os.replace(path, folder / name)
+        path.replace(folder / name)
 
 
 def _prune(workdir, pattern, keep):

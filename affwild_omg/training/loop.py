@@ -6,8 +6,6 @@ import errno
 import hashlib
 import itertools
 import math
-import os
-import pathlib
 import time
 
 import keras
@@ -26,7 +24,7 @@ from affwild_omg.nets import models, optimizers, parts
 from affwild_omg.nets.architectures import Fusion
 from affwild_omg.paper.task import CROP_SIZE, TARGETS
 from affwild_omg.scoring import postprocessing
-from affwild_omg.storage import files
+from affwild_omg.storage import files, remote
 from affwild_omg.training import (
     checkpoints,
     regime,
@@ -82,7 +80,7 @@ def train(
     """
     records = validation.read(options)
     validation.check(options, records)
-    workdir = pathlib.Path(options.workdir)
+    workdir = remote.path(options.workdir)
     found = None
     # A training that was killed early leaves an empty folder.
     anew = workdir.is_dir() and files.is_empty(workdir)
@@ -230,7 +228,7 @@ class _Run:
         self.strategy = strategy
         self.cluster = cluster
         self.writes = not cluster or cluster.chief
-        self.workdir = pathlib.Path(options.workdir)
+        self.workdir = remote.path(options.workdir)
         self.targets = card.architecture.targets
         self.columns = [TARGETS.index(target) for target in self.targets]
         self.level = validation.level_of(options, records)
@@ -820,6 +818,8 @@ class _Run:
             self.saved, self.unsaved = step, 0
             self.watching.saved(step)
             self._follow_checkpoint()
+        except ConnectionError:  # where space does not help
+            raise
         except OSError as error:
             way_out = "make space, or name another folder"
             if self.saved is not None:
@@ -866,7 +866,7 @@ class _Run:
                     "before it, of step %d",
                     *(last, self.saved),
                 )
-            os.replace(self.resumed.path, last)
+            self.resumed.path.replace(last)
         self._follow_checkpoint()
 
     def _report(self, entry, seconds_left):

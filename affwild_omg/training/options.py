@@ -51,6 +51,7 @@ class TrainingOptions(options.Checked):
     records: str = option(
         "Folder that affwild_omg.prepare wrote, or several, separated by "
         "commas: all their train splits, and validation of the first.",
+        address=True,
     )
     mix: Sequence[str] | None = option(
         "Shares of the windows of training that are from each of several "
@@ -58,7 +59,8 @@ class TrainingOptions(options.Checked):
         None,
     )
     workdir: str = option(
-        "Folder for the trained model, its history and TensorBoard's files."
+        "Folder for the trained model, its history and TensorBoard's files.",
+        address=True,
     )
     # The network: a row of --list_architectures, and what is to differ from it.
     architecture: str = option(
@@ -534,7 +536,9 @@ class TrainingOptions(options.Checked):
             UserError: they are not.
         """
         for folder in self.folders():
-            if not pathlib.Path(folder).exists():
+            if not (
+                options.is_address(folder) or pathlib.Path(folder).exists()
+            ):
                 raise UserError(
                     f"--records={folder} does not exist (Folder that "
                     "affwild_omg.prepare wrote)"

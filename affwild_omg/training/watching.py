@@ -11,8 +11,6 @@ import contextlib
 import dataclasses
 import io
 import json
-import os
-import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -32,7 +30,7 @@ from affwild_omg.evaluation import protocol
 from affwild_omg.nets import parts
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring.frames import Frames
-from affwild_omg.storage import files
+from affwild_omg.storage import files, remote
 from affwild_omg.training.options import TrainingOptions
 from affwild_omg.training.regime import Regime
 from affwild_omg.weights import workdir as workdirs
@@ -149,7 +147,7 @@ class Watching:
         self._writer = None
         self._profiling = False
         self._to_profile = options.profiled() if write else ()
-        workdir = pathlib.Path(options.workdir)
+        workdir = remote.path(options.workdir)
         self._folder = workdir / workdirs.EVENTS
         self._unfinished = workdir / f"{files.PARTIAL}{workdirs.EVENTS}"
         self._settled = saved is not None
@@ -167,7 +165,8 @@ class Watching:
         """Ends an event file, because the training was saved."""
         self._saved, self._since = step, time.perf_counter()
         if self._writer:
-            self._writer.close()
+            with remote.errors(self._folder):
+                self._writer.close()
             self._writer = None
         if self._write and not self._settled:
             self._settle()
@@ -176,7 +175,7 @@ class Watching:
         self._settled = True
         self._folder.mkdir(exist_ok=True)
         for file in self._unfinished.glob(workdirs.EVENT_FILES):
-            os.replace(file, self._folder / file.name)
+            file.replace(self._folder / file.name)
         files.remove(self._unfinished)
 
     def close(self) -> None:
@@ -189,23 +188,25 @@ class Watching:
                 *self._to_profile,
             )
         if self._writer:
-            self._writer.close()
+            with remote.errors(self._folder):
+                self._writer.close()
 
     @contextlib.contextmanager
     def _writing(self):
         """Makes TensorBoard's writer, opened if need be, the one in use."""
-        if not self._writer:
-            folder = self._folder if self._settled else self._unfinished
-            self._writer = tf.summary.create_file_writer(
-                str(folder), filename_suffix=f".after_{self._saved:09}"
-            )
-            if not self._saved:
-                with self._writer.as_default(step=0):
-                    self._write_options()
-                    _write_graph(self._model)
-        with self._writer.as_default():
-            yield
-        self._writer.flush()
+        with remote.errors(self._folder):
+            if not self._writer:
+                folder = self._folder if self._settled else self._unfinished
+                self._writer = tf.summary.create_file_writer(
+                    str(folder), filename_suffix=f".after_{self._saved:09}"
+                )
+                if not self._saved:
+                    with self._writer.as_default(step=0):
+                        self._write_options()
+                        _write_graph(self._model)
+            with self._writer.as_default():
+                yield
+            self._writer.flush()
 
     def _write_options(self):
         """Writes HParams' part: what must be the same when it is resumed."""

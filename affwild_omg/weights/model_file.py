@@ -24,7 +24,7 @@ from affwild_omg.nets.architectures import Architecture, Fusion
 from affwild_omg.paper.task import PREPARATION
 from affwild_omg.paper.windows import TAILS
 from affwild_omg.scoring.conformal import HalfWidths
-from affwild_omg.storage import files
+from affwild_omg.storage import files, remote
 from affwild_omg.weights.workdir import BEST, HALF_WIDTHS
 
 CARD = "card.json"
@@ -162,7 +162,7 @@ def load_model(
     Raises:
         UserError: it does not exist, or is something else.
     """
-    path = _model_file(pathlib.Path(path), flag)
+    path = _model_file(remote.path(path), flag)
     card = dataclasses.replace(
         read_card(path, flag=flag), half_widths=_read_half_widths(path)
     )
@@ -181,7 +181,7 @@ def write_half_widths(
         widths: that were measured.
         model_sha256: of what they were measured on, see `digest`.
     """
-    path = pathlib.Path(path)
+    path = remote.path(path)
     if is_exported(path) or not (path.is_dir() or path.name == BEST):
         return
     files.write_json(
@@ -228,17 +228,18 @@ def load_weights(
     Raises:
         UserError: the file is damaged or of another network.
     """
-    try:
-        model.load_weights(path)
-    except (
-        zipfile.BadZipFile,
-        KeyError,
-        TypeError,
-        ValueError,
-        OSError,
-        RuntimeError,  # h5py raises it on some damage
-    ) as error:
-        raise _damaged(path, flag) from error
+    with files.local(path) as here:
+        try:
+            model.load_weights(here)
+        except (
+            zipfile.BadZipFile,
+            KeyError,
+            TypeError,
+            ValueError,
+            OSError,
+            RuntimeError,  # h5py raises it on some damage
+        ) as error:
+            raise _damaged(path, flag) from error
 
 
 def read_card(path: os.PathLike | str, *, flag: str = "--model") -> Card:
@@ -247,9 +248,9 @@ def read_card(path: os.PathLike | str, *, flag: str = "--model") -> Card:
     Raises:
         UserError: it does not exist, or is something else.
     """
-    path = _model_file(pathlib.Path(path), flag)
+    path = _model_file(remote.path(path), flag)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             return Card.from_json(archive.read(CARD).decode())
     except UserError as error:
         raise UserError(f"{flag}={path}: {error}") from error
@@ -308,7 +309,7 @@ def is_exported(path: pathlib.Path) -> bool:
 
 def digest(model: os.PathLike | str) -> str:
     """Returns the SHA-256 of a model file, a workdir's best or an export."""
-    path = pathlib.Path(model)
+    path = remote.path(model)
     if is_exported(path):
-        return files.digest(*sorted(x for x in path.rglob("*") if x.is_file()))
+        return files.digest(*files.within(path))
     return files.digest(path / BEST if path.is_dir() else path)

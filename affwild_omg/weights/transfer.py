@@ -6,13 +6,13 @@ Aff-Wild2, then OMG; and from a CNN to a CNN-RNN to a fusion.
 
 import dataclasses
 import os
-import pathlib
 
 import keras
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.nets import parts
 from affwild_omg.nets.architectures import Architecture, Fusion
+from affwild_omg.storage import remote
 from affwild_omg.weights import model_file, weight_files
 from affwild_omg.weights.foreign import Source
 
@@ -51,7 +51,7 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> Source:
     Raises:
         UserError: it is none of these, or damaged.
     """
-    path = pathlib.Path(path)
+    path = remote.path(path)
     if path.is_dir() or path.suffix == ".keras":
         model, card = model_file.load_model(path, flag=flag)
         return Source(

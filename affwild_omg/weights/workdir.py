@@ -16,6 +16,7 @@ import os
 import pathlib
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.storage import remote
 
 BEST = "best.keras"
 LAST = "last.keras"
@@ -31,7 +32,7 @@ INITIALISATION = "initialisation.json"
 
 def of(model: os.PathLike | str) -> pathlib.Path:
     """Returns the workdir of a model: itself, or that of its best or last."""
-    place = pathlib.Path(model)
+    place = remote.path(model)
     return place.parent if place.name in (BEST, LAST) else place
 
 
@@ -58,7 +59,7 @@ def _taken(reports):
 
 
 def _read(workdir, name, check):
-    path = pathlib.Path(workdir, name)
+    path = remote.path(workdir) / name
     if not path.is_file():
         return None
     try:

@@ -158,3 +158,37 @@ def test_pairs_are_told_apart():
             options.pairs("part", [text])
     with pytest.raises(UserError, match="--part gives a twice"):
         options.pairs("part", ["a=1", "a=2"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Delivery(options.Checked):
+    """Where a meal comes from."""
+
+    kitchen: str = option("The kitchen.", exists=True, address=True)
+    guests: Sequence[str] | None = option("The guests.", None)
+    cellar: str = option("The cellar.", "")
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--kitchen=s3://bucket/kitchen", None),
+        ("--cellar=12:30", None),
+        ("--kitchen=s3:/bucket/kitchen", "must be like s3://bucket/folder"),
+        ("--kitchen=s3:///kitchen", "must be like s3://bucket/folder"),
+        ("--kitchen=nowhere", "--kitchen=nowhere does not exist"),
+        ("--cellar=s3://bucket", "--cellar=s3://bucket is an address, but on"),
+        ("--cellar=S3:/bucket", "is an address, but only a local path can be"),
+        ("--guests=a,gs://b/c", "--guests=gs://b/c is an address, but only a"),
+    ],
+)
+def test_addresses_are_told_from_paths(parse, flag, told):
+    options.define(Delivery, overwrite=None)
+    parse("--kitchen=s3://bucket", flag)
+    if told is None:
+        name, value = flag.removeprefix("--").split("=")
+        assert getattr(options.read(Delivery), name) == value
+        return
+    with pytest.raises(UserError) as error:
+        options.read(Delivery)
+    assert told in str(error.value)

@@ -193,3 +193,38 @@ def test_a_server_that_stalls_is_waited_for_in_vain(s3):
         )
     assert (code, out[:15]) == (7, "ConnectionError")
     assert "Timeout" in out
+
+
+def test_without_the_plugin_a_line_says_what_is_needed(tf, monkeypatch):
+    monkeypatch.setattr(
+        tf.io.gfile, "get_registered_schemes", lambda: ["", "file", "ram", "gs"]
+    )
+    with pytest.raises(UserError) as error:
+        remote._tensorflow.__wrapped__("s3")
+    assert str(error.value) == (
+        f"there is no file system for s3://; TensorFlow {tf.__version__} here "
+        "is without tensorflow-io, which needs TensorFlow 2.17: pip install "
+        "'affwild_omg[remote]', or name a local path"
+    )
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        ("PermissionDeniedError", ConnectionError),
+        ("UnauthenticatedError", ConnectionError),
+        ("InvalidArgumentError", ConnectionError),
+        ("NotFoundError", FileNotFoundError),
+        ("UnknownError", ConnectionError),
+        ("InternalError", ConnectionError),
+        ("ResourceExhaustedError", ConnectionError),
+    ],
+)
+def test_errors_are_pythons(tf, s3, raised, expected):
+    path = remote.path("s3://bucket/a")
+    with pytest.raises(expected) as error, remote.errors(path):
+        raise getattr(tf.errors, raised)(None, None, ": of the server")
+    assert error.value.filename == str(path)
+    assert type(error.value) is expected
+    with pytest.raises(tf.errors.OpError), remote.errors(pathlib.Path("a")):
+        raise tf.errors.UnknownError(None, None, "of a disk")

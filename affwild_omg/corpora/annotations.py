@@ -25,6 +25,8 @@ def read_lines(path: pathlib.Path, problems: Problems) -> list[str] | None:
         text = path.read_text(encoding="utf-8-sig").rstrip()
     except UnicodeDecodeError:
         text = "\0"
+    except ConnectionError:
+        raise
     except OSError as error:
         problems.add(f"{path}: {error.strerror}; {rule}")
         return None

@@ -11,6 +11,7 @@ from absl import logging
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.problems import Problems
+from affwild_omg.storage import remote
 
 # What --frames takes.
 VIDEO, CROPS = "video", "crops"
@@ -31,7 +32,7 @@ def walk(
     Raises:
         UserError: the source is not a folder.
     """
-    source = pathlib.Path(source)
+    source = remote.path(source)
     if not source.is_dir():
         raise UserError(
             f"--source={source} is not a folder; give the one that holds the "
@@ -48,7 +49,9 @@ def walk(
             )
             continue
         try:
-            names = sorted(os.listdir(folder))
+            names = sorted(path.name for path in folder.iterdir())
+        except ConnectionError:
+            raise
         except OSError as error:
             problems.add(
                 f"{folder}: {error.strerror}; folders must be readable: it is "
@@ -84,7 +87,7 @@ class Media:
 
     def __init__(self, source: pathlib.Path | str, frames: str):
         """Makes an empty collection of films or, for CROPS, of crops."""
-        self._source = pathlib.Path(source)
+        self._source = remote.path(source)
         self._frames = frames
         self._places = {}  # name -> paths
         self._asked = set()  # names of clips

@@ -14,6 +14,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import annotations, folders
 from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.corpora.problems import STRICT, Problems
+from affwild_omg.storage import remote
 
 COLUMNS = ["path", "valence", "arousal", "clip"]
 SUFFIXES = {".csv", ".txt"}
@@ -26,7 +27,7 @@ def read(
     frames: str = folders.VIDEO,
 ) -> list[Clip]:
     """Reads lists of frames, as `corpora.readers` says."""
-    source, clips, seen, others = pathlib.Path(source), {}, {}, []
+    source, clips, seen, others = remote.path(source), {}, {}, []
     for folder, names in folders.walk(source, problems):
         for name in names:
             stem, suffix = os.path.splitext(name)

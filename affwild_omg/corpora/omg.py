@@ -11,6 +11,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.clips import Clip
 from affwild_omg.corpora.folders import CROPS, VIDEO
 from affwild_omg.corpora.problems import STRICT, Problems
+from affwild_omg.storage import remote
 
 # In order of preference for each split.
 TABLES = {
@@ -53,7 +54,7 @@ def read(
         raise UserError(
             "--frames=crops does not go with --corpus=omg, which has clips only"
         )
-    source = pathlib.Path(source)
+    source = remote.path(source)
     if not source.is_dir():
         raise UserError(
             f"--source={source} is not a folder; give the one that holds the "

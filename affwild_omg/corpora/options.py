@@ -19,6 +19,7 @@ class CorpusOptions(options.Checked):
         "Folder with the corpus' annotations, and its videos or crops; "
         "docs/corpora.md shows the layouts.",
         exists=True,
+        address=True,
     )
     frames: str = option(
         "Where frames come from: videos (or whole pictures), or the corpus' "
@@ -37,4 +38,6 @@ class CorpusOptions(options.Checked):
 class DescriptionOptions(CorpusOptions):
     """Which corpus is described, and where the description goes."""
 
-    output: str = option("Folder for description.txt and labels.png.")
+    output: str = option(
+        "Folder for description.txt and labels.png.", address=True
+    )

@@ -3,7 +3,6 @@
 import io
 import itertools
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
@@ -14,6 +13,7 @@ from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.faces import tracking
 from affwild_omg.faces.views import IMPLAUSIBLE, NO_PICTURE, Face
+from affwild_omg.storage import remote
 
 
 class Pictures:
@@ -40,7 +40,7 @@ class Pictures:
             fps: frames a second, > 0.
         """
         self.fps, self.number, self.unreadable = fps, -1, []
-        self.path, self._names = pathlib.Path(folder), names
+        self.path, self._names = remote.path(folder), names
 
     @property
     def damage(self) -> str | None:
@@ -65,6 +65,8 @@ class Pictures:
                 bgr = (
                     cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
                 )
+            except ConnectionError:  # which says nothing about the picture
+                raise
             except (OSError, cv2.error):
                 bgr = None
             if bgr is None:

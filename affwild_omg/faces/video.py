@@ -18,6 +18,7 @@ from av.stream import Disposition
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
+from affwild_omg.storage import files, remote
 
 DEFAULT_FPS = 25.0
 
@@ -84,7 +85,7 @@ class Video(contextlib.AbstractContextManager):
         """Opens a video and decodes its first frame.
 
         Args:
-            path: a local video file, in any format that FFmpeg decodes.
+            path: a video file, in any format that FFmpeg decodes.
 
         Raises:
             UserError: the file is missing, a directory, empty or not a video,
@@ -302,13 +303,17 @@ def _stated_duration(stream) -> float | None:
 
 def _open(path: str):
     try:
-        with open(path, "rb"):  # whose errors say more than FFmpeg's
-            pass
-        # "file:", because FFmpeg takes what stands before a colon for a
-        # protocol; names in other encodings than UTF-8 are no damage.
-        return av.open(
-            f"file:{os.path.abspath(path)}", metadata_errors="replace"
-        )
+        # A film from elsewhere takes no more of the disk than is open.
+        with files.local(remote.path(path)) as here:
+            with open(here, "rb"):  # whose errors say more than FFmpeg's
+                pass
+            # "file:", because FFmpeg takes what stands before a colon for a
+            # protocol; names in other encodings than UTF-8 are no damage.
+            return av.open(
+                f"file:{os.path.abspath(here)}", metadata_errors="replace"
+            )
+    except (UserError, ConnectionError):  # of its place, not of the film
+        raise
     except (av.error.FFmpegError, ValueError) as error:
         raise UserError(_NOT_A_VIDEO.format(path)) from error
     except OSError as error:

@@ -64,6 +64,8 @@ class Job:
         path = self.folder / self.name(SUMMARY)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+        except ConnectionError:  # there may be one
+            raise
         except (OSError, ValueError):
             return {}
         # Anything else is not ours.
@@ -74,7 +76,8 @@ class Job:
     @property
     def exists(self) -> bool:
         """Whether anything of such a name is there."""
-        return any(os.path.lexists(self.folder / x) for x in self.names)
+        places = [self.folder / name for name in self.names]
+        return any(x.exists() or os.path.lexists(x) for x in places)
 
     def require_done(self, wanted: dict) -> None:
         """Checks that its results are whole, and made by what is wanted.

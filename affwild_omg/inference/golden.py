@@ -21,6 +21,7 @@ from affwild_omg.faces import alignment
 from affwild_omg.faces.landmarks import Landmarker
 from affwild_omg.faces.video import Video
 from affwild_omg.inference.predictor import Predictor
+from affwild_omg.storage import files, remote
 
 # TensorFlow's place for what is the project's own.
 GOLDEN = pathlib.Path("assets.extra") / "golden"
@@ -97,12 +98,17 @@ def replay(path: os.PathLike | str, predictor: Predictor) -> list[Step]:
     Raises:
         UserError: the SavedModel has no golden frames, or they are damaged.
     """
-    folder = pathlib.Path(path) / GOLDEN
+    folder = remote.path(path) / GOLDEN
     if not folder.is_dir():
         raise UserError(
             f"--model={path} has no golden frames to repeat; give a "
             "SavedModel, exported by this version"
         )
+    with files.local(folder) as here:
+        return _replay(here, path, predictor)
+
+
+def _replay(folder, path, predictor):
     try:
         with np.load(folder / RECORD) as file:
             recorded = dict(file)

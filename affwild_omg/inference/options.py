@@ -38,16 +38,20 @@ class PredictionOptions(ComputationOptions):
     """Which videos are predicted, by which model, and where to."""
 
     model: str = option(
-        "Folder that export.py wrote, workdir or .keras file.", exists=True
+        "Folder that export.py wrote, workdir or .keras file.",
+        exists=True,
+        address=True,
     )
     video: str = option(
         "Video file, folder of them, or pattern such as 'clips/*.mp4'; "
         "several are separated by commas. Or the number of a camera, such as "
-        "0, until Ctrl-C."
+        "0, until Ctrl-C.",
+        address=True,
     )
     output: str = option(
         "Folder for <stem>.csv, one row per frame, <stem>.png and <stem>.json "
-        "of each video."
+        "of each video.",
+        address=True,
     )
     resume: bool = option(
         "Leave out videos whose results are there and whole.", False

@@ -10,6 +10,7 @@ from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import folders
 from affwild_omg.faces import camera
+from affwild_omg.storage import files, remote
 
 # Endings by which a film is known in a folder. A pattern, or its name, takes
 # any other.
@@ -58,7 +59,7 @@ def find(
             )
     found = {}
     for part in parts:
-        for path in _named(pathlib.Path(part), quiet):
+        for path in _named(remote.path(part), quiet):
             found.setdefault(os.path.abspath(path), path)
     if not found:
         raise UserError("--video is empty; name a film, a folder or a pattern")
@@ -88,8 +89,11 @@ def _named(path: pathlib.Path, quiet: bool) -> list[pathlib.Path]:
         return films
     if path.exists():
         return [path]
-    matching = sorted(glob.glob(str(path), recursive=True))
-    films = [pathlib.Path(x) for x in matching if os.path.isfile(x)]
+    if files.is_remote(path):
+        matching = path.parent.glob(path.name)
+    else:
+        matching = map(pathlib.Path, glob.glob(str(path), recursive=True))
+    films = sorted((x for x in matching if x.is_file()), key=str)
     if not films:
         raise UserError(
             f"--video={path} does not exist, and as a pattern it matches no "

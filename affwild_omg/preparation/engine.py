@@ -22,7 +22,7 @@ from affwild_omg.data import manifest as written
 from affwild_omg.preparation import manifest as manifests
 from affwild_omg.preparation import staging, verification, worker
 from affwild_omg.preparation.options import FPS, RAY, PreparationOptions
-from affwild_omg.storage import files, locks, parallel, stages
+from affwild_omg.storage import files, locks, parallel, remote, stages
 
 
 def prepare(options: PreparationOptions, *, overwrite: bool = False) -> dict:
@@ -91,7 +91,7 @@ def _target(options):
     """Yields where the records go; nobody else prepares them meanwhile."""
     if options.engine == RAY:
         _cluster()  # before anything is written
-    target = pathlib.Path(options.records).resolve()
+    target = remote.path(options.records).resolve()
     remove_parents = files.make_folder(target.parent)
     try:
         part = options.part and options.part[0]
@@ -187,8 +187,9 @@ def _mend(
     ]
     options = dataclasses.replace(options, preview=False)
     left = {f"{key} of {split}": "not in it" for split, key in damaged}
+    place = None if files.is_remote(target) else target
     with tempfile.TemporaryDirectory(
-        prefix=files.PARTIAL, dir=target
+        prefix=files.PARTIAL, dir=place
     ) as temporary:
         folder = pathlib.Path(temporary)
         for clip, report in _prepare(clips, folder, options, problems).items():

@@ -1,7 +1,6 @@
 """The manifest of a records folder: what was prepared, and what was not."""
 
 import collections
-import pathlib
 from collections.abc import Mapping, Sequence
 
 from affwild_omg.cli import wording
@@ -11,6 +10,7 @@ from affwild_omg.corpora.clips import SPLITS
 from affwild_omg.data import records
 from affwild_omg.data.manifest import MANIFEST
 from affwild_omg.preparation.options import PreparationOptions
+from affwild_omg.storage import remote
 
 
 def summarise(
@@ -36,7 +36,7 @@ def summarise(
         utterances, as `worker.prepare` describes them.
     """
     # What the demo drew has no scores to compare with those of real corpora.
-    drawn = pathlib.Path(options.source, omg.DEMO).is_file()
+    drawn = (remote.path(options.source) / omg.DEMO).is_file()
     of_splits = {
         split: [report for report in reports if report["split"] == split]
         for split in SPLITS

@@ -19,7 +19,7 @@ AUTO = "auto"
 class PreparationOptions(CorpusOptions):
     """Which corpus is prepared, from where, to where and how."""
 
-    records: str = option("Folder for the records.")
+    records: str = option("Folder for the records.", address=True)
     fps: float = option(
         "Frames a second of clips that are pictures.", FPS, least=1
     )
@@ -105,4 +105,4 @@ class VerificationOptions(options.Checked):
         "name what is damaged.",
         False,
     )
-    records: str = option("Folder with the records.", exists=True)
+    records: str = option("Folder with the records.", exists=True, address=True)

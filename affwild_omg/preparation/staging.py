@@ -9,7 +9,6 @@ publication.
 import json
 import pathlib
 import re
-import shutil
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +19,7 @@ from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.data import records
 from affwild_omg.data.manifest import MANIFEST
 from affwild_omg.preparation.options import PreparationOptions
-from affwild_omg.storage import files
+from affwild_omg.storage import files, remote
 
 PREVIEWS = "previews"
 _REPORTS = "reports"  # apart from the records, which leave before them
@@ -49,7 +48,7 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
     same = {
         "schema_version": records.SCHEMA_VERSION,
         "corpus": options.corpus,
-        "source": str(pathlib.Path(options.source).resolve()),
+        "source": str(remote.path(options.source).resolve()),
         "frames": options.frames,
         "fps": options.fps,
         "detect_every": options.detect_every,
@@ -100,6 +99,8 @@ def _read(path):
     """Returns what a JSON file holds; None if it is missing or cut off."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except ConnectionError:  # it may well be there
+        raise
     except (OSError, ValueError):
         return None
 
@@ -230,11 +231,7 @@ def publish(
     kept = {path for clip in clips for path in paths(folder, clip)}
     kept |= {folder / MANIFEST, folder / _SETTINGS}
     kept |= set((folder / _SHARDS).glob("*.json"))  # until it is done
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_file() and path not in kept:
-            path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+    files.keep(folder, kept)
     # Records without a manifest are refused: there is none while old and
     # new are mixed.
     for name in (MANIFEST, *SPLITS, PREVIEWS):
@@ -243,9 +240,9 @@ def publish(
     (folder / MANIFEST).replace(folder / _MOVING)
     for split in manifest["splits"]:
         (folder / split).mkdir(exist_ok=True)
-        shutil.move(folder / split, target / split)
+        files.move(folder / split, target / split)
     if (folder / PREVIEWS).is_dir():
-        shutil.move(folder / PREVIEWS, target / PREVIEWS)
+        files.move(folder / PREVIEWS, target / PREVIEWS)
     files.sync(target)  # a manifest that is there vouches for all records
     files.write_text(target / MANIFEST, text)
     files.remove(folder)
@@ -257,11 +254,11 @@ def take_back(target: pathlib.Path) -> None:
     if not (folder / _MOVING).is_file() or (target / MANIFEST).is_file():
         return
     for name in (*SPLITS, PREVIEWS):
-        for path in list((target / name).rglob("*")):
+        for path in files.within(target / name):
             back = folder / path.relative_to(target)
             # To another disk, files are copied before any is removed: what is
             # in both places may be cut off in the second.
-            if path.is_file() and not back.exists():
+            if not back.exists():
                 back.parent.mkdir(parents=True, exist_ok=True)
                 files.replace(path, back)
         files.remove(target / name)

@@ -107,7 +107,9 @@ def prepare(
     reasons = collections.Counter()
     try:
         with _open(clip, options) as video:
-            frames = _frames(video, clip, options, path.parent, reasons, sheet)
+            # What is held meanwhile lies beside the records, or here.
+            place = None if files.is_remote(path) else path.parent
+            frames = _frames(video, clip, options, place, reasons, sheet)
             report |= records.write_clip(
                 path, clip.video, clip.utterance, frames
             )
@@ -132,7 +134,8 @@ def prepare(
     if sheet:
         preview_path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            sheet.write(preview_path)
+            with files.whole(preview_path, contended=True) as partial:
+                sheet.write(partial)
         except OSError:
             raise
         except Exception as error:

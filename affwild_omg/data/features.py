@@ -6,6 +6,7 @@ features], all taps side by side.
 """
 
 import contextlib
+import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -31,7 +32,7 @@ class Cache:
     """
 
     def __init__(
-        self, folder: pathlib.Path, key: str, sizes: Mapping[str, int]
+        self, folder: os.PathLike | str, key: str, sizes: Mapping[str, int]
     ):
         """Names a cache, which may be there already.
 
@@ -41,7 +42,7 @@ class Cache:
             sizes: see `sizes`.
         """
         self.sizes = dict(sizes)
-        self._folder = folder / key
+        self._folder = pathlib.Path(folder, key)
 
     def fill(
         self,

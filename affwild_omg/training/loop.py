@@ -394,7 +394,7 @@ class _Run:
             ],
         )
         cache = features.Cache(
-            pathlib.Path(self.options.cache_features),
+            self.options.cache_features,
             key.hexdigest()[:16],
             {name: x.shape[-1] for name, x in cnn.output.items()},
         )

@@ -69,13 +69,15 @@ class Divergence(NamedTuple):
             learning_rate: of the training.
         """
         keys = np.array([key.decode() for key in batch["key"]])
-        landmarks = batch["landmarks"].reshape(len(keys), -1)
-        odd = sorted({*keys[~np.isfinite(landmarks).all(axis=1)]})
-        if odd and any(x.name == "landmarks" for x in self.model.inputs):
-            return (
-                f"the gradient of step {self.step} is not finite, because "
-                f"landmarks of {listed(odd)} are not; prepare these again"
-            )
+        # Cached features, in the place of frames, are finite.
+        for name in sorted(batch.keys() & {x.name for x in self.model.inputs}):
+            values = batch[name].reshape(len(keys), -1)
+            odd = sorted({*keys[~np.isfinite(values).all(axis=1)]})
+            if odd:
+                return (
+                    f"the gradient of step {self.step} is not finite, because "
+                    f"{name} of {listed(odd)} are not; prepare these again"
+                )
         named = parts.named_weights(self.model).items()
         names = {id(weight): name for name, weight in named}
         names = [names[id(x)] for x in self.model.trainable_variables]

@@ -101,6 +101,10 @@ def train(
             )
         card = card_of(options)
         files.check_output(workdir, flag="--workdir", overwrite=overwrite)
+    if cluster and options.cache_features:
+        raise UserError(
+            "--cache_features is for one machine, not for several; leave it out"
+        )
     if cluster:
         cluster.meet(_facts(options, records, found))
         strategy = cluster.strategy()
@@ -176,7 +180,7 @@ def _facts(options, records, found):
     devices = len(tf.config.list_physical_devices("GPU"))
     return [
         *flags,
-        f"records {records.digest[:12]}",
+        *(f"records {x.digest[:12]}" for x in (records, *records.added)),
         f"a workdir whose checkpoint is of step {found.state['step']}"
         if found
         else "a workdir without a checkpoint",

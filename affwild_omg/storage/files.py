@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import tempfile
 import uuid
+import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from affwild_omg.cli.errors import UserError
@@ -281,6 +282,24 @@ def whole(
         unfinished.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+@contextlib.contextmanager
+def archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+    """Opens a ZIP archive to be read, of which only what is asked for is.
+
+    Raises:
+        ConnectionError: it is elsewhere, and cannot be reached.
+    """
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as opened:
+                yield opened
+        except zipfile.BadZipFile as error:
+            # So it calls any OSError at the archive's end.
+            if isinstance(error.__context__, ConnectionError):
+                raise error.__context__ from error
+            raise
 
 
 def write_text(path: os.PathLike | str, text: str) -> None:

@@ -117,7 +117,7 @@ def newest(workdir: pathlib.Path) -> Checkpoint | None:
     paths = [path for path in (workdir / LAST, *kept) if path.is_file()]
     for path in paths:
         try:
-            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            with files.archive(path) as archive:
                 if archive.testzip():
                     continue
                 state = {"version": 0}
@@ -198,7 +198,7 @@ def set_best(
 def _epoch_of(best):
     """Returns the epoch that a best model is of, None where it is not known."""
     try:
-        with best.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with files.archive(best) as archive:
             return json.loads(archive.read(STATE))["epoch"]
     except ConnectionError:
         raise

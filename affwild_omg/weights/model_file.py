@@ -250,7 +250,7 @@ def read_card(path: os.PathLike | str, *, flag: str = "--model") -> Card:
     """
     path = _model_file(remote.path(path), flag)
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with files.archive(path) as archive:
             return Card.from_json(archive.read(CARD).decode())
     except UserError as error:
         raise UserError(f"{flag}={path}: {error}") from error

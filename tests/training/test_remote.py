@@ -109,6 +109,38 @@ def test_damage_is_told_from_a_file_that_is_gone(bucket, small_records):
         manifest.read(f"{bucket}x")
 
 
+def test_a_server_that_fails_is_no_damage(remote_records, bucket, monkeypatch):
+    from affwild_omg.data import manifest, pipeline
+    from affwild_omg.storage import remote
+    from affwild_omg.training import checkpoints
+    from affwild_omg.weights import model_file
+
+    records = manifest.read(remote_records)
+    files.write_text(bucket / "last.keras", "a checkpoint")
+
+    def fail(reader, buffer):
+        raise ConnectionError(5, "it is down", str(reader._path))
+
+    monkeypatch.setattr(remote._Reader, "readinto", fail)
+    windows = pipeline.windows(
+        records.clips("train"), sequence_length=4, tail="pad"
+    )
+    with (
+        pytest.raises(ConnectionError, match="^s3:.*tfrecord: it is down$"),
+        records.reading("train"),
+    ):
+        list(windows)
+    for ask in (
+        lambda: manifest.read(remote_records),
+        lambda: records.clips("train")[0].damage(),
+        lambda: checkpoints.newest(bucket),
+        lambda: model_file.read_card(bucket / "last.keras"),
+        lambda: model_file.load_weights(None, bucket / "last.keras"),
+    ):
+        with pytest.raises(ConnectionError, match="it is down"):
+            ask()
+
+
 def test_a_resumed_training_is_the_same_to_the_bit(small_run, remote_run):
     for here, there in zip(
         *(x[1]["epochs"] for x in (small_run, remote_run)), strict=True

@@ -296,9 +296,8 @@ def archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
             with zipfile.ZipFile(file) as opened:
                 yield opened
         except zipfile.BadZipFile as error:
-            # So it calls any OSError at the archive's end.
-            if isinstance(error.__context__, ConnectionError):
-                raise error.__context__ from error
+            if failure := getattr(file, "failure", None):
+                raise failure from error
             raise
 
 

@@ -268,10 +268,15 @@ class Path(pathlib.PurePosixPath):
 
 
 class _Reader(io.RawIOBase):
-    """A file's bytes, from any place on; TensorFlow reads ahead by 512 KB."""
+    """A file's bytes, from any place on; TensorFlow reads ahead by 512 KB.
+
+    Attributes:
+        failure: why the server did not answer, if so: who reads an archive
+            takes any error at its end for damage.
+    """
 
     def __init__(self, path):
-        self._path = path
+        self._path, self._place, self.failure = path, 0, None
         with path.errors() as tf:
             self._file = tf.io.gfile.GFile(path._uri, "rb")
 
@@ -282,22 +287,42 @@ class _Reader(io.RawIOBase):
         return True
 
     def tell(self):
-        return self._file.tell()
+        return self._place
 
     def seek(self, offset, whence=io.SEEK_SET):
-        with self._path.errors():
-            self._file.seek(offset, whence)
-        return self.tell()
+        start = 0
+        if whence == io.SEEK_CUR:
+            start = self._place
+        elif whence == io.SEEK_END:
+            with self._noting():
+                start = self._path.stat().st_size
+        if start + offset < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._place = start + offset
+        return self._place
 
     def readinto(self, buffer):
-        with self._path.errors():
-            data = self._file.read(len(buffer))
+        with self._noting(), self._path.errors() as tf:
+            try:
+                self._file.seek(self._place)
+                data = self._file.read(len(buffer))
+            except tf.errors.OutOfRangeError:  # behind the end
+                data = b""
         buffer[: len(data)] = data
+        self._place += len(data)
         return len(data)
 
     def close(self):
         self._file.close()
         super().close()
+
+    @contextlib.contextmanager
+    def _noting(self):
+        try:
+            yield
+        except ConnectionError as error:
+            self.failure = error
+            raise
 
 
 @functools.cache

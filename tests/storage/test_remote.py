@@ -55,6 +55,10 @@ def test_files_are_what_was_written(bucket):
         assert file.read(2) == "ö".encode()
         assert file.seek(-1, os.SEEK_END) == 10
         assert file.read() == b"\n"
+        assert file.seek(100) == 100 and file.read(10) == b""
+        with pytest.raises(OSError, match="Invalid argument"):
+            file.seek(-100, os.SEEK_END)
+        assert file.seek(0) == 0 and file.read() == "hälla\r\nö\n".encode()
     names = [str(x.relative_to(folder)) for x in files.within(folder)]
     assert names == ["a/text", "block", "empty"]
     assert sorted(folder.iterdir()) == [

@@ -47,6 +47,15 @@ def tf():
     tensorflow.config.set_logical_device_configuration(
         cpu, [tensorflow.config.LogicalDeviceConfiguration()] * 2
     )
+    mirrored = tensorflow.distribute.MirroredStrategy
+    make = mirrored.__init__
+
+    def make_apart(*args, **settings):
+        # Strategies of a process share keys, and others reduce in other shapes.
+        mirrored._collective_key_base += 1000
+        make(*args, **settings)
+
+    mirrored.__init__ = make_apart
     return tensorflow
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -164,8 +165,13 @@ def _load(path, runtime, precision):
     return keras_predictor(model, card, strategy)
 
 
+@functools.cache
 def default_strategy() -> tf.distribute.Strategy:
-    """Returns MirroredStrategy where there are several GPUs."""
+    """Returns MirroredStrategy where there are several GPUs.
+
+    One for the whole process: a second would number its sums over the replicas
+    as the first did, and TensorFlow takes them for the same.
+    """
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()

@@ -361,13 +361,12 @@ def whole(options):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(tf, options, whole, tmp_path, monkeypatch):
+def test_two_processes_train_as_one(tf, options, whole, tmp_path):
     """With two replicas: the same loss, weights, score and skipped batches."""
     from affwild_omg.training import loop
     from affwild_omg.weights import model_file
 
     mirrored = tf.distribute.MirroredStrategy
-    monkeypatch.setattr(mirrored, "_collective_key_base", 3000)
     one = dataclasses.replace(options, workdir=str(tmp_path / "one"))
     loop.train(one, strategy=mirrored(["CPU:0", "CPU:1"]))
     alone = read(one.workdir)["history"]["epochs"]

@@ -767,10 +767,9 @@ def test_two_replicas_take_the_step_of_one(tf, training, tiny, batch_size):
 # two replicas in twos.
 @pytest.mark.parametrize(("at_once", "replicas"), [(4, 1), (3, 1), (4, 2)])
 def test_a_step_in_parts_is_that_of_one_large_batch(
-    tf, training, tiny, monkeypatch, at_once, replicas
+    tf, training, tiny, at_once, replicas
 ):
     mirrored = tf.distribute.MirroredStrategy
-    monkeypatch.setattr(mirrored, "_collective_key_base", 2000)
     strategy = tf.distribute.get_strategy()
     large = dataclasses.replace(tiny, sequence_length=3, batch_size=8)
     whole = one_step(training, large, strategy)
@@ -849,13 +848,9 @@ def test_both_passes_over_the_parts_see_the_same_network(tf, training):
         assert np.abs(old - new).max() > 1e-4  # what is compared moves
 
 
-def test_two_replicas_clip_and_average_as_one_does(
-    tf, training, tiny, monkeypatch
-):
+def test_two_replicas_clip_and_average_as_one_does(tf, training, tiny):
     """In four steps, by a norm that is less than the gradients'."""
-    # Strategies of a process share keys, and others reduce in other shapes.
     mirrored = tf.distribute.MirroredStrategy
-    monkeypatch.setattr(mirrored, "_collective_key_base", 1000)
     options = dataclasses.replace(
         tiny, batch_size=4, sequence_length=3, steps_per_epoch=4, ema=0.5
     )
@@ -903,9 +898,7 @@ def test_plateaus_lower_the_learning_rate(
 
     monkeypatch.setattr(run, "_train_epoch", train)
     monkeypatch.setattr(run, "_validate", validate)
-    # Strategies of a process share keys, and others reduce in other shapes.
     mirrored = tf.distribute.MirroredStrategy
-    monkeypatch.setattr(mirrored, "_collective_key_base", 3000)
     options = dataclasses.replace(
         tiny,
         workdir=str(tmp_path / "run"),
@@ -1091,13 +1084,10 @@ def test_each_replica_has_its_own_dropout(tf, training, tiny):
             assert agree == pytest.approx(0.5, abs=0.1)
 
 
-def test_replicas_tell_of_the_whole_batch_and_share_statistics(
-    tf, training, monkeypatch
-):
+def test_replicas_tell_of_the_whole_batch_and_share_statistics(tf, training):
     import keras
 
     mirrored = tf.distribute.MirroredStrategy
-    monkeypatch.setattr(mirrored, "_collective_key_base", 4000)
     strategy = mirrored(["CPU:0", "CPU:1"])
     with strategy.scope():
         layer = keras.layers.BatchNormalization()
@@ -1153,7 +1143,7 @@ def test_a_run_that_diverges_stops_at_once(
     with pytest.raises(UserError) as raised:
         training.train(dataclasses.replace(tiny, epochs=3))
     assert str(raised.value).startswith(
-        "the gradient of step 4 is not finite (the clips are "
+        "the gradient of step 5 is not finite (the clips are "
     )
     assert str(raised.value).endswith(
         "; a --learning_rate lower than 0.001 may keep it so; "

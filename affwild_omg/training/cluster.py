@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import time
 import zlib
@@ -195,10 +196,14 @@ class Cluster:
             task_id=self.index,
             num_accelerators={"GPU": gpus},
         )
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             return tf.distribute.MultiWorkerMirroredStrategy(resolver)
         except tf.errors.OpError as error:
             raise self.lost(error, "nothing was trained") from error
+        finally:
+            # TensorFlow takes the order to end for itself, and goes on.
+            signal.signal(signal.SIGTERM, handler)
 
     def agree(self, strategy, variables: Iterable, what: str) -> None:
         """Waits for all workers, and checks that they hold the same.

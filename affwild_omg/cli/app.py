@@ -3,6 +3,7 @@
 A command defines its flags, and imports what is heavy only once it runs.
 """
 
+import contextlib
 import functools
 import logging as standard_logging
 import os
@@ -128,7 +129,10 @@ def guarded(
         _fail(f"error: {error}")
     except ConnectionError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"error: {where}{error.strerror or error}; {interrupted}")
+        with contextlib.suppress(SystemExit):
+            _fail(f"error: {where}{error.strerror or error}; {interrupted}")
+        # Threads that wait for the server yet would abort Python as it ends.
+        os._exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(

@@ -28,6 +28,8 @@ from affwild_omg.scoring import (
 from affwild_omg.scoring.frames import Frames
 from affwild_omg.scoring.significance import Interval
 
+# What a batch has beside the inputs of a network.
+_BESIDE = ("key", "start", "skip", "length", "time_us", "labels")
 MEAN = "mean"  # of the targets' CCCs
 INTERVAL_NAME = f"{significance.LEVEL:.0%} interval"
 FEW = 20  # clusters; in simulations intervals of as many held the truth in 91 %
@@ -58,9 +60,8 @@ def predict_frames(
     clips = {}
     for batch in batches:
         # Labels are never passed to the network.
-        predictions = predict(
-            {name: x for name, x in batch.items() if name != "labels"}
-        )
+        inputs = {k: x for k, x in batch.items() if k not in _BESIDE}
+        predictions = predict(inputs)
         for i, key in enumerate(batch["key"]):
             if not key:  # an empty window that fills the last batch
                 continue

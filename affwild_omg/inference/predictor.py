@@ -131,12 +131,12 @@ def load_predictor(
     runtime = runtimes.choose(path, runtime)
     precision = choose(precision, runtime)
     if not model_file.is_exported(path):
-        return _load(path, runtime, precision)
+        return _load(path, runtime, precision, strategy)
     with files.local(path) as here:
-        return _load(here, runtime, precision)
+        return _load(here, runtime, precision, strategy)
 
 
-def _load(path, runtime, precision):
+def _load(path, runtime, precision, strategy):
     if runtime != "tensorflow":
         return _load_other(path, runtime, precision)
     lower = precision == "bfloat16"

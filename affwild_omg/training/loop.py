@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import errno
-import hashlib
-import itertools
 import math
 import time
 
@@ -17,12 +15,11 @@ from affwild_omg import __version__
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
-from affwild_omg.data import augmentation, crops, features, mixing, pipeline
+from affwild_omg.data import crops
 from affwild_omg.evaluation import protocol, sources
 from affwild_omg.inference.predictor import default_strategy, keras_predictor
-from affwild_omg.nets import models, optimizers, parts
-from affwild_omg.nets.architectures import Fusion
-from affwild_omg.paper.task import CROP_SIZE, TARGETS
+from affwild_omg.nets import models, optimizers
+from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
 from affwild_omg.storage import files, remote
 from affwild_omg.training import (
@@ -33,9 +30,10 @@ from affwild_omg.training import (
     validation,
     watching,
 )
+from affwild_omg.training.batches import Batches
 from affwild_omg.training.cluster import Cluster
 from affwild_omg.training.options import EPOCH, POLICIES, TrainingOptions
-from affwild_omg.training.step import Step, is_comparable
+from affwild_omg.training.step import Step
 from affwild_omg.weights import model_file
 from affwild_omg.weights import workdir as workdirs
 
@@ -234,18 +232,12 @@ class _Run:
         self.writes = not cluster or cluster.chief
         self.workdir = remote.path(options.workdir)
         self.targets = card.architecture.targets
-        self.columns = [TARGETS.index(target) for target in self.targets]
         self.level = validation.level_of(options, records)
         self.deciding = None  # keys, None for all
         if options.validation != "all":
             self.deciding = sources.choose_of_records(
                 records, self.targets, options.validation
             )
-        self.labels = dict.fromkeys(("train", "validation"))
-        if options.shuffle_labels:
-            for split in self.labels:
-                labels = {x.key: x.labels for x in records.clips(split)}
-                self.labels[split] = _permuted(labels, options.seed)
         self.provenance = {
             "options": {
                 name: value
@@ -267,19 +259,14 @@ class _Run:
         self.saved_at, self.unsaved = time.monotonic(), 0
         self.limits = options.checkpoint_limits()
         self.resumed = resumed
-        cut = (options.sequence_length, options.tail, options.stride)
-        self.corpora = [pipeline.count(x, *cut) for x in records.corpora()]
-        self.windows = sum(self.corpora)
-        # Of a pass over the data, and of an epoch.
-        self.size_flag, self.size = options.step_windows()
-        self.pass_batches = -(-self.windows // self.size)
+        self.batches = Batches(
+            options, records, self.targets, strategy, cluster
+        )
         self.replicas = strategy.num_replicas_in_sync
-        self.share = -(-options.batch_size // self.replicas)
-        self.epoch_batches = options.steps_per_epoch or self.pass_batches
+        self.epoch_batches = options.steps_per_epoch or self.batches.of_pass
         # Reports of what was taken from where.
         self.initialisation = state.get("initialisation", [])
-        self.features = None
-        self.probe = self._first_windows()
+        self.probe = self.batches.probe()
         if not resumed:
             with records.reading("train"):
                 known = crops.ranges(records.clips("train"))
@@ -324,14 +311,17 @@ class _Run:
                 model_file.load_weights(
                     self.model, resumed.path, flag="--workdir"
                 )
-        self.network = self.model
+        network = self.model
         if options.cache_features:
-            self.network = self._cache_features()
-        self.predictor = keras_predictor(self.network, card, strategy)
+            with strategy.scope():
+                network = self.batches.cache_features(
+                    self.model, card.architecture
+                )
+        self.predictor = keras_predictor(network, card, strategy)
         self.step = Step(
-            *(self.network, self.optimizer, strategy, options.loss_level),
+            *(network, self.optimizer, strategy, options.loss_level),
             jit_compile=options.jit_compile,
-            at_once=self.share,
+            at_once=self.batches.share,
             whole=self.model,
             **options.loss_settings(self.targets),
         )
@@ -370,49 +360,6 @@ class _Run:
                 *(entry["epoch"], rate),
             )
 
-    def _cache_features(self):
-        """Fills the cache; returns what is trained on it."""
-        network = self.card.architecture
-        if isinstance(network, Fusion):
-            raise UserError(
-                "--cache_features is for a network alone, and "
-                f"{self.options.architecture} is a fusion; leave it out"
-            )
-        with self.strategy.scope():
-            cnn, rest = models.split(self.model, network)
-        key = hashlib.sha256(self.options.precision.encode())
-        for name, weight in parts.named_weights(cnn).items():
-            key.update(name.encode() + weight.numpy().tobytes())
-        for records in (self.records, *self.records.added):
-            key.update(records.digest.encode())
-        run = tf.function(
-            lambda images: cnn(
-                {
-                    "frames": images[tf.newaxis],
-                    "mask": tf.ones(tf.shape(images)[:1], bool)[tf.newaxis],
-                },
-                training=False,
-            ),
-            input_signature=[
-                tf.TensorSpec([None, CROP_SIZE, CROP_SIZE, 3], tf.uint8)
-            ],
-        )
-        cache = features.Cache(
-            self.options.cache_features,
-            key.hexdigest()[:16],
-            {name: x.shape[-1] for name, x in cnn.output.items()},
-        )
-        clips = [self.records.clips(x) for x in ("train", "validation")]
-        with self.records.reading("train and validation"):
-            cache.fill(
-                itertools.chain(*clips),
-                lambda images: {
-                    name: x[0].numpy() for name, x in run(images).items()
-                },
-            )
-        self.features = cache
-        return rest
-
     def _cosine_steps(self):
         total = self.options.epochs * self.epoch_batches
         rest = total - self.options.warmup_steps
@@ -427,25 +374,8 @@ class _Run:
     def _label_means(self):
         # Shuffled ones have the same.
         labels = [clip.labels for clip in self.records.clips("train")]
-        return np.nanmean(np.array(labels)[:, self.columns], axis=0)
-
-    def _first_windows(self):
-        """Returns the first windows that can be trained on, of a replica."""
-        with self.records.reading("train"):
-            seed = self.options.seed
-            order = np.random.default_rng(seed).permutation(self.windows)
-            batches = list(self._train_batches(order, seed).take(1))
-        if not batches:
-            raise UserError(
-                f"--records={self.options.records}: in each batch of "
-                f"--{self.size_flag}={self.size} all labels that "
-                f"--loss_level={self.options.loss_level} compares are equal, "
-                "so that CCC is 0 whatever is predicted; a larger batch may "
-                "have others"
-            )
-        return keras.tree.map_structure(
-            lambda values: values.numpy()[: max(2, self.share)], batches[0]
-        )
+        columns = [TARGETS.index(target) for target in self.targets]
+        return np.nanmean(np.array(labels)[:, columns], axis=0)
 
     def fit(self):
         if self.cluster:
@@ -564,129 +494,16 @@ class _Run:
             "epochs": self.epochs,
         }
 
-    def _windows(self, split, order=None):
-        return pipeline.windows(
-            self.records.clips(split),
-            sequence_length=self.options.sequence_length,
-            tail=self.options.tail,
-            stride=self.options.stride if split == "train" else 0,
-            order=order,
-            labels=self.labels[split],
-            features=self.features,
-        )
-
-    def _order(self, number):
-        """Returns the numbers of a pass's windows; passes count from 1."""
-        shares = self.options.shares()
-        if shares:
-            return mixing.mixed(
-                *(self.corpora, shares, self.options.seed, number - 1)
-            )
-        random = np.random.default_rng(self._seed(number))
-        return random.permutation(self.windows)
-
-    def _train_batches(
-        self, order, seed, first=0, count=-1, number=0, keys=False
-    ):
-        """Builds the dataset of a pass's batches, but for useless ones.
-
-        Args:
-            order: of the pass's windows.
-            seed: of what changes in them.
-            first: number of the first batch.
-            count: how many there are, with useless ones; -1: all that follow.
-            number: of the first batch in its epoch.
-            keys: give the windows' keys, too, which no GPU takes.
-        """
-
-        def useful(batch):
-            return is_comparable(
-                batch["labels"], batch["mask"], self.options.loss_level
-            )
-
-        before = pipeline.windows_before(first, self.windows, self.size)
-        numbers = np.arange(before, self.windows)
-        windows = self._train_windows(order, seed, numbers)
-        batches = pipeline.batches(
-            windows,
-            self.size,
-            evenly=True,
-            replicas=self.replicas,
-            at_once=self.share,
-        ).take(count)
-        return (
-            batches.enumerate(number)
-            .map(lambda i, batch: self._used(i, batch, keys))
-            .filter(useful)
-        )
-
-    def _own_batches(self, order, seed, first, count, number):
-        """Builds the dataset of this worker's part of batches, one a replica.
-
-        Useless ones stay, since that depends on the parts of others, too.
-        """
-        workers = len(self.cluster.workers)
-        own = np.split(np.arange(self.replicas), workers)[self.cluster.index]
-        dealt = pipeline.deal(
-            *(self.windows, self.size, self.replicas, own, self.share)
-        )
-        dealt = dealt[first : first + count]
-        windows = self._train_windows(order, seed, dealt[dealt >= 0])
-        return (
-            pipeline.shares(windows, dealt)
-            .enumerate()
-            .map(lambda i, part: self._used(number + i // len(own), part))
-        )
-
-    def _train_windows(self, order, seed, numbers):
-        windows = self._windows("train", order[numbers])
-        if kinds := self.options.augment:
-            windows = augmentation.augment(windows, kinds, seed, numbers)
-        return windows
-
-    def _used(self, number, batch, keys=False):
-        """Returns what a step uses of a batch, and the batch's number."""
-        labels = tf.gather(batch["labels"], self.columns, axis=-1)
-        names = {"frames", "landmarks", "mask"} | ({"key"} if keys else set())
-        if self.features:
-            names |= self.features.sizes.keys()
-        inputs = {name: batch[name] for name in batch.keys() & names}
-        # Replicas share a batch, by its first dimension.
-        number = tf.fill(tf.shape(labels)[:1], number)
-        return inputs | {"labels": labels, "number": number}
-
-    def _remaining_batches(self, epoch):
-        """Yields the batches of an epoch, through passes over the data."""
-        begin, end = (x * self.epoch_batches for x in (epoch - 1, epoch))
-        at = begin + self.now.batches
-        while at < end:
-            number, first = divmod(at, self.pass_batches)
-            count = min(self.pass_batches - first, end - at)
-            part = (self._order(number + 1), self._seed(number + 1))
-            part += (first, count, at - begin)
-            if self.cluster:
-                shares = self.strategy.distribute_datasets_from_function(
-                    lambda _, part=part: self._own_batches(*part)
-                )
-                batches = filter(self.step.is_comparable, shares)
-            else:
-                dataset = self._train_batches(*part)
-                batches = self.strategy.experimental_distribute_dataset(dataset)
-            with self.records.reading("train"):
-                yield from batches
-            at += count
-
-    def _seed(self, number):
-        # One of its own for each pass and epoch, so that a resumed training
-        # sees the windows and the dropout that the whole one would have.
-        return self.options.seed * 100_003 + number
-
     def _train_epoch(self, epoch):
         now = self.now
         if not now.batches:
-            self.step.seed_dropout(self._seed(epoch))
+            self.step.seed_dropout(self.batches.seed(epoch))
+        end = epoch * self.epoch_batches
         bar = progress.bar(
-            self._remaining_batches(epoch),
+            self.batches.between(
+                *(end - self.epoch_batches + now.batches, end, now.batches),
+                self.step.is_comparable,
+            ),
             description=f"epoch {epoch}/{self.options.epochs}",
             unit="step",
             total=self.epoch_batches,
@@ -740,17 +557,9 @@ class _Run:
     def _look(self):
         begin = len(self.epochs) * self.epoch_batches
         if found := self.watching.look(begin):
-            batch = self._batch_again(found.step - 1)
+            batch = self.batches.again(found.step - 1)
             told = found.told(batch, self.options.learning_rate)
             raise UserError(f"{told}; {self._kept()}")
-
-    def _batch_again(self, at):
-        """Reads a batch once more, with its keys, by its number from 0."""
-        number, first = divmod(at, self.pass_batches)
-        part = (self._order(number + 1), self._seed(number + 1), first, 1)
-        batches = self._train_batches(*part, keys=True)
-        with self.records.reading("train"):
-            return next(batches.as_numpy_iterator())
 
     def _kept(self):
         if self.saved is None:
@@ -761,9 +570,7 @@ class _Run:
         return f"{self.workdir} keeps the model of epoch {epoch}"
 
     def _validate(self):
-        batches = pipeline.batches(
-            self._windows("validation"), self.share * self.replicas
-        )
+        batches = self.batches.validation()
         if self.replicas > 1:
             self.step.share_statistics()
         with self._averaged(), self.records.reading("validation"):
@@ -906,16 +713,6 @@ class _Run:
                 "did not fit into float16: %d; the loss is now scaled by %g",
                 *(entry["epoch"], entry["overflows"], entry["loss_scale"]),
             )
-
-
-def _permuted(labels, seed):
-    """Swaps the labels of each target among the clips that have one."""
-    values = np.array(list(labels.values()))
-    for column in values.T:
-        known = np.flatnonzero(np.isfinite(column))
-        order = np.random.default_rng(seed).permutation(known)
-        column[known] = column[order]
-    return dict(zip(labels, values, strict=True))
 
 
 def _mean_ccc(entry):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.data import features
 from affwild_omg.nets import architectures
 from tests.conftest import write_records_folder
 from tests.evaluation.test_evaluator import CLIPS, SOURCES, with_sources
@@ -586,15 +587,17 @@ def test_validation_comes_every_few_epochs_and_last(training, tiny):
     assert [x["epoch"] for x in epochs if "validation" in x] == [2, 3]
 
 
-def test_shuffled_labels_are_the_same_labels_on_other_keys(training):
+def test_shuffled_labels_are_the_same_labels_on_other_keys(tf):
+    from affwild_omg.training import batches
+
     labels = {str(i): np.array([i, -i], float) for i in range(20)}
-    permuted = training._permuted(labels, seed=0)
+    permuted = batches._permuted(labels, seed=0)
     assert list(permuted) == list(labels)
     assert sorted(x for x, _ in permuted.values()) == list(range(20))
     assert all(x == -y for x, y in permuted.values())
     assert sum((permuted[x] == labels[x]).any() for x in labels) < 5
     labels["3"][0] = np.nan  # what has no label keeps to that
-    permuted = training._permuted(labels, seed=0)
+    permuted = batches._permuted(labels, seed=0)
     assert [key for key, x in permuted.items() if np.isnan(x[0])] == ["3"]
     assert not any(np.isnan(x[1]) for x in permuted.values())
 
@@ -610,7 +613,9 @@ def other_records(tf, tmp_path_factory):
 def labels_seen(run):
     """Returns each window's first label, over an epoch."""
     with run.records.reading("train"):
-        batches = list(run._remaining_batches(1))
+        batches = list(
+            run.batches.between(0, run.epoch_batches, 0, run.step.is_comparable)
+        )
     labels = np.concatenate([batch["labels"] for batch in batches])
     known = np.isfinite(labels[..., 0]).any(axis=1)
     return np.nanmax(labels[known, :, 0], axis=1).round(6)
@@ -671,13 +676,13 @@ def test_a_training_on_several_corpora_knows_them_all(
 
 def test_passes_have_orders_of_their_own(training, tiny):
     run = start(training, tiny)
-    orders = [run._order(number).tolist() for number in (1, 2)]
+    orders = [run.batches.order(number).tolist() for number in (1, 2)]
     assert orders[0] != orders[1]
-    assert all(sorted(x) == list(range(run.windows)) for x in orders)
+    assert all(sorted(x) == list(range(6)) for x in orders)
     again = start(training, tiny)
-    assert again._order(1).tolist() == orders[0]
+    assert again.batches.order(1).tolist() == orders[0]
     other = start(training, dataclasses.replace(tiny, seed=1))
-    assert other._order(1).tolist() != orders[0]
+    assert other.batches.order(1).tolist() != orders[0]
 
 
 def test_what_stands_on_a_fixed_cnn_learns_from_cached_features(
@@ -709,7 +714,7 @@ def test_what_stands_on_a_fixed_cnn_learns_from_cached_features(
     )
     training.train(again)
     monkeypatch.setattr(
-        training.features.Cache, "_write", lambda *_: pytest.fail("computed")
+        features.Cache, "_write", lambda *_: pytest.fail("computed")
     )
     training.train(dataclasses.replace(again, epochs=2), resume=True)
     assert_same_weights(two, weights_of(again.workdir, "last.keras"))
@@ -736,7 +741,7 @@ def one_step(training, options, strategy, **settings):
         optimizer = keras.optimizers.SGD(0.1, **settings)
         optimizer.build(run.model.trainable_variables)
     run.step = training.Step(
-        *(run.model, optimizer, strategy, "sequence"), at_once=run.share
+        *(run.model, optimizer, strategy, "sequence"), at_once=run.batches.share
     )
     before = run.model.get_weights()
     loss = run._train_epoch(1)["loss"]

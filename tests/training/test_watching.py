@@ -400,7 +400,7 @@ def test_a_step_that_explodes_is_told(
         run.records.clips("train"),
         sequence_length=own.sequence_length,
         tail=own.tail,
-        order=run._order(1),
+        order=run.batches.order(1),
     )
     windows = list(windows.as_numpy_iterator())
     batch = {

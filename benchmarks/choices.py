@@ -1,7 +1,7 @@
 """Measures what choices of training do to the demo, over three seeds.
 
     make demo
-    python benchmarks/choices.py [--only=bfloat16,ema] [--output=choices]
+    python benchmarks/choices.py [--only=bfloat16 --only=ema] [--output=choices]
 
 Each choice is the demo's training but for the flags in CHOICES; three minutes
 each on two cores, and three seeds. What is done is not done again. The table
@@ -22,34 +22,36 @@ from affwild_omg.cli.tables import Table
 from affwild_omg.storage import files
 
 CHOICES = {
-    "the demo's": {},
-    "precision bfloat16": {"precision": "bfloat16"},
+    "demo": {},
+    "bfloat16": {"precision": "bfloat16"},
     "jit_compile": {"jit_compile": True},
-    "loss_level frame": {"loss_level": "frame"},
-    "loss_level weighted_sequence": {"loss_level": "weighted_sequence"},
-    "loss mse": {"loss": "mse"},
-    "loss ccc_mse": {"loss": "ccc_mse"},
-    "target_weights 1, 2": {"target_weights": ["valence=1", "arousal=2"]},
-    "batch_size 4": {"batch_size": 4},
-    "ccc_sequences 16": {"ccc_sequences": 16},
-    "ccc_sequences 64": {"ccc_sequences": 64},
-    "warmup_steps 50": {"warmup_steps": 50},
-    "schedule cosine": {"schedule": "cosine"},
-    "both": {"schedule": "cosine", "warmup_steps": 50},
-    "schedule plateau": {"schedule": "plateau", "plateau_patience": 1},
-    "clip_norm 1": {"clip_norm": 1.0},
-    "weight_decay 0.01": {"weight_decay": 0.01},
-    "ema 0.99": {"ema": 0.99},
-    "stride 10": {"stride": 10, "epochs": 4},
-    "augment all": {"augment": ["mirror", "place", "light", "jpeg", "rate"]},
-    "augment mirror, light": {"augment": ["mirror", "light"]},
+    "frame": {"loss_level": "frame"},
+    "weighted_sequence": {"loss_level": "weighted_sequence"},
+    "mse": {"loss": "mse"},
+    "ccc_mse": {"loss": "ccc_mse"},
+    "arousal_2": {"target_weights": ["valence=1", "arousal=2"]},
+    "batch_4": {"batch_size": 4},
+    "ccc_16": {"ccc_sequences": 16},
+    "ccc_64": {"ccc_sequences": 64},
+    "warmup_50": {"warmup_steps": 50},
+    "cosine": {"schedule": "cosine"},
+    "cosine_warmup_50": {"schedule": "cosine", "warmup_steps": 50},
+    "plateau": {"schedule": "plateau", "plateau_patience": 1},
+    "clip_1": {"clip_norm": 1.0},
+    "decay_0.01": {"weight_decay": 0.01},
+    "ema": {"ema": 0.99},
+    "stride_10": {"stride": 10, "epochs": 4},
+    "augment_all": {"augment": ["mirror", "place", "light", "jpeg", "rate"]},
+    "augment_mirror_light": {"augment": ["mirror", "light"]},
 }
 
 _RECORDS = flags.DEFINE_string(
     "records", "checkpoints/demo/records", "Records of the demo."
 )
 _OUTPUT = flags.DEFINE_string("output", "choices", "Folder for the trainings.")
-_ONLY = flags.DEFINE_list("only", list(CHOICES), "Some of the choices.")
+_ONLY = flags.DEFINE_multi_enum(
+    "only", list(CHOICES), list(CHOICES), "Some of the choices."
+)
 
 
 def run(module: str, **settings) -> None:
@@ -89,7 +91,7 @@ def main(_) -> None:
     for name in _ONLY.value:
         found = [
             measure(
-                pathlib.Path(_OUTPUT.value, name.replace(" ", "_"), str(seed)),
+                pathlib.Path(_OUTPUT.value, name, str(seed)),
                 seed,
                 CHOICES[name],
             )

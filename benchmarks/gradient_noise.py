@@ -28,7 +28,7 @@ flags.mark_flag_as_required("model")
 
 
 def main(_) -> None:
-    """Prints a line for each N."""
+    """Prints a line for each N; of a training on several records, fails."""
     workdir = remote.path(_MODEL.value)
     model, card = model_file.load_model(workdir)
     history = workdirs.read_history(workdir)
@@ -44,6 +44,8 @@ def main(_) -> None:
     start = [x.numpy().copy() for x in model.trainable_variables]
     random = np.random.default_rng(0)
     total = pipeline.count(clips, card.sequence_length, card.tail)
+    if max(_SIZES.value) > total:
+        raise app.UsageError(f"--windows is more than the {total} of train")
     print("windows  loss  variance of the gradient / square of its mean")
     for size in _SIZES.value:
         step = Step(

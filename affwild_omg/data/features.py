@@ -67,7 +67,7 @@ class Cache:
         missing = [
             (path, clip)
             for clip in clips
-            if not (path := self._path(clip)).is_file()
+            if self._open(path := self._path(clip), clip) is None
         ]
         if not missing:
             logging.info("features are taken from %s", self._folder)
@@ -131,16 +131,21 @@ class Cache:
         Raises:
             Damaged: the file is not there, or is another.
         """
-        path = self._path(clip)
-        wanted = clip.frames, sum(self.sizes.values())
+        values = self._open(path := self._path(clip), clip)
+        if values is None:
+            raise Damaged(
+                f"{path} is gone, or another, since the training began: it is "
+                "no record, and the same command with --resume makes it anew"
+            )
+        return np.array(values[start:stop])
+
+    def _open(self, path, clip):
+        """Returns the array of a file; None unless it is as it must be."""
         with contextlib.suppress(OSError, ValueError):
             values = np.load(path, mmap_mode="r")
-            if (values.shape, values.dtype) == (wanted, _KIND):
-                return np.array(values[start:stop])
-        raise Damaged(
-            f"{path} is missing or not what was written; remove it, and the "
-            "same command makes it anew"
-        )
+            if values.shape == (clip.frames, sum(self.sizes.values())):
+                return values if values.dtype == _KIND else None
+        return None
 
     def _path(self, clip):
         split = clip.path.parents[1].name

@@ -26,12 +26,16 @@ def mixed(
         int64 [windows in all], numbers of windows, those of the first corpus
         first.
     """
-    total = sum(windows)
-    ends = np.round(total * np.cumsum(shares) / sum(shares)).astype(int)
-    sizes = np.diff(ends, prepend=0)
+    # Of all passes together, so that a small share is not rounded to nothing.
+    parts = np.array(shares) / sum(shares)
+    begins, ends = (
+        _counts(passes * sum(windows), parts) for passes in (number, number + 1)
+    )
     found, places = [], []
-    for corpus, (count, size) in enumerate(zip(windows, sizes, strict=True)):
-        begin = number * size
+    for corpus, (count, begin, end) in enumerate(
+        zip(windows, begins, ends, strict=True)
+    ):
+        size = end - begin
         rounds = range(begin // count, -(-(begin + size) // count))
         endless = np.concatenate(
             [
@@ -45,3 +49,11 @@ def mixed(
         places.append((np.arange(size) + 0.5) / max(1, size))
     order = np.argsort(np.concatenate(places), kind="stable")
     return np.concatenate(found)[order]
+
+
+def _counts(total, parts):
+    """Returns how many of the first windows of all passes each corpus has."""
+    counts = np.round(total * parts).astype(int)
+    largest = parts.argmax()  # which takes what rounding leaves
+    counts[largest] += total - counts.sum()
+    return counts.tolist()

@@ -72,6 +72,12 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
                 "train, and its labels, are those of --records=%s",
                 *(options.model, options.records),
             )
+        if history.get("added_sha256"):
+            logging.warning(
+                "--model=%s was trained on further records, too; what stands "
+                "in train, and its labels, are those of --records=%s alone",
+                *(options.model, options.records),
+            )
         chosen = None
         if options.choose_postprocessing:
             deciding = sources.choose_of_records(

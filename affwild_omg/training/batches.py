@@ -157,7 +157,9 @@ class Batches:
             )
         with self._strategy.scope():
             cnn, rest = models.split(model, network)
-        key = hashlib.sha256(self._options.precision.encode())
+        sizes = {name: x.shape[-1] for name, x in cnn.output.items()}
+        how = (sizes, self._options.precision, self._options.tf32)
+        key = hashlib.sha256(repr(how).encode())
         for name, weight in parts.named_weights(cnn).items():
             key.update(name.encode() + weight.numpy().tobytes())
         for records in (self._records, *self._records.added):
@@ -177,7 +179,7 @@ class Batches:
         cache = Cache(
             self._options.cache_features,
             key.hexdigest()[:16],
-            {name: x.shape[-1] for name, x in cnn.output.items()},
+            sizes,
         )
         clips = [self._records.clips(x) for x in ("train", "validation")]
         with self._records.reading("train and validation"):

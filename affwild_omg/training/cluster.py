@@ -110,12 +110,17 @@ class Cluster:
             if time.monotonic() > deadline:
                 break
             listener.settimeout(RETRY_S)  # an interruption is heard after it
-            with contextlib.suppress(OSError, ValueError, LookupError):
+            with contextlib.suppress(OSError):
                 call, _ = listener.accept()
                 call.settimeout(10 * RETRY_S)
-                said = json.loads(_line(call))
-                if said["workers"] == list(self.workers):
-                    calls[said["index"]] = call, said["facts"]
+                said = {}
+                # Anybody may call.
+                with contextlib.suppress(ValueError, LookupError, TypeError):
+                    said = dict(json.loads(_line(call)))
+                index, theirs = said.get("index"), said.get("workers")
+                known = theirs == list(self.workers) and "facts" in said
+                if known and index in range(1, len(self.workers)):
+                    calls[index] = call, said["facts"]
                 else:
                     call.close()
             calls = {i: x for i, x in calls.items() if not _ended(x[0])}
@@ -165,16 +170,16 @@ class Cluster:
         with call:
             # The chief itself waits for the others.
             call.settimeout(max(deadline - time.monotonic(), 0) + 10)
-            answer = ""
-            with contextlib.suppress(OSError):
+            wrong = None
+            with contextlib.suppress(OSError, ValueError):
                 call.sendall(json.dumps(said).encode() + b"\n")
-                answer = _line(call)
-        if not answer:
+                wrong = json.loads(_line(call))
+        if not isinstance(wrong, str):
             raise UserError(
-                f"{chief} ended, or had other {self.source}, before the "
-                "training began; its own output tells which"
+                f"{chief} trains already, ended, or had other {self.source}; "
+                "its own output tells which"
             )
-        if wrong := json.loads(answer):
+        if wrong:
             raise UserError(wrong)
 
     def strategy(self):

@@ -446,8 +446,8 @@ class _Run:
         """Waits until all workers have started alike."""
         variables = [*self.model.weights, *self.optimizer.variables]
         self.cluster.agree(self.strategy, variables, "the weights")
-        # The chief has made it by now.
-        if not self.workdir.is_dir():
+        # The chief has made it by now, unless folders need not be made.
+        if not (files.is_remote(self.workdir) or self.workdir.is_dir()):
             raise UserError(
                 f"--workdir={self.workdir} is not there on this machine, where "
                 f"{self.cluster.name(0)} has made it; it must lie on storage "
@@ -547,10 +547,9 @@ class _Run:
 
     def kept(self):
         """Returns what is left if it ends here, for messages."""
-        if self.saved is None:
-            return "there is no checkpoint yet"
+        # By time, the chief alone knows when it saved.
         return (
-            f"{self.workdir} keeps the checkpoint of step {self.saved}, from "
+            f"{self.workdir} keeps its last checkpoint, if there is one, from "
             "which the same commands with --resume go on"
         )
 

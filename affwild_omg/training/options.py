@@ -579,7 +579,7 @@ class TrainingOptions(options.Checked):
         cosine, which ends then).
         """
         free = ("patience", "workdir", "records", "profile_steps")
-        free += ("checkpoint_every", "keep_checkpoints", "cache_features")
+        free += ("checkpoint_every", "keep_checkpoints")
         # A cosine ends with the epochs.
         return free if self.schedule == "cosine" else (*free, "epochs")
 
@@ -595,6 +595,8 @@ class TrainingOptions(options.Checked):
         def shown(name, value):
             if value is None:
                 return f"no --{name}"
+            if name == "cache_features":  # wherever it lies
+                return f"--{name}"
             return options.to_flag(name, value)
 
         changes = []

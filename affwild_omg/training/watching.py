@@ -173,11 +173,15 @@ class Watching:
         if self._write and not self._settled:
             self._settle()
 
+    def _place(self):
+        return self._folder if self._settled else self._unfinished
+
     def _settle(self):
         self._settled = True
-        self._folder.mkdir(exist_ok=True)
-        for file in self._unfinished.glob(workdirs.EVENT_FILES):
-            file.replace(self._folder / file.name)
+        for file in files.within(self._unfinished):  # a profile's, too
+            place = self._folder / file.relative_to(self._unfinished)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
         files.remove(self._unfinished)
 
     def close(self) -> None:
@@ -198,9 +202,9 @@ class Watching:
         """Makes TensorBoard's writer, opened if need be, the one in use."""
         with remote.errors(self._folder):
             if not self._writer:
-                folder = self._folder if self._settled else self._unfinished
                 self._writer = tf.summary.create_file_writer(
-                    str(folder), filename_suffix=f".after_{self._saved:09}"
+                    str(self._place()),
+                    filename_suffix=f".after_{self._saved:09}",
                 )
                 if not self._saved:
                     with self._writer.as_default(step=0):
@@ -233,7 +237,7 @@ class Watching:
         self._step += 1
         first, last = self._to_profile or (0, 0)
         if first <= self._step <= last and not self._profiling:
-            tf.profiler.experimental.start(str(self._folder))
+            tf.profiler.experimental.start(str(self._place()))
             self._profiling = True
         with tf.profiler.experimental.Trace("train", step_num=self._step, _r=1):
             yield
@@ -364,8 +368,16 @@ def _write_graph(model):
 
     TensorBoard shows such a graph at once, and a Keras model behind an error.
     """
-    layers = keras_util.keras_model_to_graph_def(json.loads(model.to_json()))
+    # It knows no policies, but the types that they compute in.
+    plain = json.loads(model.to_json(), object_hook=_without_policy)
+    layers = keras_util.keras_model_to_graph_def(plain)
     graph = tf.compat.v1.GraphDef.FromString(layers.SerializeToString())
     for node in graph.node:
         node.op = node.attr["keras_class"].s.decode()
     tf.summary.graph(graph)
+
+
+def _without_policy(config):
+    if config.get("class_name") != "DTypePolicy":
+        return config
+    return config["config"]["name"].removeprefix("mixed_")

@@ -47,7 +47,7 @@ def test_windows_have_the_features_of_their_frames(cache, clips):
 def test_what_is_there_is_not_computed_again(cache, clips, tmp_path):
     made = sorted(tmp_path.rglob("*.npy"))
     assert len(made) == len(clips)
-    made[1].unlink()
+    made[1].write_bytes(made[1].read_bytes()[:-1])
     seen = []
 
     def count(images):
@@ -68,7 +68,7 @@ def test_a_damaged_file_is_named(cache, clips, tmp_path, change):
         np.save(path, np.zeros((2, 4), np.float16))
     else:
         path.unlink()
-    with pytest.raises(Damaged, match=f"{path} is missing or not what was"):
+    with pytest.raises(Damaged, match=f"{path} is gone, or another, since"):
         cache.read(clips[0], 0, 1)
 
 

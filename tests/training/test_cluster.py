@@ -242,6 +242,40 @@ def test_a_worker_that_ended_while_it_waited_is_waited_for():
     assert raised == {0: None, 1: None, 2: None}
 
 
+def test_strangers_who_call_are_no_workers():
+    """What is no JSON, no worker's, or of a number that there is not."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    said = json.dumps({"workers": workers, "index": 2, "facts": []})
+    calls = []
+
+    def call():
+        for text in (b"\xfe\xff\n", b"[]\n", b"3\n", f"{said}\n".encode()):
+            address = ("127.0.0.1", int(workers[0].split(":")[1]))
+            calls.append(socket.create_connection(address, 5))
+            calls[-1].sendall(text)
+
+    threading.Timer(0.5, call).start()
+    _, raised = meet([["x"], ["x"]], workers, late={1: 2.0})
+    assert raised == {0: None, 1: None}
+    assert len(calls) == 4
+
+
+def test_a_chief_that_trains_already_is_told():
+    """Its port speaks TensorFlow's own language by then."""
+    (port,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", port)) as chief:
+
+        def answer():
+            call, _ = chief.accept()
+            call.sendall(b"\x00\x00\x18\xfe\n")
+            call.close()
+
+        threading.Timer(0.1, answer).start()
+        workers = [f"127.0.0.1:{port}", f"127.0.0.1:{free_ports(1)[0]}"]
+        _, raised = meet([None, ["x"]], workers)
+    assert raised[1].startswith(f"worker 0 ({workers[0]}) trains already, ")
+
+
 def test_who_is_lost_is_read_from_the_error():
     own = cluster.Cluster(("a:1", "b:2", "c:3"), 0, "TF_CONFIG")
     # As TensorFlow has it, some of it about this worker.

@@ -718,9 +718,15 @@ def test_what_stands_on_a_fixed_cnn_learns_from_cached_features(
     )
     training.train(dataclasses.replace(again, epochs=2), resume=True)
     assert_same_weights(two, weights_of(again.workdir, "last.keras"))
-    other = dataclasses.replace(again, seed=1)
-    with pytest.raises(pytest.fail.Exception):
-        training.train(other, overwrite=True)
+    # Other weights, an equally wide tap and another order are others'.
+    for change in ({"seed": 1}, {"taps": ["fc", "pool2"]}):
+        other = dataclasses.replace(again, **change)
+        with pytest.raises(pytest.fail.Exception):
+            training.train(other, overwrite=True)
+    with pytest.raises(UserError, match="no --cache_features became --cache_"):
+        training.train(
+            dataclasses.replace(cached, workdir=options.workdir), resume=True
+        )
 
 
 def one_step(training, options, strategy, **settings):

@@ -265,6 +265,24 @@ def test_options_and_graph_are_there_for_tensorboard(run, options):
     assert list(nodes["output"].input) == ["affwild_omg/fc_gru1"]
 
 
+def test_the_graph_knows_the_types_of_other_precisions(tf, tmp_path, capfd):
+    from affwild_omg.nets import models
+    from affwild_omg.published import networks
+    from affwild_omg.training import watching
+
+    network = networks.named("cnn_1rnn", width=0.03, units=4)
+    model = models.build(network, dtype="mixed_bfloat16")
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    with writer.as_default(step=0):
+        watching._write_graph(model)
+    writer.close()
+    (graph,) = graphs_of(tmp_path)
+    nodes = {node.name.split("/")[-1]: node for node in graph.node}
+    types = [nodes[x].attr["dtype"].type for x in ("conv1_1", "output")]
+    assert types == [tf.bfloat16.as_datatype_enum, tf.float32.as_datatype_enum]
+    assert "Unsupported dtype" not in capfd.readouterr().err
+
+
 def test_chosen_steps_are_profiled(
     training,
     options,

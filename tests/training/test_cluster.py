@@ -445,8 +445,8 @@ def test_a_worker_that_is_killed_ends_the_others_and_all_go_on(
     last = told.splitlines()[-1]
     assert last.startswith("error: worker 1 (localhost:")
     assert last.endswith(
-        f"{own.workdir} keeps the checkpoint of step 5, from which the same "
-        "commands with --resume go on"
+        f"{own.workdir} keeps its last checkpoint, if there is one, from which "
+        "the same commands with --resume go on"
     )
     step = "1"
     for code, told in train(own, "--slurm", "--resume", variables=slurm):

@@ -313,10 +313,7 @@ class _Run:
                 )
         network = self.model
         if options.cache_features:
-            with strategy.scope():
-                network = self.batches.cache_features(
-                    self.model, card.architecture
-                )
+            network = self.batches.cache_features(self.model, card.architecture)
         self.predictor = keras_predictor(network, card, strategy)
         self.step = Step(
             *(network, self.optimizer, strategy, options.loss_level),

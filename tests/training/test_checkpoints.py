@@ -58,28 +58,33 @@ def training(tf):
     return loop
 
 
+def label_by_video(key, frames):
+    # Those of one video are equal: some batches have nothing to compare.
+    return np.full((frames, 2), ord(key[0]) / 128 - 0.8)
+
+
+def small_training(root, labels=label_by_video, **changes):
+    """Writes records; returns the options of a training that is traced fast."""
+    settings = {
+        "records": str(write_records_folder(root / "records", CLIPS, labels)),
+        "workdir": str(root / "whole"),
+        "taps": ["fc"],
+        "depth": 1,
+        "width": 0.03,
+        "units": 4,
+        "sequence_length": 4,
+        "batch_size": 2,
+        "learning_rate": 1e-3,
+        "epochs": 3,
+        "steps_per_epoch": 4,
+        "checkpoint_every": "3",
+    }
+    return TrainingOptions(**settings | changes)
+
+
 @pytest.fixture(scope="module")
 def options(tf, tmp_path_factory):
-    root = tmp_path_factory.mktemp("checkpoints")
-
-    def labels(key, frames):
-        # Those of one video are equal: some batches have nothing to compare.
-        return np.full((frames, 2), ord(key[0]) / 128 - 0.8)
-
-    return TrainingOptions(
-        records=str(write_records_folder(root / "records", CLIPS, labels)),
-        workdir=str(root / "whole"),
-        taps=["fc"],
-        depth=1,
-        width=0.03,
-        units=4,
-        sequence_length=4,
-        batch_size=2,
-        learning_rate=1e-3,
-        epochs=3,
-        steps_per_epoch=4,
-        checkpoint_every="3",
-    )
+    return small_training(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture(scope="module")

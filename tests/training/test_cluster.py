@@ -19,9 +19,8 @@ import pytest
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
 from affwild_omg.training import cluster
-from affwild_omg.training.options import TrainingOptions
-from tests.conftest import ROOT, write_records_folder
-from tests.training.test_checkpoints import CLIPS, DRIVER, read
+from tests.conftest import ROOT
+from tests.training.test_checkpoints import DRIVER, read, small_training
 
 
 def free_ports(count):
@@ -333,21 +332,14 @@ def options(tf, tmp_path_factory):
         # Only two are there: some batches have nothing to compare.
         return np.full((frames, 2), 0.5 if key[0] in "abc" else -0.3)
 
-    return TrainingOptions(
-        records=str(write_records_folder(root / "records", CLIPS, labels)),
-        workdir=str(root / "whole"),
-        taps=["fc"],
-        depth=1,
-        width=0.03,
-        units=4,
-        sequence_length=4,
+    return small_training(
+        root,
+        labels,
         batch_size=3,  # of 12 windows, so that one worker has a window more
-        learning_rate=1e-3,
         augment=["mirror"],
         ema=0.5,
         epochs=2,
         steps_per_epoch=5,
-        checkpoint_every="3",
     )
 
 

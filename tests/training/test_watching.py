@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.training.options import TrainingOptions
 from tests import conftest
-from tests.training.test_checkpoints import CLIPS, Killed, stop_before
+from tests.training.test_checkpoints import (
+    CLIPS,
+    Killed,
+    small_training,
+    stop_before,
+)
 from tests.training.test_loop import start
 
 
@@ -23,27 +27,7 @@ def training(tf):
 
 @pytest.fixture(scope="module")
 def options(tf, tmp_path_factory):
-    root = tmp_path_factory.mktemp("watching")
-
-    def labels(key, frames):
-        # Those of one video are equal: some batches have nothing to compare.
-        return np.full((frames, 2), ord(key[0]) / 128 - 0.8)
-
-    records = conftest.write_records_folder(root / "records", CLIPS, labels)
-    return TrainingOptions(
-        records=str(records),
-        workdir=str(root / "whole"),
-        taps=["fc"],
-        depth=1,
-        width=0.03,
-        units=4,
-        sequence_length=4,
-        batch_size=2,
-        learning_rate=1e-3,
-        epochs=3,
-        steps_per_epoch=4,
-        checkpoint_every="3",
-    )
+    return small_training(tmp_path_factory.mktemp("watching"))
 
 
 def records_of(folder):

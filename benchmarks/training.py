@@ -42,7 +42,9 @@ from affwild_omg.training.step import Step
 
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is measured.", 1)
 _PRECISION = flags.DEFINE_list(
-    "precision", ["float32", "bfloat16"], "Some of float32 and bfloat16."
+    "precision",
+    ["float32", "bfloat16"],
+    "Some of float32, tf32 (on a GPU) and bfloat16.",
 )
 _BATCH = flags.DEFINE_integer("batch_size", 4, "Windows of a step.", 2)
 _FRAMES = flags.DEFINE_integer("sequence_length", 16, "Frames of a window.", 2)
@@ -91,7 +93,8 @@ class Training:
                 [f"cpu:{index}" for index in range(replicas)]
             )
         with self._strategy.scope():
-            self.model = models.build(architecture, dtype=POLICIES[precision])
+            dtype = POLICIES.get(precision)  # none for tf32
+            self.model = models.build(architecture, dtype=dtype)
             optimizer = optimizers.adam(self.model, LEARNING_RATE, {})
         self._step = Step(
             *(self.model, optimizer, self._strategy, "sequence"),
@@ -169,7 +172,7 @@ def convolutions() -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
 
 def peaks(precision: str, pool) -> dict[str, Callable[[], float]]:
     """Returns what measures FLOP/s of products, forward, by name."""
-    dtype, size = getattr(tf, precision), 4096
+    dtype, size = getattr(tf, precision, tf.float32), 4096
     found = {}
     for name, (images, kernel) in convolutions().items():
         work = 2 * 9 * np.prod(images) * kernel[-1]
@@ -224,6 +227,8 @@ def ratio(found, name, other) -> float:
 
 def compare(precision: str, batch, pool: futures.Executor) -> None:
     """Prints this project's steps beside PyTorch's, and their shares."""
+    # Unless asked, float32 of both libraries is float32, as train.py's is.
+    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
     like = dataclasses.replace(NETWORK, gru="cudnn")
     bare = dataclasses.replace(NETWORK, recurrence="none")
     frames = batch["mask"].size
@@ -345,8 +350,6 @@ def main(_) -> None:
             tf.config.list_physical_devices("CPU")[0],
             [tf.config.LogicalDeviceConfiguration()] * max(REPLICAS),
         )
-    # float32 of both libraries is float32, as train.py's is.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
     print(
         f"{len(gpus)} GPUs, {cores()} cores, load {os.getloadavg()[0]:.1f}, "
         f"TensorFlow {tf.__version__}, Keras {keras.__version__}, "

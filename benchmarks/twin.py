@@ -16,9 +16,6 @@ from affwild_omg.nets.architectures import VGG_BLOCKS, Architecture
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# It would round the factors of convolutions alone, unasked.
-torch.backends.cudnn.allow_tf32 = False
-
 
 _MEASURED = {}  # name: function; of this process
 
@@ -162,13 +159,16 @@ def set_up(
         architecture: of the network.
         weights: of the network, by name.
         batch: of the pipeline.
-        precision: float32 or bfloat16.
+        precision: float32, tf32 or bfloat16.
         learning_rate: Adam's.
         convolutions: shapes of images [n, y, x, in] and kernel [y, x, in, out].
 
     Returns:
         Values and loss of the batch in float32, without dropout.
     """
+    # PyTorch's own rounds the factors of convolutions alone.
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     network = Twin(architecture)
     network.take(weights)
     network.eval()
@@ -181,7 +181,9 @@ def set_up(
         Step(network, learning_rate, precision), batch
     )
     for name, shapes in convolutions.items():
-        _MEASURED[name] = _convolution(*shapes, getattr(torch, precision))
+        _MEASURED[name] = _convolution(
+            *shapes, getattr(torch, precision, torch.float32)
+        )
     return values.cpu().numpy(), float(loss)
 
 

@@ -13,9 +13,10 @@ RUNTIMES = {
 }
 PRECISIONS = ("float32", "bfloat16", "int8", "auto")
 
-# What a CPU that computes in bfloat16 says of itself. Others emulate it, which
-# takes longer than float32.
+# What a CPU that computes in bfloat16 says of itself, and the first NVIDIA GPUs
+# that do. Others emulate it, which takes longer than float32.
 ABLE = ("avx512_bf16", "amx_bf16")
+ABLE_GPU = (8, 0)  # compute capability
 CPU = pathlib.Path("/proc/cpuinfo")
 
 
@@ -23,12 +24,13 @@ def choose(precision: str, runtime: str = "tensorflow") -> str:
     """Returns what is computed in: "float32", "bfloat16" or "int8".
 
     Args:
-        precision: one of PRECISIONS; "auto" is bfloat16 where the CPU and the
-            runtime have it, else float32.
-        runtime: one of RUNTIMES.
+        precision: one of PRECISIONS; "auto" is bfloat16 where the device and
+            the runtime have it, else float32.
+        runtime: one of RUNTIMES. TensorFlow computes on GPUs where there are
+            any, the others on the CPU.
 
     Raises:
-        UserError: the runtime or the CPU does not have what is asked for.
+        UserError: the runtime or the device does not have what is asked for.
     """
     kinds = RUNTIMES[runtime]
     if precision not in ("auto", *kinds):
@@ -37,13 +39,30 @@ def choose(precision: str, runtime: str = "tensorflow") -> str:
             f"which has {' and '.join(kinds)}; give one of these, or another "
             "runtime"
         )
-    able = not set(ABLE).isdisjoint(CPU.read_text().split())
-    if precision == "bfloat16" and not able:
+    lack = _lack(runtime)
+    if precision == "bfloat16" and lack:
         raise UserError(
-            "--precision=bfloat16: the CPU of this machine does not compute "
-            f"in it ({CPU} lists neither {' nor '.join(ABLE)}); leave the flag "
-            "out"
+            f"--precision=bfloat16: {lack} does not compute in it; leave the "
+            "flag out"
         )
     if precision == "auto":
-        return "bfloat16" if able and "bfloat16" in kinds else "float32"
+        return "float32" if lack or "bfloat16" not in kinds else "bfloat16"
     return precision
+
+
+def _lack(runtime):
+    """Returns the device that does not compute in bfloat16, if it does not."""
+    gpus = []
+    if runtime == "tensorflow":
+        import tensorflow as tf  # heavy
+
+        gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        details = tf.config.experimental.get_device_details(gpu)
+        own = details.get("compute_capability", (0, 0))
+        if own < ABLE_GPU:
+            name = details.get("device_name", "of this machine")
+            return f"the GPU {name} (compute capability {own[0]}.{own[1]})"
+    if gpus or not set(ABLE).isdisjoint(CPU.read_text().split()):
+        return None
+    return f"the CPU of this machine ({CPU} lists neither {' nor '.join(ABLE)})"

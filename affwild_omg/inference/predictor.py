@@ -127,6 +127,8 @@ def load_predictor(
             outputs of this project, or cannot be had in that precision or
             for that runtime.
     """
+    # TensorFlow would round products on a GPU to it, unasked.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     path = remote.path(path)
     runtime = runtimes.choose(path, runtime)
     precision = choose(precision, runtime)

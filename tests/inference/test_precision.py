@@ -38,6 +38,40 @@ def test_what_the_cpu_has_not_is_refused(cpu):
         precision.choose("bfloat16")
 
 
+@pytest.fixture
+def gpu(tf, monkeypatch):
+    def gpu(*capability):
+        details = {"device_name": "Old One", "compute_capability": capability}
+        for module, name, value in (
+            (tf.config, "list_physical_devices", ["GPU:0"]),
+            (tf.config.experimental, "get_device_details", details),
+        ):
+            monkeypatch.setattr(module, name, lambda _, value=value: value)
+
+    return gpu
+
+
+def test_a_gpu_computes_in_the_cpus_place(cpu, gpu):
+    cpu(OLD)
+    gpu(9, 0)
+    assert precision.choose("auto") == precision.choose("bfloat16")
+    # The other runtimes stay on the CPU.
+    assert precision.choose("auto", "openvino") == "float32"
+    cpu(INTEL)
+    gpu(7, 5)
+    assert precision.choose("auto") == "float32"
+    with pytest.raises(UserError, match="Old One .compute capability 7.5"):
+        precision.choose("bfloat16")
+
+
+def test_a_loaded_model_computes_float32_in_float32(tf, small_run):
+    from affwild_omg.inference.predictor import load_predictor
+
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    load_predictor(small_run[0].workdir)
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
 def test_bfloat16_is_near(small_run, small_saved_model, cpu):
     from affwild_omg.inference.predictor import load_predictor
 

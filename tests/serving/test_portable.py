@@ -186,17 +186,24 @@ def test_eight_bits_are_near(load, of_keras, window, runtime):
     assert 1e-5 < apart.max() < 0.02
 
 
+def nodes_of(graph):
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:  # the body of a loop
+            yield from nodes_of(attribute.g)
+
+
 def test_products_of_states_stay_exact(exported):
     for name in ("sequence_int8.onnx", "step_int8.onnx"):
-        graph = onnx.load(exported / name).graph
+        nodes = list(nodes_of(onnx.load(exported / name).graph))
         quantized = {
             node.output[0]
-            for node in graph.node
+            for node in nodes
             if node.op_type == "DequantizeLinear"
         }
         products = [
             (node.name, all(x in quantized for x in node.input))
-            for node in graph.node
+            for node in nodes
             if node.op_type in ("Conv", "MatMul")
         ]
         assert [lower for name, lower in products if "/step" in name] == (

@@ -95,7 +95,9 @@ def make_frames(frames, seed, labels=None):
     ]
 
 
-def write_records_folder(root: pathlib.Path, clips=None, labels=None):
+def write_records_folder(
+    root: pathlib.Path, clips=None, labels=None, crop_format="png"
+):
     """Writes a records folder.
 
     Args:
@@ -104,6 +106,7 @@ def write_records_folder(root: pathlib.Path, clips=None, labels=None):
             of `FRAMES`.
         labels: a function of a clip's key and frames gives its labels, see
             `make_frames`.
+        crop_format: as what crops are kept.
     """
     from affwild_omg.data import records
 
@@ -116,7 +119,9 @@ def write_records_folder(root: pathlib.Path, clips=None, labels=None):
                 own = labels and labels(f"{video}/{name}", length)
                 frames = make_frames(length, clip_seed(video, index), own)
                 path = root / split / video / f"{name}.tfrecord"
-                entries.append(records.write_clip(path, video, name, frames))
+                entries.append(
+                    records.write_clip(path, video, name, frames, crop_format)
+                )
         splits[split] = {
             "expected": len(entries) + 1,
             "found": len(entries),
@@ -128,7 +133,11 @@ def write_records_folder(root: pathlib.Path, clips=None, labels=None):
             "failed": [],
             "utterances": entries,
         }
-    content = {"schema_version": records.SCHEMA_VERSION, "splits": splits}
+    content = {
+        "schema_version": records.SCHEMA_VERSION,
+        "crop_format": crop_format,
+        "splits": splits,
+    }
     (root / "manifest.json").write_text(json.dumps(content))
     return root
 

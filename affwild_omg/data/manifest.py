@@ -22,7 +22,7 @@ from absl import logging
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data.records import CHUNK, FRAMING, SCHEMA_VERSION, SUFFIX
-from affwild_omg.paper.task import TARGETS
+from affwild_omg.paper.task import CROP_FORMATS, PNG, TARGETS
 from affwild_omg.storage import files, remote
 
 MANIFEST = "manifest.json"
@@ -200,6 +200,8 @@ class Manifest:
         splits: the clips of each split that has any, in the manifest's order.
         held_out: keys of those clips of train that are the validation split.
         added: other records, whose train splits stand in this one, too.
+        crop_format: of the crops, of `paper.task.CROP_FORMATS`; those of
+            earlier versions are PNG, and their manifests do not say so.
     """
 
     folder: pathlib.Path | str
@@ -208,6 +210,7 @@ class Manifest:
     splits: Mapping[str, list[Clip]]
     held_out: Sequence[str] = ()
     added: Sequence["Manifest"] = ()
+    crop_format: str = PNG
 
     def holding_out(self, keys: Sequence[str]) -> "Manifest":
         """Takes clips of train for validation if there is no such split."""
@@ -359,6 +362,12 @@ def read(records: pathlib.Path | str) -> Manifest:
             f"{path} has schema version {version}; this version reads "
             f"{SCHEMA_VERSION}: {_REMEDY}"
         )
+    crop_format = content.get("crop_format", PNG)
+    if crop_format not in CROP_FORMATS:
+        raise UserError(
+            f"{path} has crops of format {crop_format!r}, not "
+            f"{' or '.join(CROP_FORMATS)}; {_REMEDY}"
+        )
     splits = {}
     for split, part in parts:
         try:
@@ -375,6 +384,7 @@ def read(records: pathlib.Path | str) -> Manifest:
         content=content,
         digest=hashlib.sha256(data).hexdigest(),
         splits=splits,
+        crop_format=crop_format,
     )
 
 

@@ -10,15 +10,18 @@ a `tf.train.Example` with these features (F frames):
     utterance       bytes [1]
     start           int64 [1]        the clip's frames before it
     time_us         int64 [F]        microseconds since the clip's first frame
-    image           bytes [F]        PNG, RGB, 96x96; black without a face
+    image           bytes [F]        PNG or JPEG, RGB, 96x96; black without a
+                                     face
     landmarks       float [F * 136]  x, y of 68 points in crop pixels
     face            int64 [F]        1 where a face was found
     valence         float [F]        NaN where a frame has no label
     arousal         float [F]
 
-PNG keeps the crops bit for bit: what is evaluated from records is what is
-predicted from the video itself. Chunks keep memory constant in the length of a
-clip, and windows of any length can be cut from them.
+PNG keeps the crops bit for bit, and JPEG does not. What is evaluated from
+records is what is predicted from the video itself even so, because a model that
+learned from JPEG has its crops pass through `as_kept`. Chunks keep memory
+constant in the length of a clip, and windows of any length can be cut from
+them.
 """
 
 import dataclasses
@@ -31,7 +34,14 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from affwild_omg.paper.task import CROP_SIZE, LANDMARKS, TARGETS
+from affwild_omg.paper.task import (
+    CROP_SIZE,
+    JPEG,
+    JPEG_QUALITY,
+    LANDMARKS,
+    PNG,
+    TARGETS,
+)
 from affwild_omg.storage import files
 
 SCHEMA_VERSION = 2
@@ -80,7 +90,11 @@ class Frame:
 
 
 def write_clip(
-    path: pathlib.Path, video: str, utterance: str, frames: Iterable[Frame]
+    path: pathlib.Path,
+    video: str,
+    utterance: str,
+    frames: Iterable[Frame],
+    crop_format: str = PNG,
 ) -> dict:
     """Writes a clip's file as its frames come, whole or not at all.
 
@@ -89,6 +103,7 @@ def write_clip(
         video: id of the video.
         utterance: name of the utterance.
         frames: one or more, in order; one chunk at a time is held.
+        crop_format: of `paper.task.CROP_FORMATS`.
 
     Returns:
         What the manifest says of the clip, see `affwild_omg.data.manifest`.
@@ -112,7 +127,9 @@ def write_clip(
                     for frame in chunk:
                         _check(frame, time_s)
                         time_s = frame.time_s
-                    record = _to_example(video, utterance, count, chunk)
+                    record = _to_example(
+                        video, utterance, count, chunk, crop_format
+                    )
                     writer.write(record)
                     chunks.append([len(record), zlib.crc32(record)])
                     labels = np.array([frame.labels for frame in chunk], float)
@@ -169,7 +186,7 @@ def _check(frame, before_s):
         )
 
 
-def _to_example(video, utterance, start, chunk):
+def _to_example(video, utterance, start, chunk, crop_format):
     train = tf.train
 
     def integers(values):
@@ -188,7 +205,7 @@ def _to_example(video, utterance, start, chunk):
         "start": integers([start]),
         "time_us": integers([_microseconds(x.time_s) for x in chunk]),
         "image": strings(
-            [tf.io.encode_png(frame.image).numpy() for frame in chunk]
+            [_encode(frame.image, crop_format).numpy() for frame in chunk]
         ),
         "landmarks": floats(np.ravel([frame.landmarks for frame in chunk])),
         "face": integers([int(frame.face) for frame in chunk]),
@@ -198,6 +215,12 @@ def _to_example(video, utterance, start, chunk):
     }
     example = train.Example(features=train.Features(feature=features))
     return example.SerializeToString()
+
+
+def _encode(image, crop_format):
+    if crop_format == JPEG:
+        return tf.io.encode_jpeg(image, quality=JPEG_QUALITY)
+    return tf.io.encode_png(image)
 
 
 def parse(serialised) -> dict:
@@ -231,5 +254,23 @@ def parse(serialised) -> dict:
 
 
 def decode(image):
-    """Decodes a PNG crop: a scalar string to uint8 [96, 96, 3]."""
-    return tf.ensure_shape(tf.io.decode_png(image, channels=3), _SHAPE)
+    """Decodes a crop, PNG or JPEG: a scalar string to uint8 [96, 96, 3]."""
+    # Of whichever of the two it is. By default, JPEG is decoded coarsely, which
+    # puts half as much again between the crop and what it was.
+    image = tf.io.decode_jpeg(image, channels=3, dct_method="INTEGER_ACCURATE")
+    return tf.ensure_shape(image, _SHAPE)
+
+
+def as_kept(crops: np.ndarray, crop_format: str) -> np.ndarray:
+    """Returns crops as records of a format give them back.
+
+    Args:
+        crops: uint8 [..., 96, 96, 3].
+        crop_format: of `paper.task.CROP_FORMATS`.
+    """
+    if crop_format == PNG:
+        return crops
+    kept = np.empty_like(crops)
+    for place in np.ndindex(crops.shape[:-3]):
+        kept[place] = decode(_encode(crops[place], crop_format)).numpy()
+    return kept

@@ -78,6 +78,15 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
                 "in train, and its labels, are those of --records=%s alone",
                 *(options.model, options.records),
             )
+        card = predictor.card
+        if card and card.crop_format != records.crop_format:
+            logging.warning(
+                "--model=%s learned from crops as %s, as which predict gives "
+                "it those of a video, and --records=%s has them as %s: "
+                "predict's values will differ a little from these",
+                *(options.model, card.crop_format),
+                *(options.records, records.crop_format),
+            )
         chosen = None
         if options.choose_postprocessing:
             deciding = sources.choose_of_records(

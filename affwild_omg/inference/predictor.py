@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.data.records import as_kept
 from affwild_omg.faces.video import Video
 from affwild_omg.inference import runtimes
 from affwild_omg.inference.precision import choose
@@ -55,6 +56,10 @@ class Predictor:
     def half_widths(self) -> HalfWidths | None:
         """How far the truth may lie from what it predicts, where known."""
         return self.card.half_widths if self.card else None
+
+    def as_learned(self, crops: np.ndarray) -> np.ndarray:
+        """Returns crops, uint8 [..., 96, 96, 3], as its records kept them."""
+        return as_kept(crops, self.card.crop_format) if self.card else crops
 
     @classmethod
     def from_saved_model(cls, path: os.PathLike | str) -> "Predictor":

@@ -266,7 +266,9 @@ class Stream(contextlib.AbstractContextManager):
             states: [tracks, state_size].
         """
         inputs = {
-            "frames": np.array([[x.crop for x in row] for row in faces]),
+            "frames": self._predictor.as_learned(
+                np.array([[x.crop for x in row] for row in faces])
+            ),
             "landmarks": np.array(
                 [[x.landmarks for x in row] for row in faces]
             ),

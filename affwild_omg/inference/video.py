@@ -347,7 +347,9 @@ def _predict_window(views, scored, models):
         faces = [view.faces.get(track, missing) for view in views]
         window = windows.pad(
             {
-                "frames": np.stack([face.crop for face in faces]),
+                "frames": models.predictor.as_learned(
+                    np.stack([face.crop for face in faces])
+                ),
                 "landmarks": np.stack([face.landmarks for face in faces]),
                 "mask": np.array([face.found for face in faces]),
             },

@@ -9,6 +9,7 @@ from affwild_omg.corpora import omg
 from affwild_omg.corpora.clips import SPLITS
 from affwild_omg.data import records
 from affwild_omg.data.manifest import MANIFEST
+from affwild_omg.paper.task import JPEG, JPEG_QUALITY
 from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import remote
 
@@ -37,6 +38,7 @@ def summarise(
     """
     # What the demo drew has no scores to compare with those of real corpora.
     drawn = (remote.path(options.source) / omg.DEMO).is_file()
+    jpeg = options.crop_format == JPEG
     of_splits = {
         split: [report for report in reports if report["split"] == split]
         for split in SPLITS
@@ -45,6 +47,8 @@ def summarise(
         "schema_version": records.SCHEMA_VERSION,
         "corpus": "demo" if drawn else options.corpus,
         "detect_every": options.detect_every,
+        "crop_format": options.crop_format,
+        **({"jpeg_quality": JPEG_QUALITY} if jpeg else {}),
         "problems": [
             *problems,
             *(line for x in reports for line in x.get("problems", ())),

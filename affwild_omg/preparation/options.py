@@ -8,7 +8,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
 from affwild_omg.corpora.folders import CROPS
 from affwild_omg.corpora.options import CorpusOptions
-from affwild_omg.paper.task import DETECT_EVERY
+from affwild_omg.paper.task import CROP_FORMATS, DETECT_EVERY, PNG
 
 FPS = 25.0
 PROCESSES, RAY = "processes", "ray"
@@ -28,6 +28,12 @@ class PreparationOptions(CorpusOptions):
         "between.",
         DETECT_EVERY,
         least=1,
+    )
+    crop_format: str = option(
+        "As what crops are kept: png, to the bit, or jpeg, in a third of the "
+        "space.",
+        PNG,
+        choices=CROP_FORMATS,
     )
     preview: bool = option(
         "Draw a sheet of each clip, <records>/previews/<split>/<video>/"

@@ -52,6 +52,7 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
         "frames": options.frames,
         "fps": options.fps,
         "detect_every": options.detect_every,
+        "crop_format": options.crop_format,
         "preview": options.preview,
     }
     number = options.part[1] if options.part else 0

@@ -111,7 +111,11 @@ def prepare(
             place = None if files.is_remote(path) else path.parent
             frames = _frames(video, clip, options, place, reasons, sheet)
             report |= records.write_clip(
-                path, clip.video, clip.utterance, frames
+                path,
+                clip.video,
+                clip.utterance,
+                frames,
+                options.crop_format,
             )
     except UserError as error:
         return report | {"reason": str(error)}

@@ -15,7 +15,7 @@ import numpy as np
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest
-from affwild_omg.paper.task import TARGETS
+from affwild_omg.paper.task import JPEG, JPEG_QUALITY, TARGETS
 from affwild_omg.storage import files, remote
 from affwild_omg.weights import workdir as workdirs
 from affwild_omg.weights.model_file import Card
@@ -236,7 +236,7 @@ def _body(known):
         window=known["sequence_length"],
         targets=" and ".join(members[0]["targets"]),
         preparation=known["preparation"],
-        crops=_crops(known["crops"]),
+        crops=_crops(known["crops"], known["crop_format"]),
         data=_data(known),
         scores=_scored(known),
         licences="\n".join(f"- {k}: {text}" for k, text in licences.items()),
@@ -269,7 +269,17 @@ def _data(known):
     return f"{text}\n\n{table}\n\nColumns are percentiles of utterances."
 
 
-def _crops(ranges):
+def _crops(ranges, crop_format):
+    kept = ""
+    if crop_format == JPEG:
+        kept = (
+            f" They were JPEG files of quality {JPEG_QUALITY} in training, "
+            "decoded by TensorFlow's INTEGER_ACCURATE."
+        )
+    return _looks(ranges) + kept
+
+
+def _looks(ranges):
     if not ranges:
         return "What they looked like in training is not known."
     ends = ", ".join(

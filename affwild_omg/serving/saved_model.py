@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from affwild_omg.data.records import decode
 from affwild_omg.nets import models, parts
 from affwild_omg.paper.task import CROP_SIZE, LANDMARKS
 from affwild_omg.weights.model_file import Card
@@ -156,11 +157,6 @@ def decode_crops(images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: an image is none, or of another size.
     """
     shape = (CROP_SIZE, CROP_SIZE, 3)
-
-    def decode(image):
-        decoded = tf.io.decode_image(image, channels=3, expand_animations=False)
-        return tf.ensure_shape(decoded, shape)
-
     crops = tf.map_fn(
         lambda frame: tf.cond(
             frame[1],

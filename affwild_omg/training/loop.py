@@ -270,7 +270,9 @@ class _Run:
         if not resumed:
             with records.reading("train"):
                 known = crops.ranges(records.clips("train"))
-            self.card = dataclasses.replace(card, crops=known)
+            self.card = dataclasses.replace(
+                card, crops=known, crop_format=records.crop_format
+            )
         with strategy.scope():
             policy = POLICIES[options.precision]
             self.model = models.build(

@@ -27,7 +27,16 @@ def read(options: TrainingOptions) -> Manifest:
     folder, *others = options.folders()
     records = _deciding(folder, options.holdout)
     for folder in others:
-        records = records.adding(manifest.read(folder))
+        other = manifest.read(folder)
+        if other.crop_format != records.crop_format:
+            logging.warning(
+                "--records: %s has its crops as %s, and %s as %s; the network "
+                "learns from both, and predict will give it %s, by which the "
+                "best epoch is chosen",
+                *(options.folders()[0], records.crop_format),
+                *(folder, other.crop_format, records.crop_format),
+            )
+        records = records.adding(other)
     return records
 
 

@@ -21,7 +21,7 @@ from absl import logging
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures, models
 from affwild_omg.nets.architectures import Architecture, Fusion
-from affwild_omg.paper.task import PREPARATION
+from affwild_omg.paper.task import CROP_FORMATS, PNG, PREPARATION
 from affwild_omg.paper.windows import TAILS
 from affwild_omg.scoring.conformal import HalfWidths
 from affwild_omg.storage import files, remote
@@ -45,6 +45,8 @@ class Card:
         preparation: how its faces were cut out, see `paper.task.PREPARATION`.
         crops: what these looked like in training, see `data.crops.ranges`;
             None where that is not known.
+        crop_format: as what records kept them, of `paper.task.CROP_FORMATS`;
+            what predicts a video treats its crops alike.
         computation: what it was trained in, {"precision", "jit_compile",
             "tf32"} as the flags of train.py have them; None likewise.
     """
@@ -55,6 +57,7 @@ class Card:
     half_widths: HalfWidths | None = None
     preparation: int = PREPARATION
     crops: Mapping[str, tuple[float, float]] | None = None
+    crop_format: str = PNG
     computation: Mapping[str, str | bool] | None = None
 
     def to_json(self) -> str:
@@ -76,6 +79,9 @@ class Card:
             tail = content.get("tail", "pad")
             if tail not in TAILS:
                 raise TypeError(f"tail is {tail!r}")
+            crop_format = content.get("crop_format", PNG)
+            if crop_format not in CROP_FORMATS:
+                raise TypeError(f"crop_format is {crop_format!r}")
             widths = content.get("half_widths")
             crops = content.get("crops")
             card = cls(
@@ -85,6 +91,7 @@ class Card:
                 half_widths=widths and HalfWidths(**widths),
                 preparation=content.get("preparation", 1),
                 crops=crops and _ranges(crops),
+                crop_format=crop_format,
                 computation=content.get("computation"),
             )
         except (

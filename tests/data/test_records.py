@@ -1,12 +1,15 @@
 """Records hold what was written, and nothing is read but what is listed."""
 
+import io
 import json
 import re
 import uuid
 import zlib
 
 import numpy as np
+import PIL.Image
 import pytest
+import skimage.data
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.paper.task import TARGETS
@@ -62,6 +65,41 @@ def test_round_trip(tf, records, tmp_path, count):
             assert int(parsed["time_us"][i]) == round(i / FPS * 1e6)
         np.testing.assert_allclose(parsed["labels"][:count], labels, rtol=1e-6)
         assert not np.any(parsed["mask"][count:])
+
+
+def test_crops_may_be_kept_as_jpeg(tf, records, tmp_path):
+    """What comes back is what another decoder makes of the file."""
+    portrait = skimage.data.astronaut()[60:156, 180:276]
+    frames = make_frames(21, 7)
+    for frame, image in ((1, portrait), (2, 0 * portrait)):
+        changed = vars(frames[frame]) | {"image": image}
+        frames[frame] = records.Frame(**changed)
+    path = tmp_path / "u.tfrecord"
+    entry = records.write_clip(path, "v", "u", frames, "jpeg")
+    serialised = read_records(tf, path)
+    assert [zlib.crc32(x) for x in serialised] == [
+        x for _, x in entry["chunks"]
+    ]
+    images = records.parse(tf.constant(serialised))["image"]
+    inside = tf.data.Dataset.from_tensor_slices(images[:21]).map(records.decode)
+    for frame, file, kept in zip(frames, images, inside, strict=False):
+        picture = PIL.Image.open(io.BytesIO(file.numpy()))
+        assert picture.format == "JPEG"
+        np.testing.assert_array_equal(kept, np.asarray(picture))
+        np.testing.assert_array_equal(kept, records.decode(file))
+        np.testing.assert_array_equal(
+            kept, records.as_kept(frame.image[np.newaxis], "jpeg")[0]
+        )
+    # Pillow's own file of that quality has the same tables.
+    PIL.Image.fromarray(portrait).save(
+        again := io.BytesIO(), "JPEG", quality=95
+    )
+    assert picture.quantization == PIL.Image.open(again).quantization
+    error = np.abs(records.as_kept(portrait, "jpeg") - portrait.astype(int))
+    assert 0 < error.mean() < 3
+    # What is nothing stays nothing.
+    assert not records.as_kept(0 * portrait, "jpeg").any()
+    assert records.as_kept(portrait, "png") is portrait
 
 
 def test_what_the_manifest_says_of_a_clip(records, tmp_path):
@@ -156,6 +194,21 @@ def test_any_frames_of_a_clip_can_be_read(tf, records, manifest, folder):
         for stop in range(start + 1, 48):
             wanted = whole[start // 20 : (stop + 19) // 20]
             assert clip.read(start, stop) == wanted
+
+
+def test_the_manifest_says_as_what_crops_are_kept(manifest, folder):
+    content = json.loads((folder / "manifest.json").read_text())
+    for name in ("jpeg", "png"):
+        content["crop_format"] = name
+        (folder / "manifest.json").write_text(json.dumps(content))
+        assert manifest.read(folder).crop_format == name
+    del content["crop_format"]  # as earlier versions
+    (folder / "manifest.json").write_text(json.dumps(content))
+    assert manifest.read(folder).crop_format == "png"
+    content["crop_format"] = "webp"
+    (folder / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="'webp', not png or jpeg; make the re"):
+        manifest.read(folder)
 
 
 def test_old_records_are_refused_in_one_line(manifest, folder):

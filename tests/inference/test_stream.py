@@ -65,6 +65,22 @@ def test_a_stream_gives_what_one_pass_does(predictor, one_pass):
     assert np.abs(values[1:] - alone[1:]).min(axis=0).max() > 1e-4
 
 
+def test_crops_are_as_those_that_the_model_learned_from(predictor, one_pass):
+    from affwild_omg.data import records
+
+    plain, before = course(streamed(predictor, changing(10)), 1)
+    card = dataclasses.replace(predictor.card, crop_format="jpeg")
+    learned = dataclasses.replace(predictor, card=card)
+    faces, values = course(streamed(learned, changing(10)), 1)
+    kept = []
+    for one, other in zip(faces, plain, strict=True):
+        np.testing.assert_array_equal(one.crop, other.crop)  # the user's
+        crop = records.as_kept(one.crop, "jpeg")
+        kept.append(dataclasses.replace(one, crop=crop))
+    np.testing.assert_allclose(values, one_pass(kept), atol=1e-5)
+    assert np.abs(values - before).max() > 1e-4
+
+
 def test_people_have_states_of_their_own(predictor, one_pass):
     both = [
         [*one, spot(230, 140, 60, texture=9 - n / 80)]

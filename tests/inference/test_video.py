@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import functools
 import gc
 import json
 import pathlib
@@ -140,25 +141,54 @@ def test_every_frame_has_its_row(predicting, options, loaded):
     assert min(picture.shape[:2]) > 400 and picture.std() > 5
 
 
-def test_evaluate_scores_what_predict_gives(
-    predicting, options, loaded, portrait_corpus, tmp_path
-):
-    from affwild_omg.evaluation import evaluator as evaluation
+@pytest.fixture(scope="module")
+def records_of(tf, portrait_corpus, tmp_path_factory):
+    """Makes records of the portrait with crops of a format, once."""
     from affwild_omg.preparation import engine
 
-    records = tmp_path / "records"
-    engine.prepare(
-        PreparationOptions(
-            corpus="omg", source=str(portrait_corpus), records=str(records)
+    @functools.cache
+    def records_of(crop_format):
+        records = str(tmp_path_factory.mktemp(crop_format) / "records")
+        options = PreparationOptions(
+            corpus="omg", source=str(portrait_corpus), records=records
         )
-    )
+        engine.prepare(dataclasses.replace(options, crop_format=crop_format))
+        return records
+
+    return records_of
+
+
+def learned_from(model, crop_format, path):
+    """Copies a SavedModel, as if it had learned from crops of a format."""
+    shutil.copytree(model, path)
+    card = path / "assets.extra" / "card.json"
+    content = json.loads(card.read_text())
+    card.write_text(json.dumps(content | {"crop_format": crop_format}))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("learned", "kept"), [("png", "png"), ("jpeg", "jpeg"), ("png", "jpeg")]
+)
+def test_evaluate_scores_what_predict_gives(
+    predicting, options, loaded, records_of, tmp_path, caplog, learned, kept
+):
+    from affwild_omg.evaluation import evaluator as evaluation
+
+    model = learned_from(options.model, learned, tmp_path / "model")
+    options = dataclasses.replace(options, model=model)
     length = 4  # which the small run was trained with
     evaluated = EvaluationOptions(
-        model=options.model,
-        records=str(records),
+        model=model,
+        records=records_of(kept),
         output=str(tmp_path / "evaluated"),
     )
     found = evaluation.evaluate(evaluated)
+    told = any(
+        "learned from crops as png" in x and "has them as jpeg" in x
+        for x in caplog.messages
+    )
+    assert told == (learned != kept)
     assert found.provenance.sequence_length == length
     with open(tmp_path / "evaluated" / "predictions.csv") as file:
         (scored,) = csv.DictReader(file)
@@ -171,7 +201,8 @@ def test_evaluate_scores_what_predict_gives(
             for i in range(0, len(rows), length)
         ]
         expected = np.mean([np.median(x) for x in windows if x])
-        assert float(scored[target]) == pytest.approx(expected, abs=2e-6)
+        error = abs(float(scored[target]) - expected)
+        assert (error <= 2e-6) == (learned == kept)
 
 
 def test_faces_unlike_those_of_training_are_told(

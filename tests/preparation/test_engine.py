@@ -510,7 +510,11 @@ def test_an_interrupted_run_goes_on(
 
 
 @pytest.mark.parametrize(
-    "change", ["label", "file", "row", "detect_every", "preview", "corpus"]
+    "change",
+    [
+        *("label", "file", "row"),
+        *("detect_every", "crop_format", "preview", "corpus"),
+    ],
 )
 def test_what_has_changed_is_prepared_again(
     preparing, source, fake, monkeypatch, caplog, change
@@ -530,6 +534,8 @@ def test_what_has_changed_is_prepared_again(
         write_video(source / "bob" / "u3.mp4", frames=7)
     if change == "detect_every":
         options = options_of(source, detect_every=5)
+    if change == "crop_format":
+        options = options_of(source, crop_format="jpeg")
     if change == "preview":
         options = options_of(source, preview=True)
     if change == "corpus":
@@ -538,7 +544,7 @@ def test_what_has_changed_is_prepared_again(
     with caplog.at_level("INFO", logger="absl"):
         preparing.prepare(options)
     assert str(source / "bob" / "u3.mp4") in fake
-    anew = change in ("detect_every", "preview", "corpus")
+    anew = change not in ("label", "file", "row")
     begun = "starting anew: " if anew else "going on with "
     assert caplog.messages[0].startswith(begun)
 
@@ -623,11 +629,12 @@ def test_only_what_is_damaged_is_made_again(
         preparing.prepare(options_of(source))
 
 
-@pytest.mark.parametrize("change", ["film", "label", "row", "broken"])
+@pytest.mark.parametrize("change", ["film", "label", "row", "broken", "crops"])
 def test_what_comes_out_as_another_is_not_mixed_in(
     preparing, source, fake, damaged, change
 ):
     target, _ = damaged
+    options = options_of(source)
     before, reason = tree(target), "it comes out as another"
     if change == "film":
         write_video(source / "bob" / "u3.mp4", frames=7)
@@ -639,9 +646,11 @@ def test_what_comes_out_as_another_is_not_mixed_in(
     if change == "broken":
         (source / "bob" / "u3.mp4").write_bytes(b"")
         reason = "not a video"
+    if change == "crops":
+        options = options_of(source, crop_format="jpeg")
     words = f"bob/u3.mp4 of train cannot be made .*{reason}"
     with pytest.raises(UserError, match=words):
-        preparing.prepare(options_of(source))
+        preparing.prepare(options)
     assert tree(target) == before
 
 
@@ -661,13 +670,17 @@ def videos(paths):
     return [path.rsplit("/", 2)[1] for path in paths]
 
 
-@pytest.mark.parametrize("shards", [1, 3, 12])
+@pytest.mark.parametrize(
+    ("shards", "crop_format"), [(1, "png"), (3, "jpeg"), (12, "png")]
+)
 def test_shards_make_the_records_of_one_command(
-    preparing, odd_source, fake, shards
+    preparing, odd_source, fake, shards, crop_format
 ):
     local = options_of(odd_source, records=str(odd_source.parent / "local"))
-    local = dataclasses.replace(local, preview=True)
+    local = dataclasses.replace(local, preview=True, crop_format=crop_format)
     manifest = preparing.prepare(local)
+    assert manifest["crop_format"] == crop_format
+    assert manifest.get("jpeg_quality") == {"jpeg": 95}.get(crop_format)
     assert len(manifest["splits"]["train"]["failed"]) == 1
     assert manifest["splits"]["test"]["expected"] == 6
     options = dataclasses.replace(
@@ -680,6 +693,7 @@ def test_shards_make_the_records_of_one_command(
     assert line.endswith(
         f"once all {shards} shards are: python -m affwild_omg.prepare "
         f"--corpus=omg --source={odd_source} --records={options.records} "
+        f"{'--crop_format=jpeg ' * (crop_format == 'jpeg')}"
         "--preview=true --merge=true"
     )
     assert sorted(videos(fake)) == sorted(
@@ -757,7 +771,7 @@ def test_what_has_changed_since_its_shard_is_named(
     [
         ({"shard": "2/4"}, "holds an unfinished preparation with shards=3;"),
         ({"shard": "2/3", "detect_every": 5}, "with detect_every=24;"),
-        ({"merge": True, "detect_every": 5}, "with detect_every=24;"),
+        ({"merge": True, "crop_format": "jpeg"}, "with crop_format=png;"),
         ({}, "with shards=3; give it the same"),
         ({"detect_every": 5}, "with detect_every=24, shards=3;"),
         ({"merge": True, "records": "new"}, "no shard was prepared for --rec"),

@@ -229,7 +229,7 @@ def bomb():
         (bomb(), "or is too large"),
         (
             {"b64": png(np.zeros((96, 96), np.uint8))["b64"][:64]},
-            "image",  # in TensorFlow's own words
+            "Invalid PNG data",  # in TensorFlow's own words
         ),
     ],
 )

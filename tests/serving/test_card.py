@@ -104,6 +104,10 @@ def test_a_card_says_what_crops_looked_like(cards, small_run, tmp_path):
     known["crops"] = {"brightness": (80.25, 190.0), "blur": (0.3, 0.51)}
     _, text = text_of(cards, known, tmp_path)
     assert "brightness 80.2 to 190, blur 0.3 to 0.51." in text
+    assert "JPEG" not in text
+    (other := tmp_path / "other").mkdir()
+    _, text = text_of(cards, known | {"crop_format": "jpeg"}, other)
+    assert "They were JPEG files of quality 95" in text
 
 
 def test_results_of_another_model_are_refused(cards, results, small_run):

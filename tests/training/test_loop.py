@@ -515,6 +515,8 @@ def test_a_model_knows_the_crops_of_its_training(
     from affwild_omg.serving.options import ExportOptions
 
     monkeypatch.setattr(crops, "LEAST", 1)
+    folder = write_records_folder(tmp_path / "records", crop_format="jpeg")
+    tiny = dataclasses.replace(tiny, records=str(folder))
     training.train(tiny)
     exported = exporting.export(
         ExportOptions(model=tiny.workdir, output=str(tmp_path / "saved"))
@@ -523,7 +525,8 @@ def test_a_model_knows_the_crops_of_its_training(
     expected = crops.ranges(clips)
     assert {x for x, (low, high) in expected.items() if low < high}
     for model in (tiny.workdir, exported):
-        assert load_predictor(model).card.crops == expected
+        card = load_predictor(model).card
+        assert (card.crops, card.crop_format) == (expected, "jpeg")
 
 
 def test_patience_stops_early(training, tiny):
@@ -607,7 +610,7 @@ def other_records(tf, tmp_path_factory):
     """Records of three more clips, of 5, 4 and 4 frames."""
     clips = {"train": {"fay": [5, 4]}, "validation": {"gus": [4]}}
     folder = tmp_path_factory.mktemp("other") / "records"
-    return write_records_folder(folder, clips)
+    return write_records_folder(folder, clips, crop_format="jpeg")
 
 
 def labels_seen(run):
@@ -657,13 +660,18 @@ def test_several_corpora_train_together(
 
 
 def test_a_training_on_several_corpora_knows_them_all(
-    training, tiny, other_records, interrupted
+    training, tiny, other_records, interrupted, caplog
 ):
     from affwild_omg.data import manifest
+    from affwild_omg.weights import model_file
 
     first = tiny.records
     options = dataclasses.replace(tiny, records=f"{first},{other_records}")
     summary = training.train(options)
+    assert (
+        f"--records: {first} has its crops as png, and {other_records} as jpeg;"
+    ) in caplog.text
+    assert model_file.read_card(options.workdir).crop_format == "png"
     assert [summary["records_sha256"], *summary["added_sha256"]] == [
         manifest.read(folder).digest for folder in (first, other_records)
     ]

@@ -173,6 +173,19 @@ def test_a_card_says_how_windows_were_cut(model_file):
         model_file.Card.from_json(json.dumps(content | {"tail": "cut"}))
 
 
+def test_a_card_says_as_what_crops_were_kept(model_file):
+    card = model_file.Card(
+        architecture=named("cnn_3rnn"), sequence_length=3, crop_format="jpeg"
+    )
+    content = json.loads(card.to_json())
+    assert model_file.Card.from_json(card.to_json()) == card
+    assert content.pop("crop_format") == "jpeg"
+    read = model_file.Card.from_json(json.dumps(content))
+    assert read.crop_format == "png"  # as earlier versions had them
+    with pytest.raises(UserError, match="version: crop_format is 'webp'"):
+        model_file.Card.from_json(json.dumps(content | {"crop_format": "webp"}))
+
+
 def test_faces_of_another_preparation_are_refused(model_file):
     card = model_file.Card(architecture=named("cnn_3rnn"), sequence_length=3)
     content = json.loads(card.to_json())

@@ -33,9 +33,9 @@ class Predictor:
         card: the network and its window length; None for a SavedModel from
             elsewhere that has the signature but no card.
         targets: what the last axis of the predictions holds.
-        predict: from {"frames": uint8 [batch, time, 96, 96, 3], "landmarks":
-            float32 [batch, time, 68, 2], "mask": bool [batch, time]} to
-            float32 [batch, time, targets].
+        predict: from {"frames": uint8 [batch, time, 96, 96, 3], as records or
+            `as_learned` give them, "landmarks": float32 [batch, time, 68, 2],
+            "mask": bool [batch, time]} to float32 [batch, time, targets].
         step: from these inputs and a state, float32 [batch, state_size], to
             the same predictions and the state after the last frame. The state
             is zeros at the start of a video. Frames whose mask is False leave

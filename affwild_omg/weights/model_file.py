@@ -47,6 +47,8 @@ class Card:
             None where that is not known.
         computation: what it was trained in, {"precision", "jit_compile",
             "tf32"} as the flags of train.py have them; None likewise.
+        max_fps: frames of a second that it was trained on, at most, and sees
+            in prediction; None for all that a film has.
     """
 
     architecture: Architecture | Fusion
@@ -56,6 +58,7 @@ class Card:
     preparation: int = PREPARATION
     crops: Mapping[str, tuple[float, float]] | None = None
     computation: Mapping[str, str | bool] | None = None
+    max_fps: float | None = None
 
     def to_json(self) -> str:
         """Returns the card as a JSON object that `from_json` reads."""
@@ -76,6 +79,9 @@ class Card:
             tail = content.get("tail", "pad")
             if tail not in TAILS:
                 raise TypeError(f"tail is {tail!r}")
+            max_fps = content.get("max_fps")
+            if max_fps is not None and not max_fps > 0:
+                raise TypeError(f"max_fps is {max_fps!r}")
             widths = content.get("half_widths")
             crops = content.get("crops")
             card = cls(
@@ -86,6 +92,7 @@ class Card:
                 preparation=content.get("preparation", 1),
                 crops=crops and _ranges(crops),
                 computation=content.get("computation"),
+                max_fps=max_fps,
             )
         except (
             *(KeyError, TypeError, AttributeError),

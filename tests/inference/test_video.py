@@ -140,8 +140,13 @@ def test_every_frame_has_its_row(predicting, options, loaded):
     assert min(picture.shape[:2]) > 400 and picture.std() > 5
 
 
+# Of the film's ten frames a second, in quarters: 0, 0.4, 0.8, ..., 4.8.
+QUARTERS = [0, 2, 4, 7, 9, 12]
+
+
+@pytest.mark.parametrize("max_fps", [None, 4.0])
 def test_evaluate_scores_what_predict_gives(
-    predicting, options, loaded, portrait_corpus, tmp_path
+    predicting, options, loaded, portrait_corpus, tmp_path, max_fps
 ):
     from affwild_omg.evaluation import evaluator as evaluation
     from affwild_omg.preparation import engine
@@ -149,9 +154,13 @@ def test_evaluate_scores_what_predict_gives(
     records = tmp_path / "records"
     engine.prepare(
         PreparationOptions(
-            corpus="omg", source=str(portrait_corpus), records=str(records)
+            corpus="omg",
+            source=str(portrait_corpus),
+            records=str(records),
+            max_fps=max_fps,
         )
     )
+    options = with_card(options, tmp_path, max_fps=max_fps)
     length = 4  # which the small run was trained with
     evaluated = EvaluationOptions(
         model=options.model,
@@ -165,6 +174,14 @@ def test_evaluate_scores_what_predict_gives(
 
     predicting.predict(options)
     rows = read_table(options)
+    assert len(rows) == len(FACE)
+    if max_fps:
+        expected = [*zip(QUARTERS, [*QUARTERS[1:], len(FACE)], strict=True)]
+        for kept, following in expected:
+            for between in range(kept + 1, following):
+                assert rows[between]["face"] == str(int(FACE[between]))
+                assert rows[between]["valence"] in (rows[kept]["valence"], "")
+        rows = [rows[i] for i in QUARTERS]
     for target in ("valence", "arousal"):
         windows = [
             [float(row[target]) for row in rows[i : i + length] if row[target]]
@@ -236,7 +253,7 @@ def fake_faces(predicting, monkeypatch, count, faces=None):
     def people_of_video(video, watch, **settings):
         video.decoded_frames = count
         for video.number in range(count):
-            watch()
+            watch(video.number / 25, None)
         for index in range(count):
             face = Face(
                 found=index != MISSING,
@@ -262,11 +279,11 @@ def fake_faces(predicting, monkeypatch, count, faces=None):
     return most
 
 
-def other_tail(options, tail, tmp_path):
-    """Copies a SavedModel whose card says that its clips are cut otherwise."""
+def with_card(options, tmp_path, **changes):
+    """Copies a SavedModel whose card says something else."""
     shutil.copytree(options.model, tmp_path / "model")
     card = tmp_path / "model" / "assets.extra" / "card.json"
-    content = json.loads(card.read_text()) | {"tail": tail}
+    content = json.loads(card.read_text()) | changes
     card.write_text(json.dumps(content))
     return dataclasses.replace(options, model=str(tmp_path / "model"))
 
@@ -286,7 +303,7 @@ def test_windows_by_another_way(
     from affwild_omg.weights import model_file as model_files
 
     faces = []
-    options = other_tail(options, tail, tmp_path)
+    options = with_card(options, tmp_path, tail=tail)
     fake_faces(predicting, monkeypatch, 10, faces)
     options = dataclasses.replace(options, sequence_length=length)
     predicting.predict(options)
@@ -312,6 +329,55 @@ def test_windows_by_another_way(
             np.testing.assert_allclose(found, values, atol=1e-5)
     assert rows[9]["time_s"] == "0.360000"
     assert [rows[9][name] for name in ("x", "height")] == ["1.0", "4.0"]
+
+
+@pytest.mark.parametrize(
+    ("max_fps", "kept"),
+    # Of 25 frames a second, in 2.75ths: 0, ..., 0.44, 0.55, 0.66, ...
+    [(12.5, [0, 2, 4, 6, 8]), (2.75, [0, MISSING])],
+)
+@pytest.mark.parametrize("mode", ["windows", "overlap"])
+def test_the_network_sees_as_many_frames_a_second_as_in_training(
+    predicting, options, small_run, monkeypatch, tmp_path, mode, max_fps, kept
+):
+    from affwild_omg.weights import model_file as model_files
+
+    faces = []
+    options = with_card(options, tmp_path, max_fps=max_fps, tail="pad")
+    options = dataclasses.replace(options, mode=mode)
+    fake_faces(predicting, monkeypatch, 10, faces)
+    predicting.predict(options)
+    model, _ = model_files.load_model(small_run[0].workdir)
+    rows = read_table(options)
+    assert [int(row["frame"]) for row in rows] == list(range(10))
+    assert [float(x["time_s"]) for x in rows] == [n / 25 for n in range(10)]
+    expected = {}
+    for start, scored, stop in (0, 0, 4), (4 if mode == "windows" else 2, 4, 5):
+        window = [faces[n] for n in kept[start:stop]]
+        if scored >= len(kept):
+            continue
+        values = model(
+            {
+                "frames": np.stack([face.crop for face in window])[None],
+                "landmarks": np.stack([x.landmarks for x in window])[None],
+                "mask": np.array([[face.found for face in window]]),
+            },
+            training=False,
+        ).numpy()[0]
+        places = kept[scored:stop]
+        expected |= zip(places, values[scored - start :], strict=True)
+    for number, row in enumerate(rows):
+        own = max(x for x in kept if x <= number)
+        found = [row[name] for name in ("valence", "arousal")]
+        if MISSING in (number, own):
+            reason = "nobody"
+            if number != MISSING:
+                reason = "seen only in a frame that the model leaves out"
+            assert (*found, row["reason"]) == ("", "", reason)
+            continue
+        found = [float(x) for x in found]
+        np.testing.assert_allclose(found, expected[own], atol=1e-5)
+        assert row["face"] == "1" and row["x"] == "1.0"
 
 
 def test_a_long_video_fits_into_memory(predicting, options, monkeypatch):
@@ -352,7 +418,7 @@ def test_a_truncated_video_gives_what_it_holds(
     def people_of_video(video, watch, **_):
         # All frames are read before the first face is given.
         times = [(time_s, watch(time_s, frame)) for time_s, frame in video]
-        return [(time_s, View("nobody")) for time_s, _ in times]
+        yield from [(time_s, View("nobody")) for time_s, _ in times]
 
     monkeypatch.setattr(predicting.tracking, "people_of_video", people_of_video)
     options = dataclasses.replace(options, video=str(part))

@@ -669,7 +669,7 @@ def test_shards_make_the_records_of_one_command(
     preparing, odd_source, fake, shards
 ):
     local = options_of(odd_source, records=str(odd_source.parent / "local"))
-    local = dataclasses.replace(local, preview=True)
+    local = dataclasses.replace(local, preview=True, max_fps=4.0)
     manifest = preparing.prepare(local)
     assert len(manifest["splits"]["train"]["failed"]) == 1
     assert manifest["splits"]["test"]["expected"] == 6
@@ -683,7 +683,7 @@ def test_shards_make_the_records_of_one_command(
     assert line.endswith(
         f"once all {shards} shards are: python -m affwild_omg.prepare "
         f"--corpus=omg --source={odd_source} --records={options.records} "
-        "--preview=true --merge=true"
+        "--max_fps=4.0 --preview=true --merge=true"
     )
     assert sorted(videos(fake)) == sorted(
         ["ann", "bob", *(f"v{i}" for i in range(5))]

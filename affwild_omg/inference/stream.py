@@ -202,10 +202,10 @@ class Stream(contextlib.AbstractContextManager):
                     yield number, time_s, answers
 
     def _find(self, frame, number, time_s) -> Found:
+        faces = self._tracker.step(frame, number)
         self._number = self._number + 1 if number is None else number
         if time_s is None:
             time_s = self._number / self._fps
-        faces = self._tracker.step(frame, number)
         return Found(
             faces,
             self._tracker.known,

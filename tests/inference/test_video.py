@@ -176,11 +176,11 @@ def test_evaluate_scores_what_predict_gives(
     rows = read_table(options)
     assert len(rows) == len(FACE)
     if max_fps:
-        expected = [*zip(QUARTERS, [*QUARTERS[1:], len(FACE)], strict=True)]
-        for kept, following in expected:
-            for between in range(kept + 1, following):
-                assert rows[between]["face"] == str(int(FACE[between]))
-                assert rows[between]["valence"] in (rows[kept]["valence"], "")
+        ends = [*QUARTERS[1:], len(FACE)]
+        for first, end in zip(QUARTERS, ends, strict=True):
+            for row, face in zip(rows[first:end], FACE[first:end], strict=True):
+                assert row["face"] == str(int(face))
+                assert row["valence"] in (rows[first]["valence"], "")
         rows = [rows[i] for i in QUARTERS]
     for target in ("valence", "arousal"):
         windows = [

@@ -75,7 +75,7 @@ def measure_stream(predictor, path, parts, threaded) -> tuple[float, float]:
         predictor.stream(fps=video.fps, wait=True, **parts) as stream,
     ):
         results = (
-            stream.video((time, video.number, frame) for time, frame in video)
+            stream.video((video.number, *timed) for timed in video)
             if threaded
             else ((time_s, stream.step(frame)) for time_s, frame in video)
         )

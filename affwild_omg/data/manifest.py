@@ -212,6 +212,11 @@ class Manifest:
     added: Sequence["Manifest"] = ()
     crop_format: str = PNG
 
+    @property
+    def max_fps(self) -> float | None:
+        """Frames of a second that were kept, at most; None for all."""
+        return self.content.get("max_fps")
+
     def holding_out(self, keys: Sequence[str]) -> "Manifest":
         """Takes clips of train for validation if there is no such split."""
         if not keys or "validation" in self.splits:
@@ -227,9 +232,16 @@ class Manifest:
         """Adds the train split of other records to that of these.
 
         Raises:
-            UserError: the others have none, or one of the same clips.
+            UserError: the others have none, or one of the same clips, or
+                another frame rate.
         """
         more = other.clips("train")
+        if self.max_fps != other.max_fps:
+            raise UserError(
+                f"--records={self.folder},{other.folder}: one has "
+                f"{rate(self.max_fps)}, the other {rate(other.max_fps)}; "
+                "prepare both with the same --max_fps"
+            )
         keys = {clip.key for clips in self.splits.values() for clip in clips}
         if twice := [clip.key for clip in more if clip.key in keys]:
             raise UserError(
@@ -346,6 +358,8 @@ def read(records: pathlib.Path | str) -> Manifest:
         data = path.read_bytes()
         content = json.loads(data.decode())
         version, parts = content["schema_version"], content["splits"].items()
+        if not content.get("max_fps", 1) > 0:
+            raise ValueError(f"max_fps is {content['max_fps']!r}")
     except (UserError, ConnectionError):  # it could not be looked for
         raise
     except FileNotFoundError as error:
@@ -386,6 +400,13 @@ def read(records: pathlib.Path | str) -> Manifest:
         splits=splits,
         crop_format=crop_format,
     )
+
+
+def rate(max_fps: float | None) -> str:
+    """Returns in words how many frames a second there are."""
+    if max_fps is None:
+        return "all frames of its films"
+    return f"at most {max_fps:g} frames a second"
 
 
 def labels_vary(clips: Sequence[Clip], targets: Sequence[str]) -> bool:

@@ -64,6 +64,14 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
             runtime=options.runtime,
             strategy=default_strategy(),
         )
+        card = predictor.card
+        if card and card.max_fps != records.max_fps:
+            logging.warning(
+                "--model=%s was trained on %s, and predicts so, but "
+                "--records=%s hold %s",
+                *(options.model, manifest.rate(card.max_fps)),
+                *(options.records, manifest.rate(records.max_fps)),
+            )
         source = _provenance(options, records, predictor, history)
         trained_on = history.get("records_sha256", source.records_sha256)
         if facts.trained and trained_on != source.records_sha256:

@@ -19,6 +19,7 @@ ANOTHER = "another person"
 NO_PICTURE = "no picture"
 NOT_RECOGNIZED = "not recognized yet"  # in live tracking alone, as the next
 NOT_LOOKED_AT = "the detector has not looked yet"
+LEFT_OUT = "seen only in a frame that the model leaves out"  # in prediction
 REASONS = (NOT_DETECTED, IMPLAUSIBLE, ANOTHER, NO_PICTURE)
 
 

@@ -52,6 +52,7 @@ def timeline(
     tail: str,
     title: str,
     tracks: Sequence[int] = (1,),
+    kept: np.ndarray | None = None,
 ) -> None:
     """Plots the targets over a video.
 
@@ -61,13 +62,17 @@ def timeline(
         values: [frames, targets], NaN where there is no face, or of several
             faces [faces, frames, targets].
         targets: names of the columns.
-        window: frames that the network saw at a time; their median is shown.
+        window: frames that the network saw at a time; their median is shown,
+            with that of those between.
         tail: how the video was cut, see `paper.windows.cut`.
         title: of the picture.
         tracks: numbers of the faces, if there are several.
+        kept: numbers of the frames that the network saw; None for all.
     """
+    if kept is None:
+        kept = np.arange(len(times))
     step = np.median(np.diff(times)) if len(times) > 1 else 1.0
-    starts = [x.scored for x in windows.cut(len(times), window, tail)]
+    starts = kept[[x.scored for x in windows.cut(len(kept), window, tail)]]
     joined = -(-len(starts) // _MANY)  # 1 but for hours of film
     starts = starts[::joined]
     lengths = np.diff([*starts, len(times)])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from affwild_omg import figures
+from affwild_omg.faces.thinning import Thinning
 from affwild_omg.inference.moments import Moment
 
 DECIMALS = 6
@@ -136,7 +137,13 @@ class Course:
         return found
 
     def draw(
-        self, path: pathlib.Path, title: str, *, window: int, tail: str
+        self,
+        path: pathlib.Path,
+        title: str,
+        *,
+        window: int,
+        tail: str,
+        max_fps: float | None = None,
     ) -> None:
         """Draws the courses of tracks, see `figures.timeline`.
 
@@ -145,6 +152,7 @@ class Course:
         """
         tracks = self.tracks if self._main else sorted(self._longest(DRAWN))
         tracks = tracks or [1]
+        thinning = Thinning(max_fps)
         figures.timeline(
             path,
             self.times,
@@ -154,6 +162,7 @@ class Course:
             tail=tail,
             title=title,
             tracks=tracks,
+            kept=np.flatnonzero([thinning.keeps(x) for x in self.times]),
         )
 
     def _found(self, track):

@@ -30,10 +30,7 @@ def moments(
     """
     live = isinstance(source, Camera)
     # The number is asked for where the frame is read: a thread reads ahead.
-    frames = (
-        ((source.number, time_s), source.number, frame)
-        for time_s, frame in source
-    )
+    frames = ((source.number, time_s, frame) for time_s, frame in source)
     with (
         _interrupted_by_signals(source) if live else contextlib.nullcontext(),
         progress.bar(
@@ -44,12 +41,12 @@ def moments(
     ):
         if live:  # neither ahead nor in chunks, which would be late
             found = (
-                (place, stream.step(frame, number))
-                for place, number, frame in frames
+                (number, time_s, stream.step(frame, number, time_s))
+                for number, time_s, frame in frames
             )
         else:
             found = stream.video(frames)
-        for (number, time_s), answers in found:
+        for number, time_s, answers in found:
             bar.update()
             yield Moment(
                 number=number,

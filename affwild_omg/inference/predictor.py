@@ -104,9 +104,10 @@ class Predictor:
         with Video(path) as video:
             settings = {"fps": video.fps, "wait": True} | settings
             with self.stream(**settings) as stream:
-                yield from stream.video(
-                    (time_s, video.number, frame) for time_s, frame in video
-                )
+                frames = ((video.number, *timed) for timed in video)
+                with contextlib.closing(stream.video(frames)) as found:
+                    for _, time_s, answers in found:
+                        yield time_s, answers
 
 
 def load_predictor(

@@ -12,15 +12,14 @@ import numpy as np
 
 from affwild_omg.faces import detection, landmarks
 from affwild_omg.faces.live import LiveTracker
+from affwild_omg.faces.thinning import Thinning
 from affwild_omg.faces.video import DEFAULT_FPS
-from affwild_omg.faces.views import Face
+from affwild_omg.faces.views import LEFT_OUT, Face
 from affwild_omg.paper.task import DETECT_EVERY, TARGETS
 from affwild_omg.storage import memory, parallel
 
 if typing.TYPE_CHECKING:
     from affwild_omg.inference.predictor import Predictor
-
-Place = typing.TypeVar("Place")
 
 # Frames, the last ones, that latencies are told of: some minutes.
 TIMED_FRAMES = 10_000
@@ -58,11 +57,13 @@ class Found(typing.NamedTuple):
         faces: track -> its face, the largest first.
         known: the tracks that are not forgotten; one that was never comes back.
         reason: why there is no face; "" if there is one.
+        kept: whether the network sees the frame.
     """
 
     faces: dict[int, Face]
     known: set[int]
     reason: str
+    kept: bool
 
 
 class Stream(contextlib.AbstractContextManager):
@@ -70,7 +71,9 @@ class Stream(contextlib.AbstractContextManager):
 
     Each person has a state of the recurrent layers. A frame without the person
     leaves it as it is; after more than a second without, the person has no
-    name any more, and the state goes. Use it as a context manager, which ends
+    name any more, and the state goes. The network sees as many frames of a
+    second as the model was trained on, at most: one between has the values of
+    the one before, of whom it shows. Use it as a context manager, which ends
     its thread:
 
         with predictor.stream(faces=2) as stream:
@@ -98,7 +101,7 @@ class Stream(contextlib.AbstractContextManager):
             predictor: of a model that has a step.
             faces: how many people are followed at a time, 1 or more: the
                 largest.
-            fps: frames a second, > 0.
+            fps: frames a second, > 0; also where `step` is told no time.
             detect_every: frames from one face detection to the next, 1 or
                 more; landmarks are tracked in between.
             wait: whether a step waits for the detector (some 70 ms). Equal
@@ -124,7 +127,11 @@ class Stream(contextlib.AbstractContextManager):
             detect_every=detect_every,
             executor=self._executor,
         )
+        card = predictor.card
+        self._thinning = Thinning(card.max_fps if card else None)
+        self._fps, self._number = fps, -1
         self._states = {}  # track -> float32 [state_size]
+        self._values = {}  # track -> of the last frame that the network saw
         self._seconds = {
             name: deque(maxlen=TIMED_FRAMES) for name in ("network", "frame")
         }
@@ -133,7 +140,10 @@ class Stream(contextlib.AbstractContextManager):
         self._advance([[Face.missing()]], [self._start])
 
     def step(
-        self, frame: np.ndarray, number: int | None = None
+        self,
+        frame: np.ndarray,
+        number: int | None = None,
+        time_s: float | None = None,
     ) -> list[Answer]:
         """Predicts the next frame.
 
@@ -142,6 +152,8 @@ class Stream(contextlib.AbstractContextManager):
                 because the detector may still look at it.
             number: of the frame, more than that of the last, where some are
                 left out; None for the next one.
+            time_s: of the frame, in seconds from the first on; None for what
+                its number and `fps` say.
 
         Returns:
             An Answer for each face, the largest first; of none, `reason` tells
@@ -151,59 +163,66 @@ class Stream(contextlib.AbstractContextManager):
             ValueError: the frame is of another type or shape.
         """
         begin = time.perf_counter()
-        found = self._find(frame, number)
+        found = self._find(frame, number, time_s)
         seen = time.perf_counter()
         (answers,) = self._answer([found])
         end = time.perf_counter()
         if self._started:  # the detector's first call takes seconds
             self._seconds["frame"].append(end - begin)
-            if answers:
+            if answers and found.kept:
                 self._seconds["network"].append(end - seen)
-        self._started, self.reason = True, found.reason
+        self._started, self.reason = True, _reason(found, answers)
         return answers
 
     def video(
-        self, frames: Iterable[tuple[Place, int, np.ndarray]]
-    ) -> Iterator[tuple[Place, list[Answer]]]:
+        self, frames: Iterable[tuple[int, float, np.ndarray]]
+    ) -> Iterator[tuple[int, float, list[Answer]]]:
         """Predicts the frames of a film, CHUNK in a call of the network.
 
         A thread finds the next frames' faces meanwhile.
 
         Args:
-            frames: of each its place, such as its time in `Video`, and its
-                number and the frame for `step`.
+            frames: of each its number, its time in seconds and the frame, as
+                `step` takes them.
 
         Yields:
-            The place and what `step` gives, for each frame in order.
+            The number, the time and what `step` gives, for each frame in order.
         """
         found = (
-            (place, self._find(frame, number))
-            for place, number, frame in frames
+            (number, time_s, self._find(frame, number, time_s))
+            for number, time_s, frame in frames
         )
         with contextlib.closing(parallel.ahead(found, FOUND_AHEAD)) as ahead:
             while chunk := list(itertools.islice(ahead, CHUNK)):
-                answered = self._answer([found for _, found in chunk])
-                for (place, found), answers in zip(
+                answered = self._answer([found for *_, found in chunk])
+                for (number, time_s, found), answers in zip(
                     chunk, answered, strict=True
                 ):
-                    self.reason = found.reason
-                    yield place, answers
+                    self.reason = _reason(found, answers)
+                    yield number, time_s, answers
 
-    def _find(self, frame, number=None) -> Found:
+    def _find(self, frame, number, time_s) -> Found:
         faces = self._tracker.step(frame, number)
-        return Found(faces, self._tracker.known, self._tracker.reason)
+        self._number = self._number + 1 if number is None else number
+        if time_s is None:
+            time_s = self._number / self._fps
+        return Found(
+            faces,
+            self._tracker.known,
+            self._tracker.reason,
+            self._thinning.keeps(time_s),
+        )
 
     def _answer(self, chunk: Sequence[Found]) -> list[list[Answer]]:
         """Predicts frames in one call of the network."""
-        tracks = list(dict.fromkeys(x for found in chunk for x in found.faces))
+        # What the network does not see is as a frame without a face to it.
+        shown = [found.faces if found.kept else {} for found in chunk]
+        tracks = list(dict.fromkeys(x for faces in shown for x in faces))
         values = {}  # track -> target -> [frames]
         if tracks:
             missing = Face.missing()
             found, states = self._advance(
-                [
-                    [x.faces.get(name, missing) for x in chunk]
-                    for name in tracks
-                ],
+                [[x.get(name, missing) for x in shown] for name in tracks],
                 [self._states.get(name, self._start) for name in tracks],
             )
             nothing = dict.fromkeys(TARGETS, np.full(len(chunk), np.nan))
@@ -216,18 +235,21 @@ class Stream(contextlib.AbstractContextManager):
             for name, state in self._states.items()
             if name in chunk[-1].known
         }
-        return [
-            [
-                Answer(
-                    name,
-                    float(values[name]["valence"][index]),
-                    float(values[name]["arousal"][index]),
-                    face,
-                )
-                for name, face in found.faces.items()
-            ]
-            for index, found in enumerate(chunk)
-        ]
+        answers = []
+        for index, found in enumerate(chunk):
+            if found.kept:
+                self._values = {
+                    name: [float(values[name][x][index]) for x in TARGETS]
+                    for name in found.faces
+                }
+            answers.append(
+                [
+                    Answer(name, *self._values[name], face)
+                    for name, face in found.faces.items()
+                    if name in self._values
+                ]
+            )
+        return answers
 
     def latency(self) -> dict[str, dict[str, float] | None]:
         """Returns how long the last steps took, but for the very first.
@@ -275,3 +297,8 @@ class Stream(contextlib.AbstractContextManager):
             "mask": np.array([[x.found for x in row] for row in faces]),
         }
         return self._predictor.step(inputs, np.stack(states))
+
+
+def _reason(found: Found, answers: Sequence[Answer]) -> str:
+    """Returns why there is no answer; "" if there is one."""
+    return LEFT_OUT if found.faces and not answers else found.reason

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 import pathlib
+import typing
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,8 +17,9 @@ from affwild_omg.data import windows
 from affwild_omg.faces import camera, detection, landmarks, tracking
 from affwild_omg.faces.annotation import AnnotatedFilm
 from affwild_omg.faces.camera import Camera
+from affwild_omg.faces.thinning import Thinning
 from affwild_omg.faces.video import Video
-from affwild_omg.faces.views import Face
+from affwild_omg.faces.views import LEFT_OUT, Face, View
 from affwild_omg.inference import (
     folder,
     formats,
@@ -126,6 +128,7 @@ class Models:
     landmarker: landmarks.Landmarker
     length: int  # frames of a window
     tail: str
+    max_fps: float | None  # frames of a second that the network sees
     half_widths: HalfWidths | None  # of values that are as those measured
 
     @classmethod
@@ -142,6 +145,12 @@ class Models:
                 f"{options.model} predicts {predictor.targets[0]} alone"
             )
         card = predictor.card
+        if card and card.max_fps:
+            logging.info(
+                "the model sees at most %g frames a second, as in training; a "
+                "frame between has the values of the one before it",
+                card.max_fps,
+            )
         own = card.sequence_length if card else DEFAULT_SEQUENCE_LENGTH
         length = options.sequence_length or own
         as_measured = (
@@ -156,6 +165,7 @@ class Models:
             landmarker=landmarks.Landmarker(),
             length=length,
             tail=card.tail if card else "pad",
+            max_fps=card.max_fps if card else None,
             half_widths=predictor.half_widths if as_measured else None,
         )
 
@@ -195,6 +205,7 @@ def _predict(job, video, models, options, count) -> dict:
             job.path.name,
             window=models.length,
             tail=models.tail,
+            max_fps=models.max_fps,
         )
         if "elan" in (options.format or ()):
             path = temporary / job.name(folder.FORMATS["elan"])
@@ -270,7 +281,8 @@ def moments(
     """Predicts a video, frame by frame.
 
     The pixels of a window at a time are held, so that a video of any length
-    fits into memory.
+    fits into memory. The network sees the frames that the model's rate keeps;
+    those between have the values of the one before, of whom it shows.
 
     Args:
         video: an open one.
@@ -283,14 +295,18 @@ def moments(
         Exactly one Moment for each frame, in order.
     """
     numbers = array.array("q")  # in the film, which may have lost some
+    thinning = Thinning(models.max_fps)
+    kept = 0
     with progress.bar(
         description=f"finding faces{count}",
         unit="frame",
         total=video.expected_frames,
     ) as finding:
 
-        def watch(*_):
+        def watch(time_s, _):
+            nonlocal kept
             numbers.append(video.number)
+            kept += thinning.keeps(time_s)
             finding.update()
 
         timed = tracking.people_of_video(
@@ -304,36 +320,62 @@ def moments(
         )
         # Whose face it is shows at the end of the video, and how long it is.
         first = list(itertools.islice(timed, 1))
-    timed = itertools.chain(first, timed)
+    timed = zip(numbers, itertools.chain(first, timed), strict=True)
+    steps = _steps((_Seen(n, *x) for n, x in timed), models.max_fps)
     window, begin = [], 0
     with progress.bar(
         description=f"predicting{count}",
         unit="frame",
         total=video.decoded_frames,
     ) as predicting:
-        for start, scored, stop in _cut(video, models, options.mode):
+        for start, scored, stop in _cut(kept, models, options.mode):
             window = window[start - begin :]
-            window += itertools.islice(timed, stop - scored)
+            window += itertools.islice(steps, stop - scored)
             begin = start
-            _, views = zip(*window, strict=True)
+            views = [step[0].view for step in window]
             values = _predict_window(views, scored - start, models)
-            predicting.update(stop - scored)
-            for index in range(scored, stop):
-                time_s, view = window[index - start]
-                yield Moment(
-                    number=numbers[index],
-                    time_s=time_s,
-                    faces=view.faces,
-                    values={x: values[x][index - start] for x in view.faces},
-                    reason=view.reason,
-                )
+            for index in range(scored - start, stop - start):
+                for number, time_s, view in window[index]:
+                    faces = {
+                        track: face
+                        for track, face in view.faces.items()
+                        if track in views[index].faces
+                    }
+                    yield Moment(
+                        number=number,
+                        time_s=time_s,
+                        faces=faces,
+                        values={x: values[x][index] for x in faces},
+                        reason=LEFT_OUT if view.faces else view.reason,
+                    )
+                    predicting.update()
 
 
-def _cut(video, models, mode):
-    """Returns the windows of a video whose frames are counted."""
+class _Seen(typing.NamedTuple):
+    """What a frame of a film shows."""
+
+    number: int
+    time_s: float
+    view: View
+
+
+def _steps(frames, max_fps):
+    """Yields each frame that the network sees, and those up to the next."""
+    thinning, step = Thinning(max_fps), []
+    for frame in frames:
+        if thinning.keeps(frame.time_s) and step:
+            yield step
+            step = []
+        step.append(frame)
+    if step:
+        yield step
+
+
+def _cut(frames, models, mode):
+    """Returns the windows of so many frames."""
     if mode == "overlap":
-        return overlapping(video.decoded_frames, models.length)
-    return cut(video.decoded_frames, models.length, models.tail)
+        return overlapping(frames, models.length)
+    return cut(frames, models.length, models.tail)
 
 
 def _predict_window(views, scored, models):

@@ -30,9 +30,10 @@ def summarise(
 
     Returns:
         The manifest. Its problems are those of the reader, then those of each
-        clip. Each of its splits holds the numbers of utterances
-        expected (rows of the table), found (files there) and prepared, of
-        frames and of frames without a face, for each reason; every clip that
+        clip; max_fps is there if it was given. Each of its splits holds the
+        numbers of utterances expected (rows of the table), found (files there)
+        and prepared, of frames, of frames left out for max_fps, and of frames
+        without a face, for each reason; every clip that
         was damaged, and how; every clip that failed, with its reason; and the
         utterances, as `worker.prepare` describes them.
     """
@@ -49,6 +50,7 @@ def summarise(
         "detect_every": options.detect_every,
         "crop_format": options.crop_format,
         **({"jpeg_quality": JPEG_QUALITY} if jpeg else {}),
+        **({"max_fps": options.max_fps} if options.max_fps else {}),
         "problems": [
             *problems,
             *(line for x in reports for line in x.get("problems", ())),
@@ -63,11 +65,13 @@ def summarise(
 
 def _split(reports, left_out):
     good = [report for report in reports if "reason" not in report]
+    thinned = sum(report.get("frames_left_out", 0) for report in good)
     return {
         "expected": len(reports) + left_out,
         "found": sum(report["found"] for report in reports),
         "prepared": len(good),
         "frames": sum(report["frames"] for report in good),
+        **({"frames_left_out": thinned} if thinned else {}),
         "frames_without_face": sum(x["frames_without_face"] for x in good),
         "without_face": dict(
             sum(
@@ -114,6 +118,8 @@ def table(manifest: dict) -> list[str]:
         for split, part in parts.items()
     ]
     lines = Table(["", *columns], rows).lines()
+    if "max_fps" in manifest:
+        lines.append(_thinned(manifest))
     if manifest["problems"]:
         count = wording.count(len(manifest["problems"]), "problem")
         lines.append(f"{MANIFEST} lists {count} of the corpus")
@@ -124,3 +130,19 @@ def table(manifest: dict) -> list[str]:
             f"{failed[0]['reason']}"
         )
     return lines
+
+
+def _thinned(manifest):
+    """Returns in a line what was left out for a frame rate."""
+    clips = [
+        clip
+        for part in manifest["splits"].values()
+        for clip in part["utterances"]
+    ]
+    faster = [clip for clip in clips if "frames_left_out" in clip]
+    left = sum(clip["frames_left_out"] for clip in faster)
+    total = left + sum(clip["frames"] for clip in clips)
+    return (
+        f"--max_fps={manifest['max_fps']:g} left out {left:,} of {total:,} "
+        f"frames, in {len(faster):,} of {wording.count(len(clips), 'clip')}"
+    )

@@ -23,6 +23,12 @@ class PreparationOptions(CorpusOptions):
     fps: float = option(
         "Frames a second of clips that are pictures.", FPS, least=1
     )
+    max_fps: float | None = option(
+        "Frames of a second that are kept, at most, such as 25; the model is "
+        "then fed as many in prediction (default: all).",
+        None,
+        least=1,
+    )
     detect_every: int = option(
         "Frames from one face detection to the next; landmarks are tracked in "
         "between.",

@@ -51,6 +51,7 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
         "source": str(remote.path(options.source).resolve()),
         "frames": options.frames,
         "fps": options.fps,
+        "max_fps": options.max_fps,
         "detect_every": options.detect_every,
         "crop_format": options.crop_format,
         "preview": options.preview,

@@ -15,6 +15,7 @@ from affwild_omg.corpora.folders import CROPS
 from affwild_omg.corpora.problems import Problems
 from affwild_omg.data import records
 from affwild_omg.faces import detection, landmarks, pictures, tracking, views
+from affwild_omg.faces.thinning import Thinning
 from affwild_omg.faces.video import Video
 from affwild_omg.preparation import staging
 from affwild_omg.preparation.options import PreparationOptions
@@ -90,10 +91,11 @@ def prepare(
         Its report: split, video, utterance, source and person where they are
         known, found (whether its file is there), and either what
         `records.write_clip` says, without_face (how many frames for which
-        reason) and, if so, damaged (what was lost), problems (lines on labels
-        and files that do not fit) or no_preview (why none could be drawn); or
-        the reason why it cannot be prepared, which is not
-        kept for the next run: it may be the disk's, and pass.
+        reason) and, if so, frames_left_out (how many, for --max_fps), damaged
+        (what was lost), problems (lines on labels and files that do not fit)
+        or no_preview (why none could be drawn); or the reason why it cannot be
+        prepared, which is not kept for the next run: it may be the disk's, and
+        pass.
     """
     start(detect_every(options))
     path, preview_path, report_path = staging.paths(folder, clip)
@@ -104,17 +106,21 @@ def prepare(
     sheet = None
     if options.preview:
         sheet = figures.FaceSheet(clip.key, views.REASONS)
-    reasons = collections.Counter()
+    reasons, thinning = collections.Counter(), Thinning(options.max_fps)
     try:
         with _open(clip, options) as video:
             # What is held meanwhile lies beside the records, or here.
             place = None if files.is_remote(path) else path.parent
-            frames = _frames(video, clip, options, place, reasons, sheet)
+            faces = (
+                found
+                for found in _faces(video, clip, options, place, sheet)
+                if thinning.keeps(found[1])
+            )
             report |= records.write_clip(
                 path,
                 clip.video,
                 clip.utterance,
-                frames,
+                _frames(faces, clip, reasons),
                 options.crop_format,
             )
     except UserError as error:
@@ -131,6 +137,8 @@ def prepare(
         return report | {"reason": reason}
     if reasons:
         report["without_face"] = dict(reasons)
+    if thinning.left_out:
+        report["frames_left_out"] = thinning.left_out
     if video.damage:
         report["damaged"] = video.damage
     if problems := _problems(video, clip):
@@ -182,14 +190,14 @@ def _problems(video, clip):
     return problems.lines
 
 
-def _frames(video, clip, options, folder, reasons, sheet):
-    """Yields the frames of a clip, and tells of them what is to be shown."""
+def _frames(faces, clip, reasons):
+    """Yields a clip's frames for its records, and counts those without face."""
     nothing = float("nan")
     labels = tuple(
         nothing if label is None else label
         for label in (clip.valence, clip.arousal)
     )
-    for number, time_s, face in _faces(video, clip, options, folder, sheet):
+    for number, time_s, face in faces:
         if not face.found:
             reasons[face.reason] += 1
         if clip.frame_labels:

@@ -44,9 +44,9 @@ _BODY = """
 # Valence and arousal from face video
 
 {network}, {parameters:,} parameters. From windows of {window} aligned face
-crops and their 68 landmarks to {targets} for each frame, by the networks of
-Kollias & Zafeiriou (2020). docs/serving.md of affwild_omg describes inputs and
-outputs.
+crops{rate} and their 68 landmarks to {targets} for each frame, by the networks
+of Kollias & Zafeiriou (2020). docs/serving.md of affwild_omg describes inputs
+and outputs.
 
 ## Data
 
@@ -229,11 +229,12 @@ def _body(known):
     described = f"{members[0]['backbone']}, taps {', '.join(taps)}"
     if training := known["training"]:
         described = f"{training['options']['architecture']} ({described})"
-    licences = known["licences"]
+    licences, rate = known["licences"], known["max_fps"]
     return _BODY.format(
         network=described,
         parameters=known["parameters"],
         window=known["sequence_length"],
+        rate=f" (at most {rate:g} a second)" if rate else "",
         targets=" and ".join(members[0]["targets"]),
         preparation=known["preparation"],
         crops=_crops(known["crops"], known["crop_format"]),

@@ -97,7 +97,7 @@ def train(
             logging.warning(
                 "%s holds no checkpoint yet: the training starts anew", workdir
             )
-        card = card_of(options)
+        card = dataclasses.replace(card_of(options), max_fps=records.max_fps)
         files.check_output(workdir, flag="--workdir", overwrite=overwrite)
     if cluster and options.cache_features:
         raise UserError(

@@ -49,6 +49,8 @@ class Card:
             what predicts a video treats its crops alike.
         computation: what it was trained in, {"precision", "jit_compile",
             "tf32"} as the flags of train.py have them; None likewise.
+        max_fps: frames of a second that it was trained on, at most, and sees
+            in prediction; None for all that a film has.
     """
 
     architecture: Architecture | Fusion
@@ -59,6 +61,7 @@ class Card:
     crops: Mapping[str, tuple[float, float]] | None = None
     crop_format: str = PNG
     computation: Mapping[str, str | bool] | None = None
+    max_fps: float | None = None
 
     def to_json(self) -> str:
         """Returns the card as a JSON object that `from_json` reads."""
@@ -82,6 +85,9 @@ class Card:
             crop_format = content.get("crop_format", PNG)
             if crop_format not in CROP_FORMATS:
                 raise TypeError(f"crop_format is {crop_format!r}")
+            max_fps = content.get("max_fps")
+            if max_fps is not None and not max_fps > 0:
+                raise TypeError(f"max_fps is {max_fps!r}")
             widths = content.get("half_widths")
             crops = content.get("crops")
             card = cls(
@@ -93,6 +99,7 @@ class Card:
                 crops=crops and _ranges(crops),
                 crop_format=crop_format,
                 computation=content.get("computation"),
+                max_fps=max_fps,
             )
         except (
             *(KeyError, TypeError, AttributeError),

@@ -219,11 +219,15 @@ def test_old_records_are_refused_in_one_line(manifest, folder):
         manifest.read(folder).check("train")
 
 
+RATES = b"0", b'"25"'  # which are none
+
+
 @pytest.mark.parametrize(
     "content",
     [
         *(b"{", b"\xff{}", b"[]", b'{"schema_version": 2}', b"{}"),
         b'{"schema_version": 2, "splits":' + 99999 * b"[",
+        *(b'{"schema_version":2,"splits":{},"max_fps":%s}' % x for x in RATES),
     ],
 )
 def test_what_is_no_manifest_is_refused(manifest, folder, content):

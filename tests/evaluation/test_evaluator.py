@@ -576,6 +576,23 @@ def test_baselines_and_overlap_are_shown(
     assert "was trained on other records" not in caplog.text
 
 
+def test_another_frame_rate_is_told(
+    evaluation, options, small_records, tmp_path, caplog
+):
+    records = with_sources(small_records, tmp_path / "records", {})
+    path = pathlib.Path(records, "manifest.json")
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"max_fps": 25}))
+    evaluation.evaluate(dataclasses.replace(options, records=records))
+    assert (
+        f"--model={options.model} was trained on all frames of its films, and "
+        f"predicts so, but --records={records} hold at most 25 frames a second"
+    ) in caplog.messages
+    caplog.clear()
+    evaluation.evaluate(options, overwrite=True)
+    assert "frames a second" not in caplog.text
+
+
 def test_without_a_training_split_there_are_no_baselines(
     evaluation, options, small_records, tmp_path
 ):

@@ -260,6 +260,24 @@ def test_the_timeline_of_a_video(look):
         assert medians.get_data().edges == pytest.approx([0, 3.2, 6.4, 9.6, 12])
 
 
+def test_windows_of_a_timeline_are_of_the_frames_that_the_network_saw(look):
+    found = np.random.default_rng(0).normal(0, 0.2, (60, 2))
+    figure = look(
+        drawing.timeline,
+        *(np.arange(60) / 50, found, TARGETS),
+        window=20,
+        tail="pad",
+        title="clip.mp4",
+        kept=np.arange(0, 60, 2),
+    )
+    for axis, column in zip(figure.axes, found.T, strict=True):
+        shown = axis.patches[0].get_data()
+        assert shown.values.tolist() == [
+            np.median(part) for part in (column[:40], column[40:])
+        ]
+        assert shown.edges == pytest.approx([0, 0.8, 1.2])
+
+
 def test_the_timeline_of_several_faces(look):
     found = np.random.default_rng(0).normal(0, 0.2, (3, 200, 2))
     found[2, :150] = np.nan

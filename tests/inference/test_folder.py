@@ -330,7 +330,7 @@ def two_people(predicting, monkeypatch):
     def people_of_video(video, most, watch, **_):
         video.decoded_frames = FRAMES
         for video.number in range(FRAMES):
-            watch()
+            watch(video.number / 4, None)
         for number in range(FRAMES):
             faces = {1: shown(200, number)} if number != 7 else {}
             if 3 <= number <= 8 and most > 1:
@@ -442,8 +442,8 @@ def test_rows_have_the_numbers_of_the_film(predicting, options, monkeypatch):
 
     def people_of_video(video, watch, **_):
         video.decoded_frames = 3
-        for video.number in (0, 3, 4):
-            watch()
+        for index, video.number in enumerate((0, 3, 4)):
+            watch(index / 4, None)
         for index in range(3):
             yield index / 4, View(ANOTHER, {})
 

@@ -100,8 +100,8 @@ def test_a_camera_runs_until_it_is_stopped(
 
     step, seen = Stream.step, []
 
-    def stopping(stream, frame, number):
-        answers = step(stream, frame, number)
+    def stopping(stream, *given):
+        answers = step(stream, *given)
         seen.append(bool(answers))
         if sum(seen) == 3 or len(seen) == 500:
             os.kill(os.getpid(), signal.SIGINT)

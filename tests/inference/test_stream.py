@@ -236,7 +236,10 @@ def test_chunks_of_a_film_have_the_values_of_steps(predictor):
         return ((n, stream.step(frame)) for n, frame in frames)
 
     def by_chunks(stream, frames):
-        return stream.video((n, n, frame) for n, frame in frames)
+        found = stream.video((n, n / 10, frame) for n, frame in frames)
+        for n, time_s, answers in found:
+            assert time_s == n / 10
+            yield n, answers
 
     one_by_one, _, times = taking(by_steps)
     in_chunks, shapes, no_times = taking(by_chunks)
@@ -254,6 +257,60 @@ def test_chunks_of_a_film_have_the_values_of_steps(predictor):
     assert taking(by_chunks)[0] == in_chunks
 
 
+def thinned(predictor, max_fps):
+    """Returns the predictor of a model that sees fewer frames a second."""
+    card = dataclasses.replace(predictor.card, max_fps=max_fps)
+    return dataclasses.replace(predictor, card=card)
+
+
+def test_the_network_sees_as_many_frames_a_second_as_in_training(
+    predictor, one_pass
+):
+    script = changing(30)
+    script[4].append(spot(230, 140, 60, texture=9))
+    script[5:10] = [x + [spot(230, 140, 60, texture=9)] for x in script[5:10]]
+    settings = {"fps": 10.0, "faces": 2, "detect_every": 1}
+    # In quarters of a second: 0, 0.4, 0.8, 1.2, ...
+    kept = [*(0, 2, 4, 7, 9, 12, 14, 17, 19, 22, 24, 27, 29)]
+    few = thinned(predictor, 4.0)
+    answers = streamed(few, script, **settings)
+    shown = [[x.track for x in frame] for frame in answers]
+    assert shown == [[1]] * 4 + [[1, 2]] * 6 + [[1]] * 20
+    faces, values = course(answers, 1)
+    expected = one_pass([faces[n] for n in kept])
+    places = np.searchsorted(kept, range(30), side="right") - 1
+    np.testing.assert_allclose(values, expected[places], atol=1e-5)
+    # Each frame has its own place, whatever the network sees.
+    boxes = [x.face.box for x in streamed(predictor, script, **settings)[3]]
+    assert [x.face.box for x in answers[3]] == boxes
+
+    world = World(script)
+    with few.stream(wait=True, **world.fakes, **settings) as stream:
+        # Its times count, not what it says of its rate.
+        frames = ((n, n / 5, x) for n, x in enumerate(world.frames()))
+        chunks = [answers for *_, answers in stream.video(frames)]
+    assert [[x.track for x in frame] for frame in chunks] == shown
+    kept = [n for n in range(30) if n % 5 != 3]  # 0, 0.8, 1.6, 2.4, 3.2, 4, ...
+    expected = one_pass([faces[n] for n in kept])
+    places = np.searchsorted(kept, range(30), side="right") - 1
+    _, values = course(chunks, 1)
+    np.testing.assert_allclose(values, expected[places], atol=1e-5)
+
+
+def test_who_is_seen_between_frames_of_the_network_has_no_values(predictor):
+    world = World([[]] + [[spot(100, 100)]] * 4)
+    few = thinned(predictor, 4.0)
+    parts = {"fps": 10.0, "detect_every": 1} | world.fakes
+    with few.stream(wait=True, **parts) as stream:
+        found = [(stream.step(x), stream.reason) for x in world.frames()]
+    assert [len(answers) for answers, _ in found] == [0, 0, 1, 1, 1]
+    assert [reason for _, reason in found] == [
+        "no face detected",
+        "seen only in a frame that the model leaves out",
+        *[""] * 3,
+    ]
+
+
 def test_frames_that_a_film_lost_count(predictor):
     script = (
         [[spot(100, 100, 60)]] * 10 + [[]] * 3 + [[spot(100, 100, 60)]] * 10
@@ -261,11 +318,12 @@ def test_frames_that_a_film_lost_count(predictor):
 
     def tracks(numbers):
         world = World(script)
-        frames = zip(numbers, numbers, world.frames(), strict=True)
+        times = [n / 10 for n in numbers]
+        frames = zip(numbers, times, world.frames(), strict=True)
         with predictor.stream(wait=True, fps=10.0, **world.fakes) as stream:
             return {
                 answer.track
-                for _, answers in stream.video(frames)
+                for *_, answers in stream.video(frames)
                 for answer in answers
             }
 

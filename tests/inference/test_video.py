@@ -143,44 +143,55 @@ def test_every_frame_has_its_row(predicting, options, loaded):
 
 @pytest.fixture(scope="module")
 def records_of(tf, portrait_corpus, tmp_path_factory):
-    """Makes records of the portrait with crops of a format, once."""
+    """Makes records of the portrait, once of each kind."""
     from affwild_omg.preparation import engine
 
     @functools.cache
-    def records_of(crop_format):
-        records = str(tmp_path_factory.mktemp(crop_format) / "records")
+    def records_of(**kind):
+        records = str(tmp_path_factory.mktemp("kind") / "records")
         options = PreparationOptions(
-            corpus="omg", source=str(portrait_corpus), records=records
+            corpus="omg",
+            source=str(portrait_corpus),
+            records=records,
+            **kind,
         )
-        engine.prepare(dataclasses.replace(options, crop_format=crop_format))
+        engine.prepare(options)
         return records
 
     return records_of
 
 
-def learned_from(model, crop_format, path):
-    """Copies a SavedModel, as if it had learned from crops of a format."""
-    shutil.copytree(model, path)
-    card = path / "assets.extra" / "card.json"
-    content = json.loads(card.read_text())
-    card.write_text(json.dumps(content | {"crop_format": crop_format}))
-    return str(path)
+# Of the film's ten frames a second, in quarters: 0, 0.4, 0.8, ..., 4.8.
+QUARTERS = [0, 2, 4, 7, 9, 12]
 
 
 @pytest.mark.parametrize(
-    ("learned", "kept"), [("png", "png"), ("jpeg", "jpeg"), ("png", "jpeg")]
+    ("learned", "kept", "max_fps"),
+    [
+        ("png", "png", None),
+        ("jpeg", "jpeg", None),
+        ("png", "jpeg", None),
+        ("jpeg", "jpeg", 4.0),
+    ],
 )
 def test_evaluate_scores_what_predict_gives(
-    predicting, options, loaded, records_of, tmp_path, caplog, learned, kept
+    predicting,
+    options,
+    loaded,
+    records_of,
+    tmp_path,
+    caplog,
+    learned,
+    kept,
+    max_fps,
 ):
     from affwild_omg.evaluation import evaluator as evaluation
 
-    model = learned_from(options.model, learned, tmp_path / "model")
-    options = dataclasses.replace(options, model=model)
+    options = with_card(options, tmp_path, crop_format=learned, max_fps=max_fps)
     length = 4  # which the small run was trained with
     evaluated = EvaluationOptions(
-        model=model,
-        records=records_of(kept),
+        model=options.model,
+        records=records_of(crop_format=kept, max_fps=max_fps),
         output=str(tmp_path / "evaluated"),
     )
     found = evaluation.evaluate(evaluated)
@@ -195,6 +206,14 @@ def test_evaluate_scores_what_predict_gives(
 
     predicting.predict(options)
     rows = read_table(options)
+    assert len(rows) == len(FACE)
+    if max_fps:
+        ends = [*QUARTERS[1:], len(FACE)]
+        for first, end in zip(QUARTERS, ends, strict=True):
+            for row, face in zip(rows[first:end], FACE[first:end], strict=True):
+                assert row["face"] == str(int(face))
+                assert row["valence"] in (rows[first]["valence"], "")
+        rows = [rows[i] for i in QUARTERS]
     for target in ("valence", "arousal"):
         windows = [
             [float(row[target]) for row in rows[i : i + length] if row[target]]
@@ -267,7 +286,7 @@ def fake_faces(predicting, monkeypatch, count, faces=None):
     def people_of_video(video, watch, **settings):
         video.decoded_frames = count
         for video.number in range(count):
-            watch()
+            watch(video.number / 25, None)
         for index in range(count):
             face = Face(
                 found=index != MISSING,
@@ -293,11 +312,11 @@ def fake_faces(predicting, monkeypatch, count, faces=None):
     return most
 
 
-def other_tail(options, tail, tmp_path):
-    """Copies a SavedModel whose card says that its clips are cut otherwise."""
+def with_card(options, tmp_path, **changes):
+    """Copies a SavedModel whose card says something else."""
     shutil.copytree(options.model, tmp_path / "model")
     card = tmp_path / "model" / "assets.extra" / "card.json"
-    content = json.loads(card.read_text()) | {"tail": tail}
+    content = json.loads(card.read_text()) | changes
     card.write_text(json.dumps(content))
     return dataclasses.replace(options, model=str(tmp_path / "model"))
 
@@ -317,7 +336,7 @@ def test_windows_by_another_way(
     from affwild_omg.weights import model_file as model_files
 
     faces = []
-    options = other_tail(options, tail, tmp_path)
+    options = with_card(options, tmp_path, tail=tail)
     fake_faces(predicting, monkeypatch, 10, faces)
     options = dataclasses.replace(options, sequence_length=length)
     predicting.predict(options)
@@ -343,6 +362,55 @@ def test_windows_by_another_way(
             np.testing.assert_allclose(found, values, atol=1e-5)
     assert rows[9]["time_s"] == "0.360000"
     assert [rows[9][name] for name in ("x", "height")] == ["1.0", "4.0"]
+
+
+@pytest.mark.parametrize(
+    ("max_fps", "kept"),
+    # Of 25 frames a second, in 2.75ths: 0, ..., 0.44, 0.55, 0.66, ...
+    [(12.5, [0, 2, 4, 6, 8]), (2.75, [0, MISSING])],
+)
+@pytest.mark.parametrize("mode", ["windows", "overlap"])
+def test_the_network_sees_as_many_frames_a_second_as_in_training(
+    predicting, options, small_run, monkeypatch, tmp_path, mode, max_fps, kept
+):
+    from affwild_omg.weights import model_file as model_files
+
+    faces = []
+    options = with_card(options, tmp_path, max_fps=max_fps, tail="pad")
+    options = dataclasses.replace(options, mode=mode)
+    fake_faces(predicting, monkeypatch, 10, faces)
+    predicting.predict(options)
+    model, _ = model_files.load_model(small_run[0].workdir)
+    rows = read_table(options)
+    assert [int(row["frame"]) for row in rows] == list(range(10))
+    assert [float(x["time_s"]) for x in rows] == [n / 25 for n in range(10)]
+    expected = {}
+    for start, scored, stop in (0, 0, 4), (4 if mode == "windows" else 2, 4, 5):
+        window = [faces[n] for n in kept[start:stop]]
+        if scored >= len(kept):
+            continue
+        values = model(
+            {
+                "frames": np.stack([face.crop for face in window])[None],
+                "landmarks": np.stack([x.landmarks for x in window])[None],
+                "mask": np.array([[face.found for face in window]]),
+            },
+            training=False,
+        ).numpy()[0]
+        places = kept[scored:stop]
+        expected |= zip(places, values[scored - start :], strict=True)
+    for number, row in enumerate(rows):
+        own = max(x for x in kept if x <= number)
+        found = [row[name] for name in ("valence", "arousal")]
+        if MISSING in (number, own):
+            reason = "nobody"
+            if number != MISSING:
+                reason = "seen only in a frame that the model leaves out"
+            assert (*found, row["reason"]) == ("", "", reason)
+            continue
+        found = [float(x) for x in found]
+        np.testing.assert_allclose(found, expected[own], atol=1e-5)
+        assert row["face"] == "1" and row["x"] == "1.0"
 
 
 def test_a_long_video_fits_into_memory(predicting, options, monkeypatch):
@@ -383,7 +451,7 @@ def test_a_truncated_video_gives_what_it_holds(
     def people_of_video(video, watch, **_):
         # All frames are read before the first face is given.
         times = [(time_s, watch(time_s, frame)) for time_s, frame in video]
-        return [(time_s, View("nobody")) for time_s, _ in times]
+        yield from [(time_s, View("nobody")) for time_s, _ in times]
 
     monkeypatch.setattr(predicting.tracking, "people_of_video", people_of_video)
     options = dataclasses.replace(options, video=str(part))

@@ -513,7 +513,7 @@ def test_an_interrupted_run_goes_on(
     "change",
     [
         *("label", "file", "row"),
-        *("detect_every", "crop_format", "preview", "corpus"),
+        *("detect_every", "crop_format", "max_fps", "preview", "corpus"),
     ],
 )
 def test_what_has_changed_is_prepared_again(
@@ -536,6 +536,8 @@ def test_what_has_changed_is_prepared_again(
         options = options_of(source, detect_every=5)
     if change == "crop_format":
         options = options_of(source, crop_format="jpeg")
+    if change == "max_fps":
+        options = options_of(source, max_fps=25.0)
     if change == "preview":
         options = options_of(source, preview=True)
     if change == "corpus":
@@ -677,7 +679,9 @@ def test_shards_make_the_records_of_one_command(
     preparing, odd_source, fake, shards, crop_format
 ):
     local = options_of(odd_source, records=str(odd_source.parent / "local"))
-    local = dataclasses.replace(local, preview=True, crop_format=crop_format)
+    local = dataclasses.replace(
+        local, preview=True, crop_format=crop_format, max_fps=4.0
+    )
     manifest = preparing.prepare(local)
     assert manifest["crop_format"] == crop_format
     assert manifest.get("jpeg_quality") == {"jpeg": 95}.get(crop_format)
@@ -693,7 +697,7 @@ def test_shards_make_the_records_of_one_command(
     assert line.endswith(
         f"once all {shards} shards are: python -m affwild_omg.prepare "
         f"--corpus=omg --source={odd_source} --records={options.records} "
-        f"{'--crop_format=jpeg ' * (crop_format == 'jpeg')}"
+        f"--max_fps=4.0 {'--crop_format=jpeg ' * (crop_format == 'jpeg')}"
         "--preview=true --merge=true"
     )
     assert sorted(videos(fake)) == sorted(
@@ -772,6 +776,8 @@ def test_what_has_changed_since_its_shard_is_named(
         ({"shard": "2/4"}, "holds an unfinished preparation with shards=3;"),
         ({"shard": "2/3", "detect_every": 5}, "with detect_every=24;"),
         ({"merge": True, "crop_format": "jpeg"}, "with crop_format=png;"),
+        ({"shard": "2/3", "max_fps": 25.0}, "with max_fps=None;"),
+        ({"merge": True, "detect_every": 5}, "with detect_every=24;"),
         ({}, "with shards=3; give it the same"),
         ({"detect_every": 5}, "with detect_every=24, shards=3;"),
         ({"merge": True, "records": "new"}, "no shard was prepared for --rec"),
@@ -1032,6 +1038,52 @@ def test_labels_stay_with_their_frames(
     assert "manifest.json lists 3 problems of the corpus" in lines
 
 
+def test_frames_that_are_left_out_take_their_labels_along(
+    tf, preparing, manifests, by_frame, fake
+):
+    from affwild_omg.data import records
+
+    # Ten frames a second, in quarters: 0, 0.4, 0.8, 1.2, ..., of which the
+    # first of each is kept.
+    kept = [0, 2, 4, 7, 9, 12, 14, 17, 19, 22, 24]
+    whole = options_of(by_frame, corpus="affwild2")
+    preparing.prepare(whole)
+    thinned = dataclasses.replace(
+        whole, records=str(by_frame.parent / "thinned"), max_fps=4.0
+    )
+    manifest = preparing.prepare(thinned)
+    assert manifests.read(thinned.records).max_fps == 4
+    assert manifests.read(whole.records).max_fps is None
+    films, fewer = (
+        labels_of(manifests, records, x.records) for x in (whole, thinned)
+    )
+    for name, frames in (("a", kept), ("b", kept[:3]), ("c", kept[:3])):
+        for what, values in fewer[name].items():
+            np.testing.assert_array_equal(
+                values[: len(frames)], films[name][what].numpy()[frames]
+            )
+        np.testing.assert_allclose(
+            fewer[name]["time_us"][: len(frames)], np.array(frames) * 100_000
+        )
+    np.testing.assert_allclose(
+        fewer["a"]["labels"][:11, 0], np.array(kept) / 100, atol=1e-6
+    )
+    train = manifest["splits"]["train"]
+    assert (train["frames"], train["frames_left_out"]) == (17, 20)
+    # The second, the one without a face, is not among them.
+    assert train["frames_without_face"] == 0
+    clip = train["utterances"][0]
+    assert (clip["frames"], clip["frames_left_out"]) == (11, 14)
+    assert clip["labels"]["valence"]["mean"] == pytest.approx(
+        np.mean(kept) / 100
+    )
+    # Rows are held against the films, which have all of their frames.
+    assert len(manifest["problems"]) == 2
+    assert "--max_fps=4 left out 20 of 37 frames, in 3 of 3 clips" in (
+        preparing.manifests.table(manifest)
+    )
+
+
 @pytest.mark.parametrize("what", ["rows", "film", "label"])
 def test_strict_ends_with_the_first_problem(preparing, by_frame, fake, what):
     for name in "bc" if what != "rows" else "c":
@@ -1161,6 +1213,27 @@ def test_crops_need_no_video(
     )
     assert damaged[0]["damaged"] == "1 unreadable picture"
     assert "c: not one picture of the clip is there" in failed[0]["reason"]
+
+
+def test_crops_are_brought_to_a_rate(
+    tf, preparing, manifests, fake, fake_crops, tmp_path
+):
+    from affwild_omg.data import records
+
+    source = tmp_path / "crops"
+    write_crops(source / "cropped_aligned" / "a", [1, 2, 5, 6])
+    write_annotation(source, "a", [(i / 100, 0) for i in range(8)])
+    options = options_of(
+        source, corpus="affwild2", frames="crops", fps=10.0, max_fps=5.0
+    )
+    preparing.prepare(options)
+    found = labels_of(manifests, records, options.records)["a"]
+    # Every second row, with a picture or without.
+    np.testing.assert_allclose(
+        found["labels"][:4, 0], [0, 0.02, 0.04, 0.06], atol=1e-6
+    )
+    np.testing.assert_array_equal(found["mask"][:4], [1, 0, 1, 0])
+    np.testing.assert_array_equal(found["time_us"][:4], np.arange(4) * 200_000)
 
 
 def test_whole_pictures_are_searched_for_faces(

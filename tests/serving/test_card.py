@@ -110,6 +110,16 @@ def test_a_card_says_what_crops_looked_like(cards, small_run, tmp_path):
     assert "They were JPEG files of quality 95" in text
 
 
+def test_a_card_says_how_many_frames_are_of_a_second(
+    cards, small_run, tmp_path
+):
+    known = facts(cards, _path(small_run[0].workdir))
+    for max_fps, words in ((None, "crops and"), (12.5, "crops (at most 12.5 ")):
+        (folder := tmp_path / str(max_fps)).mkdir()
+        _, text = text_of(cards, known | {"max_fps": max_fps}, folder)
+        assert words in text
+
+
 def test_results_of_another_model_are_refused(cards, results, small_run):
     other = results.to_dict() | {"model_sha256": "0" * 64}
     with pytest.raises(UserError, match="--results is .* of another model"):

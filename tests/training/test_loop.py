@@ -682,6 +682,28 @@ def test_a_training_on_several_corpora_knows_them_all(
         training.train(twice, overwrite=True)
 
 
+def test_a_model_knows_how_many_frames_a_second_it_saw(
+    training, tiny, tiny_run, other_records, tmp_path
+):
+    from affwild_omg.weights import model_file
+
+    assert model_file.read_card(tiny_run[0].workdir).max_fps is None
+    thinned = shutil.copytree(tiny.records, tmp_path / "thinned")
+    content = json.loads((thinned / "manifest.json").read_text())
+    text = json.dumps(content | {"max_fps": 12.5})
+    (thinned / "manifest.json").write_text(text)
+    options = dataclasses.replace(tiny, records=str(thinned))
+    training.train(options)
+    assert model_file.read_card(options.workdir).max_fps == 12.5
+    both = dataclasses.replace(options, records=f"{thinned},{other_records}")
+    with pytest.raises(
+        UserError,
+        match="one has at most 12.5 frames a second, the other all frames of "
+        "its films; prepare both with the same --max_fps",
+    ):
+        training.train(both, overwrite=True)
+
+
 def test_passes_have_orders_of_their_own(training, tiny):
     run = start(training, tiny)
     orders = [run.batches.order(number).tolist() for number in (1, 2)]

@@ -186,6 +186,20 @@ def test_a_card_says_as_what_crops_were_kept(model_file):
         model_file.Card.from_json(json.dumps(content | {"crop_format": "webp"}))
 
 
+def test_a_card_says_how_many_frames_are_of_a_second(model_file):
+    card = model_file.Card(
+        architecture=named("cnn_3rnn"), sequence_length=3, max_fps=12.5
+    )
+    assert model_file.Card.from_json(card.to_json()) == card
+    content = json.loads(card.to_json())
+    del content["max_fps"]  # as earlier versions, which took all
+    read = model_file.Card.from_json(json.dumps(content))
+    assert read == dataclasses.replace(card, max_fps=None)
+    for wrong in (0, "25"):
+        with pytest.raises(UserError, match="another version: .*(max_fps|>)"):
+            model_file.Card.from_json(json.dumps(content | {"max_fps": wrong}))
+
+
 def test_faces_of_another_preparation_are_refused(model_file):
     card = model_file.Card(architecture=named("cnn_3rnn"), sequence_length=3)
     content = json.loads(card.to_json())

@@ -1,7 +1,11 @@
-"""Progress bars, and lines that are written above them."""
+"""Progress bars, lines that are written above them, and none."""
 
+import contextlib
 import io
+import logging
+import os
 import sys
+import warnings
 
 import tqdm
 
@@ -51,3 +55,22 @@ class Lines(io.TextIOBase):
 
     def flush(self) -> None:
         sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def quiet():
+    """Silences what libraries tell of themselves; they raise what matters."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    # Their C++ sides write to the descriptor of standard error.
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with warnings.catch_warnings(), open(os.devnull, "w") as nothing:
+            warnings.simplefilter("ignore")
+            os.dup2(nothing.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        logging.disable(level)

@@ -23,16 +23,11 @@ The ONNX files share their weights, in `weights.bin`. Files named `_int8` have
 weights of eight bits, and those of ONNX compute in them.
 """
 
-import contextlib
 import hashlib
 import importlib
-import logging as standard_logging
-import os
 import pathlib
-import sys
 import tempfile
 import types
-import warnings
 from collections.abc import Iterator
 
 import keras
@@ -40,7 +35,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from affwild_omg.cli import wording
+from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest, pipeline
 from affwild_omg.inference import runtimes
@@ -251,7 +246,7 @@ def _convert(network, function):
         with keras.StatelessScope(state_mapping=mapping):
             return function.python_function(*inputs)
 
-    with _quiet():
+    with progress.quiet():
         model, _ = tf2onnx.convert.from_function(
             stateless, signature, opset=_OPSET
         )
@@ -314,25 +309,6 @@ def _name_dimensions(graph):
         for name, dimension in zip(("batch", "time"), dimensions, strict=False):
             if not dimension.dim_value:
                 dimension.dim_param = name
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Silences what converters tell of themselves; they raise what matters."""
-    level = standard_logging.root.manager.disable
-    standard_logging.disable(standard_logging.WARNING)
-    # Their C++ sides write to the descriptor of standard error.
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with warnings.catch_warnings(), open(os.devnull, "w") as nothing:
-            warnings.simplefilter("ignore")
-            os.dup2(nothing.fileno(), 2)
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        standard_logging.disable(level)
 
 
 def _check(path, function):
@@ -413,7 +389,7 @@ def _write_int8_onnx(folder, card, records):
         graph = onnx.load(folder / name, load_external_data=False).graph
         taken = [value.name for value in graph.input]
         given = ({x: inputs[x] for x in taken} for inputs in given)
-        with _quiet():
+        with progress.quiet():
             quantization.quantize_static(
                 folder / name,
                 folder / int8(name),
@@ -434,7 +410,7 @@ def _write_lite(network, function, folder, *, smaller):
     Weights of eight bits need no records: what is calibrated, the states, too,
     differs more.
     """
-    with tempfile.TemporaryDirectory() as temporary, _quiet():
+    with tempfile.TemporaryDirectory() as temporary, progress.quiet():
         saved_model.write(network, {"step": function}, pathlib.Path(temporary))
         for name in (LITE, *[int8(LITE)] * smaller):
             converter = tf.lite.TFLiteConverter.from_saved_model(

@@ -22,7 +22,8 @@ from absl import logging
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data.records import CHUNK, FRAMING, SCHEMA_VERSION, SUFFIX
-from affwild_omg.paper.task import CROP_FORMATS, PNG, TARGETS
+from affwild_omg.paper.task import TARGETS
+from affwild_omg.paper.treatment import Treatment
 from affwild_omg.storage import files, remote
 
 MANIFEST = "manifest.json"
@@ -200,8 +201,7 @@ class Manifest:
         splits: the clips of each split that has any, in the manifest's order.
         held_out: keys of those clips of train that are the validation split.
         added: other records, whose train splits stand in this one, too.
-        crop_format: of the crops, of `paper.task.CROP_FORMATS`; those of
-            earlier versions are PNG, and their manifests do not say so.
+        treatment: of the films.
     """
 
     folder: pathlib.Path | str
@@ -210,12 +210,7 @@ class Manifest:
     splits: Mapping[str, list[Clip]]
     held_out: Sequence[str] = ()
     added: Sequence["Manifest"] = ()
-    crop_format: str = PNG
-
-    @property
-    def max_fps(self) -> float | None:
-        """Frames of a second that were kept, at most; None for all."""
-        return self.content.get("max_fps")
+    treatment: Treatment = Treatment()
 
     def holding_out(self, keys: Sequence[str]) -> "Manifest":
         """Takes clips of train for validation if there is no such split."""
@@ -233,15 +228,16 @@ class Manifest:
 
         Raises:
             UserError: the others have none, or one of the same clips, or
-                another frame rate.
+                other landmarks, or another frame rate.
         """
         more = other.clips("train")
-        if self.max_fps != other.max_fps:
-            raise UserError(
-                f"--records={self.folder},{other.folder}: one has "
-                f"{rate(self.max_fps)}, the other {rate(other.max_fps)}; "
-                "prepare both with the same --max_fps"
-            )
+        for name, kinds in self.treatment.unlike(other.treatment).items():
+            if name != "crop_format":
+                raise UserError(
+                    f"--records={self.folder},{other.folder}: one has "
+                    f"{kinds[0]}, the other {kinds[1]}; prepare both with the "
+                    f"same --{name}"
+                )
         keys = {clip.key for clips in self.splits.values() for clip in clips}
         if twice := [clip.key for clip in more if clip.key in keys]:
             raise UserError(
@@ -358,8 +354,7 @@ def read(records: pathlib.Path | str) -> Manifest:
         data = path.read_bytes()
         content = json.loads(data.decode())
         version, parts = content["schema_version"], content["splits"].items()
-        if not content.get("max_fps", 1) > 0:
-            raise ValueError(f"max_fps is {content['max_fps']!r}")
+        treatment = Treatment.read(content)
     except (UserError, ConnectionError):  # it could not be looked for
         raise
     except FileNotFoundError as error:
@@ -375,12 +370,6 @@ def read(records: pathlib.Path | str) -> Manifest:
         raise UserError(
             f"{path} has schema version {version}; this version reads "
             f"{SCHEMA_VERSION}: {_REMEDY}"
-        )
-    crop_format = content.get("crop_format", PNG)
-    if crop_format not in CROP_FORMATS:
-        raise UserError(
-            f"{path} has crops of format {crop_format!r}, not "
-            f"{' or '.join(CROP_FORMATS)}; {_REMEDY}"
         )
     splits = {}
     for split, part in parts:
@@ -398,15 +387,8 @@ def read(records: pathlib.Path | str) -> Manifest:
         content=content,
         digest=hashlib.sha256(data).hexdigest(),
         splits=splits,
-        crop_format=crop_format,
+        treatment=treatment,
     )
-
-
-def rate(max_fps: float | None) -> str:
-    """Returns in words how many frames a second there are."""
-    if max_fps is None:
-        return "all frames of its films"
-    return f"at most {max_fps:g} frames a second"
 
 
 def labels_vary(clips: Sequence[Clip], targets: Sequence[str]) -> bool:

@@ -34,14 +34,8 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from affwild_omg.paper.task import (
-    CROP_SIZE,
-    JPEG,
-    JPEG_QUALITY,
-    LANDMARKS,
-    PNG,
-    TARGETS,
-)
+from affwild_omg.paper.task import CROP_SIZE, LANDMARKS, TARGETS
+from affwild_omg.paper.treatment import JPEG, JPEG_QUALITY, PNG
 from affwild_omg.storage import files
 
 SCHEMA_VERSION = 2
@@ -103,7 +97,7 @@ def write_clip(
         video: id of the video.
         utterance: name of the utterance.
         frames: one or more, in order; one chunk at a time is held.
-        crop_format: of `paper.task.CROP_FORMATS`.
+        crop_format: of `paper.treatment.CROP_FORMATS`.
 
     Returns:
         What the manifest says of the clip, see `affwild_omg.data.manifest`.
@@ -266,7 +260,7 @@ def as_kept(crops: np.ndarray, crop_format: str) -> np.ndarray:
 
     Args:
         crops: uint8 [..., 96, 96, 3].
-        crop_format: of `paper.task.CROP_FORMATS`.
+        crop_format: of `paper.treatment.CROP_FORMATS`.
     """
     if crop_format == PNG:
         return crops

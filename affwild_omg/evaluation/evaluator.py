@@ -64,14 +64,7 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
             runtime=options.runtime,
             strategy=default_strategy(),
         )
-        card = predictor.card
-        if card and card.max_fps != records.max_fps:
-            logging.warning(
-                "--model=%s was trained on %s, and predicts so, but "
-                "--records=%s hold %s",
-                *(options.model, manifest.rate(card.max_fps)),
-                *(options.records, manifest.rate(records.max_fps)),
-            )
+        _compare(options, predictor.treatment, records.treatment)
         source = _provenance(options, records, predictor, history)
         trained_on = history.get("records_sha256", source.records_sha256)
         if facts.trained and trained_on != source.records_sha256:
@@ -85,15 +78,6 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
                 "--model=%s was trained on further records, too; what stands "
                 "in train, and its labels, are those of --records=%s alone",
                 *(options.model, options.records),
-            )
-        card = predictor.card
-        if card and card.crop_format != records.crop_format:
-            logging.warning(
-                "--model=%s learned from crops as %s, as which predict gives "
-                "it those of a video, and --records=%s has them as %s: "
-                "predict's values will differ a little from these",
-                *(options.model, card.crop_format),
-                *(options.records, records.crop_format),
             )
         chosen = None
         if options.choose_postprocessing:
@@ -135,6 +119,21 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         if options.choose_postprocessing:
             chosen.write(file)
     return found
+
+
+def _compare(options, own, others):
+    """Tells, or refuses, records that are unlike those of the model."""
+    for name, (learned, kept) in own.unlike(others).items():
+        line = (
+            f"--model={options.model} learned from {learned}, and predict "
+            f"gives it these, but --records={options.records} have {kept}"
+        )
+        if name == "landmarks" and not options.other_landmarks:
+            raise UserError(
+                f"{line}; give records of the same, or --other_landmarks to "
+                "take these"
+            )
+        logging.warning("%s: predict's values will differ from these", line)
 
 
 def _half_widths(found, card):

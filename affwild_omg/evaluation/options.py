@@ -77,6 +77,11 @@ class EvaluationOptions(ComputationOptions):
         "all",
         choices=VALIDATIONS,
     )
+    other_landmarks: bool = option(
+        "Evaluate although landmarks of the records are another model's than "
+        "those that --model learned from.",
+        False,
+    )
     sequence_length: int = option(
         "Frames of a window; 0 takes the model's own.", 0, least=0
     )

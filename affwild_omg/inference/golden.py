@@ -12,13 +12,11 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Callable
 
 import numpy as np
 
 from affwild_omg.cli.errors import UserError, listed
-from affwild_omg.faces import alignment
-from affwild_omg.faces.landmarks import Landmarker
+from affwild_omg.faces import alignment, landmarks
 from affwild_omg.faces.video import Video
 from affwild_omg.inference.predictor import Predictor
 from affwild_omg.storage import files, remote
@@ -70,17 +68,17 @@ _STEPS = {
 def record(
     folder: pathlib.Path,
     box: tuple[float, float, float, float],
-    predict: Callable[[dict], np.ndarray],
+    predictor: Predictor,
 ) -> None:
     """Records beside a clip what each step makes of it.
 
     Args:
         folder: that holds the clip.
         box: x, y, width and height of the face in all its frames, in pixels.
-        predict: the network, see `Predictor.predict`.
+        predictor: of the network.
     """
     done = {"box": np.array(box)}
-    for name, step in _steps(folder, Landmarker(), predict).items():
+    for name, step in _steps(folder, predictor).items():
         done[name] = step(done)
     np.savez_compressed(folder / RECORD, **done)
 
@@ -112,7 +110,7 @@ def _replay(folder, path, predictor):
     try:
         with np.load(folder / RECORD) as file:
             recorded = dict(file)
-        steps = _steps(folder, Landmarker(), predictor.predict)
+        steps = _steps(folder, predictor)
         return [
             Step(name, _difference(step(recorded), recorded[name]), *rule)
             for (name, step), rule in zip(
@@ -144,8 +142,9 @@ def verify(path: os.PathLike | str, predictor: Predictor) -> list[Step]:
     return steps
 
 
-def _steps(folder, landmarker, predict):
+def _steps(folder, predictor):
     """Returns the steps by name: functions of what was recorded."""
+    find = landmarks.load(predictor.treatment.landmarks)
 
     def aligned(done):
         pairs = zip(done["decode"], done["landmarks"], strict=True)
@@ -156,14 +155,14 @@ def _steps(folder, landmarker, predict):
         _, points = aligned(done)
         inputs = {"frames": done["crop"], "landmarks": points}
         inputs["mask"] = np.ones(len(points), bool)
-        return predict({name: x[None] for name, x in inputs.items()})[0]
+        return predictor.predict({k: x[None] for k, x in inputs.items()})[0]
 
     steps = {
         "decode": lambda done: np.stack(
             [frame for _, frame in Video(folder / CLIP)]
         ),
         "landmarks": lambda done: np.stack(
-            [landmarker(frame, done["box"]) for frame in done["decode"]]
+            [find(frame, done["box"]) for frame in done["decode"]]
         ),
         "crop": lambda done: aligned(done)[0],
         "network": network,

@@ -19,6 +19,7 @@ from affwild_omg.inference.precision import choose
 from affwild_omg.inference.stream import Answer, Stream
 from affwild_omg.nets import models, parts
 from affwild_omg.paper.task import TARGETS
+from affwild_omg.paper.treatment import Treatment
 from affwild_omg.scoring.conformal import HalfWidths
 from affwild_omg.storage import files, remote
 from affwild_omg.weights import model_file
@@ -57,9 +58,14 @@ class Predictor:
         """How far the truth may lie from what it predicts, where known."""
         return self.card.half_widths if self.card else None
 
+    @property
+    def treatment(self) -> Treatment:
+        """Of the films it was trained on."""
+        return self.card.treatment if self.card else Treatment()
+
     def as_learned(self, crops: np.ndarray) -> np.ndarray:
         """Returns crops, uint8 [..., 96, 96, 3], as its records kept them."""
-        return as_kept(crops, self.card.crop_format) if self.card else crops
+        return as_kept(crops, self.treatment.crop_format)
 
     @classmethod
     def from_saved_model(cls, path: os.PathLike | str) -> "Predictor":

@@ -119,7 +119,7 @@ class Stream(contextlib.AbstractContextManager):
         if "detector" not in parts:
             parts["detector"] = detection.Detector()
         if "landmarker" not in parts:
-            parts["landmarker"] = landmarks.Landmarker()
+            parts["landmarker"] = landmarks.load(predictor.treatment.landmarks)
         self._tracker = LiveTracker(
             **parts,
             faces=faces,
@@ -127,8 +127,7 @@ class Stream(contextlib.AbstractContextManager):
             detect_every=detect_every,
             executor=self._executor,
         )
-        card = predictor.card
-        self._thinning = Thinning(card.max_fps if card else None)
+        self._thinning = Thinning(predictor.treatment.max_fps)
         self._fps, self._number = fps, -1
         self._states = {}  # track -> float32 [state_size]
         self._values = {}  # track -> of the last frame that the network saw

@@ -128,7 +128,6 @@ class Models:
     landmarker: landmarks.Landmarker
     length: int  # frames of a window
     tail: str
-    max_fps: float | None  # frames of a second that the network sees
     half_widths: HalfWidths | None  # of values that are as those measured
 
     @classmethod
@@ -144,12 +143,12 @@ class Models:
                 "--format=abaw needs valence and arousal, and --model="
                 f"{options.model} predicts {predictor.targets[0]} alone"
             )
-        card = predictor.card
-        if card and card.max_fps:
+        card, treatment = predictor.card, predictor.treatment
+        if treatment.max_fps:
             logging.info(
                 "the model sees at most %g frames a second, as in training; a "
                 "frame between has the values of the one before it",
-                card.max_fps,
+                treatment.max_fps,
             )
         own = card.sequence_length if card else DEFAULT_SEQUENCE_LENGTH
         length = options.sequence_length or own
@@ -162,10 +161,9 @@ class Models:
             predictor=predictor,
             sha256=model_file.digest(options.model),
             detector=detection.Detector(),
-            landmarker=landmarks.Landmarker(),
+            landmarker=landmarks.load(treatment.landmarks),
             length=length,
             tail=card.tail if card else "pad",
-            max_fps=card.max_fps if card else None,
             half_widths=predictor.half_widths if as_measured else None,
         )
 
@@ -205,7 +203,7 @@ def _predict(job, video, models, options, count) -> dict:
             job.path.name,
             window=models.length,
             tail=models.tail,
-            max_fps=models.max_fps,
+            max_fps=models.predictor.treatment.max_fps,
         )
         if "elan" in (options.format or ()):
             path = temporary / job.name(folder.FORMATS["elan"])
@@ -295,7 +293,8 @@ def moments(
         Exactly one Moment for each frame, in order.
     """
     numbers = array.array("q")  # in the film, which may have lost some
-    thinning = Thinning(models.max_fps)
+    max_fps = models.predictor.treatment.max_fps
+    thinning = Thinning(max_fps)
     kept = 0
     with progress.bar(
         description=f"finding faces{count}",
@@ -321,7 +320,7 @@ def moments(
         # Whose face it is shows at the end of the video, and how long it is.
         first = list(itertools.islice(timed, 1))
     timed = zip(numbers, itertools.chain(first, timed), strict=True)
-    steps = _steps((_Seen(n, *x) for n, x in timed), models.max_fps)
+    steps = _steps((_Seen(n, *x) for n, x in timed), max_fps)
     window, begin = [], 0
     with progress.bar(
         description=f"predicting{count}",

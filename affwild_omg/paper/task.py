@@ -3,10 +3,6 @@
 CROP_SIZE = 96  # pixels of an aligned face's side; section 4: "96x96x3"
 LANDMARKS = 68  # points of the iBUG 300-W mark-up
 PREPARATION = 1  # of crops and landmarks: raise it where they change
-# As what records keep crops. PNG keeps each pixel; JPEG changes them, with half
-# the resolution of colour, in a third of the bytes.
-PNG, JPEG = CROP_FORMATS = ("png", "jpeg")
-JPEG_QUALITY = 95  # of 100; where it changes, crops do
 # Frames from one face detection to the next, unless told otherwise: about a
 # second of film. The paper detects a face in every frame.
 DETECT_EVERY = 24

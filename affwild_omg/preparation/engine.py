@@ -283,7 +283,7 @@ def _map(folder, options, jobs):
         work,
         jobs,
         workers=min(options.workers or parallel.cores(), len(jobs)),
-        start=functools.partial(worker.start, worker.detect_every(options)),
+        start=functools.partial(worker.start, *worker.settings(options)),
         died=worker.failed,
     )
 

@@ -1,6 +1,7 @@
 """The manifest of a records folder: what was prepared, and what was not."""
 
 import collections
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from affwild_omg.cli import wording
@@ -9,7 +10,7 @@ from affwild_omg.corpora import omg
 from affwild_omg.corpora.clips import SPLITS
 from affwild_omg.data import records
 from affwild_omg.data.manifest import MANIFEST
-from affwild_omg.paper.task import JPEG, JPEG_QUALITY
+from affwild_omg.paper.treatment import JPEG, JPEG_QUALITY
 from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import remote
 
@@ -30,7 +31,7 @@ def summarise(
 
     Returns:
         The manifest. Its problems are those of the reader, then those of each
-        clip; max_fps is there if it was given. Each of its splits holds the
+        clip. Each of its splits holds the
         numbers of utterances expected (rows of the table), found (files there)
         and prepared, of frames, of frames left out for max_fps, and of frames
         without a face, for each reason; every clip that
@@ -48,9 +49,8 @@ def summarise(
         "schema_version": records.SCHEMA_VERSION,
         "corpus": "demo" if drawn else options.corpus,
         "detect_every": options.detect_every,
-        "crop_format": options.crop_format,
+        **dataclasses.asdict(options.treatment),
         **({"jpeg_quality": JPEG_QUALITY} if jpeg else {}),
-        **({"max_fps": options.max_fps} if options.max_fps else {}),
         "problems": [
             *problems,
             *(line for x in reports for line in x.get("problems", ())),
@@ -118,7 +118,7 @@ def table(manifest: dict) -> list[str]:
         for split, part in parts.items()
     ]
     lines = Table(["", *columns], rows).lines()
-    if "max_fps" in manifest:
+    if manifest["max_fps"]:
         lines.append(_thinned(manifest))
     if manifest["problems"]:
         count = wording.count(len(manifest["problems"]), "problem")

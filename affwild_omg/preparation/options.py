@@ -8,7 +8,14 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import option
 from affwild_omg.corpora.folders import CROPS
 from affwild_omg.corpora.options import CorpusOptions
-from affwild_omg.paper.task import CROP_FORMATS, DETECT_EVERY, PNG
+from affwild_omg.paper.task import DETECT_EVERY
+from affwild_omg.paper.treatment import (
+    CROP_FORMATS,
+    DLIB,
+    LANDMARKERS,
+    PNG,
+    Treatment,
+)
 
 FPS = 25.0
 PROCESSES, RAY = "processes", "ray"
@@ -34,6 +41,12 @@ class PreparationOptions(CorpusOptions):
         "between.",
         DETECT_EVERY,
         least=1,
+    )
+    landmarks: str = option(
+        "Whose model finds landmarks: dlib's, which must not be used "
+        "commercially, or MediaPipe's, which may (docs/faces.md).",
+        DLIB,
+        choices=LANDMARKERS,
     )
     crop_format: str = option(
         "As what crops are kept: png, to the bit, or jpeg, in a third of the "
@@ -67,6 +80,11 @@ class PreparationOptions(CorpusOptions):
     merge: bool = option(
         "Make the records of all shards, once they are prepared.", False
     )
+
+    @property
+    def treatment(self) -> Treatment:
+        """What is done to the films."""
+        return Treatment(self.landmarks, self.max_fps, self.crop_format)
 
     @property
     def part(self) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ still the same, wherever it was interrupted: `take_back` undoes half a
 publication.
 """
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -51,9 +52,8 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
         "source": str(remote.path(options.source).resolve()),
         "frames": options.frames,
         "fps": options.fps,
-        "max_fps": options.max_fps,
         "detect_every": options.detect_every,
-        "crop_format": options.crop_format,
+        **dataclasses.asdict(options.treatment),
         "preview": options.preview,
     }
     number = options.part[1] if options.part else 0

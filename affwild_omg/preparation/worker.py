@@ -25,10 +25,11 @@ _tracking = {}  # a worker process' own settings, made by `start`
 
 
 @functools.cache
-def start(detect_every: int | None) -> None:
+def start(landmarker: str, detect_every: int | None) -> None:
     """Makes this process a worker, once.
 
     Args:
+        landmarker: whose model finds landmarks, see `landmarks.load`.
         detect_every: frames from one face detection to the next; None without
             a detector, for ready crops.
     """
@@ -43,16 +44,17 @@ def start(detect_every: int | None) -> None:
     tf.config.set_visible_devices([], "GPU")
     # The manifest tells what a warning would, and no line runs into the bar.
     logging.set_verbosity(logging.ERROR)
-    _tracking.update(landmarker=landmarks.Landmarker())
+    _tracking.update(landmarker=landmarks.load(landmarker))
     if detect_every is not None:
         _tracking.update(
             detector=detection.Detector(), detect_every=detect_every
         )
 
 
-def detect_every(options: PreparationOptions) -> int | None:
+def settings(options: PreparationOptions) -> tuple[str, int | None]:
     """Returns what `start` needs to know."""
-    return None if options.frames == CROPS else options.detect_every
+    ready = options.frames == CROPS
+    return options.landmarks, None if ready else options.detect_every
 
 
 def failed(clip: Clip, how: str) -> dict:
@@ -97,7 +99,7 @@ def prepare(
         prepared, which is not kept for the next run: it may be the disk's, and
         pass.
     """
-    start(detect_every(options))
+    start(*settings(options))
     path, preview_path, report_path = staging.paths(folder, clip)
     inputs = staging.inputs(clip)
     for old in (path, preview_path, report_path):  # from another row or file

@@ -15,7 +15,8 @@ import numpy as np
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest
-from affwild_omg.paper.task import JPEG, JPEG_QUALITY, TARGETS
+from affwild_omg.paper.task import TARGETS
+from affwild_omg.paper.treatment import JPEG, JPEG_QUALITY
 from affwild_omg.storage import files, remote
 from affwild_omg.weights import workdir as workdirs
 from affwild_omg.weights.model_file import Card
@@ -229,7 +230,8 @@ def _body(known):
     described = f"{members[0]['backbone']}, taps {', '.join(taps)}"
     if training := known["training"]:
         described = f"{training['options']['architecture']} ({described})"
-    licences, rate = known["licences"], known["max_fps"]
+    licences, treatment = known["licences"], known["treatment"]
+    rate = treatment["max_fps"]
     return _BODY.format(
         network=described,
         parameters=known["parameters"],
@@ -237,7 +239,7 @@ def _body(known):
         rate=f" (at most {rate:g} a second)" if rate else "",
         targets=" and ".join(members[0]["targets"]),
         preparation=known["preparation"],
-        crops=_crops(known["crops"], known["crop_format"]),
+        crops=_crops(known["crops"], treatment["crop_format"]),
         data=_data(known),
         scores=_scored(known),
         licences="\n".join(f"- {k}: {text}" for k, text in licences.items()),

@@ -84,7 +84,7 @@ def export(
         extra.write_text(card.to_json(), encoding="utf-8")
         model_card.write(place, known)
         predictor = keras_predictor(network, card)
-        golden.write(place, predictor.predict)
+        golden.write(place, predictor)
         if options.warmup:
             warmup.write(place, computed, card.sequence_length)
         portable.write(network, predictor, place, options)

@@ -15,9 +15,8 @@ import prometheus_client
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.faces import pictures
+from affwild_omg.faces import landmarks, pictures
 from affwild_omg.faces.detection import Detector
-from affwild_omg.faces.landmarks import Landmarker
 from affwild_omg.faces.tracking import landmarks_in_frame
 from affwild_omg.inference.predictor import Predictor
 from affwild_omg.serving import rest
@@ -68,7 +67,7 @@ class Live:
         self._open = 0
         self._parts = {
             "detector": _OneAtATime(Detector()),
-            "landmarker": Landmarker(),
+            "landmarker": landmarks.load(predictor.treatment.landmarks),
         }
         self._frames = prometheus_client.Counter(
             "affwild_omg_live_frames",

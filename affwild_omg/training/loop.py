@@ -97,7 +97,9 @@ def train(
             logging.warning(
                 "%s holds no checkpoint yet: the training starts anew", workdir
             )
-        card = dataclasses.replace(card_of(options), max_fps=records.max_fps)
+        card = dataclasses.replace(
+            card_of(options), treatment=records.treatment
+        )
         files.check_output(workdir, flag="--workdir", overwrite=overwrite)
     if cluster and options.cache_features:
         raise UserError(
@@ -270,9 +272,7 @@ class _Run:
         if not resumed:
             with records.reading("train"):
                 known = crops.ranges(records.clips("train"))
-            self.card = dataclasses.replace(
-                card, crops=known, crop_format=records.crop_format
-            )
+            self.card = dataclasses.replace(card, crops=known)
         with strategy.scope():
             policy = POLICIES[options.precision]
             self.model = models.build(
@@ -287,7 +287,7 @@ class _Run:
                     )
                 self.initialisation = start.initialise(
                     plain,
-                    card.architecture,
+                    card,
                     options,
                     faces=self.probe["frames"][self.probe["mask"]],
                     label_means=self._label_means(),

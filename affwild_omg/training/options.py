@@ -138,6 +138,11 @@ class TrainingOptions(options.Checked):
     init_strict: bool = option(
         "Refuse to start unless all of --init_from fits.", False
     )
+    other_landmarks: bool = option(
+        "Start from --init_from or --members although they learned from "
+        "landmarks of another model than those of the records.",
+        False,
+    )
     train: str = option(
         "What is trained: all; all but the CNN (the paper's fixed CNN); or "
         "what is above the RNNs, and of a fusion above its members.",

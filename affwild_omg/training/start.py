@@ -9,9 +9,10 @@ from absl import logging
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import parts
-from affwild_omg.nets.architectures import PARTS, Architecture, Fusion
+from affwild_omg.nets.architectures import PARTS, Fusion
 from affwild_omg.training.options import TRAINED, TrainingOptions
 from affwild_omg.weights import calibration, transfer
+from affwild_omg.weights.model_file import Card
 
 # Frames on which features are measured: half a gigabyte of them.
 CALIBRATION_FRAMES = 32
@@ -19,7 +20,7 @@ CALIBRATION_FRAMES = 32
 
 def initialise(
     model: keras.Model,
-    network: Architecture | Fusion,
+    card: Card,
     options: TrainingOptions,
     *,
     faces: np.ndarray,
@@ -33,8 +34,8 @@ def initialise(
     does in arousal, may wander off before it has learned anything.
 
     Args:
-        model: built from the network.
-        network: what it is.
+        model: built from the card's network.
+        card: of what is trained.
         options: of the training.
         faces: uint8 [frames, 96, 96, 3], on which features are measured.
         label_means: [targets].
@@ -43,8 +44,10 @@ def initialise(
         The reports of what was taken from where, as JSON has them.
 
     Raises:
-        UserError: weights cannot be read, or do not fit.
+        UserError: weights cannot be read, or do not fit, or are of a model that
+            learned from other landmarks.
     """
+    network = card.architecture
     sources = [
         ("--members", path, {"member": member})
         for member, path in options.member_runs().items()
@@ -54,6 +57,7 @@ def initialise(
     reports, foreign = [], set()
     for flag, path, how in sources:
         source = transfer.read(path, flag=flag)
+        _compare(f"{flag}: {path}", source.treatment, card.treatment, options)
         report = transfer.take(model, network, source, **how)
         reports.append(dataclasses.asdict(report))
         for line in report.lines():
@@ -65,6 +69,18 @@ def initialise(
     if "output/bias" not in taken:
         model.get_layer("output").bias.assign(label_means)
     return reports
+
+
+def _compare(place, own, records, options):
+    """Refuses a model that learned from other landmarks, unless told not to."""
+    differing = own.unlike(records) if own else {}
+    if "landmarks" in differing and not options.other_landmarks:
+        learned, kept = differing["landmarks"]
+        raise UserError(
+            f"{place} learned from {learned}, but --records={options.records} "
+            f"have {kept}; give records of the same, or --other_landmarks to "
+            "start from it all the same"
+        )
 
 
 def _calibrate(model, network, faces, taken, foreign):

@@ -28,15 +28,14 @@ def read(options: TrainingOptions) -> Manifest:
     records = _deciding(folder, options.holdout)
     for folder in others:
         other = manifest.read(folder)
-        if other.crop_format != records.crop_format:
-            logging.warning(
-                "--records: %s has its crops as %s, and %s as %s; the network "
-                "learns from both, and predict will give it %s, by which the "
-                "best epoch is chosen",
-                *(options.folders()[0], records.crop_format),
-                *(folder, other.crop_format, records.crop_format),
-            )
         records = records.adding(other)
+        for own, others in records.treatment.unlike(other.treatment).values():
+            logging.warning(
+                "--records: %s has %s, and %s %s; the network learns from "
+                "both, and predict will give it %s, by which the best epoch is "
+                "chosen",
+                *(options.folders()[0], own, folder, others, own),
+            )
     return records
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.nets.architectures import Architecture, Fusion
+from affwild_omg.paper.treatment import Treatment
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,12 +47,14 @@ class Source:
         weights: {name: array}, see `affwild_omg.nets.parts.named_weights`.
         foreign: whether its features are of a size of their own, so that they
             need `calibration.calibrate`.
+        treatment: of the films that it learned from, where it is a model's.
     """
 
     description: str
     architecture: Architecture | Fusion
     weights: Mapping[str, np.ndarray]
     foreign: bool = False
+    treatment: Treatment | None = None
 
 
 def source(

@@ -21,7 +21,8 @@ from absl import logging
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets import architectures, models
 from affwild_omg.nets.architectures import Architecture, Fusion
-from affwild_omg.paper.task import CROP_FORMATS, PNG, PREPARATION
+from affwild_omg.paper.task import PREPARATION
+from affwild_omg.paper.treatment import Treatment
 from affwild_omg.paper.windows import TAILS
 from affwild_omg.scoring.conformal import HalfWidths
 from affwild_omg.storage import files, remote
@@ -45,12 +46,10 @@ class Card:
         preparation: how its faces were cut out, see `paper.task.PREPARATION`.
         crops: what these looked like in training, see `data.crops.ranges`;
             None where that is not known.
-        crop_format: as what records kept them, of `paper.task.CROP_FORMATS`;
-            what predicts a video treats its crops alike.
+        treatment: of the films it was trained on; what predicts a video treats
+            it alike.
         computation: what it was trained in, {"precision", "jit_compile",
             "tf32"} as the flags of train.py have them; None likewise.
-        max_fps: frames of a second that it was trained on, at most, and sees
-            in prediction; None for all that a film has.
     """
 
     architecture: Architecture | Fusion
@@ -59,9 +58,8 @@ class Card:
     half_widths: HalfWidths | None = None
     preparation: int = PREPARATION
     crops: Mapping[str, tuple[float, float]] | None = None
-    crop_format: str = PNG
+    treatment: Treatment = Treatment()
     computation: Mapping[str, str | bool] | None = None
-    max_fps: float | None = None
 
     def to_json(self) -> str:
         """Returns the card as a JSON object that `from_json` reads."""
@@ -82,12 +80,6 @@ class Card:
             tail = content.get("tail", "pad")
             if tail not in TAILS:
                 raise TypeError(f"tail is {tail!r}")
-            crop_format = content.get("crop_format", PNG)
-            if crop_format not in CROP_FORMATS:
-                raise TypeError(f"crop_format is {crop_format!r}")
-            max_fps = content.get("max_fps")
-            if max_fps is not None and not max_fps > 0:
-                raise TypeError(f"max_fps is {max_fps!r}")
             widths = content.get("half_widths")
             crops = content.get("crops")
             card = cls(
@@ -97,13 +89,12 @@ class Card:
                 half_widths=widths and HalfWidths(**widths),
                 preparation=content.get("preparation", 1),
                 crops=crops and _ranges(crops),
-                crop_format=crop_format,
+                treatment=Treatment.read(content.get("treatment", {})),
                 computation=content.get("computation"),
-                max_fps=max_fps,
             )
         except (
             *(KeyError, TypeError, AttributeError),
-            json.JSONDecodeError,
+            ValueError,  # also what is no JSON
         ) as error:
             message = f"its {CARD} is of another version: {error}"
             raise UserError(message) from error

@@ -57,6 +57,7 @@ def read(path: os.PathLike | str, *, flag: str = "--init_from") -> Source:
         return Source(
             description=str(path),
             architecture=card.architecture,
+            treatment=card.treatment,
             weights={
                 name: weight.numpy()
                 for name, weight in parts.named_weights(model).items()

@@ -201,13 +201,13 @@ def test_the_manifest_says_as_what_crops_are_kept(manifest, folder):
     for name in ("jpeg", "png"):
         content["crop_format"] = name
         (folder / "manifest.json").write_text(json.dumps(content))
-        assert manifest.read(folder).crop_format == name
+        assert manifest.read(folder).treatment.crop_format == name
     del content["crop_format"]  # as earlier versions
     (folder / "manifest.json").write_text(json.dumps(content))
-    assert manifest.read(folder).crop_format == "png"
+    assert manifest.read(folder).treatment.crop_format == "png"
     content["crop_format"] = "webp"
     (folder / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="'webp', not png or jpeg; make the re"):
+    with pytest.raises(UserError, match="crop_format is 'webp'.*make the re"):
         manifest.read(folder)
 
 

@@ -576,21 +576,32 @@ def test_baselines_and_overlap_are_shown(
     assert "was trained on other records" not in caplog.text
 
 
-def test_another_frame_rate_is_told(
+def test_another_treatment_is_told(
     evaluation, options, small_records, tmp_path, caplog
 ):
     records = with_sources(small_records, tmp_path / "records", {})
     path = pathlib.Path(records, "manifest.json")
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"max_fps": 25}))
-    evaluation.evaluate(dataclasses.replace(options, records=records))
+    other = dataclasses.replace(options, records=records)
+    evaluation.evaluate(other)
     assert (
-        f"--model={options.model} was trained on all frames of its films, and "
-        f"predicts so, but --records={records} hold at most 25 frames a second"
+        f"--model={options.model} learned from all frames of its films, and "
+        f"predict gives it these, but --records={records} have at most 25 "
+        "frames a second: predict's values will differ from these"
     ) in caplog.messages
     caplog.clear()
     evaluation.evaluate(options, overwrite=True)
-    assert "frames a second" not in caplog.text
+    assert "learned from" not in caplog.text
+    # Other landmarks are refused, unless they are asked for.
+    path.write_text(json.dumps(content | {"landmarks": "mediapipe"}))
+    with pytest.raises(
+        UserError, match="by dlib, .* by mediapipe; .* or --other_landmarks to"
+    ):
+        evaluation.evaluate(other, overwrite=True)
+    other = dataclasses.replace(other, other_landmarks=True)
+    evaluation.evaluate(other, overwrite=True)
+    assert "have landmarks by mediapipe: predict's" in caplog.text
 
 
 def test_without_a_training_split_there_are_no_baselines(

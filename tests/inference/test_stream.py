@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from affwild_omg.paper.treatment import Treatment
 from tests.faces.world import World, spot
 
 FRAMES = 60
@@ -69,7 +70,9 @@ def test_crops_are_as_those_that_the_model_learned_from(predictor, one_pass):
     from affwild_omg.data import records
 
     plain, before = course(streamed(predictor, changing(10)), 1)
-    card = dataclasses.replace(predictor.card, crop_format="jpeg")
+    card = dataclasses.replace(
+        predictor.card, treatment=Treatment(crop_format="jpeg")
+    )
     learned = dataclasses.replace(predictor, card=card)
     faces, values = course(streamed(learned, changing(10)), 1)
     kept = []
@@ -259,7 +262,9 @@ def test_chunks_of_a_film_have_the_values_of_steps(predictor):
 
 def thinned(predictor, max_fps):
     """Returns the predictor of a model that sees fewer frames a second."""
-    card = dataclasses.replace(predictor.card, max_fps=max_fps)
+    card = dataclasses.replace(
+        predictor.card, treatment=Treatment(max_fps=max_fps)
+    )
     return dataclasses.replace(predictor, card=card)
 
 

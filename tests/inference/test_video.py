@@ -187,16 +187,17 @@ def test_evaluate_scores_what_predict_gives(
 ):
     from affwild_omg.evaluation import evaluator as evaluation
 
-    options = with_card(options, tmp_path, crop_format=learned, max_fps=max_fps)
+    treatment = {"crop_format": learned, "max_fps": max_fps}
+    options = with_card(options, tmp_path, treatment=treatment)
     length = 4  # which the small run was trained with
     evaluated = EvaluationOptions(
         model=options.model,
-        records=records_of(crop_format=kept, max_fps=max_fps),
+        records=records_of(**treatment | {"crop_format": kept}),
         output=str(tmp_path / "evaluated"),
     )
     found = evaluation.evaluate(evaluated)
     told = any(
-        "learned from crops as png" in x and "has them as jpeg" in x
+        "learned from crops as png" in x and "have crops as jpeg" in x
         for x in caplog.messages
     )
     assert told == (learned != kept)
@@ -376,7 +377,8 @@ def test_the_network_sees_as_many_frames_a_second_as_in_training(
     from affwild_omg.weights import model_file as model_files
 
     faces = []
-    options = with_card(options, tmp_path, max_fps=max_fps, tail="pad")
+    treatment = {"max_fps": max_fps}
+    options = with_card(options, tmp_path, treatment=treatment, tail="pad")
     options = dataclasses.replace(options, mode=mode)
     fake_faces(predicting, monkeypatch, 10, faces)
     predicting.predict(options)

@@ -113,7 +113,7 @@ def fake(preparing, monkeypatch):
     monkeypatch.setattr(
         preparing.worker.tracking, "faces_of_video", faces_of_video
     )
-    monkeypatch.setattr(preparing.worker, "start", lambda detect_every: None)
+    monkeypatch.setattr(preparing.worker, "start", lambda *_: None)
     monkeypatch.setattr(
         concurrent.futures, "ProcessPoolExecutor", lambda *_, **__: Here()
     )
@@ -513,7 +513,8 @@ def test_an_interrupted_run_goes_on(
     "change",
     [
         *("label", "file", "row"),
-        *("detect_every", "crop_format", "max_fps", "preview", "corpus"),
+        *("detect_every", "crop_format", "max_fps", "landmarks"),
+        *("preview", "corpus"),
     ],
 )
 def test_what_has_changed_is_prepared_again(
@@ -538,6 +539,8 @@ def test_what_has_changed_is_prepared_again(
         options = options_of(source, crop_format="jpeg")
     if change == "max_fps":
         options = options_of(source, max_fps=25.0)
+    if change == "landmarks":
+        options = options_of(source, landmarks="mediapipe")
     if change == "preview":
         options = options_of(source, preview=True)
     if change == "corpus":
@@ -1052,8 +1055,8 @@ def test_frames_that_are_left_out_take_their_labels_along(
         whole, records=str(by_frame.parent / "thinned"), max_fps=4.0
     )
     manifest = preparing.prepare(thinned)
-    assert manifests.read(thinned.records).max_fps == 4
-    assert manifests.read(whole.records).max_fps is None
+    assert manifests.read(thinned.records).treatment.max_fps == 4
+    assert manifests.read(whole.records).treatment.max_fps is None
     films, fewer = (
         labels_of(manifests, records, x.records) for x in (whole, thinned)
     )

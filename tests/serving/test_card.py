@@ -106,7 +106,8 @@ def test_a_card_says_what_crops_looked_like(cards, small_run, tmp_path):
     assert "brightness 80.2 to 190, blur 0.3 to 0.51." in text
     assert "JPEG" not in text
     (other := tmp_path / "other").mkdir()
-    _, text = text_of(cards, known | {"crop_format": "jpeg"}, other)
+    known["treatment"]["crop_format"] = "jpeg"
+    _, text = text_of(cards, known, other)
     assert "They were JPEG files of quality 95" in text
 
 
@@ -116,7 +117,8 @@ def test_a_card_says_how_many_frames_are_of_a_second(
     known = facts(cards, _path(small_run[0].workdir))
     for max_fps, words in ((None, "crops and"), (12.5, "crops (at most 12.5 ")):
         (folder := tmp_path / str(max_fps)).mkdir()
-        _, text = text_of(cards, known | {"max_fps": max_fps}, folder)
+        known["treatment"]["max_fps"] = max_fps
+        _, text = text_of(cards, known, folder)
         assert words in text
 
 

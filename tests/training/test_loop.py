@@ -526,7 +526,7 @@ def test_a_model_knows_the_crops_of_its_training(
     assert {x for x, (low, high) in expected.items() if low < high}
     for model in (tiny.workdir, exported):
         card = load_predictor(model).card
-        assert (card.crops, card.crop_format) == (expected, "jpeg")
+        assert (card.crops, card.treatment.crop_format) == (expected, "jpeg")
 
 
 def test_patience_stops_early(training, tiny):
@@ -669,9 +669,10 @@ def test_a_training_on_several_corpora_knows_them_all(
     options = dataclasses.replace(tiny, records=f"{first},{other_records}")
     summary = training.train(options)
     assert (
-        f"--records: {first} has its crops as png, and {other_records} as jpeg;"
+        f"--records: {first} has crops as png, and {other_records} crops as "
+        "jpeg; the network learns from both"
     ) in caplog.text
-    assert model_file.read_card(options.workdir).crop_format == "png"
+    assert model_file.read_card(options.workdir).treatment.crop_format == "png"
     assert [summary["records_sha256"], *summary["added_sha256"]] == [
         manifest.read(folder).digest for folder in (first, other_records)
     ]
@@ -687,14 +688,14 @@ def test_a_model_knows_how_many_frames_a_second_it_saw(
 ):
     from affwild_omg.weights import model_file
 
-    assert model_file.read_card(tiny_run[0].workdir).max_fps is None
+    assert model_file.read_card(tiny_run[0].workdir).treatment.max_fps is None
     thinned = shutil.copytree(tiny.records, tmp_path / "thinned")
     content = json.loads((thinned / "manifest.json").read_text())
     text = json.dumps(content | {"max_fps": 12.5})
     (thinned / "manifest.json").write_text(text)
     options = dataclasses.replace(tiny, records=str(thinned))
     training.train(options)
-    assert model_file.read_card(options.workdir).max_fps == 12.5
+    assert model_file.read_card(options.workdir).treatment.max_fps == 12.5
     both = dataclasses.replace(options, records=f"{thinned},{other_records}")
     with pytest.raises(
         UserError,
@@ -702,6 +703,28 @@ def test_a_model_knows_how_many_frames_a_second_it_saw(
         "its films; prepare both with the same --max_fps",
     ):
         training.train(both, overwrite=True)
+
+
+def test_a_start_from_other_landmarks_is_refused_unless_told(
+    training, tiny, tiny_run, tmp_path
+):
+    from affwild_omg.weights import model_file
+
+    records = shutil.copytree(tiny.records, tmp_path / "mesh")
+    content = json.loads((records / "manifest.json").read_text())
+    text = json.dumps(content | {"landmarks": "mediapipe"})
+    (records / "manifest.json").write_text(text)
+    first = tiny_run[0].workdir
+    options = dataclasses.replace(tiny, records=str(records), init_from=first)
+    with pytest.raises(
+        UserError,
+        match=f"--init_from: {first} learned from landmarks by dlib, but .* "
+        "by mediapipe; .* or --other_landmarks to start from it",
+    ):
+        training.train(options)
+    training.train(dataclasses.replace(options, other_landmarks=True))
+    card = model_file.read_card(options.workdir)
+    assert card.treatment.landmarks == "mediapipe"
 
 
 def test_passes_have_orders_of_their_own(training, tiny):

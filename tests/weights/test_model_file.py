@@ -9,6 +9,7 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.nets.architectures import VGG_CONVS, Architecture
+from affwild_omg.paper.treatment import Treatment
 from affwild_omg.published.networks import named
 
 
@@ -173,31 +174,28 @@ def test_a_card_says_how_windows_were_cut(model_file):
         model_file.Card.from_json(json.dumps(content | {"tail": "cut"}))
 
 
-def test_a_card_says_as_what_crops_were_kept(model_file):
+def test_a_card_says_what_was_done_to_films(model_file):
     card = model_file.Card(
-        architecture=named("cnn_3rnn"), sequence_length=3, crop_format="jpeg"
+        architecture=named("cnn_3rnn"),
+        sequence_length=3,
+        treatment=Treatment("mediapipe", 12.5, "jpeg"),
     )
     content = json.loads(card.to_json())
     assert model_file.Card.from_json(card.to_json()) == card
-    assert content.pop("crop_format") == "jpeg"
+    assert content.pop("treatment") == {
+        "landmarks": "mediapipe",
+        "max_fps": 12.5,
+        "crop_format": "jpeg",
+    }
     read = model_file.Card.from_json(json.dumps(content))
-    assert read.crop_format == "png"  # as earlier versions had them
-    with pytest.raises(UserError, match="version: crop_format is 'webp'"):
-        model_file.Card.from_json(json.dumps(content | {"crop_format": "webp"}))
-
-
-def test_a_card_says_how_many_frames_are_of_a_second(model_file):
-    card = model_file.Card(
-        architecture=named("cnn_3rnn"), sequence_length=3, max_fps=12.5
-    )
-    assert model_file.Card.from_json(card.to_json()) == card
-    content = json.loads(card.to_json())
-    del content["max_fps"]  # as earlier versions, which took all
-    read = model_file.Card.from_json(json.dumps(content))
-    assert read == dataclasses.replace(card, max_fps=None)
-    for wrong in (0, "25"):
-        with pytest.raises(UserError, match="another version: .*(max_fps|>)"):
-            model_file.Card.from_json(json.dumps(content | {"max_fps": wrong}))
+    assert read.treatment == Treatment("dlib", None, "png")  # as it was before
+    for name, wrong in (
+        *(("max_fps", 0), ("max_fps", "25")),
+        *(("crop_format", "webp"), ("landmarks", None)),
+    ):
+        content["treatment"] = {name: wrong}
+        with pytest.raises(UserError, match=f"version: {name} is {wrong!r}"):
+            model_file.Card.from_json(json.dumps(content))
 
 
 def test_faces_of_another_preparation_are_refused(model_file):

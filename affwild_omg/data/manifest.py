@@ -322,12 +322,14 @@ class Manifest:
             raise UserError(f"{error}; {_MENDING}") from error
         except tf.errors.OpError as error:
             # What is raised within tf.data comes out as a text.
-            kinds = f"{Damaged.__name__}|{ConnectionError.__name__}"
-            found = re.search(rf"\b({kinds}): (.*)", error.message or "")
+            kinds = [Damaged, ConnectionError, UserError]
+            names = "|".join(kind.__name__ for kind in kinds)
+            found = re.search(rf"\b({names}): (.*)", error.message or "")
             if not found:
                 raise
-            if found[1] == ConnectionError.__name__:
-                raise ConnectionError(found[2]) from error
+            for kind in (ConnectionError, UserError):
+                if found[1] == kind.__name__:
+                    raise kind(found[2]) from error
             raise UserError(f"{found[2]}; {_MENDING}") from error
 
 

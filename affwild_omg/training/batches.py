@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.data import augmentation, mixing, pipeline
+from affwild_omg.data import augmentation, mixing, pipeline, service
 from affwild_omg.data.features import Cache
 from affwild_omg.data.manifest import Manifest
 from affwild_omg.nets import models, parts
@@ -200,7 +200,7 @@ class Batches:
         """
         return self._options.seed * 100_003 + number
 
-    def _dataset(self, split, order=None):
+    def _dataset(self, split, order=None, **how):
         return pipeline.windows(
             self._records.clips(split),
             sequence_length=self._options.sequence_length,
@@ -209,6 +209,7 @@ class Batches:
             order=order,
             labels=self._labels[split],
             features=self._features,
+            **how,
         )
 
     def order(self, number: int) -> np.ndarray:
@@ -275,10 +276,18 @@ class Batches:
         )
 
     def _train_windows(self, order, seed, numbers):
-        windows = self._dataset("train", order[numbers])
-        if kinds := self._options.augment:
-            windows = augmentation.augment(windows, kinds, seed, numbers)
-        return windows
+        def made(numbers, elsewhere=False):
+            windows = self._dataset(
+                "train", order[numbers], numbers=numbers, elsewhere=elsewhere
+            )
+            if kinds := self._options.augment:
+                windows = augmentation.augment(windows, kinds, seed)
+            return windows
+
+        if address := self._options.data_service:
+            windows = made(numbers, elsewhere=True)
+            return service.collected(windows, address, numbers, made)
+        return made(numbers)
 
     def _used(self, number, batch, keys=False):
         """Returns what a step uses of a batch, and the batch's number."""

@@ -282,9 +282,8 @@ def test_replicas_of_several_machines_have_the_parts_of_one(
     clips = records.clips("train")
 
     def windows(order=None):
-        return pipeline.windows(
-            clips, sequence_length=length, tail="pad", order=order
-        )
+        how = {"sequence_length": length, "tail": "pad"}
+        return pipeline.windows(clips, **how, order=order, numbers=order)
 
     whole = windows()
     rows = at_once * -(-batch_size // (3 * at_once))

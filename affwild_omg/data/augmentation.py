@@ -170,7 +170,7 @@ def _dropped(window, step):
     skip = (tf.cast(window["skip"], length.dtype) + step - 1) // step
     return (
         window
-        | windows.pad(frames, len(window["mask"]))
+        | windows.pad(frames, window["mask"].shape[0])
         | {"length": tf.size(kept, length.dtype), "skip": skip}
     )
 

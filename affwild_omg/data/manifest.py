@@ -308,8 +308,8 @@ class Manifest:
         """Tells errors of reading a split from those of what is done with it.
 
         Raises:
-            UserError: a record that is read in the block is damaged, or the
-                block cannot use what it reads.
+            UserError: a record that is read in the block is damaged, the
+                block cannot use what it reads, or those who read for it fail.
             ConnectionError: the server of one does not answer.
         """
         try:

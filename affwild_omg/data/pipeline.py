@@ -175,9 +175,9 @@ def windows(
 def windows_before(batch: int, windows: int, batch_size: int) -> int:
     """Returns how many windows the batches before one hold, shared evenly.
 
-    The windows that are left make the same batches as all of them do: what
-    full batches would hold beyond the windows is less than a batch, of any
-    number of them.
+    The windows of some of them, one after the other, make the same batches as
+    all windows do: what full batches would hold beyond the windows is less than
+    a batch, of any number of them.
 
     Args:
         batch: number of the batch, from 0.

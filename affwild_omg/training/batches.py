@@ -241,8 +241,13 @@ class Batches:
                 batch["labels"], batch["mask"], self._options.loss_level
             )
 
-        before = pipeline.windows_before(first, self._windows, self._size)
-        numbers = np.arange(before, self._windows)
+        end = self.of_pass if count < 0 else first + count
+        numbers = np.arange(
+            *(
+                pipeline.windows_before(x, self._windows, self._size)
+                for x in (first, end)
+            )
+        )
         windows = self._train_windows(order, seed, numbers)
         batches = pipeline.batches(
             windows,
@@ -250,7 +255,7 @@ class Batches:
             evenly=True,
             replicas=self._replicas,
             at_once=self.share,
-        ).take(count)
+        )
         return (
             batches.enumerate(number)
             .map(lambda i, batch: self._used(i, batch, keys))

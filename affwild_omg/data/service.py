@@ -42,8 +42,8 @@ def reader(
 
     No op of TensorFlow computes a CRC-32 but the one that unpacks gzip. So a
     record is checked by packing it, without compression, with the checksum of
-    the manifest, and unpacking it. That takes twice the processor's time that
-    `Clip.read` takes, of which decoding takes ten times as much.
+    the manifest, and unpacking it. A frame took 45 microseconds of a core, in
+    the place of 24 of `Clip.read`, and 340 to decode.
 
     Args:
         clips: of a split, whose files workers find at the same paths.

@@ -138,16 +138,16 @@ def collected(
     def lost(how, missing):
         return UserError(
             f"--data_service={address}: {how}, and "
-            f"{wording.count(missing, 'window')} of this pass are missing: a "
+            f"{wording.count(missing, 'window')} of this pass did not come: a "
             "worker or the dispatcher ended or hangs, or there is no worker; "
             "once they run again, the same command with --resume goes on from "
-            "the last checkpoint"
+            "the last checkpoint, if there is one"
         )
 
     def ordered() -> Iterator[dict]:
         _connect(address)
         found, waiting, ended = queue.Queue(1), {}, threading.Event()
-        # Nothing ends the waiting of TensorFlow for a worker that is gone.
+        # Nothing ends TensorFlow's waiting for a worker that is gone.
         threading.Thread(
             target=_fetch,
             args=(windows, address, len(numbers), found, ended),
@@ -156,8 +156,7 @@ def collected(
         try:
             for yielded, number in enumerate(numbers):
                 while number not in waiting:
-                    window, missing = None, len(numbers) - yielded
-                    missing -= len(waiting)
+                    missing = len(numbers) - yielded - len(waiting)
                     if len(waiting) >= MOST:
                         raise lost(f"{MOST} windows came before one", missing)
                     try:

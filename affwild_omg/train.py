@@ -12,7 +12,7 @@ flags.DEFINE_bool(
     False,
     "Continue the training in the workdir from its last checkpoint; its flags "
     "must be the same, but for --epochs, --patience, --checkpoint_every, "
-    "--keep_checkpoints and --profile_steps.",
+    "--keep_checkpoints, --profile_steps and --data_service.",
 )
 flags.DEFINE_bool(
     "slurm",

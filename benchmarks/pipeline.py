@@ -6,7 +6,9 @@ Bare decoding takes the images out of memory and decodes them on all cores;
 the pipeline reads, checks, parses, shuffles, cuts, pads and batches besides,
 and augments: by nothing, by each kind and by all. They take turns in each
 round; medians count. The CPU time of a frame, times the frames a second that a
-GPU trains on, is the number of cores that feed it.
+GPU trains on, is the number of cores that feed it. With
+`--data_service=grpc://host:port` the workers of that dispatcher do all but the
+batching, and the CPU time is what is left to this process.
 """
 
 import time
@@ -15,7 +17,13 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from affwild_omg.data import augmentation, manifest, pipeline, records
+from affwild_omg.data import (
+    augmentation,
+    manifest,
+    pipeline,
+    records,
+    service,
+)
 from affwild_omg.paper.windows import AUGMENTATIONS
 
 RECORDS = flags.DEFINE_string("records", None, "Folder of prepared records.")
@@ -26,6 +34,9 @@ LENGTHS = flags.DEFINE_multi_integer(
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds; the median counts.")
 MAX_FRAMES = flags.DEFINE_integer(
     "max_frames", 20_000, "Frames that bare decoding holds in memory."
+)
+SERVICE = flags.DEFINE_string(
+    "data_service", None, "Dispatcher whose workers make the windows."
 )
 flags.mark_flag_as_required("records")
 
@@ -80,12 +91,17 @@ def main(_) -> None:
             sequence_length=length,
             tail="overlap",
             order=np.random.default_rng(0).permutation(count),
+            elsewhere=bool(SERVICE.value),
         )
         datasets = {"bare decoding": (bare, len(images))}
         for some in kinds:
             dataset = (
                 augmentation.augment(windows, some, 0) if some else windows
             )
+            if SERVICE.value:
+                dataset = service.collected(
+                    dataset, SERVICE.value, range(count), lambda _: ()
+                )
             name = "pipeline, " + (", ".join(some) or "no augmentation")
             datasets[name] = pipeline.batches(dataset, 4), every
         found = {name: [] for name in datasets}

@@ -6,7 +6,7 @@ without a face stay as they are. Keras' own random layers draw anew for each
 image of a batch, and leave landmarks behind; its warp is used here.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import keras
@@ -135,27 +135,22 @@ def augment(
     dataset: tf.data.Dataset,
     kinds: Collection[str],
     seed: int,
-    numbers: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
-    """Changes the windows of a dataset, each by a draw of its own.
+    """Changes the windows of a dataset, each by the draw of its number.
 
     Args:
         dataset: of `pipeline.windows`.
         kinds: of `AUGMENTATIONS`.
         seed: another one for every pass over the data.
-        numbers: of the windows in the pass, see `pipeline.windows`.
 
     Raises:
         ValueError: a kind is not known.
     """
     if unknown := set(kinds) - set(AUGMENTATIONS):
         raise ValueError(f"{unknown} is not among {AUGMENTATIONS}")
-    if numbers is None:
-        numbers = range(len(dataset))
-    numbers = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64))
-    return tf.data.Dataset.zip(numbers, dataset).map(
-        lambda number, window: apply(
-            window, draw(tf.stack([np.int64(seed), number])), kinds
+    return dataset.map(
+        lambda window: apply(
+            window, draw(tf.stack([np.int64(seed), window["number"]])), kinds
         ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
@@ -175,7 +170,7 @@ def _dropped(window, step):
     skip = (tf.cast(window["skip"], length.dtype) + step - 1) // step
     return (
         window
-        | windows.pad(frames, len(window["mask"]))
+        | windows.pad(frames, window["mask"].shape[0])
         | {"length": tf.size(kept, length.dtype), "skip": skip}
     )
 

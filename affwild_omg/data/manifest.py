@@ -319,8 +319,8 @@ class Manifest:
         """Tells errors of reading a split from those of what is done with it.
 
         Raises:
-            UserError: a record that is read in the block is damaged, or the
-                block cannot use what it reads.
+            UserError: a record that is read in the block is damaged, the
+                block cannot use what it reads, or those who read for it fail.
             ConnectionError: the server of one does not answer.
         """
         try:
@@ -333,12 +333,14 @@ class Manifest:
             raise UserError(f"{error}; {_MENDING}") from error
         except tf.errors.OpError as error:
             # What is raised within tf.data comes out as a text.
-            kinds = f"{Damaged.__name__}|{ConnectionError.__name__}"
-            found = re.search(rf"\b({kinds}): (.*)", error.message or "")
+            kinds = [Damaged, ConnectionError, UserError]
+            names = "|".join(kind.__name__ for kind in kinds)
+            found = re.search(rf"\b({names}): (.*)", error.message or "")
             if not found:
                 raise
-            if found[1] == ConnectionError.__name__:
-                raise ConnectionError(found[2]) from error
+            for kind in (ConnectionError, UserError):
+                if found[1] == kind.__name__:
+                    raise kind(found[2]) from error
             raise UserError(f"{found[2]}; {_MENDING}") from error
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from affwild_omg.data import records as records_lib
+from affwild_omg.data import service
 from affwild_omg.data import windows as windows_lib
 from affwild_omg.data.features import Cache
 from affwild_omg.data.manifest import Clip
@@ -30,8 +31,10 @@ def windows(
     tail: str,
     stride: int = 0,
     order: Sequence[int] | None = None,
+    numbers: Sequence[int] | None = None,
     labels: Mapping[str, np.ndarray] | None = None,
     features: Cache | None = None,
+    elsewhere: bool = False,
 ) -> tf.data.Dataset:
     """Builds the dataset of some clips' windows.
 
@@ -46,17 +49,19 @@ def windows(
         labels: replaces the labels of the records: key to [2].
         features: of the clips; the windows have them, float16 [T, features]
             of each tap, in the place of "frames".
+        elsewhere: it is for other processes, see `service`: it reads by
+            TensorFlow's own ops, and does not know its length.
 
     Returns:
-        A dataset of {"key": "<video>/<utterance>", "start": the window's first
-        frame, "skip": of its frames, how many at its beginning are scored in
-        the window before, "length": its frames that are not padding, "time_us":
-        int64 [T], microseconds since the clip's first frame, "frames": uint8
-        [T, 96, 96, 3], "landmarks": float32 [T, 68, 2], "mask": bool [T],
-        "labels": float32 [T, 2], NaN where there is none, and where another
-        window is scored}. mask is True where there is a frame with a face;
-        padding is zero. It knows its length. Reading it raises errors that
-        `Manifest.reading` tells.
+        A dataset of {"number": int64, "key": "<video>/<utterance>", "start":
+        the window's first frame, "skip": of its frames, how many at its
+        beginning are scored in the window before, "length": its frames that are
+        not padding, "time_us": int64 [T], microseconds since the clip's first
+        frame, "frames": uint8 [T, 96, 96, 3], "landmarks": float32 [T, 68, 2],
+        "mask": bool [T], "labels": float32 [T, 2], NaN where there is none, and
+        where another window is scored}. mask is True where there is a frame
+        with a face; padding is zero. It knows its length. Reading it raises
+        errors that `Manifest.reading` tells.
     """
     memory.return_large_blocks()
     places = [
@@ -66,22 +71,32 @@ def windows(
     ]
     if order is not None:
         places = [places[i] for i in order]
+    if numbers is None:
+        numbers = range(len(places))
+    places = [
+        (number, *place) for number, place in zip(numbers, places, strict=True)
+    ]
     keys = tf.constant([clip.key for clip in clips])
     others = None
     if labels is not None:
         others = np.stack([labels[clip.key] for clip in clips])
         others = tf.constant(others, tf.float32)
 
-    def read(clip, start, stop):
+    def read_here(clip, start, stop):
         return np.array(clips[clip].read(start, stop), object)
+
+    def read(*place):
+        return tf.numpy_function(read_here, place, tf.string)
+
+    if elsewhere:
+        read = service.reader(clips)
 
     def read_features(clip, start, stop):
         return features.read(clips[clip], start, stop)
 
     def window(place):
-        clip, start, scored, stop = tf.unstack(place)
-        serialised = tf.numpy_function(read, [clip, start, stop], tf.string)
-        serialised = tf.ensure_shape(serialised, [None])
+        number, clip, start, scored, stop = tf.unstack(place)
+        serialised = tf.ensure_shape(read(clip, start, stop), [None])
         length, skip = stop - start, scored - start
         skipped = start % CHUNK  # of the first record
         frames = {
@@ -104,6 +119,7 @@ def windows(
             taps = tf.split(values, list(sizes.values()), axis=1)
             frames |= dict(zip(sizes, taps, strict=True))
         return windows_lib.pad(frames, sequence_length) | {
+            "number": number,
             "key": keys[clip],
             "start": start,
             "skip": skip,
@@ -136,29 +152,32 @@ def windows(
     # The thread that tunes wakes every ten seconds in a long run, and the end
     # of an epoch waits for it; cores are a good number without it.
     options.autotune.enabled = False
-    return (
+    # A window a core: more would only take memory. Elsewhere, of its own.
+    cores = tf.data.AUTOTUNE if elsewhere else max(2, parallel.cores())
+    dataset = (
         tf.data.Dataset.from_tensor_slices(
-            np.array(places, np.int64).reshape(-1, 4)
+            np.array(places, np.int64).reshape(-1, 5)
         )
         .map(window, num_parallel_calls=tf.data.AUTOTUNE)
         .interleave(
             decoded,
-            # A window a core: more would only take memory.
-            cycle_length=max(2, parallel.cores()),
+            cycle_length=cores,
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        .apply(tf.data.experimental.assert_cardinality(len(places)))
         .with_options(options)
     )
+    if elsewhere:
+        return dataset
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(places)))
 
 
 def windows_before(batch: int, windows: int, batch_size: int) -> int:
     """Returns how many windows the batches before one hold, shared evenly.
 
-    The windows that are left make the same batches as all of them do: what
-    full batches would hold beyond the windows is less than a batch, of any
-    number of them.
+    The windows of some of them, one after the other, make the same batches as
+    all windows do: what full batches would hold beyond the windows is less than
+    a batch, of any number of them.
 
     Args:
         batch: number of the batch, from 0.

@@ -29,7 +29,7 @@ from affwild_omg.scoring.frames import Frames
 from affwild_omg.scoring.significance import Interval
 
 # What a batch has beside the inputs of a network.
-_BESIDE = ("key", "start", "skip", "length", "time_us", "labels")
+_BESIDE = ("number", "key", "start", "skip", "length", "time_us", "labels")
 MEAN = "mean"  # of the targets' CCCs
 INTERVAL_NAME = f"{significance.LEVEL:.0%} interval"
 FEW = 20  # clusters; in simulations intervals of as many held the truth in 91 %

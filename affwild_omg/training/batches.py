@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.data import augmentation, mixing, pipeline
+from affwild_omg.data import augmentation, mixing, pipeline, service
 from affwild_omg.data.features import Cache
 from affwild_omg.data.manifest import Manifest
 from affwild_omg.nets import models, parts
@@ -200,7 +200,7 @@ class Batches:
         """
         return self._options.seed * 100_003 + number
 
-    def _dataset(self, split, order=None):
+    def _dataset(self, split, order=None, **how):
         return pipeline.windows(
             self._records.clips(split),
             sequence_length=self._options.sequence_length,
@@ -209,6 +209,7 @@ class Batches:
             order=order,
             labels=self._labels[split],
             features=self._features,
+            **how,
         )
 
     def order(self, number: int) -> np.ndarray:
@@ -240,8 +241,13 @@ class Batches:
                 batch["labels"], batch["mask"], self._options.loss_level
             )
 
-        before = pipeline.windows_before(first, self._windows, self._size)
-        numbers = np.arange(before, self._windows)
+        end = self.of_pass if count < 0 else first + count
+        numbers = np.arange(
+            *(
+                pipeline.windows_before(x, self._windows, self._size)
+                for x in (first, end)
+            )
+        )
         windows = self._train_windows(order, seed, numbers)
         batches = pipeline.batches(
             windows,
@@ -249,7 +255,7 @@ class Batches:
             evenly=True,
             replicas=self._replicas,
             at_once=self.share,
-        ).take(count)
+        )
         return (
             batches.enumerate(number)
             .map(lambda i, batch: self._used(i, batch, keys))
@@ -275,10 +281,18 @@ class Batches:
         )
 
     def _train_windows(self, order, seed, numbers):
-        windows = self._dataset("train", order[numbers])
-        if kinds := self._options.augment:
-            windows = augmentation.augment(windows, kinds, seed, numbers)
-        return windows
+        def made(numbers, elsewhere=False):
+            windows = self._dataset(
+                "train", order[numbers], numbers=numbers, elsewhere=elsewhere
+            )
+            if kinds := self._options.augment:
+                windows = augmentation.augment(windows, kinds, seed)
+            return windows
+
+        if address := self._options.data_service:
+            windows = made(numbers, elsewhere=True)
+            return service.collected(windows, address, numbers, made)
+        return made(numbers)
 
     def _used(self, number, batch, keys=False):
         """Returns what a step uses of a batch, and the batch's number."""

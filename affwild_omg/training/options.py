@@ -5,6 +5,7 @@ import dataclasses
 import math
 import pathlib
 import re
+import urllib.parse
 from collections.abc import Mapping, Sequence
 
 from affwild_omg.cli import options
@@ -181,6 +182,13 @@ class TrainingOptions(options.Checked):
         "(brightness, contrast), jpeg (quality), rate (drops every other "
         "frame), separated by commas (default: nothing).",
         None,
+    )
+    data_service: str | None = option(
+        "Dispatcher of tf.data.experimental.service, such as grpc://host:5050, "
+        "whose workers read, decode and augment the windows of training "
+        "(default: this process does).",
+        None,
+        address=True,
     )
     stride: int = option(
         "Frames from a window of training to the next; less than "
@@ -403,10 +411,31 @@ class TrainingOptions(options.Checked):
                 f"not go with {options.to_flag(flag, getattr(self, flag))}; "
                 "leave one of the two out"
             )
+        self._check_data_service()
         self.shares()  # raises
         self.rates()  # raises
         self.checkpoint_limits()  # raises
         self.profiled()  # raises
+
+    def _check_data_service(self):
+        if self.data_service is None:
+            return
+        try:
+            place = urllib.parse.urlsplit(self.data_service)
+            right = place.scheme == "grpc" and place.hostname and place.port
+            right = right and place.geturl() == f"grpc://{place.netloc}"
+        except ValueError:
+            right = False
+        if not right:
+            raise UserError(
+                f"--data_service={self.data_service} must be like "
+                "grpc://host:5050, where a dispatcher listens"
+            )
+        if self.cache_features:
+            raise UserError(
+                "--data_service has windows decoded, of which --cache_features "
+                "needs none; leave one of the two out"
+            )
 
     def folders(self) -> list[str]:
         """Returns the folders of `records`.
@@ -584,6 +613,7 @@ class TrainingOptions(options.Checked):
         cosine, which ends then).
         """
         free = ("patience", "workdir", "records", "profile_steps")
+        free += ("data_service",)
         free += ("checkpoint_every", "keep_checkpoints")
         # A cosine ends with the epochs.
         return free if self.schedule == "cosine" else (*free, "epochs")

@@ -221,7 +221,10 @@ def test_a_frame_without_a_face_stays_as_it_is(augmentation):
 
 
 def test_in_tf_data_as_eagerly(tf, augmentation):
-    given = [faces(length, seed=length) for length in (8, 5, 8, 3, 7)]
+    given = [
+        faces(length, seed=length) | {"number": np.int64(number)}
+        for number, length in enumerate((8, 5, 8, 3, 7))
+    ]
     dataset = tf.data.Dataset.from_tensor_slices(
         {name: tf.stack([x[name] for x in given]) for name in given[0]}
     )

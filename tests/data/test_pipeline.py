@@ -1,6 +1,7 @@
 """Windows come out as if a clip were one record, each frame in one of them."""
 
 import collections
+import itertools
 
 import numpy as np
 import pytest
@@ -172,12 +173,16 @@ def test_batches_share_the_windows_evenly(pipeline, tf, count, size, expected):
     real = [[x for x in batch if x] for batch in batches]
     assert sum(real, []) == list(range(1, count + 1))
     assert [len(batch) for batch in real] == expected
-    # What is left after some of them makes the others.
-    for first in range(len(expected)):
-        before = pipeline.windows_before(first, count, size)
-        rest = pipeline.batches(windows.skip(before), size, evenly=True)
-        assert [list(x["x"]) for x in rest.as_numpy_iterator()] == batches[
-            first:
+    # The windows of some of them make the same ones.
+    starts = [
+        pipeline.windows_before(x, count, size)
+        for x in range(len(expected) + 1)
+    ]
+    for first, last in itertools.combinations(range(len(starts)), 2):
+        some = windows.take(starts[last]).skip(starts[first])
+        again = pipeline.batches(some, size, evenly=True)
+        assert [list(x["x"]) for x in again.as_numpy_iterator()] == batches[
+            first:last
         ]
 
 
@@ -282,9 +287,8 @@ def test_replicas_of_several_machines_have_the_parts_of_one(
     clips = records.clips("train")
 
     def windows(order=None):
-        return pipeline.windows(
-            clips, sequence_length=length, tail="pad", order=order
-        )
+        how = {"sequence_length": length, "tail": "pad"}
+        return pipeline.windows(clips, **how, order=order, numbers=order)
 
     whole = windows()
     rows = at_once * -(-batch_size // (3 * at_once))

@@ -160,7 +160,7 @@ def state_of(path):
 def timeless(state):
     for entry in state.get("epochs", ()):
         assert entry.pop("frames_per_second") > 0
-    for name in ("workdir", "keep_checkpoints"):
+    for name in ("workdir", "keep_checkpoints", "data_service"):
         state.get("options", {}).pop(name, None)
     return state
 

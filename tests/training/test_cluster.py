@@ -415,6 +415,21 @@ def test_two_processes_train_as_one(tf, options, whole, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_ask_one_data_service(tf, options, whole, tmp_path):
+    own = tf.data.experimental.service
+    dispatcher = own.DispatchServer()
+    place = dispatcher.target.removeprefix("grpc://")
+    reader = own.WorkerServer(own.WorkerConfig(dispatcher_address=place))
+    helped = dataclasses.replace(
+        options, data_service=dispatcher.target, workdir=str(tmp_path / "run")
+    )
+    for code, told in train(helped):
+        assert code == 0, told
+    assert read(helped.workdir) == whole
+    del reader
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_ends_the_others_and_all_go_on(
     options, whole, tmp_path
 ):

@@ -83,12 +83,19 @@ def test_records_are_read_as_on_this_machine(remote_records, small_records):
     for folder in (small_records, remote_records):
         records = manifest.read(folder)
         records.check("train", labels=["valence"])
-        windows = pipeline.windows(
-            records.clips("train"), sequence_length=4, tail="pad"
-        )
-        batches.append(list(windows.as_numpy_iterator()))
+        for elsewhere in (False, True):  # as a worker of a service reads
+            windows = pipeline.windows(
+                records.clips("train"),
+                sequence_length=4,
+                tail="pad",
+                elsewhere=elsewhere,
+            )
+            batches.append(list(windows.as_numpy_iterator()))
         assert [x.damage() for x in records.clips("test")] == [None, None]
-    keras.tree.map_structure(np.testing.assert_array_equal, *batches)
+    for other in batches[1:]:
+        keras.tree.map_structure(
+            np.testing.assert_array_equal, batches[0], other
+        )
 
 
 def test_damage_is_told_from_a_file_that_is_gone(bucket, small_records):

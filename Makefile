@@ -13,6 +13,8 @@ VENV := .venv$(LANE:%=-%)
 LOCK := requirements$(LANE:%=-%).lock
 # The extra `remote` is what keeps the first lane on TensorFlow 2.17.
 EXTRAS := --extra test $(if $(LANE),,--extra remote)
+# The model of --landmarks=mediapipe, without the OpenCV that comes with it.
+MESH := mediapipe==0.10.21
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -33,7 +35,7 @@ $(VENV)/installed: $(LOCK) setup.py
 		"name it: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -r $(LOCK)
-	$(BIN)/python -m pip install --quiet --no-deps -e .
+	$(BIN)/python -m pip install --quiet --no-deps -e . $(MESH)
 	@touch $@
 
 demo: install

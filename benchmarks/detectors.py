@@ -2,20 +2,18 @@
 
     python benchmarks/detectors.py VIDEO...
 
-It needs mediapipe 0.10.21, the last version whose wheel holds the models, in an
-environment of its own: with it comes opencv-contrib-python, which overwrites
-the files of opencv-python.
+It needs all of mediapipe 0.10.21, the last version whose wheel holds the
+models, in an environment of its own: with it comes opencv-contrib-python, which
+overwrites the files of opencv-python.
 
 Times are those of the processor, all threads together, so that other programs
 hardly count. The place of a face is MTCNN's box in the frame as it is, squared
 on its height as tracking has it; a box finds it from an overlap of 0.5 on.
 """
 
-import os
 import time
 
 import cv2
-import mediapipe
 import numpy as np
 import skimage.data
 import tensorflow as tf
@@ -25,6 +23,7 @@ from mediapipe.python.solutions.face_detection import FaceDetection
 from affwild_omg.faces import alignment
 from affwild_omg.faces.detection import Detector
 from affwild_omg.faces.landmarks import Landmarker
+from affwild_omg.faces.mesh import MeshLandmarker
 from affwild_omg.faces.tracking import faces_of_video
 from affwild_omg.faces.video import Video
 from affwild_omg.faces.views import overlaps
@@ -39,17 +38,6 @@ RANGES = {"short": 0, "full": 1}
 # is, and how wide MTCNN's box.
 LOWER, SIDE, WIDTH = 0.09, 0.87, 0.73
 
-# The points of the face mesh that stand for the 68 of iBUG's mark-up: the list
-# that is in common use. The jaw's, the outline of the mesh, are not the same.
-MESH = [
-    *(162, 234, 93, 58, 172, 136, 149, 148, 152),
-    *(377, 378, 365, 397, 288, 323, 454, 389),
-    *(71, 63, 105, 66, 107, 336, 296, 334, 293, 301),
-    *(168, 197, 5, 4, 75, 97, 2, 326, 305),
-    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
-    *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),
-    *(78, 82, 13, 312, 308, 317, 14, 87),
-]
 PARTS = {
     "jaw": slice(0, 17),
     "brows": slice(17, 27),
@@ -82,45 +70,6 @@ class MediaPipeDetector:
             boxes.append((x, y, WIDTH * side, side, one.score[0]))
         boxes.sort(key=lambda box: -box[-1])
         return np.array(boxes, np.float32).reshape(-1, 5)
-
-
-class MeshLandmarker:
-    """MediaPipe's face mesh behind the interface of `Landmarker`."""
-
-    def __init__(self):
-        """Loads the model of 468 points."""
-        self._net = tf.lite.Interpreter(
-            os.path.join(
-                os.path.dirname(mediapipe.__file__),
-                "modules/face_landmark/face_landmark.tflite",
-            ),
-            num_threads=1,
-        )
-        self._net.allocate_tensors()
-        self._input = self._net.get_input_details()[0]
-        outputs = self._net.get_output_details()
-        self._output = max(outputs, key=lambda x: np.prod(x["shape"]))
-
-    def __call__(self, frame: np.ndarray, box) -> np.ndarray:
-        """Finds the landmarks as `Landmarker` does."""
-        x, y, width, height = box
-        centre = np.array([x + width / 2, y + 0.58 * height])
-        mesh = self._mesh(frame, centre, 1.35 * height)
-        # MediaPipe looks at half as much again as the mesh takes.
-        low, high = mesh.min(axis=0), mesh.max(axis=0)
-        mesh = self._mesh(frame, (low + high) / 2, 1.5 * max(high - low))
-        return mesh[MESH].astype(np.float32)
-
-    def _mesh(self, frame, centre, side):
-        size = self._input["shape"][1]
-        scale = size / side
-        shift = (size - 1) / 2 - scale * centre
-        matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-        patch = alignment.warp(frame, matrix, size)[None] / np.float32(255)
-        self._net.set_tensor(self._input["index"], patch.astype(np.float32))
-        self._net.invoke()
-        points = self._net.get_tensor(self._output["index"]).reshape(-1, 3)
-        return (points[:, :2] - 0.5 - shift) / scale
 
 
 def _spaced(items):

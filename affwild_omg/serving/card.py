@@ -16,7 +16,12 @@ from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest
 from affwild_omg.paper.task import TARGETS
-from affwild_omg.paper.treatment import JPEG, JPEG_QUALITY
+from affwild_omg.paper.treatment import (
+    DLIB,
+    JPEG,
+    JPEG_QUALITY,
+    MEDIAPIPE,
+)
 from affwild_omg.storage import files, remote
 from affwild_omg.weights import workdir as workdirs
 from affwild_omg.weights.model_file import Card
@@ -35,11 +40,14 @@ _ELSEWHERE = {
 _PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 _LICENCES = {
     "code": "MIT",
-    "landmarks": "the 68-landmark model was trained on iBUG 300-W, whose "
-    "licence excludes commercial use",
     "weights": "those of the data, and of the weights that the training "
     "started from: VGG-Face's, the authors', OMG-Emotion, Aff-Wild and "
     "Aff-Wild2 are for research only",
+}
+_LANDMARKS = {
+    DLIB: "dlib's model was trained on iBUG 300-W, whose licence excludes "
+    "commercial use",
+    MEDIAPIPE: "MediaPipe's model is under Apache 2.0",
 }
 _BODY = """
 # Valence and arousal from face video
@@ -146,7 +154,8 @@ def facts(
         "training": training,
         "labels": _labels(history, card.architecture.targets),
         "evaluation": _evaluation(metrics),
-        "licences": _LICENCES,
+        "licences": _LICENCES
+        | {"landmarks": _LANDMARKS[card.treatment.landmarks]},
     }
 
 

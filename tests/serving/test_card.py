@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -6,6 +7,7 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation.options import EvaluationOptions
+from affwild_omg.paper.treatment import Treatment
 from tests.conftest import FRAMES, clip_seed, make_frames
 
 
@@ -120,6 +122,23 @@ def test_a_card_says_how_many_frames_are_of_a_second(
         known["treatment"]["max_fps"] = max_fps
         _, text = text_of(cards, known, folder)
         assert words in text
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "words", "others"),
+    [("dlib", "iBUG 300-W", "Apache"), ("mediapipe", "Apache 2.0", "300-W")],
+)
+def test_a_card_has_the_licence_of_its_landmarks(
+    cards, small_run, tmp_path, landmarks, words, others
+):
+    from affwild_omg.weights import model_file
+
+    run = shutil.copytree(small_run[0].workdir, tmp_path / "run")
+    model, card = model_file.load_model(run)
+    card = dataclasses.replace(card, treatment=Treatment(landmarks))
+    model_file.save_model(model, card, run / "best.keras")
+    _, text = text_of(cards, facts(cards, run), tmp_path)
+    assert words in text and others not in text
 
 
 def test_results_of_another_model_are_refused(cards, results, small_run):

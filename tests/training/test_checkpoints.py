@@ -319,8 +319,9 @@ def test_minutes_ask_for_a_checkpoint(training, options):
     assert run._due()
 
 
-def test_a_run_in_bfloat16_is_resumed_to_the_bit(
-    training, options, tmp_path, monkeypatch
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_run_in_other_numbers_is_resumed_to_the_bit(
+    training, options, tmp_path, monkeypatch, precision
 ):
     """Its model is one of float32 to what evaluates it."""
     from affwild_omg.evaluation import evaluator
@@ -329,7 +330,7 @@ def test_a_run_in_bfloat16_is_resumed_to_the_bit(
     whole = dataclasses.replace(
         options,
         workdir=str(tmp_path / "whole"),
-        precision="bfloat16",
+        precision=precision,
         epochs=2,
         steps_per_epoch=2,
         checkpoint_every="1",
@@ -354,6 +355,25 @@ def test_a_run_in_bfloat16_is_resumed_to_the_bit(
         ccc = ccc_by_hand(found.labels[:, i], found.predictions[:, i])
         stated = last["validation"][target]["ccc"]
         assert stated == pytest.approx(ccc, abs=0.02)
+
+
+def test_what_is_overwritten_stays_until_the_first_checkpoint(
+    training, options, tmp_path, monkeypatch
+):
+    first = dataclasses.replace(
+        options, workdir=str(tmp_path / "run"), epochs=1, steps_per_epoch=3
+    )
+    training.train(first)
+    before = read(first.workdir)
+    other = dataclasses.replace(first, seed=1)
+    for step, same in ((2, True), (4, False)):
+        with monkeypatch.context() as patch:
+            stop_before(training, patch, step)
+            with pytest.raises(Killed):
+                training.train(
+                    dataclasses.replace(other, epochs=2), overwrite=True
+                )
+        assert (read(first.workdir) == before) == same
 
 
 @pytest.mark.slow

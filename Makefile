@@ -29,7 +29,7 @@ endif
 
 install: $(VENV)/installed
 
-$(VENV)/installed: $(LOCK) setup.py
+$(VENV)/installed: $(LOCK) setup.py Makefile
 	@test -n "$(PYTHON)" || { \
 		echo "error: no Python 3.10, 3.11 or 3.12 found; install one, or" \
 		"name it: make install PYTHON=/path/to/python3.11" >&2; exit 1; }

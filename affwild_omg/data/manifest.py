@@ -223,6 +223,39 @@ class Manifest:
         splits |= {name: part for name, part in parts.items() if part}
         return dataclasses.replace(self, splits=splits, held_out=keys)
 
+    def compare(
+        self,
+        learned: Treatment | None,
+        model: str,
+        *,
+        flag: str = "--records",
+        other_landmarks: bool | None = False,
+    ) -> None:
+        """Tells where a model learned from other films than these.
+
+        Args:
+            learned: how those were treated; None where that is not known.
+            model: words for the model.
+            flag: that names these records.
+            other_landmarks: whether those of another model are taken, too;
+                None where no flag can ask for that.
+
+        Raises:
+            UserError: landmarks are of another model.
+        """
+        differing = learned.unlike(self.treatment) if learned else {}
+        for name, (before, here) in differing.items():
+            line = (
+                f"{model} learned from {before}, as predict gives it, but "
+                f"{flag}={self.folder} have {here}"
+            )
+            if name == "landmarks" and not other_landmarks:
+                ways = ["give records of the same"]
+                if other_landmarks is not None:
+                    ways.append("or --other_landmarks to take these")
+                raise UserError(f"{line}; {', '.join(ways)}")
+            logging.warning("%s", line)
+
     def adding(self, other: "Manifest") -> "Manifest":
         """Adds the train split of other records to that of these.
 
@@ -231,13 +264,20 @@ class Manifest:
                 other landmarks, or another frame rate.
         """
         more = other.clips("train")
-        for name, kinds in self.treatment.unlike(other.treatment).items():
+        for name, (own, others) in self.treatment.unlike(
+            other.treatment
+        ).items():
+            line = (
+                f"--records={self.folder},{other.folder}: one has {own}, the "
+                f"other {others}"
+            )
             if name != "crop_format":
-                raise UserError(
-                    f"--records={self.folder},{other.folder}: one has "
-                    f"{kinds[0]}, the other {kinds[1]}; prepare both with the "
-                    f"same --{name}"
-                )
+                raise UserError(f"{line}; prepare both with the same --{name}")
+            logging.warning(
+                "%s; the network learns from both, and predict will give it "
+                "%s, by which the best epoch is chosen",
+                *(line, own),
+            )
         keys = {clip.key for clips in self.splits.values() for clip in clips}
         if twice := [clip.key for clip in more if clip.key in keys]:
             raise UserError(

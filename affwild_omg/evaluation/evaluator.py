@@ -64,7 +64,11 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
             runtime=options.runtime,
             strategy=default_strategy(),
         )
-        _compare(options, predictor.treatment, records.treatment)
+        records.compare(
+            predictor.card and predictor.card.treatment,
+            f"--model={options.model}",
+            other_landmarks=options.other_landmarks,
+        )
         source = _provenance(options, records, predictor, history)
         trained_on = history.get("records_sha256", source.records_sha256)
         if facts.trained and trained_on != source.records_sha256:
@@ -119,21 +123,6 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
         if options.choose_postprocessing:
             chosen.write(file)
     return found
-
-
-def _compare(options, own, others):
-    """Tells, or refuses, records that are unlike those of the model."""
-    for name, (learned, kept) in own.unlike(others).items():
-        line = (
-            f"--model={options.model} learned from {learned}, and predict "
-            f"gives it these, but --records={options.records} have {kept}"
-        )
-        if name == "landmarks" and not options.other_landmarks:
-            raise UserError(
-                f"{line}; give records of the same, or --other_landmarks to "
-                "take these"
-            )
-        logging.warning("%s: predict's values will differ from these", line)
 
 
 def _half_widths(found, card):

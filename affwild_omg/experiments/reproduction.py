@@ -114,6 +114,16 @@ def _read_records(options):
             raise UserError(
                 str(error).replace("--records=", f"--{flag}=")
             ) from error
+    own = found["records"].treatment
+    for flag, records in found.items():
+        # Networks go from these to --records.
+        if own.landmarks != records.treatment.landmarks:
+            raise UserError(
+                f"--{flag}={records.folder} has landmarks by "
+                f"{records.treatment.landmarks}, and --records="
+                f"{options.records} by {own.landmarks}; prepare all with the "
+                "same --landmarks"
+            )
     return found
 
 

@@ -6,17 +6,20 @@ mediapipe, of which nothing else is needed.
 
 import importlib.util
 import pathlib
+import threading
 
 import numpy as np
 
 from affwild_omg.cli import progress
 from affwild_omg.cli.errors import UserError
 from affwild_omg.faces import alignment
+from affwild_omg.storage import files
 
 # The last version of the package that holds the model, without the OpenCV that
 # it would put in the place of this project's.
 INSTALL = "pip install --no-deps mediapipe==0.10.21"
 _FILE = "modules/face_landmark/face_landmark.tflite"
+_SHA256 = "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"
 
 # The points of the mesh that stand for the 68 of iBUG's mark-up: the list that
 # is in common use. The jaw's lie on the outline of the mesh, 8 to 9 % of the
@@ -33,8 +36,31 @@ POINTS = (
 
 # Where the model first looks for the face of a box, in heights of the box: how
 # far its middle lies below the box's, and the side of the square. Then it looks
-# at half as much again as the mesh takes, as MediaPipe has it.
+# at half as much again as the mesh takes, and levels its eyes, as MediaPipe has
+# it.
 LOWER, FIRST_SIDE, SECOND_SIDE = 0.08, 1.35, 1.5
+_EYES = 33, 263  # their outer corners, left and right in the picture
+
+# It looks again where it turned the square by more than 15 degrees, of a head
+# that leans; so often at most.
+LEVEL_COSINE, MOST_LOOKS = np.cos(np.deg2rad(15)), 4
+
+
+def model_file() -> pathlib.Path:
+    """Finds the file of the model.
+
+    Raises:
+        UserError: it is not installed, or another one.
+    """
+    package = importlib.util.find_spec("mediapipe")
+    for folder in package.submodule_search_locations if package else ():
+        path = pathlib.Path(folder, _FILE)
+        if path.is_file() and files.digest(path) == _SHA256:
+            return path
+    raise UserError(
+        "landmarks by mediapipe need the model in that package, which is not "
+        f"there, or another version's: {INSTALL}"
+    )
 
 
 class MeshLandmarker:
@@ -52,18 +78,11 @@ class MeshLandmarker:
         """
         import tensorflow as tf  # heavy
 
-        package = importlib.util.find_spec("mediapipe")
-        folders = package.submodule_search_locations if package else ()
-        files = [pathlib.Path(folder, _FILE) for folder in folders]
-        if not any(file.is_file() for file in files):
-            raise UserError(
-                "--landmarks=mediapipe needs the model of the package "
-                f"mediapipe, which is not there: {INSTALL}"
-            )
-        # One thread, so that results are the same on any machine.
+        path = str(model_file())
         with progress.quiet():
-            self._net = tf.lite.Interpreter(str(files[0]), num_threads=1)
+            self._net = tf.lite.Interpreter(path, num_threads=1)
             self._net.allocate_tensors()
+        self._lock = threading.Lock()  # it serves one caller at a time
         (self._input,) = self._net.get_input_details()
         # The points, and how sure it is that there is a face.
         self._points, self._sure = sorted(
@@ -97,27 +116,44 @@ class MeshLandmarker:
         middle = np.array(
             [x + width / 2 - 0.5, y + (0.5 + LOWER) * height - 0.5]
         )
-        mesh, _ = self._look(frame, middle, FIRST_SIDE * height)
-        low, high = mesh.min(axis=0), mesh.max(axis=0)
-        side = SECOND_SIDE * (high - low).max()
-        if not 0 < side < np.inf:
-            return np.full((len(POINTS), 2), np.nan, np.float32)
-        mesh, face = self._look(frame, (low + high) / 2, side)
+        level = np.eye(2)
+        mesh, face = self._look(frame, middle, FIRST_SIDE * height, level)
+        for _ in range(MOST_LOOKS):
+            before, level = level, _level(mesh)
+            upright = mesh @ level.T
+            low, high = upright.min(axis=0), upright.max(axis=0)
+            side = SECOND_SIDE * (high - low).max()
+            if not 0 < side < np.inf:
+                return np.full((len(POINTS), 2), np.nan, np.float32)
+            middle = (low + high) / 2 @ level
+            mesh, face = self._look(frame, middle, side, level)
+            if (before * level).sum() / 2 > LEVEL_COSINE:
+                break
         points = mesh[list(POINTS)].astype(np.float32)
         return points if face else np.full_like(points, np.nan)
 
-    def _look(self, frame, middle, side):
-        """Returns the mesh in a square, [468, 2], and whether it is a face."""
+    def _look(self, frame, middle, side, level):
+        """Returns the mesh in a square, [468, 2], and whether it is a face.
+
+        The square is turned by the rotation matrix `level`.
+        """
         size = self._input["shape"][1]
-        scale = size / side
-        matrix = np.column_stack(
-            [scale * np.eye(2), (size - 1) / 2 - scale * middle]
-        )
+        turn = size / side * level
+        shift = (size - 1) / 2 - turn @ middle
+        matrix = np.column_stack([turn, shift])
         patch = alignment.warp(frame, matrix, size) / np.float32(255)
-        self._net.set_tensor(self._input["index"], patch[np.newaxis])
-        self._net.invoke()
-        points = self._net.get_tensor(self._points["index"]).reshape(-1, 3)
+        with self._lock:
+            self._net.set_tensor(self._input["index"], patch[np.newaxis])
+            self._net.invoke()
+            points = self._net.get_tensor(self._points["index"])
+            sure = self._net.get_tensor(self._sure["index"]).item()
         # It counts from the edges of pixels, and gives depths, too.
-        points = (points[:, :2] - 0.5 - matrix[:, 2]) / scale
-        sure = self._net.get_tensor(self._sure["index"]).item()
-        return points.astype(np.float64), sure > 0
+        points = points.reshape(-1, 3)[:, :2].astype(np.float64) - 0.5 - shift
+        return side / size * points @ level, sure > 0
+
+
+def _level(mesh):
+    """Returns the rotation matrix that levels the eyes."""
+    right, down = mesh[_EYES[1]] - mesh[_EYES[0]]
+    length = max(np.hypot(right, down), 1e-9)
+    return np.array([[right, down], [-down, right]]) / length

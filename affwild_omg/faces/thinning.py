@@ -2,9 +2,10 @@
 
 import math
 
-# A frame that comes so many steps after the one before is no surplus. Without
-# it, films of nearly that rate, whose times are rounded, would lose some.
-WHOLE_STEP = 0.9
+# Microseconds: a frame that comes a step after the one before, or less by this,
+# is no surplus. Otherwise films of that rate whose times are rounded to
+# milliseconds, as in Matroska, would lose some.
+ROUNDING_US = 1001
 
 
 class Thinning:
@@ -13,8 +14,8 @@ class Thinning:
     Time is counted in steps of 1 / max_fps seconds from the first frame. A
     frame belongs to the step that it is nearest to (of two as near, to the
     earlier one), and the first frame of each step is kept: the others share its
-    step, and none is made up where a step has no frame. Where a film has no
-    more frames a second than that (a tenth more at most), all are kept.
+    step, and none is made up where a step has no frame. Where each frame comes
+    a step or more after the one before, all are kept.
 
     Attributes:
         left_out: how many frames were not kept so far.
@@ -27,7 +28,7 @@ class Thinning:
             max_fps: frames of a second, at most, > 0; None keeps all.
         """
         self._max_fps = max_fps
-        self._step = self._before = -math.inf
+        self._step = self._before_us = -math.inf
         self.left_out = 0
 
     def keeps(self, time_s: float) -> bool:
@@ -39,9 +40,10 @@ class Thinning:
         """
         if self._max_fps is None:
             return True
-        place = round(1e6 * time_s) * self._max_fps / 1e6  # in steps
-        step = math.ceil(place - 0.5)
-        kept = step > self._step or place - self._before >= WHOLE_STEP
-        self._step, self._before = step, place
+        time_us, step_us = round(1e6 * time_s), 1e6 / self._max_fps
+        step = math.ceil(time_us / step_us - 0.5)
+        whole = time_us - self._before_us >= step_us - ROUNDING_US
+        kept = step > self._step or whole
+        self._step, self._before_us = step, time_us
         self.left_out += not kept
         return kept

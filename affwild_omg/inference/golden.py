@@ -153,7 +153,8 @@ def _steps(folder, predictor):
 
     def network(done):
         _, points = aligned(done)
-        inputs = {"frames": done["crop"], "landmarks": points}
+        crops = predictor.as_learned(done["crop"])
+        inputs = {"frames": crops, "landmarks": points}
         inputs["mask"] = np.ones(len(points), bool)
         return predictor.predict({k: x[None] for k, x in inputs.items()})[0]
 

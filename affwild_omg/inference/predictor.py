@@ -60,8 +60,8 @@ class Predictor:
 
     @property
     def treatment(self) -> Treatment:
-        """Of the films it was trained on."""
-        return self.card.treatment if self.card else Treatment()
+        """Of films, as of those it was trained on where that is known."""
+        return (self.card and self.card.treatment) or Treatment()
 
     def as_learned(self, crops: np.ndarray) -> np.ndarray:
         """Returns crops, uint8 [..., 96, 96, 3], as its records kept them."""

@@ -340,12 +340,13 @@ def moments(
                         for track, face in view.faces.items()
                         if track in views[index].faces
                     }
+                    lost = view.faces and not faces
                     yield Moment(
                         number=number,
                         time_s=time_s,
                         faces=faces,
                         values={x: values[x][index] for x in faces},
-                        reason=LEFT_OUT if view.faces else view.reason,
+                        reason=LEFT_OUT if lost else view.reason,
                     )
                     predicting.update()
 

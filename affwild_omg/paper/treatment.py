@@ -1,6 +1,7 @@
 """How films become what a network sees; prediction does as records had it."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 DLIB, MEDIAPIPE = LANDMARKERS = ("dlib", "mediapipe")
@@ -34,7 +35,8 @@ class Treatment:
             ("landmarks", self.landmarks in LANDMARKERS),
             (
                 "max_fps",
-                rate is None or (isinstance(rate, (int, float)) and rate > 0),
+                rate is None
+                or (isinstance(rate, (int, float)) and 0 < rate < math.inf),
             ),
             ("crop_format", self.crop_format in CROP_FORMATS),
         ):

@@ -19,6 +19,8 @@ from affwild_omg.corpora.clips import Clip
 from affwild_omg.corpora.problems import Problems
 from affwild_omg.corpora.readers import READERS
 from affwild_omg.data import manifest as written
+from affwild_omg.faces import mesh
+from affwild_omg.paper.treatment import MEDIAPIPE
 from affwild_omg.preparation import manifest as manifests
 from affwild_omg.preparation import staging, verification, worker
 from affwild_omg.preparation.options import FPS, RAY, PreparationOptions
@@ -91,6 +93,8 @@ def _target(options):
     """Yields where the records go; nobody else prepares them meanwhile."""
     if options.engine == RAY:
         _cluster()  # before anything is written
+    if options.landmarks == MEDIAPIPE:
+        mesh.model_file()  # likewise
     target = remote.path(options.records).resolve()
     remove_parents = files.make_folder(target.parent)
     try:

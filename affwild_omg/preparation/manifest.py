@@ -31,12 +31,11 @@ def summarise(
 
     Returns:
         The manifest. Its problems are those of the reader, then those of each
-        clip. Each of its splits holds the
-        numbers of utterances expected (rows of the table), found (files there)
-        and prepared, of frames, of frames left out for max_fps, and of frames
-        without a face, for each reason; every clip that
-        was damaged, and how; every clip that failed, with its reason; and the
-        utterances, as `worker.prepare` describes them.
+        clip. Each of its splits holds the numbers of utterances expected (rows
+        of the table), found (files there) and prepared, of frames, of frames
+        left out for max_fps, and of frames without a face, for each reason;
+        every clip that was damaged, and how; every clip that failed, with its
+        reason; and the utterances, as `worker.prepare` describes them.
     """
     # What the demo drew has no scores to compare with those of real corpora.
     drawn = (remote.path(options.source) / omg.DEMO).is_file()

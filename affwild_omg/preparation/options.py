@@ -1,6 +1,7 @@
 """Options of preparation: the flags of affwild_omg.prepare."""
 
 import dataclasses
+import math
 import re
 
 from affwild_omg.cli import options
@@ -96,6 +97,11 @@ class PreparationOptions(CorpusOptions):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.max_fps == math.inf:
+            raise UserError(
+                "--max_fps=inf keeps all frames, as does no --max_fps; leave "
+                "it out"
+            )
         if self.engine == RAY and self.workers:
             raise UserError(
                 f"--workers={self.workers} changes nothing with --engine={RAY}"

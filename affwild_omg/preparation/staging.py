@@ -19,6 +19,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.data import records
 from affwild_omg.data.manifest import MANIFEST
+from affwild_omg.paper.treatment import Treatment
 from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import files, remote
 
@@ -64,6 +65,8 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
         )
     wanted = same | ({"shards": number} if number else {})
     found = _read(folder / _SETTINGS)
+    if found:  # perhaps of a version that had no other treatment
+        found = dataclasses.asdict(Treatment()) | found
     # Shards go on with what a single command began, too.
     if found in (wanted, same):
         logging.info("going on with the preparation in %s", folder)

@@ -21,6 +21,7 @@ from affwild_omg.paper.treatment import (
     JPEG,
     JPEG_QUALITY,
     MEDIAPIPE,
+    Treatment,
 )
 from affwild_omg.storage import files, remote
 from affwild_omg.weights import workdir as workdirs
@@ -148,14 +149,14 @@ def facts(
                 for report in workdirs.read_initialisation(workdir)
             ],
         }
+    predicted = card.treatment or Treatment()
     return {
         **dataclasses.asdict(card),
         "parameters": parameters,
         "training": training,
         "labels": _labels(history, card.architecture.targets),
         "evaluation": _evaluation(metrics),
-        "licences": _LICENCES
-        | {"landmarks": _LANDMARKS[card.treatment.landmarks]},
+        "licences": _LICENCES | {"landmarks": _LANDMARKS[predicted.landmarks]},
     }
 
 
@@ -239,7 +240,8 @@ def _body(known):
     described = f"{members[0]['backbone']}, taps {', '.join(taps)}"
     if training := known["training"]:
         described = f"{training['options']['architecture']} ({described})"
-    licences, treatment = known["licences"], known["treatment"]
+    licences = known["licences"]
+    treatment = known["treatment"] or dataclasses.asdict(Treatment())
     rate = treatment["max_fps"]
     return _BODY.format(
         network=described,

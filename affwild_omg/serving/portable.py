@@ -114,6 +114,12 @@ def write(
     """
     card = predictor.card
     records = manifest.read(options.int8) if options.int8 else None
+    if records:
+        records.compare(
+            *(card.treatment, f"--model={options.model}"),
+            flag="--int8",
+            other_landmarks=None,
+        )
     if "onnx" in options.format:
         functions = {
             SEQUENCE: _sequence(network, card),

@@ -287,8 +287,9 @@ class _Run:
                     )
                 self.initialisation = start.initialise(
                     plain,
-                    card,
+                    card.architecture,
                     options,
+                    records=records,
                     faces=self.probe["frames"][self.probe["mask"]],
                     label_means=self._label_means(),
                 )

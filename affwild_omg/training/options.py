@@ -380,6 +380,10 @@ class TrainingOptions(options.Checked):
                 )
         if self.init_strict and not self.init_from:
             raise UserError("--init_strict requires --init_from")
+        if self.other_landmarks and not (self.init_from or self.members):
+            raise UserError(
+                "--other_landmarks requires --init_from or --members"
+            )
         if self.members is not None and not self.members:
             raise UserError("--members is empty; name two networks, or runs")
         if self.init_from and self.member_runs():

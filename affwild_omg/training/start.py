@@ -8,11 +8,11 @@ import numpy as np
 from absl import logging
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.data.manifest import Manifest
 from affwild_omg.nets import parts
-from affwild_omg.nets.architectures import PARTS, Fusion
+from affwild_omg.nets.architectures import PARTS, Architecture, Fusion
 from affwild_omg.training.options import TRAINED, TrainingOptions
 from affwild_omg.weights import calibration, transfer
-from affwild_omg.weights.model_file import Card
 
 # Frames on which features are measured: half a gigabyte of them.
 CALIBRATION_FRAMES = 32
@@ -20,9 +20,10 @@ CALIBRATION_FRAMES = 32
 
 def initialise(
     model: keras.Model,
-    card: Card,
+    network: Architecture | Fusion,
     options: TrainingOptions,
     *,
+    records: Manifest,
     faces: np.ndarray,
     label_means: np.ndarray,
 ) -> list[dict]:
@@ -34,9 +35,10 @@ def initialise(
     does in arousal, may wander off before it has learned anything.
 
     Args:
-        model: built from the card's network.
-        card: of what is trained.
+        model: built from the network.
+        network: what it is.
         options: of the training.
+        records: that it is trained on.
         faces: uint8 [frames, 96, 96, 3], on which features are measured.
         label_means: [targets].
 
@@ -47,7 +49,6 @@ def initialise(
         UserError: weights cannot be read, or do not fit, or are of a model that
             learned from other landmarks.
     """
-    network = card.architecture
     sources = [
         ("--members", path, {"member": member})
         for member, path in options.member_runs().items()
@@ -57,7 +58,11 @@ def initialise(
     reports, foreign = [], set()
     for flag, path, how in sources:
         source = transfer.read(path, flag=flag)
-        _compare(f"{flag}: {path}", source.treatment, card.treatment, options)
+        records.compare(
+            source.treatment,
+            f"{flag}: {path}",
+            other_landmarks=options.other_landmarks,
+        )
         report = transfer.take(model, network, source, **how)
         reports.append(dataclasses.asdict(report))
         for line in report.lines():
@@ -69,18 +74,6 @@ def initialise(
     if "output/bias" not in taken:
         model.get_layer("output").bias.assign(label_means)
     return reports
-
-
-def _compare(place, own, records, options):
-    """Refuses a model that learned from other landmarks, unless told not to."""
-    differing = own.unlike(records) if own else {}
-    if "landmarks" in differing and not options.other_landmarks:
-        learned, kept = differing["landmarks"]
-        raise UserError(
-            f"{place} learned from {learned}, but --records={options.records} "
-            f"have {kept}; give records of the same, or --other_landmarks to "
-            "start from it all the same"
-        )
 
 
 def _calibrate(model, network, faces, taken, foreign):

@@ -27,15 +27,7 @@ def read(options: TrainingOptions) -> Manifest:
     folder, *others = options.folders()
     records = _deciding(folder, options.holdout)
     for folder in others:
-        other = manifest.read(folder)
-        records = records.adding(other)
-        for own, others in records.treatment.unlike(other.treatment).values():
-            logging.warning(
-                "--records: %s has %s, and %s %s; the network learns from "
-                "both, and predict will give it %s, by which the best epoch is "
-                "chosen",
-                *(options.folders()[0], own, folder, others, own),
-            )
+        records = records.adding(manifest.read(folder))
     return records
 
 

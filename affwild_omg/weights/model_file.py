@@ -47,7 +47,7 @@ class Card:
         crops: what these looked like in training, see `data.crops.ranges`;
             None where that is not known.
         treatment: of the films it was trained on; what predicts a video treats
-            it alike.
+            it alike. None where that is not known.
         computation: what it was trained in, {"precision", "jit_compile",
             "tf32"} as the flags of train.py have them; None likewise.
     """
@@ -58,7 +58,7 @@ class Card:
     half_widths: HalfWidths | None = None
     preparation: int = PREPARATION
     crops: Mapping[str, tuple[float, float]] | None = None
-    treatment: Treatment = Treatment()
+    treatment: Treatment | None = Treatment()
     computation: Mapping[str, str | bool] | None = None
 
     def to_json(self) -> str:
@@ -82,6 +82,8 @@ class Card:
                 raise TypeError(f"tail is {tail!r}")
             widths = content.get("half_widths")
             crops = content.get("crops")
+            # Earlier versions had none but the usual one.
+            known = content.get("treatment", dataclasses.asdict(Treatment()))
             card = cls(
                 architecture=architectures.from_dict(content["architecture"]),
                 sequence_length=length,
@@ -89,7 +91,7 @@ class Card:
                 half_widths=widths and HalfWidths(**widths),
                 preparation=content.get("preparation", 1),
                 crops=crops and _ranges(crops),
-                treatment=Treatment.read(content.get("treatment", {})),
+                treatment=None if known is None else Treatment.read(known),
                 computation=content.get("computation"),
             )
         except (

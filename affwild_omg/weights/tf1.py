@@ -136,7 +136,9 @@ def convert(options: ImportOptions, *, overwrite: bool = False) -> pathlib.Path:
         )
     model, architecture = read(options.checkpoint)
     card = model_file.Card(
-        architecture=architecture, sequence_length=options.sequence_length
+        architecture=architecture,
+        sequence_length=options.sequence_length,
+        treatment=None,
     )
     remove_folder = files.make_folder(path.parent)
     try:

@@ -13,6 +13,7 @@ import skimage.data
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.paper.task import TARGETS
+from affwild_omg.paper.treatment import Treatment
 from tests.conftest import FPS, make_frames, write_records_folder
 
 NAN = float("nan")
@@ -209,6 +210,31 @@ def test_the_manifest_says_as_what_crops_are_kept(manifest, folder):
     (folder / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="crop_format is 'webp'.*make the re"):
         manifest.read(folder)
+
+
+def test_other_films_than_a_models_are_told(manifest, folder, caplog):
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"landmarks": "mediapipe"}))
+    records = manifest.read(folder)
+    records.compare(Treatment("mediapipe"), "m")
+    records.compare(None, "m")  # which is not known
+    assert not caplog.messages
+    records.compare(Treatment("mediapipe", 25, "jpeg"), "m")
+    assert caplog.messages == [
+        "m learned from at most 25 frames a second, as predict gives it, but "
+        f"--records={folder} have all frames of its films",
+        "m learned from crops as jpeg, as predict gives it, but "
+        f"--records={folder} have crops as png",
+    ]
+    caplog.clear()
+    line = "m learned from landmarks by dlib, .* have landmarks by mediapipe"
+    with pytest.raises(UserError, match=f"{line}; .* or --other_landmarks"):
+        records.compare(Treatment(), "m")
+    with pytest.raises(UserError, match=f"{line}; give records of the same$"):
+        records.compare(Treatment(), "m", other_landmarks=None)
+    records.compare(Treatment(), "m", other_landmarks=True)
+    assert len(caplog.messages) == 1
 
 
 def test_old_records_are_refused_in_one_line(manifest, folder):

@@ -706,6 +706,22 @@ def test_rows_take_the_options_that_they_have(run, quick, tmp_path):
     ]
 
 
+def test_records_of_other_landmarks_are_refused_at_once(
+    run, quick, small_records, tmp_path
+):
+    other = shutil.copytree(small_records, tmp_path / "mesh")
+    content = json.loads((other / "manifest.json").read_text())
+    text = json.dumps(content | {"landmarks": "mediapipe"})
+    (other / "manifest.json").write_text(text)
+    with pytest.raises(
+        UserError,
+        match=f"--affwild2_records={other} has landmarks by mediapipe, and "
+        f"--records={small_records} by dlib; prepare all with the same",
+    ):
+        run(pretraining="paper", affwild2_records=str(other))
+    assert not quick.trained
+
+
 def test_a_fixed_cnn_learns_in_pre_training(run, quick, small_records):
     run(
         table="3",

@@ -1,6 +1,7 @@
 """MediaPipe's landmarks, beside dlib's and beside their own mirror image."""
 
 import sys
+from concurrent import futures
 
 import cv2
 import numpy as np
@@ -18,8 +19,10 @@ FACE = 181.5, 63.75, 83.0, 107.25  # MTCNN, in skimage.data.astronaut()
 
 @pytest.fixture(scope="module")
 def find(tf):
-    pytest.importorskip("mediapipe", exc_type=ImportError)
-    return mesh.MeshLandmarker()
+    try:
+        return mesh.MeshLandmarker()
+    except UserError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,31 @@ def test_its_points_count_from_the_centres_of_pixels(find, portrait):
     assert np.abs(twice - expected).mean() < 0.5
 
 
+@pytest.mark.parametrize("angle", [-35, -20, 20, 35])
+def test_a_head_that_leans_has_the_same_landmarks(find, portrait, angle):
+    x, y, width, height = FACE
+    middle = x + width / 2, y + height / 2
+    turn = cv2.getRotationMatrix2D(middle, angle, 1)
+    leaning = cv2.warpAffine(portrait, turn, (512, 512))
+    expected = alignment.transform(turn, find(portrait, FACE))
+    apart = np.linalg.norm(find(leaning, FACE) - expected, axis=-1)
+    assert apart.mean() / eyes_apart(expected) < 0.03
+
+
+def test_two_threads_do_not_mix_their_faces(find, portrait):
+    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    given = [
+        (portrait, FACE),
+        (small, tuple(x / 2 for x in FACE)),
+    ]
+    expected = [find(*x) for x in given]
+    with futures.ThreadPoolExecutor(2) as pool:
+        for index, points in enumerate(
+            pool.map(lambda i: find(*given[i % 2]), range(100))
+        ):
+            np.testing.assert_array_equal(points, expected[index % 2])
+
+
 def test_where_there_is_no_face_there_are_no_landmarks(find):
     scene = cv2.resize(skimage.data.coffee(), (900, 600))
     random = np.random.default_rng(0)
@@ -95,11 +123,13 @@ def test_it_carries_a_face_through_a_film(find, detector, landmarker, clip):
     assert steps[0] < steps[1] / 2  # it trembles less
 
 
-def test_a_missing_model_is_told(tf, monkeypatch, tmp_path):
-    for path in ([], [str(tmp_path)]):
-        (tmp_path / "mediapipe").mkdir(exist_ok=True)
-        (tmp_path / "mediapipe/__init__.py").touch()
+def test_a_model_that_is_missing_or_another_is_told(monkeypatch, tmp_path):
+    file = tmp_path / "mediapipe/modules/face_landmark/face_landmark.tflite"
+    file.parent.mkdir(parents=True)
+    (tmp_path / "mediapipe/__init__.py").touch()
+    monkeypatch.delitem(sys.modules, "mediapipe", raising=False)
+    for path in ([], [str(tmp_path)], [str(tmp_path)]):
         monkeypatch.setattr(sys, "path", path)
-        monkeypatch.delitem(sys.modules, "mediapipe", raising=False)
         with pytest.raises(UserError, match="pip install --no-deps mediapipe"):
-            mesh.MeshLandmarker()
+            mesh.model_file()
+        file.write_bytes(b"of another version")

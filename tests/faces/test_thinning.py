@@ -29,6 +29,8 @@ def film(fps, frames, digits=6):
         (50, 25, [0, 2, 4, 6, 8, 10]),
         # In seconds, 0.5 is of the first.
         (30, 1, [0, 16, 46, 76]),
+        # 0, 0.93, 1.85, 2.78, 3.7, 4.63, 5.56, 6.48, which is of 6, 7.41, ...
+        (27, 25, [*range(7), *range(8, 16)]),
         # 0, 1.04, 2.08, ...: no two of one 25th.
         (24, 25, list(range(60))),
         (12.5, 25, list(range(60))),
@@ -36,6 +38,7 @@ def film(fps, frames, digits=6):
         # Near the 500th, a half comes close, and times are rounded.
         (29.97, 30, list(range(2000))),
         (30, 29.97, list(range(2000))),
+        (60, 59.94, list(range(2000))),
     ],
 )
 def test_constant_rates(fps, max_fps, expected, digits):

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import skimage.data
 
+from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation.options import EvaluationOptions
+from affwild_omg.faces import mesh
 from affwild_omg.inference.options import PredictionOptions
 from affwild_omg.preparation.options import PreparationOptions
 
@@ -187,7 +189,10 @@ def test_evaluate_scores_what_predict_gives(
     from affwild_omg.evaluation import evaluator as evaluation
 
     if MESH in (learned, kept):
-        pytest.importorskip("mediapipe", exc_type=ImportError)
+        try:
+            mesh.model_file()
+        except UserError as error:
+            pytest.skip(str(error))
     options = with_card(options, tmp_path, treatment=learned)
     length = 4  # which the small run was trained with
     evaluated = EvaluationOptions(

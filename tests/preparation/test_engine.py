@@ -494,6 +494,12 @@ def test_an_interrupted_run_goes_on(
     assert [path.rsplit("/", 2)[1] for path in first] == ["bob"]
 
     mend()
+    # A version that had no choice of these wrote nothing of them.
+    settings = source.parent / ".records.partial" / "settings.json"
+    content = json.loads(settings.read_text())
+    for name in ("landmarks", "max_fps", "crop_format"):
+        del content[name]
+    settings.write_text(json.dumps(content))
     preparing.prepare(options)
     assert [path.rsplit("/", 2)[1] for path in fake[len(first) :]] == ["ann"]
     assert names(source.parent) == ["corpus", "records"]
@@ -861,6 +867,11 @@ def test_a_shard_is_one_of_so_many(source, shard):
         options_of(source, shard=shard)
     with pytest.raises(UserError, match="--shard does not go with --merge"):
         options_of(source, shard="1/3", merge=True)
+
+
+def test_a_rate_without_an_end_is_refused(source):
+    with pytest.raises(UserError, match="--max_fps=inf keeps all frames, as"):
+        options_of(source, max_fps=float("inf"))
 
 
 def test_a_source_that_vanishes_ends_it_and_costs_nothing(

@@ -669,8 +669,8 @@ def test_a_training_on_several_corpora_knows_them_all(
     options = dataclasses.replace(tiny, records=f"{first},{other_records}")
     summary = training.train(options)
     assert (
-        f"--records: {first} has crops as png, and {other_records} crops as "
-        "jpeg; the network learns from both"
+        f"--records={first},{other_records}: one has crops as png, the other "
+        "crops as jpeg; the network learns from both"
     ) in caplog.text
     assert model_file.read_card(options.workdir).treatment.crop_format == "png"
     assert [summary["records_sha256"], *summary["added_sha256"]] == [
@@ -719,7 +719,7 @@ def test_a_start_from_other_landmarks_is_refused_unless_told(
     with pytest.raises(
         UserError,
         match=f"--init_from: {first} learned from landmarks by dlib, but .* "
-        "by mediapipe; .* or --other_landmarks to start from it",
+        "by mediapipe; .* or --other_landmarks to take these",
     ):
         training.train(options)
     training.train(dataclasses.replace(options, other_landmarks=True))

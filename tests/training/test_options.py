@@ -61,6 +61,7 @@ OPTIONS = TrainingOptions(records="r", workdir="w", width=0.03, units=4)
         ({"stride": 81}, "--stride=81 would leave out frames between windows"),
         ({"members": []}, "--members is empty"),
         ({"init_strict": True}, "--init_strict requires --init_from"),
+        ({"other_landmarks": True}, "--other_landmarks requires --init_from"),
         ({"part_learning_rates": ["cnn=fast"]}, "not 'cnn=fast'"),
         ({"part_learning_rates": ["cnn=0"]}, "rates above 0, not 'cnn=0'"),
         ({"part_learning_rates": ["fc=1", "fc=2"]}, "gives fc twice"),

@@ -718,7 +718,7 @@ def test_a_start_from_other_landmarks_is_refused_unless_told(
     options = dataclasses.replace(tiny, records=str(records), init_from=first)
     with pytest.raises(
         UserError,
-        match=f"--init_from: {first} learned from landmarks by dlib, but .* "
+        match=f"--init_from: {first} learned from landmarks by dlib, .* "
         "by mediapipe; .* or --other_landmarks to take these",
     ):
         training.train(options)

@@ -140,25 +140,26 @@ def collected(
     def ordered() -> Iterator[dict]:
         _connect(address)
         found, waiting, ended = queue.Queue(1), {}, threading.Event()
-        own, late = set(), None  # numbers of those read here, and these
+        due, late = set(numbers), None  # to come; read here
         # Nothing ends TensorFlow's waiting for a worker that is gone.
         args = windows, address, len(numbers), found, ended
         threading.Thread(target=_fetch, args=args, daemon=True).start()
         try:
             for at, number in enumerate(numbers):
-                while number not in waiting and number not in own:
+                while number in due:
                     full, end = len(waiting) >= MOST, len(numbers)
                     item = None
                     if not full:
                         with contextlib.suppress(queue.Empty):
                             item = found.get(timeout=PATIENCE_S)
                     if isinstance(item, dict):
-                        if (came := int(item["number"])) not in own:
+                        if (came := int(item["number"])) in due:
+                            due.remove(came)
                             waiting[came] = item
                         continue
                     while full and numbers[end - 1] not in waiting:
                         end -= 1  # the others are not late
-                    left = [x for x in numbers[at:end] if x not in waiting]
+                    left = [x for x in numbers[at:end] if x in due]
                     if item is not None:
                         _fail(flag, item, here, left[:MOST])
                     count = wording.count(len(left), "window")
@@ -166,17 +167,16 @@ def collected(
                         raise UserError(
                             f"{flag}: {count} of this pass did not come: "
                             "workers or the dispatcher ended or hang, or there "
-                            "is no worker; once they run, --resume goes on "
-                            "from the last checkpoint, if there is one"
+                            "is no worker; once they run, --resume goes on"
                         )
                     logging.warning(
                         f"{flag}: {count} did not come in time and will be "
                         "read here; did a worker end, or does it hang?"
                     )
-                    own.update(left)
+                    due.difference_update(left)
                     late = iter(here(left))
                 # All of `late` are taken before there are others.
-                yield next(late) if number in own else waiting.pop(number)
+                yield waiting.pop(number, None) or next(late)
         finally:
             ended.set()
 

@@ -5,9 +5,10 @@ whichever is free. Both are TensorFlow's own and know nothing of this package,
 so that records must be read by ops of TensorFlow alone. What the workers send
 comes in no order, and what one of them had when it ended never comes, of which
 TensorFlow says nothing: here each window has a number, they are put in order,
-and one that is missing ends the pass with an error.
+and those that are late are read in this process.
 """
 
+import contextlib
 import queue
 import re
 import socket
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
@@ -122,61 +124,59 @@ def collected(
         windows: with "number"; of `pipeline.windows` for elsewhere.
         address: of the dispatcher, grpc://host:port.
         numbers: of the windows, in order.
-        here: makes a dataset of some of them in this process; it is asked for
-            those that are missing when a worker fails, and its error is told
-            rather than the worker's.
+        here: makes a dataset of some of them in this process; if a worker
+            fails, of the next `MOST`, whose own error is rather told.
 
     Returns:
-        The same windows, each once and in order, however the workers make
-        them. It knows its length. Reading it raises errors that
-        `Manifest.reading` tells: nobody answers within `CONNECT_S`; no window
-        comes for `PATIENCE_S`, or one not while `MOST` others do; or a worker
-        cannot read a record.
+        The same windows, each once and in order. Those that are late when
+        `MOST` wait, and the rest, at most `MOST`, when none came for
+        `PATIENCE_S`, are read here, which is logged. It knows its length.
+        Reading it raises errors that `Manifest.reading` tells: nobody answers
+        within `CONNECT_S`; none came, or more are left; or a worker fails.
     """
+    flag = f"--data_service={address}"
     numbers = [int(number) for number in numbers]
-
-    def lost(how, missing):
-        return UserError(
-            f"--data_service={address}: {how}, and "
-            f"{wording.count(missing, 'window')} of this pass did not come: a "
-            "worker or the dispatcher ended or hangs, or there is no worker; "
-            "once they run again, the same command with --resume goes on from "
-            "the last checkpoint, if there is one"
-        )
 
     def ordered() -> Iterator[dict]:
         _connect(address)
         found, waiting, ended = queue.Queue(1), {}, threading.Event()
+        due, late = set(numbers), None  # to come; read here
         # Nothing ends TensorFlow's waiting for a worker that is gone.
-        threading.Thread(
-            target=_fetch,
-            args=(windows, address, len(numbers), found, ended),
-            daemon=True,
-        ).start()
+        args = windows, address, len(numbers), found, ended
+        threading.Thread(target=_fetch, args=args, daemon=True).start()
         try:
-            for yielded, number in enumerate(numbers):
-                while number not in waiting:
-                    missing = len(numbers) - yielded - len(waiting)
-                    if len(waiting) >= MOST:
-                        raise lost(f"{MOST} windows came before one", missing)
-                    try:
-                        window = found.get(timeout=PATIENCE_S)
-                    except queue.Empty:
-                        why = f"no window came for {PATIENCE_S:g} s"
-                        raise lost(why, missing) from None
-                    if window is None:
-                        raise lost("its workers ended", missing)
-                    if isinstance(window, tf.errors.OpError):
-                        left = [
-                            x for x in numbers[yielded:] if x not in waiting
-                        ]
-                        for _ in here(left[:MOST]):
-                            pass
+            for at, number in enumerate(numbers):
+                while number in due:
+                    full, end = len(waiting) >= MOST, len(numbers)
+                    item = None
+                    if not full:
+                        with contextlib.suppress(queue.Empty):
+                            item = found.get(timeout=PATIENCE_S)
+                    if isinstance(item, dict):
+                        if (came := int(item["number"])) in due:
+                            due.remove(came)
+                            waiting[came] = item
+                        continue
+                    while full and numbers[end - 1] not in waiting:
+                        end -= 1  # the others are not late
+                    left = [x for x in numbers[at:end] if x in due]
+                    if item is not None:
+                        _fail(flag, item, here, left[:MOST])
+                    count = wording.count(len(left), "window")
+                    if not full and (len(left) > MOST or not (at or waiting)):
                         raise UserError(
-                            f"--data_service={address}: {_told(window)}"
-                        ) from window
-                    waiting[int(window["number"])] = window
-                yield waiting.pop(number)
+                            f"{flag}: {count} of this pass did not come: "
+                            "workers or the dispatcher ended or hang, or there "
+                            "is no worker; once they run, --resume goes on"
+                        )
+                    logging.warning(
+                        f"{flag}: {count} did not come in time and will be "
+                        "read here; did a worker end, or does it hang?"
+                    )
+                    due.difference_update(left)
+                    late = iter(here(left))
+                # All of `late` are taken before there are others.
+                yield waiting.pop(number, None) or next(late)
         finally:
             ended.set()
 
@@ -186,11 +186,9 @@ def collected(
 
 
 def _connect(address):
-    place = urllib.parse.urlsplit(address)
+    at = urllib.parse.urlsplit(address)
     try:
-        socket.create_connection(
-            (place.hostname, place.port), CONNECT_S
-        ).close()
+        socket.create_connection((at.hostname, at.port), CONNECT_S).close()
     except OSError as error:
         raise UserError(
             f"--data_service={address}: nobody answers there "
@@ -200,40 +198,42 @@ def _connect(address):
 
 
 def _fetch(windows, address, count, found, ended):
-    """Puts windows as they come, then None, or the error in their place."""
+    """Puts windows as they come, then None or an error."""
 
     def put(item):
         while not ended.is_set():
-            try:
+            with contextlib.suppress(queue.Full):
                 return found.put(item, timeout=1)
-            except queue.Full:
-                continue
 
+    service = tf.data.experimental.service
     try:
-        # Its end takes a second to come.
-        for window in windows.apply(
-            tf.data.experimental.service.distribute(
-                tf.data.experimental.service.ShardingPolicy.DYNAMIC,
-                address,
-                compression=None,
-            )
-        ).take(count):
+        elsewhere = service.distribute(
+            service.ShardingPolicy.DYNAMIC, address, compression=None
+        )
+        for window in windows.apply(elsewhere).take(count):
             put(window)
             if ended.is_set():
                 return
         put(None)
-    except tf.errors.OpError as error:
+    except Exception as error:
         put(error)
 
 
-def _told(error):
-    """Returns what a worker, or the dispatcher, says is wrong."""
+def _fail(flag, error, here, left):
+    """Raises what tells an error; a worker's, after reading what is left."""
+    if not isinstance(error, tf.errors.OpError):
+        raise error
     line, *_ = error.message.strip().splitlines() or [""]
     found = re.search(r"from worker (\S+): (?:.*Iterator::\S+: )?(.*)", line)
     if not found:
-        return f"that is not a dispatcher of TensorFlow's data service ({line})"
-    worker, why = found.groups()
-    return (
-        f"worker {worker} cannot read what this process can ({why}); records "
-        "must be the same, at the same path, for all workers"
-    )
+        raise UserError(
+            f"{flag}: the dispatcher says: {line}; it must be one of "
+            f"TensorFlow {tf.__version__}, see docs/training.md"
+        ) from error
+    for _ in here(left):
+        pass
+    raise UserError(
+        f"{flag}: worker {found[1]} fails ({found[2]}), and this process read "
+        f"the next {wording.count(len(left), 'window')}; records must be the "
+        "same, at the same path, for all workers"
+    ) from error

@@ -1,6 +1,7 @@
 """What workers send is what this process would have made, or is told."""
 
 import dataclasses
+import re
 import threading
 import zlib
 
@@ -156,12 +157,12 @@ def test_two_workers_make_what_this_process_makes(
 
 
 @pytest.fixture
-def sent(service, monkeypatch, address):
+def sent(service, monkeypatch, address, expected):
     """Lets the service send what a function makes of its windows."""
 
     def send(change):
         def fetch(windows, address, count, found, ended):
-            for window in change(list(windows)):
+            for window in change(expected):
                 found.put(window)
 
         monkeypatch.setattr(service, "_fetch", fetch)
@@ -183,24 +184,94 @@ def test_the_order_does_not_hang_on_the_workers(
 
 
 @pytest.mark.parametrize(
-    ("change", "patience", "words"),
+    ("change", "counts"),
     [
-        (
-            lambda x: [*x[:-3], *x[-2:], None],
-            60,
-            "its workers ended, and 1 win",
-        ),
-        (lambda x: [*x[:2], *x[4:6]], 0.2, r"no window came for 0.2 s, and \d"),
-        (lambda x: x[1:], 60, "9 windows came before one, and .* --resume goe"),
+        # With nine waiting: 1, 4, 7, 10 and 13 are late when 14 comes.
+        (lambda x: [*without(x, range(1, 24, 3)), *x[1:24:3]], [5, 3]),
+        # Eight of nine come after all, and do not wait for a turn.
+        (lambda x: [*x[9:18], *x[:8], x[19], x[18], *x[20:]], [9]),
+        # One that ended had them, which TensorFlow tells or does not.
+        (lambda x: without(x, [0, 2, 20, len(x) - 1]), [2, 2]),
+        (lambda x: [*without(x, [len(x) - 3, len(x) - 1]), None], [2]),
     ],
 )
-def test_a_window_that_does_not_come_is_told(
-    service, collected, sent, monkeypatch, change, patience, words
+def test_late_windows_are_read_here(
+    service, collected, sent, expected, monkeypatch, caplog, change, counts
 ):
-    monkeypatch.setattr(service, "PATIENCE_S", patience)
+    monkeypatch.setattr(service, "PATIENCE_S", 0.5)
     monkeypatch.setattr(service, "MOST", 9)
-    with pytest.raises(UserError, match=f"--data_service=grpc.*: {words}"):
+    same(collected(sent(change)), expected)
+    told = re.findall(r"grpc\S+: (\d+) windows? did not come", caplog.text)
+    assert list(map(int, told)) == counts
+
+
+def without(windows, numbers):
+    return [x for i, x in enumerate(windows) if i not in numbers]
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        (lambda x: [], 0),
+        (lambda x: [None], 0),
+        (lambda x: x[:-10], 10),
+        (lambda x: [*x[:-11], x[-1], None], 10),
+    ],
+)
+def test_too_many_that_do_not_come_are_told(
+    service, collected, sent, numbers, monkeypatch, change, count
+):
+    monkeypatch.setattr(service, "PATIENCE_S", 0.5)
+    # With none at all, however few there are.
+    monkeypatch.setattr(service, "MOST", 9 if count else len(numbers))
+    words = f"{count or len(numbers)} windows of this .* --resume goes"
+    with pytest.raises(UserError, match=f"--data_service=grpc\\S+: {words}"):
         collected(sent(change))
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "tried"),
+    [
+        ("It ended.\n2nd", "the dispatcher says: It ended.; it must be", []),
+        ("from worker me: No", r"worker me fails .No., .* next 9 wind", [9]),
+    ],
+)
+def test_errors_are_those_that_came(
+    service, tf, sent, records, numbers, monkeypatch, error, words, tried
+):
+    monkeypatch.setattr(service, "MOST", 9)
+    clips, found = records.clips("train"), []
+
+    def here(some):
+        found.append(some)
+        return made(clips, some)
+
+    def collect(error):
+        windows = service.collected(
+            made(clips, numbers, elsewhere=True),
+            sent(lambda x: [*x[1:3], x[0], error]),
+            numbers,
+            here,
+        )
+        with records.reading("train"):
+            list(windows.as_numpy_iterator())
+
+    with pytest.raises(UserError, match=words):
+        collect(tf.errors.InternalError(None, None, error))
+    assert list(map(len, found)) == tried
+    assert all(some == numbers[3:12].tolist() for some in found)
+    with pytest.raises(tf.errors.OpError, match="TypeError: What is this"):
+        collect(TypeError("What is this"))
+
+
+def test_what_fails_is_told_at_once(service, collected, tf, address):
+    def fail(*args, **options):
+        raise TypeError("of another version")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.data.experimental.service, "distribute", fail)
+        with pytest.raises(tf.errors.OpError, match="of another version"):
+            collected(address)
 
 
 def test_a_place_without_a_dispatcher_is_told(
@@ -210,12 +281,12 @@ def test_a_place_without_a_dispatcher_is_told(
     dispatcher = own.DispatchServer()
     place = dispatcher.target
     monkeypatch.setattr(service, "PATIENCE_S", 0.5)
-    with pytest.raises(UserError, match="0.5 s, and .* or there is no worker"):
+    with pytest.raises(UserError, match="of this .* or there is no worker"):
         collected(place)
     worker = own.WorkerServer(
         own.WorkerConfig(dispatcher_address=place.removeprefix("grpc://"))
     )
-    with pytest.raises(UserError, match="is not a dispatcher"):
+    with pytest.raises(UserError, match="the dispatcher says: .* it must be"):
         collected(f"grpc://{worker._address}")
     with pytest.raises(UserError, match="nobody answers there .Connection ref"):
         collected("grpc://localhost:1")

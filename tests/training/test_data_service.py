@@ -1,11 +1,15 @@
 """A training whose windows come from workers is the one without them."""
 
+import contextlib
 import dataclasses
+import itertools
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -58,10 +62,21 @@ def servers():
 
     for port in ports:
         start(port)
+    for port in ports.values():
+        wait_for(port)
     yield f"grpc://localhost:{ports[5050]}", running, start
     for process in running.values():
         process.kill()
         process.wait()
+
+
+def wait_for(port):
+    """Waits for a server that must import TensorFlow."""
+    for _ in range(240):
+        with contextlib.suppress(OSError):
+            return socket.create_connection(("localhost", port)).close()
+        time.sleep(0.5)
+    raise TimeoutError(port)
 
 
 def test_batches_are_those_of_one_process(tf, options):
@@ -89,35 +104,85 @@ def test_batches_are_those_of_one_process(tf, options):
     del worker
 
 
-@pytest.mark.slow
-def test_a_worker_that_is_killed_loses_nothing(
-    options, servers, tmp_path, monkeypatch
-):
-    from affwild_omg.data import service
+@pytest.fixture(scope="module")
+def alone(options):
+    """Trains without the service; returns what its workdir holds."""
     from affwild_omg.training import loop
 
     loop.train(options)
-    address, running, start = servers
+    return read(options.workdir)
+
+
+@pytest.fixture
+def trained(options, servers, tmp_path, monkeypatch):
+    """Trains with it and calls functions before steps, by their numbers.
+
+    Returns what the workdir holds in the end.
+    """
+    from affwild_omg.data import service
+    from affwild_omg.training import loop
+
     helped = dataclasses.replace(
-        options, data_service=address, workdir=str(tmp_path / "run")
+        options, data_service=servers[0], workdir=str(tmp_path / "run")
     )
-    with monkeypatch.context() as patch:
-        # Two workers that must import TensorFlow come late.
-        patch.setattr(service, "CONNECT_S", 60)
-        steps = []
+
+    def train(before, resume=False):
+        steps = itertools.count(1)
 
         class Step(loop.Step):
             def __call__(self, batch):
-                steps.append(batch)
-                if len(steps) == 4:
-                    patch.setattr(service, "PATIENCE_S", 5)
-                    running[5051].send_signal(signal.SIGKILL)
-                    running[5051].wait()
+                before.get(next(steps), lambda: None)()
                 return super().__call__(batch)
 
-        patch.setattr(loop, "Step", Step)
-        with pytest.raises(UserError, match=r"\d windows? of this pass"):
-            loop.train(helped)
-    start(5051)
-    loop.train(helped, resume=True)
-    assert read(helped.workdir) == read(options.workdir)
+        with monkeypatch.context() as patch:
+            patch.setattr(service, "MOST", 24)
+            patch.setattr(loop, "Step", Step)
+            loop.train(helped, resume=resume)
+        return read(helped.workdir)
+
+    return train
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_worker_that_stalls_or_is_killed_loses_nothing(
+    trained, alone, servers, monkeypatch, caplog, ends
+):
+    from affwild_omg.data import service
+
+    _, running, _ = servers
+
+    def stop():
+        monkeypatch.setattr(service, "PATIENCE_S", 5)
+        running[5051].send_signal(signal.SIGKILL if ends else signal.SIGSTOP)
+
+    def go_on():
+        running[5051].send_signal(signal.SIGCONT)
+
+    # A pass is of 31 steps.
+    before = {4: stop} | ({} if ends else {20: go_on})
+    assert trained(before) == alone
+    late = re.findall(r"grpc\S+: (\d+) windows? did not come", caplog.text)
+    assert sum(map(int, late)) > 0
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_once_workers_run_again(
+    trained, alone, servers, monkeypatch
+):
+    from affwild_omg.data import service
+
+    _, running, start = servers
+
+    def stop():
+        monkeypatch.setattr(service, "PATIENCE_S", 5)
+        for port in (5051, 5052):
+            running[port].kill()
+            running[port].wait()
+
+    with pytest.raises(UserError, match=r"\d windows of this pass did not"):
+        trained({4: stop})
+    monkeypatch.undo()
+    for port in (5051, 5052):
+        start(port)
+    assert trained({}, resume=True) == alone

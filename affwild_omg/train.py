@@ -12,7 +12,8 @@ flags.DEFINE_bool(
     False,
     "Continue the training in the workdir from its last checkpoint; its flags "
     "must be the same, but for --epochs, --patience, --checkpoint_every, "
-    "--keep_checkpoints, --profile_steps and --data_service.",
+    "--keep_checkpoints, --profile_steps, --data_service and the places of "
+    "records, workdir and cached features.",
 )
 flags.DEFINE_bool(
     "slurm",

@@ -348,7 +348,7 @@ def _write_uni_task(model, path):
         ("serve --model=broken_saved", ["--model=broken_saved is damaged"]),
         ("serve --host=256.0.0.1", ["--host=256.0.0.1 --port=0: ", "another"]),
         ("evaluate --records=cut", ["_3.mp4.tfrecord has ", "cut off", MEND]),
-        ("evaluate --records=flipped", ["_3.mp4", "record 0 of 1 is da", MEND]),
+        ("evaluate --records=flipped", ["_3.mp4", "record 1 of 1 is da", MEND]),
         ("train --records=foreign", ["json is not a manifest of rec", AGAIN]),
         ("train --records=bare", ["in train has a label of valence"]),
         ("train --resume", ["holds no training"]),

@@ -131,7 +131,7 @@ class Clip:
             record = data[at : at + size]
             if zlib.crc32(record) != self.checksums[number]:
                 raise Damaged(
-                    f"{self.path}: record {number} of {len(self.sizes)} is "
+                    f"{self.path}: record {number + 1} of {len(self.sizes)} is "
                     f"damaged or not the one that {MANIFEST} lists"
                 )
             found.append(record)
@@ -171,11 +171,11 @@ class Clip:
             try:
                 self.read(number * CHUNK, number * CHUNK + 1)
             except Damaged:
-                damaged.append(str(number))
+                damaged.append(str(number + 1))
         if damaged:
             faults.append(
-                f"{self.path}: of records 0 to {len(self.sizes) - 1}, "
-                f"{listed(damaged)} damaged or not what {MANIFEST} lists"
+                f"{self.path}: record {listed(damaged)} of {len(self.sizes)} "
+                f"damaged or not what {MANIFEST} lists"
             )
         if not faults:
             try:  # What TensorFlow's readers go by, around each record.
@@ -246,8 +246,8 @@ class Manifest:
         differing = learned.unlike(self.treatment) if learned else {}
         for name, (before, here) in differing.items():
             line = (
-                f"{model} learned from {before}, as predict gives it, but "
-                f"{flag}={self.folder} have {here}"
+                f"{model} learned from {before}, and predict gives it such, "
+                f"but {flag}={self.folder} have {here}"
             )
             if name == "landmarks" and not other_landmarks:
                 ways = ["give records of the same"]

@@ -167,7 +167,8 @@ def collected(
                         raise UserError(
                             f"{flag}: {count} of this pass did not come: "
                             "workers or the dispatcher ended or hang, or there "
-                            "is no worker; once they run, --resume goes on"
+                            "is no worker; start them and give the same "
+                            "command (with --resume if it left a checkpoint)"
                         )
                     logging.warning(
                         f"{flag}: {count} did not come in time and will be "

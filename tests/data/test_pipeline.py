@@ -260,7 +260,7 @@ def test_damage_is_told_while_reading(pipeline, tf, tmp_path):
         records.clips("train"), sequence_length=4, tail="pad"
     )
     with (
-        pytest.raises(UserError, match=f"{clip.path.name}: record 0 of 1 is d"),
+        pytest.raises(UserError, match=f"{clip.path.name}: record 1 of 1 is d"),
         records.reading("train"),
     ):
         list(windows.as_numpy_iterator())

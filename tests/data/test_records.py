@@ -222,9 +222,9 @@ def test_other_films_than_a_models_are_told(manifest, folder, caplog):
     assert not caplog.messages
     records.compare(Treatment("mediapipe", 25, "jpeg"), "m")
     assert caplog.messages == [
-        "m learned from at most 25 frames a second, as predict gives it, but "
-        f"--records={folder} have all frames of its films",
-        "m learned from crops as jpeg, as predict gives it, but "
+        "m learned from at most 25 frames a second, and predict gives it such, "
+        f"but --records={folder} have all frames of its films",
+        "m learned from crops as jpeg, and predict gives it such, but "
         f"--records={folder} have crops as png",
     ]
     caplog.clear()

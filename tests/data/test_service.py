@@ -224,7 +224,7 @@ def test_too_many_that_do_not_come_are_told(
     monkeypatch.setattr(service, "PATIENCE_S", 0.5)
     # With none at all, however few there are.
     monkeypatch.setattr(service, "MOST", 9 if count else len(numbers))
-    words = f"{count or len(numbers)} windows of this .* --resume goes"
+    words = f"{count or len(numbers)} windows of this .* give the same"
     with pytest.raises(UserError, match=f"--data_service=grpc\\S+: {words}"):
         collected(sent(change))
 
@@ -316,7 +316,7 @@ def test_damage_is_told_as_here(service, tf, address, tmp_path, numbers):
         lambda some: made(clips, some),
     )
     with (
-        pytest.raises(UserError, match=f"{long.path.name}: record 2 of 3 is d"),
+        pytest.raises(UserError, match=f"{long.path.name}: record 3 of 3 is d"),
         records.reading("train"),
     ):
         list(windows.as_numpy_iterator())

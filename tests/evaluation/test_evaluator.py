@@ -586,9 +586,9 @@ def test_another_treatment_is_told(
     other = dataclasses.replace(options, records=records)
     evaluation.evaluate(other)
     assert (
-        f"--model={options.model} learned from all frames of its films, as "
-        f"predict gives it, but --records={records} have at most 25 frames a "
-        "second"
+        f"--model={options.model} learned from all frames of its films, and "
+        f"predict gives it such, but --records={records} have at most 25 "
+        "frames a second"
     ) in caplog.messages
     caplog.clear()
     evaluation.evaluate(options, overwrite=True)

@@ -610,7 +610,7 @@ def test_verification_names_what_is_damaged(damaged, verify, caplog):
         verify(target)
     (line,) = caplog.messages
     assert line.startswith(f"bob/u3.mp4 of train: {target}/train/bob/u3.mp4.tf")
-    assert "of records 0 to 0, 0 damaged" in line
+    assert "record 1 of 1 damaged" in line
     assert tree(target) == before
     for name, content in whole.items():
         if content:

@@ -195,7 +195,7 @@ def prepared(written, tf, tmp_path_factory):
 
     def prepare(name):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(worker, "start", lambda detect_every: None)
+            patch.setattr(worker, "start", lambda *_: None)
             patch.setattr(worker, "_tracking", tools)
             report = worker.prepare(folder, options, clips[name])
         (path,) = folder.rglob(f"{name}.tfrecord")

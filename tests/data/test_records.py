@@ -367,7 +367,7 @@ def test_every_bit_of_a_file_is_checked(manifest, folder):
     for place, words in {
         0: "between its records",  # the length of the first
         9: "between its records",  # the length's checksum
-        12: "of records 0 to 2, 0 damaged",
+        12: "record 1 of 3 damaged",
         first + 12: "between its records",  # the first's checksum
         first + second + 27: "of records 0 to 2, 1 damaged",
         -5: "of records 0 to 2, 2 damaged",

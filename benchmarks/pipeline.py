@@ -72,7 +72,7 @@ def main(_) -> None:
     clips = given.clips(SPLIT.value)
     images = images_of(clips)
     size = sum(map(len, images)) / len(images)
-    print(f"crops as {given.crop_format}, {size:,.0f} bytes each")
+    print(f"crops as {given.treatment.crop_format}, {size:,.0f} bytes each")
     options = tf.data.Options()
     options.autotune.enabled = False
     bare = (

@@ -8,7 +8,7 @@ owners before using its output in a commercial product.
 import cv2
 import numpy as np
 
-from affwild_omg.faces import alignment, mesh
+from affwild_omg.faces import alignment, mesh, views
 from affwild_omg.paper.treatment import DLIB
 
 # The predictor sees each face at one size, whatever its size in the frame:
@@ -75,11 +75,7 @@ class Landmarker:
 
 def _patch_matrix(box: tuple[float, float, float, float]) -> np.ndarray:
     """Maps the squared box to the middle of the predictor's patch."""
-    x, y, width, height = (float(value) for value in box)
-    if not (np.isfinite((x, y, width, height)).all() and height > 0):
-        raise ValueError(
-            f"box: finite numbers and a height > 0 are needed, not {box}"
-        )
+    x, y, width, height = views.checked(box)
     left = x + (width - height) / 2
     scale = BOX_SIZE / height
     # Edges, half a pixel before the first pixel's centre, are mapped to edges.

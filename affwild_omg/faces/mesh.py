@@ -12,7 +12,7 @@ import numpy as np
 
 from affwild_omg.cli import progress
 from affwild_omg.cli.errors import UserError
-from affwild_omg.faces import alignment
+from affwild_omg.faces import alignment, views
 from affwild_omg.storage import files
 
 # The last version of the package that holds the model, without the OpenCV that
@@ -106,11 +106,7 @@ class MeshLandmarker:
         Raises:
             ValueError: the box is not finite or its height is not positive.
         """
-        x, y, width, height = (float(value) for value in box)
-        if not (np.isfinite((x, y, width, height)).all() and height > 0):
-            raise ValueError(
-                f"box: finite numbers and a height > 0 are needed, not {box}"
-            )
+        x, y, width, height = views.checked(box)
         # Boxes count from the edge of their first pixel, points from its
         # centre.
         middle = np.array(

@@ -87,6 +87,20 @@ class View:
         return None
 
 
+def checked(box: Box) -> Box:
+    """Returns a box as floats, in which landmarks can be sought.
+
+    Raises:
+        ValueError: it is not finite or its height is not positive.
+    """
+    x, y, width, height = (float(value) for value in box)
+    if not (np.isfinite((x, y, width, height)).all() and height > 0):
+        raise ValueError(
+            f"box: finite numbers and a height > 0 are needed, not {box}"
+        )
+    return x, y, width, height
+
+
 def overlaps(boxes: np.ndarray, square: Box) -> np.ndarray:
     """Computes the intersection over union of boxes [n, >= 4] with a square.
 

@@ -293,9 +293,7 @@ def moments(
         Exactly one Moment for each frame, in order.
     """
     numbers = array.array("q")  # in the film, which may have lost some
-    max_fps = models.predictor.treatment.max_fps
-    thinning = Thinning(max_fps)
-    kept = 0
+    thinning, kept = Thinning(models.predictor.treatment.max_fps), []
     with progress.bar(
         description=f"finding faces{count}",
         unit="frame",
@@ -303,9 +301,8 @@ def moments(
     ) as finding:
 
         def watch(time_s, _):
-            nonlocal kept
             numbers.append(video.number)
-            kept += thinning.keeps(time_s)
+            kept.append(thinning.keeps(time_s))
             finding.update()
 
         timed = tracking.people_of_video(
@@ -319,15 +316,15 @@ def moments(
         )
         # Whose face it is shows at the end of the video, and how long it is.
         first = list(itertools.islice(timed, 1))
-    timed = zip(numbers, itertools.chain(first, timed), strict=True)
-    steps = _steps((_Seen(n, *x) for n, x in timed), max_fps)
+    timed = zip(numbers, kept, itertools.chain(first, timed), strict=True)
+    steps = _steps(timed)
     window, begin = [], 0
     with progress.bar(
         description=f"predicting{count}",
         unit="frame",
         total=video.decoded_frames,
     ) as predicting:
-        for start, scored, stop in _cut(kept, models, options.mode):
+        for start, scored, stop in _cut(sum(kept), models, options.mode):
             window = window[start - begin :]
             window += itertools.islice(steps, stop - scored)
             begin = start
@@ -359,14 +356,14 @@ class _Seen(typing.NamedTuple):
     view: View
 
 
-def _steps(frames, max_fps):
+def _steps(frames):
     """Yields each frame that the network sees, and those up to the next."""
-    thinning, step = Thinning(max_fps), []
-    for frame in frames:
-        if thinning.keeps(frame.time_s) and step:
+    step = []
+    for number, kept, (time_s, view) in frames:
+        if kept and step:
             yield step
             step = []
-        step.append(frame)
+        step.append(_Seen(number, time_s, view))
     if step:
         yield step
 

@@ -369,14 +369,14 @@ def test_every_bit_of_a_file_is_checked(manifest, folder):
         9: "between its records",  # the length's checksum
         12: "record 1 of 3 damaged",
         first + 12: "between its records",  # the first's checksum
-        first + second + 27: "of records 0 to 2, 1 damaged",
-        -5: "of records 0 to 2, 2 damaged",
+        first + second + 27: "record 2 of 3 damaged",
+        -5: "record 3 of 3 damaged",
         -1: "between its records",
     }.items():
         clip.path.write_bytes(flip(data, place))
         assert words in clip.damage()
     clip.path.write_bytes(data[: first + 16])
-    fault = f"has {first + 16} bytes, but .* of records 0 to 2, 1, 2 damaged"
+    fault = f"has {first + 16} bytes, but .* record 2, 3 of 3 damaged"
     assert re.search(fault, clip.damage())
     clip.path.unlink()
     assert "is missing" in clip.damage()

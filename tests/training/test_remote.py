@@ -108,7 +108,7 @@ def test_damage_is_told_from_a_file_that_is_gone(bucket, small_records):
     data[100] ^= 1
     with files.whole(one.path) as unfinished:
         unfinished.write_bytes(data)
-    assert f"{one.path}: of records 0 to 0, 0 damaged" in one.damage()
+    assert f"{one.path}: record 1 of 1 damaged" in one.damage()
     other.path.unlink()
     with pytest.raises(UserError, match=f"{other.path} is missing although"):
         records.check("test")

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -223,7 +225,7 @@ def lock_holder():
 def s3(tf, tmp_path_factory):
     """The server of S3 for this process, and for those it starts."""
     pytest.importorskip("moto.server")
-    port, log = _free_port(), tmp_path_factory.mktemp("s3") / "log"
+    (port,), log = free_ports(1), tmp_path_factory.mktemp("s3") / "log"
     environment = {
         "S3_ENDPOINT": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "somebody",
@@ -261,9 +263,64 @@ def serve_s3(port, log):
         server.wait()
 
 
-def _free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+def free_ports(count):
+    """Returns ports of loopback that nobody has."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [x.getsockname()[1] for x in sockets]
+    for x in sockets:
+        x.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def windows_servers():
+    """Addresses of a dispatcher and two workers, for all tests."""
+    with serve_windows(2) as (addresses, _, _):
+        yield addresses
+
+
+@contextlib.contextmanager
+def serve_windows(workers):
+    """Runs a data service as docs/training.md says, until the block ends.
+
+    Each server is a process. In one process with its dispatcher, a worker
+    that ends last waits for it, keeps Python's lock, and so hangs for good.
+
+    Yields:
+        Addresses, processes, and what starts one: by number, 0 is the
+        dispatcher.
+    """
+    page = (ROOT / "docs" / "training.md").read_text()
+    dispatcher, worker = re.findall("^    (python -c .*)$", page, re.MULTILINE)
+    ports, running = free_ports(1 + workers), {}
+
+    def start(number):
+        _, option, code = shlex.split(worker if number else dispatcher)
+        code = re.sub(r"host\d", "localhost", code)
+        code = re.sub(
+            "505([01])", lambda x: str(ports[number * int(x[1])]), code
+        )
+        running[number] = subprocess.Popen([sys.executable, option, code])
+
+    try:
+        for number in range(1 + workers):
+            start(number)
+        for port in ports:
+            _wait_for(port)
+        yield [f"grpc://localhost:{port}" for port in ports], running, start
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port):
+    """Waits for a server that must import TensorFlow."""
+    for _ in range(240):
+        with contextlib.suppress(OSError):
+            return socket.create_connection(("localhost", port)).close()
+        time.sleep(0.5)
+    raise TimeoutError(port)
 
 
 @pytest.fixture

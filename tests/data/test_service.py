@@ -12,7 +12,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.data import manifest
 from affwild_omg.data.records import CHUNK
 from affwild_omg.paper.windows import AUGMENTATIONS
-from tests.conftest import write_records_folder
+from tests.conftest import serve_windows, write_records_folder
 
 CLIPS = {"train": {"ann": [47, 4], "bob": [20, 1], "eve": [33]}}
 HOW = {"sequence_length": 7, "tail": "overlap", "stride": 3}
@@ -31,18 +31,9 @@ def records(tf, tmp_path_factory):
     return manifest.read(write_records_folder(root, CLIPS))
 
 
-@pytest.fixture(scope="module")
-def address(tf):
-    """A dispatcher with two workers, in this process."""
-    own = tf.data.experimental.service
-    dispatcher = own.DispatchServer()
-    place = dispatcher.target.removeprefix("grpc://")
-    workers = [
-        own.WorkerServer(own.WorkerConfig(dispatcher_address=place))
-        for _ in range(2)
-    ]
-    yield f"grpc://{place}"
-    del workers
+@pytest.fixture
+def address(windows_servers):
+    return windows_servers[0]
 
 
 @pytest.fixture(scope="module")
@@ -274,20 +265,21 @@ def test_what_fails_is_told_at_once(service, collected, tf, address):
             collected(address)
 
 
+@pytest.fixture(scope="session")
+def lonely():
+    """A dispatcher that outlives its reader, who would warn each second."""
+    with serve_windows(0) as ([address], _, _):
+        yield address
+
+
 def test_a_place_without_a_dispatcher_is_told(
-    service, tf, collected, monkeypatch
+    service, collected, lonely, windows_servers, monkeypatch
 ):
-    own = tf.data.experimental.service
-    dispatcher = own.DispatchServer()
-    place = dispatcher.target
     monkeypatch.setattr(service, "PATIENCE_S", 0.5)
     with pytest.raises(UserError, match="of this .* or there is no worker"):
-        collected(place)
-    worker = own.WorkerServer(
-        own.WorkerConfig(dispatcher_address=place.removeprefix("grpc://"))
-    )
+        collected(lonely)
     with pytest.raises(UserError, match="the dispatcher says: .* it must be"):
-        collected(f"grpc://{worker._address}")
+        collected(windows_servers[1])
     with pytest.raises(UserError, match="nobody answers there .Connection ref"):
         collected("grpc://localhost:1")
 

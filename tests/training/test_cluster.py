@@ -19,17 +19,8 @@ import pytest
 from affwild_omg.cli.errors import UserError
 from affwild_omg.cli.options import to_flags
 from affwild_omg.training import cluster
-from tests.conftest import ROOT
+from tests.conftest import ROOT, free_ports
 from tests.training.test_checkpoints import DRIVER, read, small_training
-
-
-def free_ports(count):
-    """Returns ports of loopback that nobody has."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [x.getsockname()[1] for x in sockets]
-    for x in sockets:
-        x.close()
-    return ports
 
 
 def of_tf_config(monkeypatch, text):
@@ -415,18 +406,15 @@ def test_two_processes_train_as_one(tf, options, whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_ask_one_data_service(tf, options, whole, tmp_path):
-    own = tf.data.experimental.service
-    dispatcher = own.DispatchServer()
-    place = dispatcher.target.removeprefix("grpc://")
-    reader = own.WorkerServer(own.WorkerConfig(dispatcher_address=place))
+def test_two_processes_ask_one_data_service(
+    options, whole, windows_servers, tmp_path
+):
     helped = dataclasses.replace(
-        options, data_service=dispatcher.target, workdir=str(tmp_path / "run")
+        options, data_service=windows_servers[0], workdir=str(tmp_path / "run")
     )
     for code, told in train(helped):
         assert code == 0, told
     assert read(helped.workdir) == whole
-    del reader
 
 
 @pytest.mark.slow

@@ -29,17 +29,17 @@ CLIPS = {
 }
 # Kills itself before a step, and not by an exception, as a command line.
 DRIVER = """
-import os, signal, sys
+import os, sys
 from affwild_omg import train
 from affwild_omg.training import loop
 
 class Step(loop.Step):
-    left = int(sys.argv.pop(1))
+    left, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 
     def __call__(self, batch):
         Step.left -= 1
         if not Step.left:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.number)
         return super().__call__(batch)
 
 loop.Step = Step
@@ -383,7 +383,7 @@ def test_a_command_that_is_killed_goes_on(options, whole, tmp_path):
 
     def call(step):
         return subprocess.run(
-            [sys.executable, "-c", DRIVER, str(step)]
+            [sys.executable, "-c", DRIVER, str(step), str(int(signal.SIGKILL))]
             + ["--resume"] * (tmp_path / "run").exists()
             + to_flags(own, defaults=False),
             cwd=ROOT,

@@ -334,13 +334,13 @@ def options(tf, tmp_path_factory):
     )
 
 
-def train(options, *arguments, kill=0, variables=None):
+def train(options, *arguments, kill=None, variables=None):
     """Trains in two processes; returns (exit code, standard error) of each.
 
     Args:
         options: of both.
         *arguments: more of the command line.
-        kill: the step before which worker 1 kills itself; 0 for none.
+        kill: the step before which worker 1 ends itself, and the signal.
         variables: a function of an index gives a worker's environment.
     """
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
@@ -350,7 +350,7 @@ def train(options, *arguments, kill=0, variables=None):
         own = {"TF_CONFIG": config(workers, index)}
         script = ["train.py"]
         if kill and index:
-            script = ["-c", DRIVER, str(kill)]
+            script = ["-c", DRIVER, *map(str, map(int, kill))]
         processes.append(
             subprocess.Popen(
                 [sys.executable, *script, *command],
@@ -418,8 +418,12 @@ def test_two_processes_ask_one_data_service(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "ended"),
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)],
+)
 def test_a_worker_that_is_killed_ends_the_others_and_all_go_on(
-    options, whole, tmp_path
+    options, whole, tmp_path, number, ended
 ):
     """By the tasks of one host that Slurm's variables name."""
     own = dataclasses.replace(options, workdir=str(tmp_path / "run"))
@@ -430,12 +434,14 @@ def test_a_worker_that_is_killed_ends_the_others_and_all_go_on(
             "SLURMD_NODENAME": "localhost",
             "SLURM_PROCID": str(index),
             "SLURM_JOB_ID": str(os.getpid()),
-            "SLURM_STEP_ID": step,
+            "SLURM_STEP_ID": str(step),
         }
 
-    step = "0"
-    (code, told), (killed, _) = train(own, "--slurm", kill=7, variables=slurm)
-    assert killed == -signal.SIGKILL and code == 2
+    step = int(number)  # Another has other ports.
+    (code, told), (killed, _) = train(
+        own, "--slurm", kill=(7, number), variables=slurm
+    )
+    assert killed == ended and code == 2
     assert "Traceback" not in told
     last = told.splitlines()[-1]
     assert last.startswith("error: worker 1 (localhost:")
@@ -443,7 +449,7 @@ def test_a_worker_that_is_killed_ends_the_others_and_all_go_on(
         f"{own.workdir} keeps its last checkpoint, if there is one, from which "
         "the same commands with --resume go on"
     )
-    step = "1"
+    step += 100
     for code, told in train(own, "--slurm", "--resume", variables=slurm):
         assert code == 0, told
     assert read(own.workdir) == whole

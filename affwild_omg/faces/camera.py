@@ -47,15 +47,16 @@ class Camera(contextlib.AbstractContextManager):
     """Yields the newest frame of a camera, whenever the last one is done with.
 
     Whoever takes longer than the camera passes frames over, in place of falling
-    behind: their numbers are missing then. As `Video`, use it as a context
-    manager. It is iterated over once, and ends when the camera does or `stop`
-    is called.
+    behind: their numbers are missing then, as are those of damaged frames. As
+    `Video`, use it as a context manager. It is iterated over once, and ends
+    when the camera does or `stop` is called.
 
     Attributes:
         path: of the device.
         fps: frames a second that the camera promises, > 0; 25.0 without.
         expected_frames: None, because nobody knows.
         decoded_frames: how many frames were given so far.
+        damaged_frames: how many between them had no picture.
         number: of the frame given last, as the camera counts on from the first
             that was given.
     """
@@ -76,9 +77,10 @@ class Camera(contextlib.AbstractContextManager):
         known = 0 < rate <= MAX_CREDIBLE_FPS
         self.fps = float(rate) if known else DEFAULT_FPS
         self.expected_frames = None
-        self.decoded_frames, self.number = 0, -1
+        self.decoded_frames, self.damaged_frames, self.number = 0, 0, -1
         self._changed = threading.Condition()
-        self._newest = None  # (number, frame) that was not given yet
+        # (number, damaged ones before it, frame) that was not given yet
+        self._newest = None
         self._closed = self._ended = False
         self._error = None
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -88,8 +90,11 @@ class Camera(contextlib.AbstractContextManager):
     def damage(self) -> str | None:
         """What was lost so far, in words; None if nothing."""
         found = []
-        if passed := self.number + 1 - self.decoded_frames:
+        taken = self.decoded_frames + self.damaged_frames
+        if passed := self.number + 1 - taken:
             found.append(f"{wording.count(passed, 'frame')} passed over")
+        if self.damaged_frames:
+            found.append(wording.count(self.damaged_frames, "damaged frame"))
         if self._error is not None:
             found.append(f"ended by the camera ({self._error.strerror})")
         return ", ".join(found) or None
@@ -99,21 +104,25 @@ class Camera(contextlib.AbstractContextManager):
 
         Times are the camera's, in seconds from the first one on.
         """
-        first = None
+        first, without = None, 0  # of which no picture can be made
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._newest or self._ended)
                 if self._newest is None:
                     break
-                number, frame = self._newest
+                number, damaged, frame = self._newest
                 self._newest = None
-            first = first or (number, frame.time)
+            try:
+                rgb = picture(frame, self._stream.sample_aspect_ratio)
+            except av.error.FFmpegError:
+                without += 1
+                continue
+            damaged += without
+            first = first or (number, damaged, frame.time)
             self.number = number - first[0]
+            self.damaged_frames = damaged - first[1]
             self.decoded_frames += 1
-            yield (
-                round(frame.time - first[1], TIME_DIGITS),
-                picture(frame, self._stream.sample_aspect_ratio),
-            )
+            yield round(frame.time - first[2], TIME_DIGITS), rgb
         if not isinstance(self._error, av.error.FFmpegError | None):
             raise self._error
 
@@ -132,15 +141,22 @@ class Camera(contextlib.AbstractContextManager):
 
     def _read(self) -> None:
         """Keeps the newest frame, until the camera ends or is closed."""
-        frames = self._container.decode(self._stream)
+        number = damaged = 0
         try:
-            for number, frame in enumerate(frames):
+            for packet in self._container.demux(self._stream):
                 if self._closed:
                     break
-                with self._changed:
-                    if not self._closed:
-                        self._newest = number, frame
-                    self._changed.notify()
+                try:
+                    frames = packet.decode()
+                except av.error.FFmpegError:
+                    number, damaged = number + 1, damaged + 1
+                    continue
+                for frame in frames:
+                    with self._changed:
+                        if not self._closed:
+                            self._newest = number, damaged, frame
+                        self._changed.notify()
+                    number += 1
         except Exception as error:
             self._error = error
         finally:

@@ -1,6 +1,7 @@
 """A camera, for which stands a file played at its pace, or a device by hand."""
 
 import fractions
+import functools
 import threading
 import time
 import types
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.faces import camera
+from affwild_omg.faces import camera, video
 from affwild_omg.faces.camera import Camera
 from tests.faces.test_video import COUNT, HEIGHT, RATE, make_frame, write_video
 
@@ -18,24 +19,31 @@ from tests.faces.test_video import COUNT, HEIGHT, RATE, make_frame, write_video
 class Device:
     """A device whose frames come when they are let through."""
 
-    def __init__(self, error=None):
+    def __init__(self, error=None, damaged=()):
         self.stream = types.SimpleNamespace(
             average_rate=RATE, sample_aspect_ratio=None
         )
         self.streams = types.SimpleNamespace(video=[self.stream])
-        self.error, self.given = error, 0
+        self.error, self.damaged, self.given = error, damaged, 0
         self.wanted = threading.Semaphore(0)
         self.closed = False
 
-    def decode(self, stream):
+    def demux(self, stream):
         for number in range(COUNT):
             self.wanted.acquire()
             if number == 5 and self.error:
                 raise self.error
-            frame = av.VideoFrame.from_ndarray(make_frame(number), "rgb24")
-            frame.pts = round(1e3 * (70 + number / RATE))
-            frame.time_base = fractions.Fraction(1, 1000)
-            yield frame
+            yield types.SimpleNamespace(
+                decode=functools.partial(self.decode, number)
+            )
+
+    def decode(self, number):
+        if number in self.damaged:
+            raise av.error.InvalidDataError(1, "Invalid data")
+        frame = av.VideoFrame.from_ndarray(make_frame(number), "rgb24")
+        frame.pts = round(1e3 * (70 + number / RATE))
+        frame.time_base = fractions.Fraction(1, 1000)
+        return [frame]
 
     def give(self, film, count):
         """Lets some frames through to a camera."""
@@ -96,6 +104,44 @@ def test_frames_that_nobody_took_in_time_are_passed_over(opened):
         assert list(frames) == []
         device.wanted.release(COUNT)  # so that its thread can end
     assert device.closed
+
+
+def test_damaged_frames_leave_gaps(opened, monkeypatch):
+    def picture(frame, ratio):
+        if round((frame.time - 70) * RATE) in (0, 4, 8):
+            raise av.error.InvalidDataError(1, "no picture")
+        return video.picture(frame, ratio)
+
+    monkeypatch.setattr(camera, "picture", picture)
+    device = Device(damaged=(2, 6))
+
+    def follow():
+        """Lets one more frame through once the camera waits for it."""
+        device.given += 1
+        threading.Timer(0.1, device.wanted.release).start()
+
+    with opened(device) as film:
+        frames = iter(film)
+        device.give(film, 1)
+        follow()
+        next(frames)
+        assert (film.number, film.damage) == (0, None)
+        device.give(film, 2)
+        next(frames)
+        assert (film.number, film.damage) == (2, "1 damaged frame")
+        device.give(film, 1)
+        follow()
+        next(frames)
+        assert (film.number, film.damage) == (4, "2 damaged frames")
+        device.give(film, 2)  # the second is passed over
+        device.give(film, 1)
+        follow()
+        time_s, rgb = next(frames)
+        assert time_s == pytest.approx(8 / RATE)
+        np.testing.assert_array_equal(rgb, make_frame(9))
+        assert (film.number, film.decoded_frames) == (8, 4)
+        assert film.damage == "1 frame passed over, 4 damaged frames"
+        device.wanted.release(COUNT)  # so that its thread can end
 
 
 def test_a_camera_that_is_pulled_out_ends_the_film(opened):

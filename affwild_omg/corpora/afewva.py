@@ -17,6 +17,7 @@ from affwild_omg.corpora import annotations, folders
 from affwild_omg.corpora.clips import Clip
 from affwild_omg.corpora.problems import STRICT, Problems
 
+SPLIT = "train"
 SCALE = 10.0
 MOST_FRAMES = 10**6  # of a clip, which have about 150
 
@@ -56,7 +57,7 @@ def read(
 
 
 def _read_clip(path, names, problems):
-    lines = annotations.read_lines(path, problems)
+    lines = annotations.read_lines(path, problems, SPLIT)
     if lines is None:
         return None
     try:
@@ -78,7 +79,8 @@ def _read_clip(path, names, problems):
         problems.add(
             f"{path} is not an annotation of AFEW-VA ({error!r}): each frame, "
             "once and by its number, with valence and arousal is needed; it is "
-            "left out"
+            "left out",
+            split=SPLIT,
         )
         return None
     for what, known in (("labels", rows), ("picture", pictures)):
@@ -99,7 +101,7 @@ def _read_clip(path, names, problems):
         unit="frame",
     )
     return Clip(
-        split="train",
+        split=SPLIT,
         video=path.stem,
         utterance=path.stem,
         path=path.parent,

@@ -42,7 +42,9 @@ def read(
         texts.items(), key=lambda x: (SPLITS.index(x[0][0]), x[0][1])
     ):
         labels = _labels(both, scale, problems)
-        if labels:
+        if not labels:
+            problems.left_out[split] += 1
+        else:
             clips.append(
                 Clip(
                     split=split,

@@ -94,7 +94,8 @@ def _enter(texts, path, others, problems):
     """Enters an annotation: its split, path and labels by its name."""
     if path.suffix != ".txt":
         return
-    lines = annotations.read_lines(path, problems)
+    split = SETS[path.parent.name.lower()]
+    lines = annotations.read_lines(path, problems, split)
     if lines is None:
         return
     header = [cell.strip().lower() for cell in lines[0].split(",")]
@@ -104,13 +105,15 @@ def _enter(texts, path, others, problems):
     if sorted(header) != sorted(HEADER):
         problems.add(
             f"{path}: the first line must be valence,arousal, not "
-            f"{lines[0][:40]!r}; the file is left out"
+            f"{lines[0][:40]!r}; the file is left out",
+            split=split,
         )
         return
     if len(lines) == 1:
         problems.add(
             f"{path} has a header alone; a line for each frame is needed: get "
-            "the file again; it is left out"
+            "the file again; it is left out",
+            split=split,
         )
         return
     if path.stem in texts:
@@ -123,4 +126,4 @@ def _enter(texts, path, others, problems):
     if header != HEADER:
         rows = (row[::-1] for row in rows)
     labels = annotations.columns(rows, path, problems, first=2)
-    texts[path.stem] = SETS[path.parent.name.lower()], path, labels
+    texts[path.stem] = split, path, labels

@@ -1,6 +1,7 @@
 """Text files with a label for each frame, whatever is wrong with them."""
 
 import array
+import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -15,24 +16,35 @@ UNANNOTATED = {NONE, -NONE}
 Columns = tuple[array.array, array.array]
 
 
-def read_lines(path: pathlib.Path, problems: Problems) -> list[str] | None:
+def read_lines(
+    path: pathlib.Path, problems: Problems, split: str | None = None
+) -> list[str] | None:
     """Returns the lines of a text file; None, and a problem, if it has none.
 
     Line i of the file is item i - 1; empty lines at the end do not count.
+
+    Args:
+        path: of the file.
+        problems: takes what is wrong.
+        split: of the clip that is left out for it, if one is.
+
+    Raises:
+        OSError: it cannot be read, which may pass.
     """
     rule = "a text in UTF-8 is needed: get the file again; it is left out"
     try:
         text = path.read_text(encoding="utf-8-sig").rstrip()
     except UnicodeDecodeError:
         text = "\0"
-    except ConnectionError:
-        raise
     except OSError as error:
-        problems.add(f"{path}: {error.strerror}; {rule}")
+        # Others may pass, but for a link that leads nowhere.
+        if not (isinstance(error, PermissionError) or os.path.islink(path)):
+            raise
+        problems.add(f"{path}: {error.strerror}; {rule}", split=split)
         return None
     if not text or "\0" in text:
         what = "is no text" if text else "is empty"
-        problems.add(f"{path} {what}; {rule}")
+        problems.add(f"{path} {what}; {rule}", split=split)
         return None
     return text.split("\n")
 

@@ -31,6 +31,7 @@ def walk(
 
     Raises:
         UserError: the source is not a folder.
+        OSError: a folder cannot be read, which may pass.
     """
     source = remote.path(source)
     if not source.is_dir():
@@ -50,9 +51,7 @@ def walk(
             continue
         try:
             names = sorted(path.name for path in folder.iterdir())
-        except ConnectionError:
-            raise
-        except OSError as error:
+        except PermissionError as error:
             problems.add(
                 f"{folder}: {error.strerror}; folders must be readable: it is "
                 "left out"

@@ -50,7 +50,7 @@ def read(
             pictures=pictures,
             frame_labels=labels,
         )
-        for (split, name), (pictures, labels) in sorted(
+        for (split, name), (_, pictures, labels) in sorted(
             clips.items(), key=lambda x: SPLITS.index(x[0][0])
         )
     ]
@@ -77,12 +77,20 @@ def _read_list(path, source, clips, seen, problems):
                     f"{picture} stands in {seen[picture]} already; each "
                     "picture may stand once"
                 )
+            # Or two films would be one.
+            other, *_ = clips.get((path.stem, clip), [path])
+            if other != path:
+                raise UserError(
+                    f"the clip {clip!r} is of {other}; each list needs names "
+                    "of its own"
+                )
         except UserError as error:
             problems.add(f"{where}: {error}; the line is left out", path)
             continue
         seen[picture] = where
-        pictures, labels = clips.setdefault(
-            (path.stem, clip), ([], annotations.columns([], path, problems))
+        _, pictures, labels = clips.setdefault(
+            (path.stem, clip),
+            (path, [], annotations.columns([], path, problems)),
         )
         pictures.append(picture)
         label = annotations.columns([row[1:3]], path, problems, first=line)

@@ -22,7 +22,7 @@ from absl import logging
 
 from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.data.records import CHUNK, FRAMING, SCHEMA_VERSION, SUFFIX
-from affwild_omg.paper.task import TARGETS
+from affwild_omg.paper.task import PREPARATION, TARGETS
 from affwild_omg.paper.treatment import Treatment
 from affwild_omg.storage import files, remote
 
@@ -31,8 +31,8 @@ _REMEDY = (
     "make the records again with python -m affwild_omg.prepare --overwrite"
 )
 _MENDING = (
-    "the command that prepared the records makes anew what is damaged, and "
-    "python -m affwild_omg.prepare --verify names all of it"
+    "the command that prepared the records, without --shard or --merge, makes "
+    "anew what is damaged, and python -m affwild_omg.prepare --verify names all"
 )
 # What JSON that is something else raises when it is read.
 _MALFORMED = (
@@ -388,8 +388,8 @@ def read(records: pathlib.Path | str) -> Manifest:
     """Reads the manifest of a records folder.
 
     Raises:
-        UserError: there is none, its schema is another, or it does not hold
-            together.
+        UserError: there is none, its schema or its preparation is another, or
+            it does not hold together.
     """
     path = remote.path(records) / MANIFEST
     try:
@@ -412,6 +412,11 @@ def read(records: pathlib.Path | str) -> Manifest:
         raise UserError(
             f"{path} has schema version {version}; this version reads "
             f"{SCHEMA_VERSION}: {_REMEDY}"
+        )
+    if (number := content.get("preparation", 1)) != PREPARATION:
+        raise UserError(
+            f"{path}: its faces were cut out by preparation {number}, and this "
+            f"version has {PREPARATION}: {_REMEDY}"
         )
     splits = {}
     for split, part in parts:

@@ -316,7 +316,10 @@ def _open(path: str):
         raise
     except (av.error.FFmpegError, ValueError) as error:
         raise UserError(_NOT_A_VIDEO.format(path)) from error
-    except OSError as error:
+    except (  # others may pass, such as a full disk's
+        *(FileNotFoundError, NotADirectoryError),
+        *(IsADirectoryError, PermissionError),
+    ) as error:
         raise UserError(
             f"{path}: {error.strerror}; give a video file that can be read"
         ) from error

@@ -27,7 +27,8 @@ def ray_map(
 ) -> contextlib.AbstractContextManager[Iterator[tuple[Clip, dict]]]:
     """Opens an iterator of (clip, work(clip)), as the clips are finished.
 
-    What a node had in work when it died is given to another one.
+    What a node had in work when it died is given to another one, however often
+    that happens.
 
     Args:
         work: a function that can be pickled.
@@ -62,10 +63,11 @@ def _results(work, clips, address, folder, died):
     try:
         signal.signal(signal.SIGTERM, handler)
         task = ray.remote(**_NEEDS)(_prepare)
-        left = {
-            task.remote(work, clip, clip.found, folder, __version__): clip
-            for clip in clips
-        }
+
+        def begin(clip):
+            return task.remote(work, clip, clip.found, folder, __version__)
+
+        left = {begin(clip): clip for clip in clips}
         while left:
             (done, *_), _ = ray.wait(list(left))
             clip = left.pop(done)
@@ -73,6 +75,13 @@ def _results(work, clips, address, folder, died):
                 result = ray.get(done)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
+            except (
+                ray.exceptions.NodeDiedError,
+                ray.exceptions.LocalRayletDiedError,
+            ):
+                # Which happens to whatever is there, however often.
+                left[begin(clip)] = clip
+                continue
             except ray.exceptions.RayError as error:
                 result = died(clip, type(error).__name__)
             yield clip, result

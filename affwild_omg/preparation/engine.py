@@ -23,7 +23,13 @@ from affwild_omg.faces import mesh
 from affwild_omg.paper.treatment import MEDIAPIPE
 from affwild_omg.preparation import manifest as manifests
 from affwild_omg.preparation import staging, verification, worker
-from affwild_omg.preparation.options import FPS, RAY, PreparationOptions
+from affwild_omg.preparation.options import (
+    AUTO,
+    FPS,
+    PROCESSES,
+    RAY,
+    PreparationOptions,
+)
 from affwild_omg.storage import files, locks, parallel, remote, stages
 
 
@@ -96,6 +102,11 @@ def _target(options):
     if options.landmarks == MEDIAPIPE:
         mesh.model_file()  # likewise
     target = remote.path(options.records).resolve()
+    if files.is_remote(target) and len(target.parts) < 3:
+        raise UserError(
+            f"--records={options.records} is a whole bucket; name a folder in "
+            "it"
+        )
     remove_parents = files.make_folder(target.parent)
     try:
         part = options.part and options.part[0]
@@ -190,6 +201,10 @@ def _mend(
         if (clip.split, clip.key) in damaged
     ]
     options = dataclasses.replace(options, preview=False)
+    if files.is_remote(target):  # no other node sees what lies here
+        options = dataclasses.replace(
+            options, engine=PROCESSES, ray_address=AUTO
+        )
     left = {f"{key} of {split}": "not in it" for split, key in damaged}
     place = None if files.is_remote(target) else target
     with tempfile.TemporaryDirectory(

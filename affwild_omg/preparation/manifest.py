@@ -10,6 +10,7 @@ from affwild_omg.corpora import omg
 from affwild_omg.corpora.clips import SPLITS
 from affwild_omg.data import records
 from affwild_omg.data.manifest import MANIFEST
+from affwild_omg.paper.task import PREPARATION
 from affwild_omg.paper.treatment import JPEG, JPEG_QUALITY
 from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import remote
@@ -46,6 +47,7 @@ def summarise(
     }
     return {
         "schema_version": records.SCHEMA_VERSION,
+        "preparation": PREPARATION,
         "corpus": "demo" if drawn else options.corpus,
         "detect_every": options.detect_every,
         **dataclasses.asdict(options.treatment),
@@ -117,7 +119,7 @@ def table(manifest: dict) -> list[str]:
         for split, part in parts.items()
     ]
     lines = Table(["", *columns], rows).lines()
-    if manifest["max_fps"]:
+    if manifest.get("max_fps"):  # of an earlier version, without
         lines.append(_thinned(manifest))
     if manifest["problems"]:
         count = wording.count(len(manifest["problems"]), "problem")

@@ -19,6 +19,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora.clips import SPLITS, Clip
 from affwild_omg.data import records
 from affwild_omg.data.manifest import MANIFEST
+from affwild_omg.paper.task import PREPARATION
 from affwild_omg.paper.treatment import Treatment
 from affwild_omg.preparation.options import PreparationOptions
 from affwild_omg.storage import files, remote
@@ -43,12 +44,13 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
     """Returns the staging folder, emptied if it is of other options.
 
     Raises:
-        UserError: it holds shards, or is to hold them, and is not of the same
-            options; or there are none to be merged.
+        UserError: it holds shards, or is to hold them, and is not, or not
+            surely, of the same options; or there are none to be merged.
     """
     folder = _folder(target)
     same = {
         "schema_version": records.SCHEMA_VERSION,
+        "preparation": PREPARATION,
         "corpus": options.corpus,
         "source": str(remote.path(options.source).resolve()),
         "frames": options.frames,
@@ -65,8 +67,8 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
         )
     wanted = same | ({"shards": number} if number else {})
     found = _read(folder / _SETTINGS)
-    if found:  # perhaps of a version that had no other treatment
-        found = dataclasses.asdict(Treatment()) | found
+    if found:  # perhaps of a version that had no other
+        found = {"preparation": 1} | dataclasses.asdict(Treatment()) | found
     # Shards go on with what a single command began, too.
     if found in (wanted, same):
         logging.info("going on with the preparation in %s", folder)
@@ -81,6 +83,11 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
             f"{folder} holds an unfinished preparation with "
             f"{', '.join(others)}; give it the same (--shard or --merge, too), "
             "or remove it to begin anew"
+        )
+    elif options.part and (folder / _REPORTS).exists():
+        raise UserError(
+            f"{folder} holds an unfinished preparation, but not with which "
+            "flags; remove it to begin anew"
         )
     elif folder.exists() and not options.part:
         logging.warning(

@@ -39,7 +39,8 @@ def verify(options: VerificationOptions) -> str:
         keys = [f"{key} of {split}" for split, key in found]
         raise UserError(
             f"--records={options.records}: of {number}, {len(found)} damaged "
-            f"({listed(keys)}); the command that prepared them makes these "
-            "anew, and leaves the others as they are"
+            f"({listed(keys)}); the command that prepared them, without "
+            "--shard or --merge, makes these anew, and leaves the others as "
+            "they are"
         )
     return f"all records of {number} in {options.records} are whole"

@@ -60,7 +60,7 @@ def settings(options: PreparationOptions) -> tuple[str, int | None]:
 def failed(clip: Clip, how: str) -> dict:
     """Returns the report of a clip that killed the process of `prepare`."""
     reason = (
-        f"{clip.path}: its process died ({how}), alone as well; free memory, "
+        f"{clip.path}: its process died ({how}) each time; free memory, "
         "convert the file again, or leave it out"
     )
     return _facts(clip) | {"reason": reason}
@@ -98,6 +98,10 @@ def prepare(
         or no_preview (why none could be drawn); or the reason why it cannot be
         prepared, which is not kept for the next run: it may be the disk's, and
         pass.
+
+    Raises:
+        UserError: its files changed or vanished while they were read.
+        OSError: it could not be read, which may pass, or nothing be written.
     """
     start(*settings(options))
     path, preview_path, report_path = staging.paths(folder, clip)
@@ -137,6 +141,12 @@ def prepare(
             "again, or leave it out"
         )
         return report | {"reason": reason}
+    # What vanishes meanwhile looks like a film that is cut off.
+    if video.damage and staging.inputs(clip) != inputs:
+        raise UserError(
+            f"{clip.path} changed while it was read, or is gone; once --source "
+            "is whole, the same command goes on"
+        )
     if reasons:
         report["without_face"] = dict(reasons)
     if thinning.left_out:

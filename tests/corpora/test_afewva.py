@@ -106,6 +106,7 @@ def test_a_foreign_file_is_left_out(tmp_path, text):
     assert clip.video == "001"
     (line,) = problems.lines
     assert line.startswith(f"{path} is not an annotation of AFEW-VA (")
+    assert problems.left_out == {"train": 1}
     assert "\n" not in line
 
 

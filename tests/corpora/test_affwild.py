@@ -119,6 +119,7 @@ def test_both_files_are_needed(source, missing, empty):
         )
     assert f"there is no good file of {missing} for" in problems.lines[-1]
     assert len(problems.lines) == 1 + empty
+    assert problems.left_out == {"train": 1}
 
 
 def test_bad_lines_and_doubled_files_are_told(source):

@@ -101,6 +101,9 @@ def test_a_bad_file_is_left_out(source, name, text, told):
     ]
     (line,) = problems.lines
     assert told in line and str(source / "va") in line
+    # A doubled file is of no other clip.
+    lost = {} if "same" in told else {"validation": 1}
+    assert problems.left_out == lost
     with pytest.raises(UserError, match="left out|is needed"):
         affwild2.read(source)
 

@@ -56,6 +56,23 @@ def test_a_column_may_name_the_clip(tmp_path):
     assert list(first.frame_labels[0]) == [0, 1]
 
 
+def test_clips_of_two_lists_are_not_joined(tmp_path):
+    write(tmp_path / "A", "p/1.jpg,0,0,1\n")
+    write(tmp_path / "B", "p/1.jpg,1,1,1\np/2.jpg,1,1,2\n")
+    write(tmp_path / "B", "p/3.jpg,1,1,1\n", "test.csv")  # another split
+    clips, (line,) = read(tmp_path)
+    assert [(x.split, x.utterance, *x.pictures) for x in clips] == [
+        ("train", "1", "A/p/1.jpg"),
+        ("train", "2", "B/p/2.jpg"),
+        ("test", "1", "B/p/3.jpg"),
+    ]
+    assert line == (
+        f"{tmp_path}/B/train.csv, line 1: the clip '1' is of "
+        f"{tmp_path}/A/train.csv; each list needs names of its own; the line "
+        "is left out"
+    )
+
+
 @pytest.mark.parametrize(
     ("row", "told"),
     [

@@ -237,11 +237,17 @@ def test_other_films_than_a_models_are_told(manifest, folder, caplog):
     assert len(caplog.messages) == 1
 
 
-def test_old_records_are_refused_in_one_line(manifest, folder):
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [("schema_version", 1, "version 1;"), ("preparation", 2, "preparation 2,")],
+)
+def test_other_records_are_refused_in_one_line(
+    manifest, folder, key, value, words
+):
     content = json.loads((folder / "manifest.json").read_text())
-    content["schema_version"] = 1
+    content[key] = value
     (folder / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="version 1; .* affwild_omg.prepare"):
+    with pytest.raises(UserError, match=f"{words} .* affwild_omg.prepare"):
         manifest.read(folder).check("train")
 
 

@@ -1,8 +1,10 @@
 """The same frames come out of any container: all, upright, at their times."""
 
+import errno
 import fractions
 import gc
 import itertools
+import os
 import re
 import struct
 
@@ -607,3 +609,15 @@ def test_mp4_without_its_index_is_refused(film, tmp_path):
     part.write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match="not a video"):
         Video(part)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.ESTALE])
+def test_what_may_pass_is_no_fault_of_the_film(monkeypatch, tmp_path, number):
+    write_video(tmp_path / "film.mp4")
+
+    def local(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(video_module.files, "local", local)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        Video(tmp_path / "film.mp4")

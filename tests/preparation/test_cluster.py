@@ -110,3 +110,39 @@ def test_a_node_that_lacks_something_is_told(cluster, tmp_path):
     # A clip that nobody sees is the worker's to tell.
     work = {clip: "told"}.get
     assert cluster._prepare(work, clip, False, tmp_path, __version__) == "told"
+
+
+def test_a_clip_outlives_any_number_of_nodes(cluster, tmp_path, monkeypatch):
+    """Ray's part by hand: five nodes die in turn, and a process of its own."""
+    ray = cluster.ray
+    deaths = [ray.exceptions.NodeDiedError("gone"), *4 * ["raylet"], "worker", None]
+    begun = []
+
+    class Task:
+        def remote(self, work, clip, *_):
+            begun.append(clip)
+            return len(begun) - 1
+
+    def get(number):
+        error = {
+            "raylet": ray.exceptions.LocalRayletDiedError(),
+            "worker": ray.exceptions.WorkerCrashedError(),
+        }.get(deaths[number], deaths[number])
+        if error:
+            raise error
+        return "made"
+
+    for name, made in (
+        ("init", lambda *_, **__: None),
+        ("shutdown", lambda: None),
+        ("remote", lambda **_: lambda _: Task()),
+        ("wait", lambda left: (left[:1], left[1:])),
+        ("get", get),
+    ):
+        monkeypatch.setattr(ray, name, made)
+    clip = Clip(split="train", video="v", utterance="u", path=tmp_path)
+    with cluster.ray_map(
+        print, [clip], address="auto", folder=tmp_path, died=lambda *x: x
+    ) as results:
+        assert list(results) == [(clip, (clip, "WorkerCrashedError"))]
+    assert begun == 6 * [clip]

@@ -291,7 +291,7 @@ def test_a_clip_that_kills_its_process_does_not_end_the_others(
     assert [clip["video"] for clip in train["utterances"]] == ["ann"]
     bob, _ = train["failed"]
     assert bob["utterance"] == "u3.mp4"
-    assert "bob/u3.mp4: its process died (Terminated), alone" in bob["reason"]
+    assert "bob/u3.mp4: its process died (Terminated) each" in bob["reason"]
     assert (train["expected"], train["found"]) == (3, 3)
     # Nor are the records kept that it wrote before.
     assert names(source.parent / "records" / "train") == ["ann"]
@@ -458,6 +458,9 @@ def test_damage_is_said(preparing, source, fake):
     text = preparing.manifests.table(manifest)
     assert text[1].split()[:6] == ["train", "3", "3", "2", "1", "1"]
     assert "manifest.json says why 3 failed" in text[3]
+    # One of an earlier version has no rate.
+    del manifest["max_fps"]
+    assert preparing.manifests.table(manifest) == text
 
 
 def interrupt_after(preparing, monkeypatch, clips, error):
@@ -804,6 +807,21 @@ def test_a_slip_throws_no_shards_away(
     assert not fake and tree(odd_source.parent) == before
 
 
+@pytest.mark.parametrize("unknown", [True, False])
+def test_shards_of_another_version_are_not_gone_on_with(
+    preparing, odd_source, sharded, fake, monkeypatch, unknown
+):
+    if unknown:
+        next(odd_source.parent.glob(".*/settings.json")).unlink()
+    else:
+        monkeypatch.setattr(preparing.staging, "PREPARATION", 2)
+    words = "but not with which flags" if unknown else "with preparation=1;"
+    before = tree(odd_source.parent)
+    with pytest.raises(UserError, match=f"an unfinished preparation.* {words}"):
+        preparing.prepare_shard(dataclasses.replace(sharded, shard="2/3"))
+    assert not fake and tree(odd_source.parent) == before
+
+
 def test_shards_go_on_with_what_one_command_began(
     preparing, odd_source, fake, monkeypatch
 ):
@@ -897,6 +915,44 @@ def test_a_source_that_vanishes_ends_it_and_costs_nothing(
     assert sorted(videos(fake)) == ["ann", "bob"] and len(first) == 1
 
 
+@pytest.mark.parametrize("kind", ["film", "pictures"])
+def test_what_vanishes_while_it_is_read_is_not_cut_off(
+    preparing, source, fake, monkeypatch, kind
+):
+    settings = {}
+    if kind == "pictures":
+        write_crops(source / "pictures", [1, 2, 3, 4])
+        (source / "train.csv").write_text(
+            "".join(f"pictures/0000{i}.jpg,0,0\n" for i in range(1, 5))
+        )
+        settings = {"corpus": "framelist"}
+    find = preparing.worker.tracking.faces_of_video
+
+    def vanishing(video, **settings):
+        faces = find(video, **settings)
+        yield next(faces)
+        source.rename(source.with_name("elsewhere"))
+        if kind == "pictures":
+            yield from faces
+        else:  # as one whose reads fail
+            video.damaged_packets += 1
+
+    options = options_of(source, **settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing.worker.tracking, "faces_of_video", vanishing)
+        with pytest.raises(UserError, match="changed while .*; once --source"):
+            preparing.prepare(options)
+    source.with_name("elsewhere").rename(source)
+    train = preparing.prepare(options)["splits"]["train"]
+    assert train["frames"] == {"film": 10, "pictures": 4}[kind]
+    assert train["damaged"] == []
+
+
+def test_a_whole_bucket_is_refused(preparing, source):
+    with pytest.raises(UserError, match="--records=s3://lab is a whole bucket"):
+        preparing.prepare(options_of(source, records="s3://lab"))
+
+
 def test_a_cluster_needs_ray(preparing, source, fake, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match="needs Ray, .*affwild_omg.cluster"):
@@ -914,6 +970,21 @@ def test_nothing_is_left_when_nothing_can_be_prepared(preparing, source, fake):
     with pytest.raises(UserError, match="not one clip .* not a video"):
         preparing.prepare(options_of(source))
     assert names(source.parent) == ["corpus"]
+
+
+def test_other_nodes_do_not_mend_what_lies_elsewhere(
+    preparing, source, fake, monkeypatch
+):
+    """They see no folder of this machine."""
+    given = []
+    monkeypatch.setattr(
+        preparing, "_prepare", lambda *x: given.append(x[2]) or {}
+    )
+    options = options_of(source, engine="ray", ray_address="a:1")
+    target = preparing.remote.path("s3://lab/records")
+    with pytest.raises(UserError, match="ann/u1.mp4 of train cannot be made"):
+        preparing._mend({("train", "ann/u1.mp4"): None}, target, options)
+    assert [(x.engine, x.ray_address) for x in given] == [("processes", "auto")]
 
 
 def test_flags_that_change_nothing_are_refused(preparing, source, fake):

@@ -24,7 +24,6 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.faces.video import DEFAULT_FPS
 from affwild_omg.inference.predictor import Predictor
 from affwild_omg.serving import rest
 from affwild_omg.serving.live import Live
@@ -353,7 +352,7 @@ def create(served: Served, options: ServerOptions) -> fastapi.FastAPI:
     async def frames(
         socket: WebSocket,
         faces: Annotated[int, Query(ge=1, le=8)] = 1,
-        fps: Annotated[float, Query(ge=1, le=120)] = DEFAULT_FPS,
+        fps: Annotated[float | None, Query(ge=1, le=120)] = None,
         wait: bool = False,
     ) -> None:
         origin = urllib.parse.urlsplit(socket.headers.get("origin", "")).netloc

@@ -8,6 +8,7 @@ next answer says how many. A client that waits for each answer loses none.
 import asyncio
 import math
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -83,13 +84,19 @@ class Live:
         with predictor.stream(wait=True, **self._parts) as stream:
             stream.step(np.zeros((240, 320, 3), np.uint8))
 
-    async def talk(self, socket: WebSocket, **settings: object) -> None:
+    async def talk(
+        self, socket: WebSocket, fps: float | None, **settings: object
+    ) -> None:
         """Answers the pictures of a connection until it ends.
 
         Args:
             socket: just accepted.
-            **settings: faces, fps and wait, see `Predictor.stream`.
+            fps: pictures a second by which their times are told, > 0; None
+                for the times at which they come.
+            **settings: faces and wait, see `Predictor.stream`.
         """
+        if fps is not None:
+            settings["fps"] = fps
         if self._open >= self._most:
             return await socket.close(
                 _BUSY, f"{self._most} connections are open; try again later"
@@ -100,7 +107,7 @@ class Live:
                 lambda: self._predictor.stream(**settings, **self._parts)
             )
             try:
-                await self._answer_all(socket, stream)
+                await self._answer_all(socket, stream, fps is None)
             finally:
                 await self._run(stream.__exit__, None, None, None)
         except WebSocketDisconnect:
@@ -120,10 +127,10 @@ class Live:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._pool, function, *args)
 
-    async def _answer_all(self, socket, stream):
+    async def _answer_all(self, socket, stream, timed):
         newest = asyncio.Queue(1)
         receiving = asyncio.create_task(self._receive(socket, newest))
-        last = 0
+        last, first_s = 0, None
         try:
             while True:
                 waiting = asyncio.create_task(newest.get())
@@ -133,11 +140,13 @@ class Live:
                 if receiving.done():
                     waiting.cancel()
                     return receiving.result()
-                number, data = waiting.result()
+                number, data, time_s = waiting.result()
+                first_s = time_s if first_s is None else first_s
                 answer = {"frame": number, "dropped": number - last - 1}
                 last = number
                 answer |= await self._run(
-                    self._answer, stream, data, number - 1
+                    *(self._answer, stream, data, number - 1),
+                    time_s - first_s if timed else None,
                 )
                 self._frames.labels("dropped").inc(answer["dropped"])
                 outcome = "unreadable" if "error" in answer else "answered"
@@ -156,9 +165,10 @@ class Live:
             number += 1
             if newest.full():
                 newest.get_nowait()
-            newest.put_nowait((number, message.get("bytes")))
+            data, time_s = message.get("bytes"), time.monotonic()
+            newest.put_nowait((number, data, time_s))
 
-    def _answer(self, stream, data, number):
+    def _answer(self, stream, data, number, time_s):
         """Returns what a picture shows, or what is wrong with it."""
         try:
             frame = _decode(data)
@@ -173,7 +183,9 @@ class Live:
                 "valence": _number(valence),
                 "arousal": _number(arousal),
             }
-            for track, valence, arousal, face in stream.step(frame, number)
+            for track, valence, arousal, face in stream.step(
+                frame, number, time_s
+            )
         ]
         height, width = frame.shape[:2]
         return {

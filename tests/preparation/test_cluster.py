@@ -115,7 +115,12 @@ def test_a_node_that_lacks_something_is_told(cluster, tmp_path):
 def test_a_clip_outlives_any_number_of_nodes(cluster, tmp_path, monkeypatch):
     """Ray's part by hand: five nodes die in turn, and a process of its own."""
     ray = cluster.ray
-    deaths = [ray.exceptions.NodeDiedError("gone"), *4 * ["raylet"], "worker", None]
+    deaths = [
+        ray.exceptions.NodeDiedError("gone"),
+        *4 * ["raylet"],
+        "worker",
+        None,
+    ]
     begun = []
 
     class Task:

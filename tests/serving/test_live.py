@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from affwild_omg.inference.stream import Stream
 from affwild_omg.serving.options import ServerOptions
 from tests.serving.conftest import running
 
@@ -113,6 +114,29 @@ def test_each_connection_has_a_state_of_its_own(connect, walk):
     assert answers[2] == answers[3]
     first, second = (answer["faces"][0]["arousal"] for answer in answers[::2])
     assert first != second  # the state goes on
+
+
+def test_pictures_have_the_times_at_which_they_come(connect, walk, monkeypatch):
+    step, times = Stream.step, []
+
+    def noted(stream, frame, number, time_s):
+        times.append(time_s)
+        return step(stream, frame, number, time_s)
+
+    monkeypatch.setattr(Stream, "step", noted)
+    with connect("?wait=1") as live:
+        begin = time.monotonic()
+        for _ in range(2):
+            live.send(jpeg(walk[0]))
+            live.answer()
+            time.sleep(0.2)
+        lasted = time.monotonic() - begin
+    first, second = times
+    assert first == 0 and 0.2 <= second <= lasted
+    with connect("?wait=1&fps=10") as live:
+        live.send(jpeg(walk[0]))
+        live.answer()
+    assert times[2:] == [None]  # those of their numbers
 
 
 def test_no_face_has_a_reason(connect):

@@ -1,7 +1,6 @@
 "use strict";
 
 const LONGEST_SIDE = 640; // pixels of the pictures that are sent
-const FPS = 20; // that this page reaches on a usual machine
 const SHOWN_S = 20; // of the curves
 const TRAIL_S = 2; // of the plane
 const RETRY_MS = 2000;
@@ -106,7 +105,7 @@ video.onended = () => {
 // The server: a picture goes when the answer to the one before is there.
 
 function connect() {
-  const url = new URL(`live?faces=${element("faces").value}&fps=${FPS}`, location);
+  const url = new URL(`live?faces=${element("faces").value}`, location);
   url.protocol = url.protocol.replace("http", "ws");
   socket = new WebSocket(url);
   socket.onopen = () => {

@@ -98,9 +98,16 @@ class Cache:
     def _write(self, path, clip, compute):
         path.parent.mkdir(parents=True, exist_ok=True)
         shape = clip.frames, sum(self.sizes.values())
-        with files.whole(path, contended=True) as unfinished:
-            values = np.lib.format.open_memmap(
-                unfinished, "w+", dtype=_KIND, shape=shape
+        with (
+            files.whole(path, contended=True) as unfinished,
+            # Not by a memory map, which a full disk ends by a signal.
+            unfinished.open("wb") as file,
+        ):
+            header = np.lib.format.header_data_from_array_1_0(
+                np.empty((0, 0), _KIND)
+            )
+            np.lib.format.write_array_header_1_0(
+                file, header | {"shape": shape}
             )
             for start in range(0, clip.frames, CHUNK):
                 stop = min(start + CHUNK, clip.frames)
@@ -108,14 +115,14 @@ class Cache:
                 found = compute(np.stack([decode(x) for x in images]))
                 with np.errstate(over="ignore"):
                     columns = [found[x].astype(_KIND) for x in self.sizes]
-                values[start:stop] = np.concatenate(columns, axis=1)
-                if not np.isfinite(values[start:stop]).all():
+                values = np.concatenate(columns, axis=1)
+                if not np.isfinite(values).all():
                     raise UserError(
                         f"--cache_features: {clip.key} has features that are "
                         "no numbers of float16, which ends at 65504; leave "
                         "the flag out"
                     )
-            values.flush()
+                file.write(values.tobytes())
 
     def read(self, clip: Clip, start: int, stop: int) -> np.ndarray:
         """Reads the features of some frames.

@@ -4,6 +4,8 @@ Each function gathers the values that the template of its section lays out:
 {name: value}. "left_out" alone says why a section has no content.
 """
 
+import math
+
 import numpy as np
 from absl import logging
 
@@ -217,7 +219,9 @@ def network(source: Source) -> dict:
         for target in source.results.targets
     }
     cccs["mean"] = [scores["mean_ccc"] for scores in validation.values()]
-    losses = [epoch["loss"] for epoch in epochs]
+    losses = [
+        math.nan if epoch["loss"] is None else epoch["loss"] for epoch in epochs
+    ]
     picture = source.draw(
         "training", figures.training, list(validation), losses, cccs, best
     )

@@ -21,7 +21,7 @@ from affwild_omg.inference.predictor import default_strategy, keras_predictor
 from affwild_omg.nets import models, optimizers
 from affwild_omg.paper.task import TARGETS
 from affwild_omg.scoring import postprocessing
-from affwild_omg.storage import files, remote
+from affwild_omg.storage import files, locks, remote
 from affwild_omg.training import (
     checkpoints,
     regime,
@@ -72,16 +72,47 @@ def train(
 
     Raises:
         UserError: the options or the records cannot be used, the workdir is
-            not empty and neither `overwrite` nor `resume` is set, or what is
-            there cannot be resumed; there is no space for a checkpoint; or
-            others of the cluster do not agree, or are gone.
+            not empty and neither `overwrite` nor `resume` is set, another
+            training is at work there, or what is there cannot be resumed;
+            there is no space for a checkpoint; or others of the cluster do
+            not agree, or are gone.
     """
+    workdir = files.check_output(
+        options.workdir, flag="--workdir", overwrite=True
+    )
+    alone = contextlib.nullcontext()
+    if not cluster or cluster.chief:
+        alone = _kept_from_others(workdir)
+    with alone:
+        return _train(workdir, options, overwrite, resume, strategy, cluster)
+
+
+@contextlib.contextmanager
+def _kept_from_others(workdir):
+    """Makes a workdir, and lets no other training write there meanwhile."""
+    remove_if_empty = files.make_folder(workdir)
+    try:
+        with locks.hold(workdir / f"{files.PARTIAL}lock"):
+            yield
+    except locks.Busy as error:
+        raise UserError(
+            f"--workdir={workdir}: another training is at work there; wait "
+            "until it has ended, or end it, or name another folder"
+        ) from error
+    finally:
+        remove_if_empty()
+
+
+def _train(workdir, options, overwrite, resume, strategy, cluster):
     records = validation.read(options)
     validation.check(options, records)
-    workdir = remote.path(options.workdir)
     found = None
-    # A training that was killed early leaves an empty folder.
-    anew = workdir.is_dir() and files.is_empty(workdir)
+    begun = workdirs.read_begun(workdir)
+    # A training that was killed early leaves no folder, or an empty one, or
+    # what it would have replaced.
+    anew = files.is_empty(workdir) or (
+        begun is not None and not options.changes_from(begun)
+    )
     if resume and not anew:
         resumption.check(workdir, options, records)
         found = checkpoints.newest(workdir)
@@ -90,17 +121,19 @@ def train(
                 f"--resume: {workdir} holds no {workdirs.LAST}, from which the "
                 "training would go on; give --overwrite instead to start again"
             )
-        # The members of a fusion may be gone since.
         card = model_file.read_card(found.path, flag="--workdir")
     else:
         if resume:
             logging.warning(
-                "%s holds no checkpoint yet: the training starts anew", workdir
+                "%s holds no checkpoint of this training yet: it starts anew",
+                workdir,
             )
         card = dataclasses.replace(
             card_of(options), treatment=records.treatment
         )
-        files.check_output(workdir, flag="--workdir", overwrite=overwrite)
+        files.check_output(
+            workdir, flag="--workdir", overwrite=overwrite or resume
+        )
     if cluster and options.cache_features:
         raise UserError(
             "--cache_features is for one machine, not for several; leave it out"
@@ -119,9 +152,6 @@ def train(
             "use all alike",
             *(flag, size, rest, replicas, share + 1, share, replicas),
         )
-    remove_workdir = list  # the chief's, if there is one
-    if not cluster or cluster.chief:
-        remove_workdir = files.make_folder(workdir)
     run = None
     try:
         run = _Run(
@@ -129,6 +159,7 @@ def train(
             write=not cluster or cluster.chief,
         )
         with contextlib.closing(run.watching):
+            run.begin()
             return run.fit()
     except tf.errors.ResourceExhaustedError as error:
         if "No space left" in error.message:
@@ -152,8 +183,6 @@ def train(
             raise
         kept = run.kept() if run else "nothing was trained"
         raise cluster.lost(error, kept) from error
-    finally:
-        remove_workdir()  # if it stayed empty
 
 
 def card_of(options: TrainingOptions) -> model_file.Card:
@@ -377,6 +406,16 @@ class _Run:
         columns = [TARGETS.index(target) for target in self.targets]
         return np.nanmean(np.array(labels)[:, columns], axis=0)
 
+    def begin(self):
+        """Notes what will be replaced, until there is a checkpoint."""
+        if not self.writes:
+            return
+        place = self.workdir / workdirs.BEGUN
+        if self.resumed:
+            place.unlink(missing_ok=True)
+        elif not files.is_empty(self.workdir):
+            files.write_json(place, self.provenance["options"])
+
     def fit(self):
         if self.cluster:
             self._meet()
@@ -529,7 +568,7 @@ class _Run:
         self._look()
         seconds = time.perf_counter() - begin
         entry = {
-            "loss": float(now.loss_sum) / max(1, now.steps),
+            "loss": float(now.loss_sum) / now.steps if now.steps else None,
             "frames_per_second": float(now.frames) / seconds,
             "skipped_batches": self.epoch_batches - now.steps,
         }
@@ -693,9 +732,9 @@ class _Run:
             left = f"; {wording.duration(seconds_left)} to epoch "
             left += str(self.options.epochs)
         logging.info(
-            "epoch %d: loss %.3f, %s, %.0f frames/s%s",
+            "epoch %d: loss %s, %s, %.0f frames/s%s",
             entry["epoch"],
-            entry["loss"],
+            wording.number(entry["loss"]),
             told,
             entry["frames_per_second"],
             left,

@@ -378,6 +378,11 @@ class TrainingOptions(options.Checked):
                     f"plateau of --plateau_patience={self.plateau_patience} "
                     "has an effect; make it larger, or 0"
                 )
+        elif self.plateau_patience != type(self).plateau_patience:
+            raise UserError(
+                f"--plateau_patience={self.plateau_patience} changes nothing "
+                f"with --schedule={self.schedule}; it is for plateau"
+            )
         if self.init_strict and not self.init_from:
             raise UserError("--init_strict requires --init_from")
         if self.other_landmarks and not (self.init_from or self.members):

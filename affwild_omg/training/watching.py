@@ -248,6 +248,8 @@ class Watching:
         if self._profiling:
             tf.test.experimental.sync_devices()
             tf.profiler.experimental.stop()
+            if self._settled:  # since it began, perhaps
+                self._settle()
             logging.info("%s has the profile of steps", self._folder)
             self._profiling, self._to_profile = False, ()
 
@@ -328,7 +330,8 @@ class Watching:
             return
         number, scalars = entry["epoch"], {}
         for name in ("loss", "frames_per_second"):
-            scalars[name] = entry[name]
+            if entry[name] is not None:
+                scalars[name] = entry[name]
         if scores := entry.get("validation"):
             scalars["validation/mean_ccc"] = scores["mean_ccc"]
             for target in TARGETS:

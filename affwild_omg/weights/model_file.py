@@ -143,16 +143,24 @@ def write_model(
     """
     # Keras respects include_optimizer for its older formats only.
     optimizer = getattr(model, "optimizer", None)
+    # Keras writes the weights of a large model beside it first, into a file of
+    # a name of its own, which would stay if the process is killed.
+    folder = path.with_name(f"{path.name}.saving")
+    files.remove(folder)
+    folder.mkdir()
     try:
         if not include_optimizer:
             model.optimizer = None
-        model.save(path)
-        with zipfile.ZipFile(path, "a") as archive:
+        saved = folder / path.name
+        model.save(saved)
+        with zipfile.ZipFile(saved, "a") as archive:
             added = {CARD: card.to_json(), **(members or {})}
             for name, text in added.items():
                 archive.writestr(name, text)
+        saved.replace(path)
     finally:
         model.optimizer = optimizer
+        files.remove(folder)
 
 
 def load_model(

@@ -16,7 +16,7 @@ import os
 import pathlib
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.storage import remote
+from affwild_omg.storage import files, remote
 
 BEST = "best.keras"
 LAST = "last.keras"
@@ -28,6 +28,9 @@ EVENT_FILES = "events.out.tfevents.*"
 CHECKPOINTS = "checkpoints"
 FLAGFILE = "flags.cfg"
 INITIALISATION = "initialisation.json"
+# The options of a training that has no checkpoint yet, and will replace what
+# lies there.
+BEGUN = f"{files.PARTIAL}begun.json"
 
 
 def of(model: os.PathLike | str) -> pathlib.Path:
@@ -54,6 +57,17 @@ def read_initialisation(workdir: os.PathLike | str) -> list[dict]:
     return _read(workdir, INITIALISATION, _taken) or []
 
 
+def read_begun(workdir: os.PathLike | str) -> dict | None:
+    """Returns the options of a training that has no checkpoint yet.
+
+    None where there is none, or no other file that it would replace.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return _read(workdir, BEGUN, dict.keys)
+
+
 def _taken(reports):
     return [report["taken"] for report in reports]
 
@@ -75,6 +89,7 @@ def _read(workdir, name, check):
 def clear(workdir: pathlib.Path) -> None:
     """Removes the files of a training, and leaves alone what else is there."""
     # First what a training could go on from, or half of one would be left.
+    files.remove(workdir / EVENTS / "plugins")  # profiles
     for folder, pattern in (
         (CHECKPOINTS, "step_*.keras"),
         (CHECKPOINTS, "best_*.keras"),
@@ -86,6 +101,6 @@ def clear(workdir: pathlib.Path) -> None:
             (workdir / folder).rmdir()
     for name in (
         *(LAST, BEST, HISTORY, FLAGFILE, INITIALISATION),
-        *(POSTPROCESSING, HALF_WIDTHS),
+        *(POSTPROCESSING, HALF_WIDTHS, BEGUN),
     ):
         (workdir / name).unlink(missing_ok=True)

@@ -199,7 +199,7 @@ def test_a_run_that_was_killed_ends_where_the_whole_one_does(
         if step == 2:
             assert not workdir.exists()
             workdir.mkdir()  # as a kill would leave it
-    assert "holds no checkpoint yet: the training starts" in caplog.text
+    assert "holds no checkpoint of this training yet: it starts" in caplog.text
     # The best epoch ends with a checkpoint, whatever --checkpoint_every is.
     assert state_of(workdir / "last.keras")["step"] == 4
     with monkeypatch.context() as patch:
@@ -374,6 +374,57 @@ def test_what_is_overwritten_stays_until_the_first_checkpoint(
                     dataclasses.replace(other, epochs=2), overwrite=True
                 )
         assert (read(first.workdir) == before) == same
+
+
+def test_what_an_overwriting_run_began_goes_on_in_its_place(
+    training, options, tmp_path, monkeypatch, caplog
+):
+    """The earlier one, whose files are there, is not taken for it."""
+    first = dataclasses.replace(
+        options, workdir=str(tmp_path / "run"), epochs=1, steps_per_epoch=3
+    )
+    training.train(first)
+    before, last = read(first.workdir), tmp_path / "run" / "last.keras"
+    number = last.stat().st_ino
+
+    def kill(options):
+        with monkeypatch.context() as patch:
+            stop_before(training, patch, 2)
+            with pytest.raises(Killed):
+                training.train(options, overwrite=True)
+        assert last.stat().st_ino == number
+
+    kill(first)
+    training.train(first, resume=True)
+    assert "no checkpoint of this training yet: it starts anew" in caplog.text
+    assert last.stat().st_ino != number and read(first.workdir) == before
+    number = last.stat().st_ino
+    kill(dataclasses.replace(first, seed=1))
+    for _ in range(2):  # with the earlier one's flags, that goes on
+        training.train(first, resume=True)
+        assert last.stat().st_ino == number
+    kept = [x for x in last.parent.iterdir() if x.name.startswith(".partial")]
+    assert not kept and read(first.workdir) == before
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_two_trainings_do_not_share_a_workdir(
+    training, options, tmp_path, lock_holder, resume
+):
+    own = dataclasses.replace(options, workdir=str(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
+    lock_holder(tmp_path / "run" / ".partial-lock")
+    with pytest.raises(UserError, match="run: another training is at work th"):
+        training.train(own, resume=resume, overwrite=not resume)
+
+
+def test_a_resumption_of_nothing_starts(training, options, tmp_path, caplog):
+    """As of a training that was killed before it had made its workdir."""
+    own = dataclasses.replace(
+        options, workdir=str(tmp_path / "new" / "run"), epochs=1
+    )
+    assert len(training.train(own, resume=True)["epochs"]) == 1
+    assert "no checkpoint of this training yet: it starts anew" in caplog.text
 
 
 @pytest.mark.slow

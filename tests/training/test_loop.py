@@ -567,7 +567,7 @@ def test_epochs_of_some_steps_go_on_with_the_data(
 
     def total(entries, batches):  # some have nothing to compare
         return sum(
-            x["loss"] * (batches - x["skipped_batches"]) for x in entries
+            (x["loss"] or 0) * (batches - x["skipped_batches"]) for x in entries
         )
 
     assert total(one, 3) == pytest.approx(total(two, 2), rel=1e-6)
@@ -1240,6 +1240,27 @@ def test_a_batch_without_a_gradient_is_left_out(training, tiny, tmp_path):
     assert int(run.optimizer.iterations) == 1
     with pytest.raises(UserError, match="--batch_size=2 all labels .* equal"):
         run_of("equal", "none")
+    run = start(training, dataclasses.replace(run.options, steps_per_epoch=1))
+    entries = []
+    for epoch in (1, 2):
+        entries.append(run._train_epoch(epoch))
+        run.now = training.checkpoints.Progress()
+    assert sorted(entry["skipped_batches"] for entry in entries) == [0, 1]
+    for entry in entries:  # no step has no loss, which is not one of 0
+        assert (entry["loss"] is None) == bool(entry["skipped_batches"])
+
+
+def test_windows_with_faces_are_measured(tf, training, tiny, monkeypatch):
+    run = start(training, tiny)
+    mask = np.zeros((5, 4), bool)
+    mask[2, 3] = mask[4] = True
+    batch = {"mask": mask, "number": np.arange(5)}
+    monkeypatch.setattr(
+        *(run.batches, "_train_batches"),
+        lambda *_: tf.data.Dataset.from_tensors(batch),
+    )
+    run.batches.share = 3
+    assert run.batches.probe()["number"].tolist() == [2, 4, 0]
 
 
 def test_a_whole_run_works_on_two_replicas(tf, training, tiny, tmp_path):

@@ -41,6 +41,7 @@ OPTIONS = TrainingOptions(records="r", workdir="w", width=0.03, units=4)
             {"schedule": "plateau", "warmup_steps": 1},
             "--warmup_steps does not go with --schedule=plateau",
         ),
+        ({"plateau_patience": 5}, "--plateau_patience=5 changes nothing with"),
         ({"mix": ["1"]}, "--mix=1 must be a number above 0 for each of sev"),
         (
             {"records": "a,b", "mix": ["1", "0"]},

@@ -267,17 +267,15 @@ def test_the_graph_knows_the_types_of_other_precisions(tf, tmp_path, capfd):
     assert "Unsupported dtype" not in capfd.readouterr().err
 
 
-def test_chosen_steps_are_profiled(
-    training,
-    options,
-    tmp_path,
-    caplog,
-):
+@pytest.mark.parametrize("every", ["epoch", "1"])
+def test_chosen_steps_are_profiled(training, options, tmp_path, caplog, every):
+    """A checkpoint between them, the first, moves where the files lie."""
     xplane = pytest.importorskip("tensorflow.tsl.profiler.protobuf.xplane_pb2")
     own = dataclasses.replace(
         options,
         workdir=str(tmp_path / "run"),
         profile_steps=["2", "3"],
+        checkpoint_every=every,
         epochs=2,
     )
     with caplog.at_level("INFO", logger="absl"):
@@ -301,6 +299,8 @@ def test_chosen_steps_are_profiled(
     longer = dataclasses.replace(own, epochs=3, profile_steps=["99", "100"])
     training.train(longer, resume=True)
     assert "--profile_steps=99,100: none of these steps was" in caplog.text
+    training.train(dataclasses.replace(longer, epochs=1), overwrite=True)
+    assert not list(tmp_path.rglob("*.xplane.pb"))
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,34 @@ def rewritten(path, change):
     return other
 
 
+def test_what_keras_leaves_beside_a_large_model_goes(
+    model_file, tmp_path, monkeypatch
+):
+    """Where it lies, it counts as half written, and the next one removes it."""
+    from keras.src.saving import saving_lib
+
+    # As if no model fitted into memory: its weights go to a file before.
+    monkeypatch.setattr(saving_lib, "is_memory_sufficient", lambda _: False)
+    make_file, folders = saving_lib.tempfile.NamedTemporaryFile, []
+
+    def noted(dir):
+        folders.append(dir)
+        return make_file(dir=dir)
+
+    model, card = make(model_file)
+    path = tmp_path / "best.keras"
+    with monkeypatch.context() as patch:
+        patch.setattr(saving_lib.tempfile, "NamedTemporaryFile", noted)
+        model_file.save_model(model, card, path)
+    (folder,) = folders
+    path.unlink()
+    folder.mkdir()
+    (folder / "tmp01").touch()  # as a kill leaves it
+    assert model_file.files.is_empty(tmp_path)
+    model_file.save_model(model, card, path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_and_its_folder_give_the_model_back(model_file, tmp_path):
     model, card = make(model_file, targets=("arousal",), landmarks=False)
     model_file.save_model(model, card, tmp_path / "best.keras")

@@ -27,8 +27,8 @@ flags.DEFINE_bool(
     TrainingOptions,
     overwrite="the training in the workdir",
     unless=["list_architectures"],
-    interrupted="the workdir keeps its last checkpoint, if there is one, and "
-    "--resume goes on from it",
+    interrupted="the workdir keeps this training's last checkpoint, if it has "
+    "one, and --resume goes on from it; else --resume starts it again",
 )
 def main(options: TrainingOptions, *, overwrite: bool) -> None:
     if flags.FLAGS.list_architectures:

@@ -33,7 +33,7 @@ REQUIRED = {
 }
 NAN = float("nan")
 AGAIN = "make the records again with python -m affwild_omg.prepare --overwrite"
-MEND = "the command that prepared the records makes anew what is damaged"
+MEND = "the command that prepared the records, without --shard or --merge,"
 HEAVY = {
     "cv2",
     "dlib",

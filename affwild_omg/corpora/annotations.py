@@ -1,6 +1,7 @@
 """Text files with a label for each frame, whatever is wrong with them."""
 
 import array
+import errno
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -37,8 +38,12 @@ def read_lines(
     except UnicodeDecodeError:
         text = "\0"
     except OSError as error:
-        # Others may pass, but for a link that leads nowhere.
-        if not (isinstance(error, PermissionError) or os.path.islink(path)):
+        nowhere = error.errno in (errno.ENOENT, errno.ELOOP)
+        # Others may pass.
+        if not (
+            isinstance(error, PermissionError)
+            or (nowhere and os.path.islink(path))
+        ):
             raise
         problems.add(f"{path}: {error.strerror}; {rule}", split=split)
         return None

@@ -81,8 +81,8 @@ def _read_list(path, source, clips, seen, problems):
             other, *_ = clips.get((path.stem, clip), [path])
             if other != path:
                 raise UserError(
-                    f"the clip {clip!r} is of {other}; each list needs names "
-                    "of its own"
+                    f"the clip {clip!r} belongs to {other}; each list needs "
+                    "names of its own"
                 )
         except UserError as error:
             problems.add(f"{where}: {error}; the line is left out", path)

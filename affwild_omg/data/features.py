@@ -91,7 +91,11 @@ class Cache:
             for path, clip in progress.bar(
                 missing, description="features", unit="clip"
             ):
-                self._write(path, clip, compute)
+                try:
+                    self._write(path, clip, compute)
+                except OSError as error:
+                    error.filename = error.filename or str(path)
+                    raise
         finally:
             remove()
 
@@ -103,9 +107,7 @@ class Cache:
             # Not by a memory map, which a full disk ends by a signal.
             unfinished.open("wb") as file,
         ):
-            header = np.lib.format.header_data_from_array_1_0(
-                np.empty((0, 0), _KIND)
-            )
+            header = {"descr": _KIND.str, "fortran_order": False}
             np.lib.format.write_array_header_1_0(
                 file, header | {"shape": shape}
             )

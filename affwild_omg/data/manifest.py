@@ -32,7 +32,8 @@ _REMEDY = (
 )
 _MENDING = (
     "the command that prepared the records, without --shard or --merge, makes "
-    "anew what is damaged, and python -m affwild_omg.prepare --verify names all"
+    "anew what is damaged; python -m affwild_omg.prepare --verify names all of "
+    "it"
 )
 # What JSON that is something else raises when it is read.
 _MALFORMED = (

@@ -71,14 +71,14 @@ def _take(options, inputs, others):
         if not known.is_done(own.name, theirs, inputs):
             continue
         logging.info("taken from %s, which is the same", theirs.workdir)
-        own.mkdir(parents=True, exist_ok=True)
-        workdirs.clear(own)
-        for name in (workdirs.BEST, workdirs.HISTORY):
-            source = pathlib.Path(theirs.workdir, name)
-            try:  # models are large
-                os.link(source, own / name)
-            except OSError:  # another file system, or one that cannot
-                shutil.copy2(source, own / name)
+        with loop.kept_from_others(own):
+            workdirs.clear(own)
+            for name in (workdirs.BEST, workdirs.HISTORY):
+                source = pathlib.Path(theirs.workdir, name)
+                try:  # models are large
+                    os.link(source, own / name)
+                except OSError:  # another file system, or one that cannot
+                    shutil.copy2(source, own / name)
         return True
     return False
 
@@ -86,6 +86,8 @@ def _take(options, inputs, others):
 def _train(options, *, overwrite):
     # Or a call that is interrupted before its first checkpoint would seem to
     # be the earlier run, which training leaves in place that long.
-    for name in (workdirs.CHECKPOINTS, workdirs.LAST, workdirs.HISTORY):
-        files.remove(pathlib.Path(options.workdir, name))
+    workdir = pathlib.Path(options.workdir)
+    with loop.kept_from_others(workdir):
+        for name in (workdirs.CHECKPOINTS, workdirs.LAST, workdirs.HISTORY):
+            files.remove(workdir / name)
     loop.train(options, overwrite=overwrite)

@@ -17,6 +17,7 @@ from affwild_omg.cli.errors import UserError, listed
 from affwild_omg.faces.video import (
     DEFAULT_FPS,
     MAX_CREDIBLE_FPS,
+    MAX_FAILURES,
     TIME_DIGITS,
     picture,
 )
@@ -104,7 +105,8 @@ class Camera(contextlib.AbstractContextManager):
 
         Times are the camera's, in seconds from the first one on.
         """
-        first, without = None, 0  # of which no picture can be made
+        first, failures = None, 0
+        without = 0  # of which no picture can be made
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._newest or self._ended)
@@ -114,9 +116,13 @@ class Camera(contextlib.AbstractContextManager):
                 self._newest = None
             try:
                 rgb = picture(frame, self._stream.sample_aspect_ratio)
-            except av.error.FFmpegError:
-                without += 1
-                continue
+            except av.error.FFmpegError as error:
+                without, failures = without + 1, failures + 1
+                if failures < MAX_FAILURES:
+                    continue
+                self._error = error
+                break
+            failures = 0
             damaged += without
             first = first or (number, damaged, frame.time)
             self.number = number - first[0]
@@ -141,7 +147,7 @@ class Camera(contextlib.AbstractContextManager):
 
     def _read(self) -> None:
         """Keeps the newest frame, until the camera ends or is closed."""
-        number = damaged = 0
+        number = damaged = failures = 0
         try:
             for packet in self._container.demux(self._stream):
                 if self._closed:
@@ -150,7 +156,11 @@ class Camera(contextlib.AbstractContextManager):
                     frames = packet.decode()
                 except av.error.FFmpegError:
                     number, damaged = number + 1, damaged + 1
+                    failures += 1
+                    if failures == MAX_FAILURES:
+                        raise
                     continue
+                failures = 0
                 for frame in frames:
                     with self._changed:
                         if not self._closed:

@@ -1,5 +1,6 @@
 """Clips prepared on the nodes of a Ray cluster, each by a task of its own."""
 
+import collections
 import contextlib
 import pathlib
 import signal
@@ -15,6 +16,9 @@ from affwild_omg.preparation.options import AUTO
 
 # Of a worker; one takes 0.8 GB with its detector.
 _NEEDS = {"num_cpus": 1, "memory": 10**9}
+# Each after four that Ray itself has tried.
+MOST_DEATHS = 10
+_OF_NODES = ray.exceptions.NodeDiedError, ray.exceptions.LocalRayletDiedError
 
 
 def ray_map(
@@ -27,8 +31,8 @@ def ray_map(
 ) -> contextlib.AbstractContextManager[Iterator[tuple[Clip, dict]]]:
     """Opens an iterator of (clip, work(clip)), as the clips are finished.
 
-    What a node had in work when it died is given to another one, however often
-    that happens.
+    What a node had in work when it died is given to another one; a clip with
+    which `MOST_DEATHS` died is to blame itself.
 
     Args:
         work: a function that can be pickled.
@@ -67,7 +71,7 @@ def _results(work, clips, address, folder, died):
         def begin(clip):
             return task.remote(work, clip, clip.found, folder, __version__)
 
-        left = {begin(clip): clip for clip in clips}
+        left, deaths = {begin(x): x for x in clips}, collections.Counter()
         while left:
             (done, *_), _ = ray.wait(list(left))
             clip = left.pop(done)
@@ -75,14 +79,11 @@ def _results(work, clips, address, folder, died):
                 result = ray.get(done)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
-            except (
-                ray.exceptions.NodeDiedError,
-                ray.exceptions.LocalRayletDiedError,
-            ):
-                # Which happens to whatever is there, however often.
-                left[begin(clip)] = clip
-                continue
             except ray.exceptions.RayError as error:
+                deaths[clip] += isinstance(error, _OF_NODES)
+                if isinstance(error, _OF_NODES) and deaths[clip] < MOST_DEATHS:
+                    left[begin(clip)] = clip
+                    continue
                 result = died(clip, type(error).__name__)
             yield clip, result
     finally:

@@ -86,8 +86,8 @@ def make(target: pathlib.Path, options: PreparationOptions) -> pathlib.Path:
         )
     elif options.part and (folder / _REPORTS).exists():
         raise UserError(
-            f"{folder} holds an unfinished preparation, but not with which "
-            "flags; remove it to begin anew"
+            f"{folder} holds an unfinished preparation, but does not say with "
+            "which flags; remove it to begin anew"
         )
     elif folder.exists() and not options.part:
         logging.warning(

@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import errno
 import math
+import pathlib
 import time
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -80,16 +82,26 @@ def train(
     workdir = files.check_output(
         options.workdir, flag="--workdir", overwrite=True
     )
+    # Or a slip in its name would start another training.
+    if resume and not workdir.is_dir():
+        raise UserError(
+            f"--resume: {workdir} holds no training; leave --resume out to "
+            "start one"
+        )
     alone = contextlib.nullcontext()
     if not cluster or cluster.chief:
-        alone = _kept_from_others(workdir)
+        alone = kept_from_others(workdir)
     with alone:
         return _train(workdir, options, overwrite, resume, strategy, cluster)
 
 
 @contextlib.contextmanager
-def _kept_from_others(workdir):
-    """Makes a workdir, and lets no other training write there meanwhile."""
+def kept_from_others(workdir: pathlib.Path) -> Iterator[None]:
+    """Makes a workdir, and lets no other training write there meanwhile.
+
+    Raises:
+        UserError: one does so.
+    """
     remove_if_empty = files.make_folder(workdir)
     try:
         with locks.hold(workdir / f"{files.PARTIAL}lock"):
@@ -107,12 +119,11 @@ def _train(workdir, options, overwrite, resume, strategy, cluster):
     records = validation.read(options)
     validation.check(options, records)
     found = None
-    begun = workdirs.read_begun(workdir)
-    # A training that was killed early leaves no folder, or an empty one, or
-    # what it would have replaced.
-    anew = files.is_empty(workdir) or (
-        begun is not None and not options.changes_from(begun)
-    )
+    begun = workdirs.read_begun(workdir) if resume else None
+    # A training that was killed early leaves an empty folder, or what it would
+    # have replaced.
+    empty = files.is_empty(workdir)
+    anew = empty or (begun and not resumption.changes(begun, options, records))
     if resume and not anew:
         resumption.check(workdir, options, records)
         found = checkpoints.newest(workdir)
@@ -125,8 +136,12 @@ def _train(workdir, options, overwrite, resume, strategy, cluster):
     else:
         if resume:
             logging.warning(
-                "%s holds no checkpoint of this training yet: it starts anew",
+                "%s holds no checkpoint of this training yet: it starts anew%s",
                 workdir,
+                ""
+                if empty
+                else ", and what is there gives way to its first checkpoint; "
+                f"to go on with that, remove {workdirs.BEGUN} there",
             )
         card = dataclasses.replace(
             card_of(options), treatment=records.treatment
@@ -414,7 +429,7 @@ class _Run:
         if self.resumed:
             place.unlink(missing_ok=True)
         elif not files.is_empty(self.workdir):
-            files.write_json(place, self.provenance["options"])
+            files.write_json(place, self.provenance)
 
     def fit(self):
         if self.cluster:

@@ -19,6 +19,17 @@ def read(workdir: pathlib.Path) -> dict | None:
     return found.state if found else workdirs.read_history(workdir)
 
 
+def changes(
+    before: dict, options: TrainingOptions, records: Manifest
+) -> list[str]:
+    """Returns in what a training differs from what another states of itself."""
+    changed = options.changes_from(before["options"])
+    digests = [before.get("records_sha256"), *before.get("added_sha256", ())]
+    if digests != [x.digest for x in (records, *records.added)]:
+        changed.append("other records")
+    return changed
+
+
 def check(
     workdir: pathlib.Path, options: TrainingOptions, records: Manifest
 ) -> None:
@@ -44,11 +55,7 @@ def check(
             "which does not state its options; train in another --workdir, or "
             "give --overwrite instead to start again"
         )
-    changed = options.changes_from(before["options"])
-    digests = [before.get("records_sha256"), *before.get("added_sha256", ())]
-    if digests != [x.digest for x in (records, *records.added)]:
-        changed.append("other records")
-    if changed:
+    if changed := changes(before, options, records):
         raise UserError(
             f"--resume: {workdir} holds a training with other flags "
             f"({'; '.join(changed)}); give them as they were, or train in "

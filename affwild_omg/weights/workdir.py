@@ -28,8 +28,8 @@ EVENT_FILES = "events.out.tfevents.*"
 CHECKPOINTS = "checkpoints"
 FLAGFILE = "flags.cfg"
 INITIALISATION = "initialisation.json"
-# The options of a training that has no checkpoint yet, and will replace what
-# lies there.
+# What a training states of itself that has no checkpoint yet, and will replace
+# what lies there.
 BEGUN = f"{files.PARTIAL}begun.json"
 
 
@@ -58,14 +58,14 @@ def read_initialisation(workdir: os.PathLike | str) -> list[dict]:
 
 
 def read_begun(workdir: os.PathLike | str) -> dict | None:
-    """Returns the options of a training that has no checkpoint yet.
+    """Returns what a training states of itself that has no checkpoint yet.
 
     None where there is none, or no other file that it would replace.
 
     Raises:
         UserError: the file is damaged.
     """
-    return _read(workdir, BEGUN, dict.keys)
+    return _read(workdir, BEGUN, lambda begun: begun["options"])
 
 
 def _taken(reports):
@@ -89,7 +89,6 @@ def _read(workdir, name, check):
 def clear(workdir: pathlib.Path) -> None:
     """Removes the files of a training, and leaves alone what else is there."""
     # First what a training could go on from, or half of one would be left.
-    files.remove(workdir / EVENTS / "plugins")  # profiles
     for folder, pattern in (
         (CHECKPOINTS, "step_*.keras"),
         (CHECKPOINTS, "best_*.keras"),
@@ -99,6 +98,9 @@ def clear(workdir: pathlib.Path) -> None:
             file.unlink()
         with contextlib.suppress(OSError):  # there is none, or others' files
             (workdir / folder).rmdir()
+    files.remove(workdir / EVENTS / "plugins")  # profiles
+    with contextlib.suppress(OSError):
+        (workdir / EVENTS).rmdir()
     for name in (
         *(LAST, BEST, HISTORY, FLAGFILE, INITIALISATION),
         *(POSTPROCESSING, HALF_WIDTHS, BEGUN),

@@ -67,7 +67,7 @@ def test_clips_of_two_lists_are_not_joined(tmp_path):
         ("test", "1", "B/p/3.jpg"),
     ]
     assert line == (
-        f"{tmp_path}/B/train.csv, line 1: the clip '1' is of "
+        f"{tmp_path}/B/train.csv, line 1: the clip '1' belongs to "
         f"{tmp_path}/A/train.csv; each list needs names of its own; the line "
         "is left out"
     )

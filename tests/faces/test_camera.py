@@ -109,38 +109,47 @@ def test_frames_that_nobody_took_in_time_are_passed_over(opened):
 def test_damaged_frames_leave_gaps(opened, monkeypatch):
     def picture(frame, ratio):
         if round((frame.time - 70) * RATE) in (0, 4, 8):
+            device.given += 1
+            device.wanted.release()  # the next one
             raise av.error.InvalidDataError(1, "no picture")
         return video.picture(frame, ratio)
 
     monkeypatch.setattr(camera, "picture", picture)
     device = Device(damaged=(2, 6))
-
-    def follow():
-        """Lets one more frame through once the camera waits for it."""
-        device.given += 1
-        threading.Timer(0.1, device.wanted.release).start()
-
     with opened(device) as film:
         frames = iter(film)
         device.give(film, 1)
-        follow()
         next(frames)
         assert (film.number, film.damage) == (0, None)
         device.give(film, 2)
         next(frames)
         assert (film.number, film.damage) == (2, "1 damaged frame")
         device.give(film, 1)
-        follow()
         next(frames)
         assert (film.number, film.damage) == (4, "2 damaged frames")
         device.give(film, 2)  # the second is passed over
         device.give(film, 1)
-        follow()
         time_s, rgb = next(frames)
         assert time_s == pytest.approx(8 / RATE)
         np.testing.assert_array_equal(rgb, make_frame(9))
         assert (film.number, film.decoded_frames) == (8, 4)
         assert film.damage == "1 frame passed over, 4 damaged frames"
+        device.wanted.release(COUNT)  # so that its thread can end
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_a_camera_without_a_whole_frame_ends(opened, monkeypatch, decoded):
+    def picture(frame, ratio):
+        device.wanted.release()
+        raise av.error.InvalidDataError(1, "Invalid data")
+
+    monkeypatch.setattr(camera, "picture", picture)
+    monkeypatch.setattr(camera, "MAX_FAILURES", 3)
+    device = Device(damaged=() if decoded else range(COUNT))
+    device.wanted.release(1 if decoded else COUNT)
+    with opened(device) as film:
+        assert list(film) == []
+        assert film.damage == "ended by the camera (Invalid data)"
         device.wanted.release(COUNT)  # so that its thread can end
 
 

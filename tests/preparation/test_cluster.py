@@ -112,16 +112,19 @@ def test_a_node_that_lacks_something_is_told(cluster, tmp_path):
     assert cluster._prepare(work, clip, False, tmp_path, __version__) == "told"
 
 
-def test_a_clip_outlives_any_number_of_nodes(cluster, tmp_path, monkeypatch):
-    """Ray's part by hand: five nodes die in turn, and a process of its own."""
-    ray = cluster.ray
-    deaths = [
-        ray.exceptions.NodeDiedError("gone"),
-        *4 * ["raylet"],
-        "worker",
-        None,
-    ]
-    begun = []
+@pytest.mark.parametrize(
+    ("deaths", "expected"),
+    [
+        (["node", *8 * ["raylet"], None], "made"),
+        (["raylet", "worker"], "WorkerCrashedError"),
+        (10 * ["node"], "NodeDiedError"),
+    ],
+)
+def test_a_clip_outlives_nodes(
+    cluster, tmp_path, monkeypatch, deaths, expected
+):
+    """Ray's part by hand."""
+    ray, begun = cluster.ray, []
 
     class Task:
         def remote(self, work, clip, *_):
@@ -129,12 +132,13 @@ def test_a_clip_outlives_any_number_of_nodes(cluster, tmp_path, monkeypatch):
             return len(begun) - 1
 
     def get(number):
-        error = {
+        errors = {
+            "node": ray.exceptions.NodeDiedError("gone"),
             "raylet": ray.exceptions.LocalRayletDiedError(),
             "worker": ray.exceptions.WorkerCrashedError(),
-        }.get(deaths[number], deaths[number])
-        if error:
-            raise error
+        }
+        if deaths[number]:
+            raise errors[deaths[number]]
         return "made"
 
     for name, made in (
@@ -147,7 +151,7 @@ def test_a_clip_outlives_any_number_of_nodes(cluster, tmp_path, monkeypatch):
         monkeypatch.setattr(ray, name, made)
     clip = Clip(split="train", video="v", utterance="u", path=tmp_path)
     with cluster.ray_map(
-        print, [clip], address="auto", folder=tmp_path, died=lambda *x: x
+        print, [clip], address="auto", folder=tmp_path, died=lambda _, how: how
     ) as results:
-        assert list(results) == [(clip, (clip, "WorkerCrashedError"))]
-    assert begun == 6 * [clip]
+        assert list(results) == [(clip, expected)]
+    assert begun == len(deaths) * [clip]

@@ -815,7 +815,7 @@ def test_shards_of_another_version_are_not_gone_on_with(
         next(odd_source.parent.glob(".*/settings.json")).unlink()
     else:
         monkeypatch.setattr(preparing.staging, "PREPARATION", 2)
-    words = "but not with which flags" if unknown else "with preparation=1;"
+    words = "does not say with which" if unknown else "with preparation=1;"
     before = tree(odd_source.parent)
     with pytest.raises(UserError, match=f"an unfinished preparation.* {words}"):
         preparing.prepare_shard(dataclasses.replace(sharded, shard="2/3"))

@@ -396,13 +396,21 @@ def test_what_an_overwriting_run_began_goes_on_in_its_place(
 
     kill(first)
     training.train(first, resume=True)
-    assert "no checkpoint of this training yet: it starts anew" in caplog.text
+    assert (
+        "no checkpoint of this training yet: it starts anew, and what is there "
+        "gives way to its first checkpoint; to go on with that, remove .partial"
+    ) in caplog.text
     assert last.stat().st_ino != number and read(first.workdir) == before
     number = last.stat().st_ino
-    kill(dataclasses.replace(first, seed=1))
-    for _ in range(2):  # with the earlier one's flags, that goes on
-        training.train(first, resume=True)
-        assert last.stat().st_ino == number
+    elsewhere = tmp_path / "elsewhere"
+    for changes in (
+        {"seed": 1},
+        {"records": str(write_records_folder(elsewhere, CLIPS))},
+    ):
+        kill(dataclasses.replace(first, **changes))
+        for _ in range(2):  # with what the earlier one had, that goes on
+            training.train(first, resume=True)
+            assert last.stat().st_ino == number
     kept = [x for x in last.parent.iterdir() if x.name.startswith(".partial")]
     assert not kept and read(first.workdir) == before
 
@@ -416,15 +424,6 @@ def test_two_trainings_do_not_share_a_workdir(
     lock_holder(tmp_path / "run" / ".partial-lock")
     with pytest.raises(UserError, match="run: another training is at work th"):
         training.train(own, resume=resume, overwrite=not resume)
-
-
-def test_a_resumption_of_nothing_starts(training, options, tmp_path, caplog):
-    """As of a training that was killed before it had made its workdir."""
-    own = dataclasses.replace(
-        options, workdir=str(tmp_path / "new" / "run"), epochs=1
-    )
-    assert len(training.train(own, resume=True)["epochs"]) == 1
-    assert "no checkpoint of this training yet: it starts anew" in caplog.text
 
 
 @pytest.mark.slow

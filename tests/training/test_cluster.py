@@ -362,7 +362,7 @@ def train(options, *arguments, kill=None, variables=None):
             )
         )
     try:
-        told = [x.communicate(timeout=1200)[1] for x in processes]
+        told = [x.communicate(timeout=400)[1] for x in processes]
     finally:
         for process in processes:
             process.kill()

@@ -88,7 +88,8 @@ def _read(workdir, name, check):
 
 def clear(workdir: pathlib.Path) -> None:
     """Removes the files of a training, and leaves alone what else is there."""
-    # First what a training could go on from, or half of one would be left.
+    files.remove(workdir / EVENTS / "plugins")  # profiles
+    # Then what a training could go on from, or half of one would be left.
     for folder, pattern in (
         (CHECKPOINTS, "step_*.keras"),
         (CHECKPOINTS, "best_*.keras"),
@@ -98,9 +99,6 @@ def clear(workdir: pathlib.Path) -> None:
             file.unlink()
         with contextlib.suppress(OSError):  # there is none, or others' files
             (workdir / folder).rmdir()
-    files.remove(workdir / EVENTS / "plugins")  # profiles
-    with contextlib.suppress(OSError):
-        (workdir / EVENTS).rmdir()
     for name in (
         *(LAST, BEST, HISTORY, FLAGFILE, INITIALISATION),
         *(POSTPROCESSING, HALF_WIDTHS, BEGUN),

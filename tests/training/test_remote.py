@@ -42,14 +42,15 @@ def put(folder, target):
     return target
 
 
-@pytest.fixture(scope="module")
+# For the session, as is the server: a worker may come back to this module.
+@pytest.fixture(scope="session")
 def remote_records(s3, small_records):
     from affwild_omg.storage import remote
 
     return put(small_records, remote.path("s3://bucket/small"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def remote_run(remote_records, small_run):
     """The short run on S3, in two parts: its options and summary."""
     from affwild_omg.training import loop

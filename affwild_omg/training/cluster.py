@@ -139,7 +139,8 @@ class Cluster:
     def _absent(self, names):
         return (
             f"{self.source}: {listed(names)} did not come within {WAIT_S:g} s; "
-            "start the same command on each machine"
+            "start the same command on each machine, or see in its own output "
+            "why it ended"
         )
 
     def _difference(self, index, facts, own):

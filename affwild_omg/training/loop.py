@@ -84,10 +84,7 @@ def train(
     )
     # Or a slip in its name would start another training.
     if resume and not workdir.is_dir():
-        raise UserError(
-            f"--resume: {workdir} holds no training; leave --resume out to "
-            "start one"
-        )
+        raise resumption.nothing(workdir)
     alone = contextlib.nullcontext()
     if not cluster or cluster.chief:
         alone = kept_from_others(workdir)
@@ -125,13 +122,7 @@ def _train(workdir, options, overwrite, resume, strategy, cluster):
     empty = files.is_empty(workdir)
     anew = empty or (begun and not resumption.changes(begun, options, records))
     if resume and not anew:
-        resumption.check(workdir, options, records)
-        found = checkpoints.newest(workdir)
-        if not found:
-            raise UserError(
-                f"--resume: {workdir} holds no {workdirs.LAST}, from which the "
-                "training would go on; give --overwrite instead to start again"
-            )
+        found = resumption.find(workdir, options, records)
         card = model_file.read_card(found.path, flag="--workdir")
     else:
         if resume:

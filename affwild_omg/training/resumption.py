@@ -15,8 +15,7 @@ def read(workdir: pathlib.Path) -> dict | None:
     Raises:
         UserError: it cannot be read.
     """
-    found = checkpoints.newest(workdir)
-    return found.state if found else workdirs.read_history(workdir)
+    return _stated(workdir, checkpoints.newest(workdir))
 
 
 def changes(
@@ -30,10 +29,10 @@ def changes(
     return changed
 
 
-def check(
+def find(
     workdir: pathlib.Path, options: TrainingOptions, records: Manifest
-) -> None:
-    """Checks that a workdir's training has these options and records.
+) -> checkpoints.Checkpoint:
+    """Returns the checkpoint from which a training may go on.
 
     Args:
         workdir: of the training.
@@ -41,14 +40,12 @@ def check(
         records: that it is to read.
 
     Raises:
-        UserError: it holds no training, or another.
+        UserError: it holds no training, another, or no checkpoint.
     """
-    before = read(workdir)
+    found = checkpoints.newest(workdir)
+    before = _stated(workdir, found)
     if before is None:
-        raise UserError(
-            f"--resume: {workdir} holds no training; leave --resume out to "
-            "start one"
-        )
+        raise nothing(workdir)
     if "options" not in before:
         raise UserError(
             f"--resume: {workdir} holds a training of an earlier version, "
@@ -61,3 +58,21 @@ def check(
             f"({'; '.join(changed)}); give them as they were, or train in "
             "another --workdir"
         )
+    if not found:
+        raise UserError(
+            f"--resume: {workdir} holds no {workdirs.LAST}, from which the "
+            "training would go on; give --overwrite instead to start again"
+        )
+    return found
+
+
+def nothing(workdir: pathlib.Path) -> UserError:
+    """Returns what to tell where there is nothing to go on with."""
+    return UserError(
+        f"--resume: {workdir} holds no training; leave --resume out to start "
+        "one"
+    )
+
+
+def _stated(workdir, found):
+    return found.state if found else workdirs.read_history(workdir)

@@ -205,7 +205,8 @@ def test_a_worker_that_does_not_come_is_named(monkeypatch):
     assert raised == dict.fromkeys(
         (0, 1),
         f"TF_CONFIG: worker 2 ({workers[2]}) did not come within 0.3 s; start "
-        "the same command on each machine",
+        "the same command on each machine, or see in its own output why it "
+        "ended",
     )
     workers, raised = meet([None, ["x"]])
     assert raised[1].startswith(f"TF_CONFIG: worker 0 ({workers[0]}) did not")

@@ -95,7 +95,7 @@ def apply(
 
     Args:
         window: of `pipeline.windows`: at least frames, landmarks, mask,
-            length and skip.
+            start, length and skip.
         drawn: what is done.
         kinds: of it, of `AUGMENTATIONS`.
 
@@ -160,18 +160,21 @@ def _dropped(window, step):
     """Keeps one frame of so many, as a slower camera."""
     length = tf.convert_to_tensor(window["length"])
     step = tf.cast(step, length.dtype)
-    kept = tf.range(0, length, step)
+    skip = tf.cast(window["skip"], length.dtype)
+    # Of few frames that count, none may be left otherwise.
+    first = skip % step
+    kept = tf.range(first, length, step)
     of_frames = ("time_us", "frames", "landmarks", "mask", "labels")
     frames = {
         name: tf.gather(window[name], kept)
         for name in of_frames
         if name in window
     }
-    skip = (tf.cast(window["skip"], length.dtype) + step - 1) // step
     return (
         window
         | windows.pad(frames, window["mask"].shape[0])
-        | {"length": tf.size(kept, length.dtype), "skip": skip}
+        | {"length": tf.size(kept, length.dtype), "skip": skip // step}
+        | {"start": window["start"] + tf.cast(first, tf.int64)}
     )
 
 

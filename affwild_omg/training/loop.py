@@ -561,7 +561,7 @@ class _Run:
                 now.seconds = time.perf_counter() - begin
                 self._save()
                 begin = time.perf_counter() - now.seconds
-            with self.watching.step():
+            with self.watching.step(lambda batch=batch: self._number_of(batch)):
                 loss, norms, frames, number, overflow = self.step(batch)
             now.loss_sum += loss
             now.frames += frames
@@ -582,6 +582,11 @@ class _Run:
             entry["overflows"] = int(now.overflows)
             entry["loss_scale"] = float(self.optimizer.dynamic_scale)
         return entry
+
+    def _number_of(self, batch):
+        """Returns the number of a step, counted from 1 over all epochs."""
+        own, *_ = self.strategy.experimental_local_results(batch["number"])
+        return len(self.epochs) * self.epoch_batches + 1 + int(own[0])
 
     def _due(self):
         """Tells whether steps or minutes ask for a checkpoint."""

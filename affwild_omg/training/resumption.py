@@ -40,7 +40,8 @@ def find(
         records: that it is to read.
 
     Raises:
-        UserError: it holds no training, another, or no checkpoint.
+        UserError: it holds no training, another, no checkpoint, or more
+            epochs than are asked for, the last of them not validated.
     """
     found = checkpoints.newest(workdir)
     before = _stated(workdir, found)
@@ -62,6 +63,13 @@ def find(
         raise UserError(
             f"--resume: {workdir} holds no {workdirs.LAST}, from which the "
             "training would go on; give --overwrite instead to start again"
+        )
+    done = len(epochs := before["epochs"])
+    if done >= options.epochs and "validation" not in epochs[-1]:
+        raise UserError(
+            f"--resume: {workdir} holds {done} epochs, the last of them not "
+            f"validated, and --epochs={options.epochs} would end the training "
+            f"there; give {done + 1} or more"
         )
     return found
 

@@ -7,6 +7,10 @@ import tensorflow as tf
 
 from affwild_omg.nets import losses, parts
 
+# Between the counts of the noise of two replicas, more than an epoch's steps.
+# In the seed, Keras takes 2**32 for 4: that is the noise of another epoch.
+APART = 2**20
+
 
 def is_comparable(
     labels: tf.Tensor, mask: tf.Tensor, loss_level: str, **reduction
@@ -92,7 +96,7 @@ class Step:
             # Each replica has its own frames, and needs its own noise.
             for replica, own in zip(replicas, states, strict=True):
                 seed, count = noise[name]
-                key = [seed + replica * 2**32, count]
+                key = [seed, count + replica * APART]
                 own.assign(tf.constant(key, own.dtype))
 
     def noise(self) -> dict[str, list[int]]:
@@ -219,6 +223,7 @@ class Step:
         replicas = context.num_replicas_in_sync
 
         def loss_of(predictions):
+            infinite = tf.math.reduce_any(~tf.math.is_finite(predictions))
             loss = losses.concordance_loss(
                 *(batch["labels"], predictions, batch["mask"]),
                 **self._loss_settings,
@@ -226,13 +231,16 @@ class Step:
             )
             # Every replica's loss is the whole batch's. The gradient of
             # all_reduce sums over the replicas, and so does the optimizer.
-            return loss, self._optimizer.scale_loss(loss / replicas)
+            scaled = self._optimizer.scale_loss(loss / replicas)
+            return loss, scaled, tf.cast(infinite, loss.dtype)
 
         inputs = {x.name: batch[x.name] for x in self._model.inputs}
         variables = self._whole.trainable_variables
         if self._at_once in (None, len(batch["mask"])):
             with tf.GradientTape() as tape:
-                loss, scaled = loss_of(self._model(inputs, training=True))
+                loss, scaled, infinite = loss_of(
+                    self._model(inputs, training=True)
+                )
             gradients = tape.gradient(scaled, variables)
         else:
             # CCC is no sum over windows, so that the gradients of parts do not
@@ -243,7 +251,7 @@ class Step:
             predictions = self._predictions(parts_of)
             with tf.GradientTape() as tape:
                 tape.watch(predictions)
-                loss, scaled = loss_of(predictions)
+                loss, scaled, infinite = loss_of(predictions)
             outer = self._parts(tape.gradient(scaled, predictions))
             gradients = self._gradients(parts_of, outer)
         if self._optimizer.global_clipnorm and replicas > 1:
@@ -257,11 +265,16 @@ class Step:
         self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         frames = tf.math.count_nonzero(batch["mask"], dtype=tf.float32)
         norms = [tf.linalg.global_norm([gradient]) for gradient in gradients]
-        sums = _over_replicas(tf.stack([*norms, frames]))
-        norms, frames = sums[:-1], sums[-1]
+        sums = _over_replicas(tf.stack([*norms, frames, infinite]))
+        norms, frames, infinite = sums[:-2], sums[-2], sums[-1]
         if self._scales:
-            # With nothing left to lower, the network itself overflows.
-            overflow = ~tf.reduce_all(tf.math.is_finite(norms)) & (scale > 1)
+            # A lower scale helps neither where nothing is left to lower, nor
+            # where the predictions already are not finite.
+            overflow = (
+                ~tf.reduce_all(tf.math.is_finite(norms))
+                & (scale > 1)
+                & (infinite == 0)
+            )
             norms = tf.where(overflow, 0.0, norms / scale)
         return loss, norms, frames, batch["number"][0], overflow
 

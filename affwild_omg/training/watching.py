@@ -12,7 +12,7 @@ import dataclasses
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -142,7 +142,7 @@ class Watching:
         """
         self._options, self._model = options, model
         self._optimizer, self._write = optimizer, write
-        self._step = self._saved = saved or 0
+        self._saved = saved or 0
         # What steps gave that were not looked at yet, and norms before them.
         self._unseen, self._norms = [], None
         self._since = time.perf_counter()
@@ -187,12 +187,6 @@ class Watching:
     def close(self) -> None:
         """Ends the event file, and a profile that is under way."""
         self._end_profile()
-        if self._to_profile:
-            logging.warning(
-                "--profile_steps=%d,%d: none of these steps was taken, so that "
-                "there is no profile",
-                *self._to_profile,
-            )
         if self._writer:
             with remote.errors(self._folder):
                 self._writer.close()
@@ -232,16 +226,23 @@ class Watching:
         hparams.hparams(known, trial_id=self._options.workdir)
 
     @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
-        """Counts a step that the block takes, and profiles those chosen."""
-        self._step += 1
-        first, last = self._to_profile or (0, 0)
-        if first <= self._step <= last and not self._profiling:
+    def step(self, number: Callable[[], int]) -> Iterator[None]:
+        """Profiles the step that the block takes, if it was chosen.
+
+        Args:
+            number: returns that of the step, for which a device may have to be
+                waited for; it is asked only while a profile is to come.
+        """
+        if not self._to_profile:
+            yield
+            return
+        (first, last), at = self._to_profile, number()
+        if first <= at <= last and not self._profiling:
             tf.profiler.experimental.start(str(self._place()))
             self._profiling = True
-        with tf.profiler.experimental.Trace("train", step_num=self._step, _r=1):
+        with tf.profiler.experimental.Trace("train", step_num=at, _r=1):
             yield
-        if self._step >= last:
+        if at >= last:
             self._end_profile()
 
     def _end_profile(self):
@@ -251,7 +252,13 @@ class Watching:
             if self._settled:  # since it began, perhaps
                 self._settle()
             logging.info("%s has the profile of steps", self._folder)
-            self._profiling, self._to_profile = False, ()
+        elif self._to_profile:
+            logging.warning(
+                "--profile_steps=%d,%d: none of these steps was taken, so that "
+                "there is no profile",
+                *self._to_profile,
+            )
+        self._profiling, self._to_profile = False, ()
 
     def took(self, *results: tf.Tensor) -> bool:
         """Keeps what a `Step` returned; tells whether to look at it now."""
@@ -269,30 +276,33 @@ class Watching:
         """
         if not self._unseen:
             return None
-        losses, norms, frames, numbers, _ = (
+        losses, norms, frames, numbers, overflows = (
             tf.stack(x).numpy() for x in zip(*self._unseen, strict=True)
         )
         self._unseen.clear()
-        steps, earlier = before + 1 + numbers, [self._norms, *norms[:-1]]
-        for step in zip(steps.tolist(), losses, norms, earlier, strict=True):
+        steps = before + 1 + numbers
+        for step in zip(steps.tolist(), losses, norms, strict=True):
             if not np.isfinite([step[1], *step[2]]).all():
-                return Divergence(self._model, *step)
+                return Divergence(self._model, *step, self._norms)
+            if step[2].any():
+                self._norms = step[2]
         seconds = time.perf_counter() - self._since
-        self._step, self._norms = steps[-1], norms[-1]
         self._since = time.perf_counter()
         if not self._write:
             return None
         scalars = {
             "loss": losses.mean(),
-            "gradient_norm": np.linalg.norm(norms, axis=1).mean(),
             "learning_rate": self._optimizer.learning_rate.numpy(),
             "frames_per_second": frames.sum() / seconds,
         }
+        if not overflows.all():
+            sizes = np.linalg.norm(norms[~overflows], axis=1)
+            scalars["gradient_norm"] = sizes.mean()
         if self._options.loss == "ccc":
             scalars["batch_ccc"] = 1 - losses.mean()
         with self._writing():
             for name, value in scalars.items():
-                tf.summary.scalar(f"step/{name}", value, self._step)
+                tf.summary.scalar(f"step/{name}", value, steps[-1])
         return None
 
     def agreement(

@@ -174,21 +174,29 @@ def test_jpeg_costs_what_it_costs_elsewhere(augmentation, nothing, tf):
     assert errors[0] > 2 * errors[1] > 0
 
 
-def test_dropped_frames_take_labels_and_times_along(augmentation, nothing, tf):
+@pytest.mark.parametrize(
+    ("skip", "kept", "left"),
+    [(2, [0, 2, 4, 6], 1), (3, [1, 3, 5], 1), (6, [0, 2, 4, 6], 3)],
+)
+def test_dropped_frames_take_labels_and_times_along(
+    augmentation, nothing, tf, skip, kept, left
+):
+    """The first frame that counts stays, or none might."""
     face = [True, True, False, True, True, True, True]
     given = faces(7) | {"mask": pad({"mask": np.array(face)}, 8)["mask"]}
-    given["skip"] = 3
+    given["skip"] = skip
     drawn = nothing._replace(step=tf.constant(2))
     found = augmentation.apply(given, drawn, ["rate"])
-    for name, rest in (("frames", 0), ("landmarks", 0), ("time_us", 0)):
-        np.testing.assert_array_equal(found[name][:4], given[name][:7:2], name)
-        assert not np.any(found[name][4:] != rest)
-    np.testing.assert_array_equal(found["mask"], [1, 0, 1, 1, 0, 0, 0, 0])
+    count = len(kept)
+    for name in ("frames", "landmarks", "time_us", "mask"):
+        values = np.array(given[name])[kept]
+        np.testing.assert_array_equal(found[name][:count], values, name)
+        assert not np.any(found[name][count:])
     np.testing.assert_array_equal(
-        found["labels"][:4], [[0, 1], [4, 5], [8, 9], [12, 13]]
+        found["labels"][:count], [[2 * i, 2 * i + 1] for i in kept]
     )
-    assert (found["length"], found["skip"]) == (4, 2)
-    assert (found["key"], found["start"]) == (b"v/u", 40)
+    assert (found["length"], found["skip"]) == (count, left)
+    assert (found["key"], found["start"]) == (b"v/u", 40 + kept[0])
 
 
 def test_one_draw_is_of_all_frames(augmentation):

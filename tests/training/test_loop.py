@@ -590,6 +590,80 @@ def test_validation_comes_every_few_epochs_and_last(training, tiny):
     assert [x["epoch"] for x in epochs if "validation" in x] == [2, 3]
 
 
+def test_epochs_do_not_end_unvalidated(training, tiny, monkeypatch):
+    options = dataclasses.replace(
+        tiny, epochs=9, validate_every=5, steps_per_epoch=1
+    )
+    train_epoch = training._Run._train_epoch
+
+    def stop(self, epoch):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return train_epoch(self, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Run, "_train_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(options)
+    fewer = dataclasses.replace(options, epochs=2)
+    with pytest.raises(UserError, match="holds 2 epochs, the last of them not"):
+        training.train(fewer, resume=True)
+    fewer = dataclasses.replace(options, epochs=3)
+    epochs = training.train(fewer, resume=True)["epochs"]
+    assert ["validation" in x for x in epochs] == [False, False, True]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_flags_reach_the_optimizer(tf, training, tiny, replicas):
+    options = dataclasses.replace(
+        tiny,
+        learning_rate=1e-2,
+        epochs=2,
+        steps_per_epoch=3,
+        schedule="cosine",
+        warmup_steps=2,
+        clip_norm=0.3,
+        weight_decay=0.01,
+        ema=0.9,
+    )
+    places = ["CPU:0", "CPU:1"][:replicas]
+    strategy = tf.distribute.MirroredStrategy(places)
+    run = start(training, options, strategy=strategy)
+    own = run.optimizer
+    # A replica clips the mean, and what is clipped is summed.
+    assert own.global_clipnorm == pytest.approx(0.3 / replicas)
+    assert (own.use_ema, own.ema_momentum) == (True, 0.9)
+    paths = [x.path for x in run.model.trainable_variables]
+    decays = dict(zip(paths, own.decays, strict=True))
+    assert {0.01} == {y for x, y in decays.items() if x.endswith("/kernel")}
+    assert {0.0} == {y for x, y in decays.items() if x.endswith("/bias")}
+    rates = []
+    for step in range(7):
+        own.iterations.assign(step)
+        rates.append(float(own.learning_rate))
+    half = 0.5 + 0.5 * np.cos(np.pi * np.arange(5) / 4)
+    np.testing.assert_allclose(rates, [0, 5e-3, *1e-2 * half], atol=1e-9)
+
+
+def test_the_loss_is_of_the_level_that_was_asked_for(tf, training, tiny):
+    from affwild_omg.nets import losses
+
+    found = []
+    for level in ("sequence", "frame", "weighted_sequence"):
+        options = dataclasses.replace(
+            tiny, loss_level=level, fc_dropout=0.0, batch_size=6
+        )
+        run = start(training, options)
+        batch = run.batches.again(0)
+        inputs = {x.name: batch[x.name] for x in run.model.inputs}
+        expected = losses.concordance_loss(
+            batch["labels"], run.model(inputs), batch["mask"], level=level
+        )
+        found.append(run._train_epoch(1)["loss"])
+        assert found[-1] == pytest.approx(float(expected), abs=1e-6)
+    assert len({round(x, 4) for x in found}) == 3
+
+
 def test_shuffled_labels_are_the_same_labels_on_other_keys(tf):
     from affwild_omg.training import batches
 
@@ -1140,9 +1214,9 @@ def test_each_replica_has_its_own_dropout(tf, training, tiny):
     run.step.seed_dropout(7)
     run.step.set_noise(noise)
     np.testing.assert_array_equal(step(), following)
-    # Two steps on two replicas, and another epoch: half of any two agree.
-    flat = np.concatenate([first, masks(2)]).reshape(8, -1)
-    for one in range(8):
+    # Two steps on two replicas, and other epochs: half of any two agree.
+    flat = np.concatenate([first, masks(2), masks(5)]).reshape(12, -1)
+    for one in range(12):
         for other in range(one):
             agree = (flat[one] == flat[other]).mean()
             assert agree == pytest.approx(0.5, abs=0.1)

@@ -56,6 +56,7 @@ def descent(training, options):
     run.step = training.Step(
         *(run.model, optimizer, run.strategy, "sequence"),
         jit_compile=options.jit_compile,
+        at_once=run.batches.share,
     )
     run.optimizer = optimizer
     before = run.model.get_weights()
@@ -79,9 +80,11 @@ def plain(training, options):
         ({"jit_compile": True}, 0.99999),
     ],
 )
+@pytest.mark.parametrize("parts", [{}, {"batch_size": 2, "ccc_sequences": 6}])
 def test_a_step_lies_near_that_in_float32(
-    training, options, plain, change, cosine
+    training, options, plain, change, cosine, parts
 ):
+    change = change | parts
     loss, gradient = descent(training, dataclasses.replace(options, **change))
     assert loss == pytest.approx(plain[0], abs=1e-2)
     sizes = np.linalg.norm(gradient), np.linalg.norm(plain[1])

@@ -304,6 +304,34 @@ def test_chosen_steps_are_profiled(training, options, tmp_path, caplog, every):
 
 
 @pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([1, 4, 5, 6, 7], ["start", 4, 5, 6, "stop", 7]),
+        # Batches that are left out have numbers.
+        ([1, 5, 9], ["start", 5, 9, "stop"]),
+        ([1, 9, 10], ["none", 9, 10]),
+    ],
+)
+def test_steps_are_profiled_by_their_numbers(
+    tf, training, options, tmp_path, monkeypatch, caplog, steps, expected
+):
+    own = dataclasses.replace(
+        options, workdir=str(tmp_path), profile_steps=["4", "6"]
+    )
+    watching, found = start(training, own, write=True).watching, []
+    profiler = tf.profiler.experimental
+    monkeypatch.setattr(profiler, "start", lambda _: found.append("start"))
+    monkeypatch.setattr(profiler, "stop", lambda: found.append("stop"))
+    for step in steps:
+        with watching.step(lambda step=step: step):
+            found.append(step)
+    watching.close()
+    told = caplog.text.count("none of these steps was taken")
+    assert found == [1, *(x for x in expected if x != "none")]
+    assert told == expected.count("none")
+
+
+@pytest.mark.parametrize(
     "given", ["20", "20,10", "0,3", "a,b", "1,2,3", "-1,2"]
 )
 def test_steps_to_profile_are_two(options, given):
@@ -357,20 +385,22 @@ def poisoned(tf, tmp_path, monkeypatch):
     return str(conftest.write_records_folder(tmp_path / "poisoned", CLIPS))
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(
+    ("replicas", "precision"), [(1, "float32"), (2, "float32"), (1, "float16")]
+)
 def test_a_clip_that_is_not_finite_is_named(
-    tf,
-    training,
-    options,
-    poisoned,
-    tmp_path,
-    replicas,
+    tf, training, options, poisoned, tmp_path, replicas, precision
 ):
+    """At once in float16, too, where a large gradient only lowers a scale."""
     strategy = tf.distribute.get_strategy()
     if replicas == 2:
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     own = dataclasses.replace(
-        options, records=poisoned, workdir=str(tmp_path / "run"), batch_size=3
+        options,
+        records=poisoned,
+        workdir=str(tmp_path / "run"),
+        batch_size=3,
+        precision=precision,
     )
     with pytest.raises(UserError) as raised:
         training.train(own, strategy=strategy)
@@ -438,6 +468,30 @@ def test_a_step_that_explodes_is_told(
     again = dataclasses.replace(own, loss="mse", workdir=f"{own.workdir}2")
     with pytest.raises(UserError, match="^the loss of step 2 is not finite "):
         training.train(again)
+
+
+def test_steps_that_overflowed_say_nothing_of_gradients(
+    tf, training, options, tmp_path
+):
+    own = dataclasses.replace(options, workdir=str(tmp_path))
+    watching = start(training, own, write=True).watching
+    variables = len(watching._model.trainable_variables)
+
+    def took(number, size, overflow):
+        norms = tf.concat([[size], tf.zeros(variables - 1)], 0)
+        results = (0.5, norms, 4.0, np.int64(number), overflow)
+        watching.took(*map(tf.convert_to_tensor, results))
+
+    for number, size in enumerate((3.0, 0.0, 5.0, 0.0)):
+        took(number, size, overflow=not size)
+    assert watching.look(10) is None
+    took(4, np.nan, overflow=False)
+    found = watching.look(10)
+    watching.close()
+    assert (found.step, found.before[0]) == (15, 5.0)
+    folder = tmp_path / ".partial-tensorboard"
+    assert array_of(folder, "step/gradient_norm", 14) == 4.0
+    assert array_of(folder, "step/loss", 14) == 0.5
 
 
 def test_predictions_of_validation_must_be_finite(

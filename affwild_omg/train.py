@@ -28,7 +28,8 @@ flags.DEFINE_bool(
     overwrite="the training in the workdir",
     unless=["list_architectures"],
     interrupted="the workdir keeps this training's last checkpoint, if it has "
-    "one, and --resume goes on from it; else --resume starts it again",
+    "one, and --resume goes on from it; leave --resume out where there is no "
+    "workdir yet",
 )
 def main(options: TrainingOptions, *, overwrite: bool) -> None:
     if flags.FLAGS.list_architectures:

@@ -21,8 +21,8 @@ class ComputationOptions(options.Checked):
 
     precision: str = option(
         "What the network computes in; auto is bfloat16, of three digits, "
-        "where the CPU and the runtime have it; int8 is what export.py "
-        "--int8 wrote.",
+        "where the GPU (without one, the CPU) and the runtime have it; int8 is "
+        "what export.py --int8 wrote.",
         "float32",
         choices=PRECISIONS,
     )

@@ -160,6 +160,7 @@ def _dropped(window, step):
     """Keeps one frame of so many, as a slower camera."""
     length = tf.convert_to_tensor(window["length"])
     step = tf.cast(step, length.dtype)
+    start = tf.convert_to_tensor(window["start"])
     skip = tf.cast(window["skip"], length.dtype)
     # Of few frames that count, none may be left otherwise.
     first = skip % step
@@ -174,7 +175,7 @@ def _dropped(window, step):
         window
         | windows.pad(frames, window["mask"].shape[0])
         | {"length": tf.size(kept, length.dtype), "skip": skip // step}
-        | {"start": window["start"] + tf.cast(first, tf.int64)}
+        | {"start": start + tf.cast(first, start.dtype)}
     )
 
 

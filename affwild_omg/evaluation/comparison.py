@@ -134,7 +134,11 @@ def compare(
                 "evaluate both runs on the same split"
             )
         rows, targets = _rows(runs)
-        scores = [protocol.score(x, targets, intervals=True) for x in rows]
+        results.warn_of_levels(runs)
+        noun = next(iter(runs.values())).noun
+        scores = [
+            protocol.score(x, targets, level=noun, intervals=True) for x in rows
+        ]
         comparison = Comparison(
             folders=folders,
             split=one or other,
@@ -245,14 +249,14 @@ def table(comparison: Comparison) -> list[str]:
         counts = {x: len(keys) for x, keys in comparison.left_out.items()}
         left_out = [
             "left out, as only one of the two has them: "
-            f"{wording.count(counts['first'], 'utterance')} of the first, "
+            f"{wording.count(counts['first'], first.level)} of the first, "
             f"{counts['second']:,} of the second"
         ]
     return [
         *Table(("", "", *protocol.HEADER), rows, words=2).lines(),
         *(f"{run} run, {x}" for run, scores in runs for x in scores.warnings()),
         *first.caution(),
-        f"{wording.count(first.rows, 'labelled utterance')} of "
+        f"{wording.count(first.rows, f'labelled {first.level}')} of "
         f"{wording.count(first.videos, 'video')}{sources}{split}",
         *left_out,
         *(f"{name}: {text}" for name, text in comparison.differences.items()),

@@ -293,11 +293,6 @@ class Table:
             raise UserError(
                 f"{where} is not a CSV table in UTF-8: {error}; {REMEDY}"
             ) from error
-        for name in (*KEY, *TARGETS, LINK):
-            if header.count(name) > 1:
-                raise UserError(
-                    f"{where} has column {name} twice; leave out one of them"
-                )
         for line, row in rows:
             if len(row) != len(header):
                 raise UserError(
@@ -308,7 +303,9 @@ class Table:
             raise UserError(f"{where} has no rows; {REMEDY}")
         lines, fields = zip(*rows, strict=True) if rows else ((), ())
         text = pd.DataFrame(fields, index=lines, columns=header, dtype=str)
-        return cls(text, where)
+        table = cls(text, where)
+        table._require_once((*KEY, *TARGETS, LINK))
+        return table
 
     def require(self, columns):
         """Raises UserError if one of these columns is not there."""
@@ -316,6 +313,16 @@ class Table:
             raise UserError(
                 f"{self.where} lacks {', '.join(missing)}; {REMEDY}"
             )
+        self._require_once(columns)
+
+    def _require_once(self, columns):
+        header = self.text.columns.tolist()
+        for name in columns:
+            if header.count(name) > 1:
+                raise UserError(
+                    f"{self.where} has column {name} twice; leave out one of "
+                    "them"
+                )
 
     def refuse(self, wrong, rule):
         """Raises UserError about the first line where wrong is True."""
@@ -350,6 +357,6 @@ class Table:
 
 def _number(text):
     try:
-        return float(text)
+        return math.nan if "_" in text else float(text)
     except ValueError:
         return math.nan

@@ -90,11 +90,12 @@ def evaluate(options: EvaluationOptions, *, overwrite: bool = False) -> Results:
             )
         else:
             chosen = selection.find(
-                options, file, source.sequence_length, source.tail
+                *(options, file, source.sequence_length, source.tail),
+                source.level,
             )
         frames = _predict(options, records, predictor, source)
         if options.choose_postprocessing:
-            chosen = selection.choose(options, frames, deciding)
+            chosen = selection.choose(options, frames, deciding, source.level)
         if chosen:
             source = dataclasses.replace(
                 source,

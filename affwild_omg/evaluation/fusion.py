@@ -27,7 +27,7 @@ RUN = (
 # In these, evaluations of one split agree.
 FACTS = (
     *("corpus", "split", "expected", "coverage", "utterances_without_face"),
-    *("frames", "frames_with_face", "records_sha256"),
+    *("frames", "frames_with_face", "records_sha256", "row"),
 )
 
 
@@ -65,6 +65,8 @@ def fuse(options: FusionOptions, *, overwrite: bool = False) -> Results:
         ]
         if options.weights == "ccc":
             _check(*runs)
+        for split in runs:
+            results.warn_of_levels(split)
         fused = _fuse(options, runs)
         results.write(directory, fused)
     return fused
@@ -96,10 +98,10 @@ def _check(validation_runs, test_runs):
                 f"({listed(shared)}); weights must not be chosen on what is "
                 "scored: evaluate another split"
             )
-        if one.provenance.split == "test":
+        if one.provenance.split not in (None, "validation"):
             raise UserError(
-                f"{validation} is of split test; weights must not be chosen on "
-                "it: evaluate with --split=validation"
+                f"{validation} is of split {one.provenance.split}; weights are "
+                "chosen on validation: evaluate with --split=validation"
             )
         known = np.isfinite(one.labels).any(axis=0)
         for column in np.flatnonzero(~known):
@@ -156,7 +158,11 @@ def _fuse(options, runs):
         targets=test.targets,
         predictions=results.as_written(fusion.fuse(test.predictions, weights)),
         labels=test.labels,
-        provenance=Provenance(options=dataclasses.asdict(options), **alike),
+        provenance=Provenance(
+            level=first.row or "utterance",
+            options=dataclasses.asdict(options),
+            **alike,
+        ),
         unprocessed=_fuse_unprocessed(runs, options.weigh_on),
         facts=test.facts,
     )
@@ -267,6 +273,6 @@ def table(fused: Results) -> list[str]:
     return [
         *lines,
         *sources.lines(fused),
-        f"{wording.count(scores.rows, 'labelled utterance')} of "
+        f"{wording.count(scores.rows, f'labelled {fused.noun}')} of "
         f"{source.split or 'test'}, {len(source.members)} runs fused",
     ]

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from affwild_omg import figures
 from affwild_omg.cli.errors import UserError, listed
@@ -33,6 +34,7 @@ from affwild_omg.scoring.breakdown import Group
 from affwild_omg.scoring.frames import Frames, video_of
 from affwild_omg.scoring.postprocessing import Settings
 from affwild_omg.storage import files, remote
+from affwild_omg.weights import workdir
 from affwild_omg.weights.workdir import POSTPROCESSING
 
 METRICS = "metrics.json"
@@ -69,6 +71,7 @@ class Provenance:
 
     level: str = "utterance"
     pooling: str = "pooled"
+    row: str | None = None  # "frame" where each is one, no utterance
 
     corpus: str | None = None
     split: str | None = None
@@ -169,6 +172,11 @@ class Results:
     groups: Groups | None = None
 
     @property
+    def noun(self) -> str:
+        """What a row is: "utterance" or "frame"."""
+        return self.provenance.row or "utterance"
+
+    @property
     def videos(self) -> list[str]:
         """The video of each utterance."""
         return [video_of(key) for key in self.keys]
@@ -248,16 +256,18 @@ class Results:
         )
 
     def scores(
-        self, level: str = "utterance", pooling: str = "pooled", **how
+        self, level: str | None = None, pooling: str = "pooled", **how
     ) -> Scores:
         """Scores the predictions by a protocol, see `protocol.score`.
 
         Args:
-            level: "utterance", or if there are frames "sequence" or "frame".
+            level: what the rows are, which is the default, or if there are
+                frames "sequence" or "frame".
             pooling: "pooled" or "per_video".
             how: more for `protocol.score`, such as intervals=True.
         """
-        if level == "utterance":
+        level = level or self.noun
+        if level == self.noun:
             data = self.predictions, self.labels
             rows = protocol.labelled(self.videos, *data, self.clusters)
         else:
@@ -298,7 +308,7 @@ class Results:
     def to_dict(self) -> dict:
         """Returns what metrics.json states of the results."""
         metrics = self.headline.to_dict() | {
-            "utterances": int(self.labelled.sum()),
+            f"{self.noun}s": int(self.labelled.sum()),
             "moments": "1/N",
             **self.provenance.to_dict(),
         }
@@ -329,9 +339,23 @@ def as_written(predictions: np.ndarray) -> np.ndarray:
 def folder(
     output: os.PathLike | str, *, overwrite: bool
 ) -> contextlib.AbstractContextManager[pathlib.Path]:
-    """Opens a folder for `write`, see `files.atomic_directory`."""
+    """Opens a folder for `write`, see `files.atomic_directory`.
+
+    Raises:
+        UserError: as that; or it is the workdir of a training, one of whose
+            files has a name that results have.
+    """
+    if workdir.read_history(output):
+        raise UserError(
+            f"--output={output} is the workdir of a training; name another "
+            "folder"
+        )
     return files.atomic_directory(
-        output, flag="--output", overwrite=overwrite, owned=FILES
+        output,
+        flag="--output",
+        overwrite=overwrite,
+        owned=FILES,
+        last=(METRICS,),
     )
 
 
@@ -366,11 +390,15 @@ def write(directory: pathlib.Path, results: Results) -> None:
     if known.any():
         # The CCC of these very points, whatever protocol the headline is of.
         cccs = results.scores().cccs
-        figures.scatter(directory / SCATTER, labels, predictions, targets, cccs)
+        figures.scatter(
+            *(directory / SCATTER, labels, predictions, targets, cccs),
+            noun=results.noun,
+        )
         both = np.isfinite(labels).all(axis=1)
         if targets == TARGETS and both.any():
             figures.plane_histograms(
-                directory / HISTOGRAMS, labels[both], predictions[both]
+                *(directory / HISTOGRAMS, labels[both], predictions[both]),
+                noun=results.noun,
             )
     files.write_json(directory / METRICS, results.to_dict())
 
@@ -447,12 +475,16 @@ def _read_metrics(path, flag, frames):
         raise UserError(f"{flag}={path.parent} holds no {METRICS}; {_ORIGIN}")
     try:
         stated = json.loads(path.read_text(encoding="utf-8"))
-        least = {"utterances": 0} | ({"sequence_length": 1} if frames else {})
+        rows = f"{stated.get('row', 'utterance')}s"
+        least = {rows: 0} | ({"sequence_length": 1} if frames else {})
         for name, value in least.items():
             count = stated.get(name)
             if type(count) is not int or count < value:
                 raise ValueError(f"{name} is {count!r}")
-        return stated["utterances"], Provenance.from_dict(stated)
+        known = dict(stated)
+        if rows == "frames":  # not those of utterances
+            del known["frames"]
+        return stated[rows], Provenance.from_dict(known)
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
             f"{flag}={path} is not what evaluate.py writes ({error}); {_ORIGIN}"
@@ -526,6 +558,20 @@ class Split:
     def clusters(self) -> np.ndarray:
         """What is independent, see `sources.clusters`."""
         return clusters(self.keys, self.facts)
+
+
+def warn_of_levels(runs: Mapping[str, Results]) -> None:
+    """Warns of runs whose headline is not by what is taken of them, the rows.
+
+    Args:
+        runs: by what names them in messages.
+    """
+    for where, run in runs.items():
+        if run.provenance.level != run.noun:
+            logging.warning(
+                "%s: its headline is by %s; here its %ss count",
+                *(where, run.provenance.level, run.noun),
+            )
 
 
 def align(runs: Mapping[str, Results]) -> Split:

@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.evaluation import protocol
 from affwild_omg.evaluation.options import EvaluationOptions
 from affwild_omg.scoring import postprocessing
 from affwild_omg.scoring.frames import Frames
@@ -40,6 +41,7 @@ class Chosen:
         search: the CCCs by step, see `postprocessing.choose`.
         model_sha256: of the model file; "" for a SavedModel.
         validation: which utterances they were chosen on, of `VALIDATIONS`.
+        level: at which CCC was to rise, of `protocol.LEVELS`.
     """
 
     settings: Settings
@@ -48,6 +50,7 @@ class Chosen:
     model_sha256: str
     tail: str
     validation: str = "all"
+    level: str = "utterance"
 
     def write(self, file: pathlib.Path) -> None:
         """Writes post-processing, whole or not at all."""
@@ -75,6 +78,7 @@ class Chosen:
             # Earlier versions cut in one way alone.
             aside["tail"] = content.pop("tail", "pad")
             aside["validation"] = content.pop("validation", "all")
+            aside["level"] = content.pop("level", "utterance")
             return cls(settings=Settings.from_dict(content), **aside)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(
@@ -124,7 +128,10 @@ def file_of(
 
 
 def choose(
-    options: EvaluationOptions, validation: Frames, keys: Sequence[str]
+    options: EvaluationOptions,
+    validation: Frames,
+    keys: Sequence[str],
+    level: str,
 ) -> Chosen:
     """Chooses steps on some utterances, see `postprocessing.choose`.
 
@@ -132,9 +139,17 @@ def choose(
         options: of the evaluation.
         validation: the whole split.
         keys: of the utterances that decide.
+        level: at which CCC is to rise, of `protocol.LEVELS`.
     """
+    deciding = validation.subset(np.isin(validation.keys, keys))
+
+    def rows(settings):
+        found = protocol.rows_of(deciding, settings, level)
+        return found.labels, found.predictions
+
     settings, search = postprocessing.choose(
-        validation.subset(np.isin(validation.keys, keys)),
+        deciding,
+        rows=rows,
         estimate=options.estimate,
         weights=options.sequence_weights,
     )
@@ -145,6 +160,7 @@ def choose(
         search=search,
         model_sha256=_file_digest(options.model),
         validation=options.validation,
+        level=level,
     )
 
 
@@ -153,17 +169,20 @@ def find(
     file: pathlib.Path | None,
     sequence_length: int,
     tail: str,
+    level: str,
 ) -> Chosen | None:
     """Reads the post-processing that an evaluation is to apply.
 
     Warns if a file that the user named is of another model: it may be meant,
-    for an export of the same network, or a mistake.
+    for an export of the same network, or a mistake. Likewise if CCC rose at
+    another level.
 
     Args:
         options: of the evaluation.
         file: see `file_of`; a workdir need not have it.
         sequence_length: frames of the windows.
         tail: how they are cut, see `paper.windows.cut`.
+        level: of the headline.
 
     Raises:
         UserError: as `Chosen.read`, or the steps were chosen for another
@@ -178,6 +197,12 @@ def find(
         raise UserError(f"{other} holds now; {_REMEDY}")
     if same is False:
         logging.warning(other)
+    if chosen.level != level:
+        logging.warning(
+            "%s was chosen by the CCC of %ss, which may lower that of %ss; to "
+            "choose by these, %s",
+            *(file, chosen.level, level, _REMEDY),
+        )
     for name, here, there in (
         ("estimate", options.estimate, chosen.settings.estimate),
         ("sequence_weights", options.sequence_weights, chosen.settings.weights),

@@ -85,6 +85,8 @@ def score(options: SubmissionOptions, *, overwrite: bool = False) -> Results:
             predictions=predicted[targets].to_numpy(),
             labels=truth[targets].to_numpy(),
             provenance=Provenance(
+                level=FRAMES if framed else "utterance",
+                row=FRAMES if framed else None,
                 pooling=options.pooling,
                 expected=expected,
                 coverage=len(truth) / expected,
@@ -260,10 +262,9 @@ def table(found: Results) -> list[str]:
         wording.count(len(names), what.removesuffix("s"))
         for what, names in source.unmatched.items()
     ]
-    what = "frames" if source.match == FRAMES else "utterances"
     lines.append(
-        f"{len(found.keys)} of {source.expected} annotated {what} matched "
-        f"by {source.match}, CCC {POOLED[source.pooling]}; "
+        f"{len(found.keys)} of {source.expected} annotated {found.noun}s "
+        f"matched by {source.match}, CCC {POOLED[source.pooling]}; "
         f"without a match: {', '.join(without)}"
     )
     if source.utterances_without_face:

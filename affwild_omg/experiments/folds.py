@@ -5,6 +5,7 @@ made anew of those of the corpus. It holds a manifest alone: the records stay
 where they are, and its link `records` leads to them.
 """
 
+import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -22,7 +23,12 @@ _SPLITS = ("train", "validation")
 
 
 def write(
-    records: pathlib.Path, output: pathlib.Path, *, by: str, count: int
+    records: pathlib.Path,
+    output: pathlib.Path,
+    *,
+    by: str,
+    count: int,
+    overwrite: bool = False,
 ) -> None:
     """Writes the folds of a corpus, `<output>/0` and so on.
 
@@ -36,10 +42,12 @@ def write(
         by: what no two folds share: "video", "source" or "person". Videos stay
             whole in any case.
         count: how many folds.
+        overwrite: replace those of other records.
 
     Raises:
         UserError: the records cannot be used, do not say by what to part them,
-            or cannot be parted into so many folds.
+            or cannot be parted into so many folds; or there are those of
+            others.
     """
     whole = manifest.read(records)
     entries = [
@@ -51,6 +59,13 @@ def write(
     ]
     fold_of = _share(_groups(records, entries, by), by, count)
     about = {"by": by, "records_sha256": whole.digest}
+    for place in () if overwrite else output.glob(f"*/{manifest.MANIFEST}"):
+        known = json.loads(place.read_text(encoding="utf-8"))
+        if known.get("fold", {}).get("records_sha256") != whole.digest:
+            raise UserError(
+                f"{output} holds folds of other records than {records}; name "
+                "another --output, or give --overwrite to replace them"
+            )
     for number in range(count):
         folder = output / str(number)
         folder.mkdir(parents=True, exist_ok=True)

@@ -82,6 +82,7 @@ class MeasuredRow:
         seeds: those that were run.
         corpus: of the runs, each once, like what follows.
         coverage: share of the corpus' utterances that were predicted.
+        records: digests of their manifests.
         utterances: how many were scored; of a region, those whose labels lie
             there.
         differences: from the paper's row, see `experiments.differences`.
@@ -103,6 +104,7 @@ class MeasuredRow:
     seeds: Sequence[int] = ()
     corpus: Sequence[str | None] = ()
     coverage: Sequence[float | None] = ()
+    records: Sequence[str | None] = ()
     utterances: Sequence[int] = ()
     differences: Sequence[str] = ()
     p_value: dict[str, float] | None = None
@@ -200,9 +202,9 @@ def _measure(table, row, runs):
         differ.append(state)
     unprocessed = None
     if row.unprocessed:
-        # What was not post-processed stands for itself.
-        bare = [one.without_postprocessing or one for one in of_seeds]
-        unprocessed = _over_seeds(bare, table.metric)
+        bare = [_bare(runs, ran, seed) for seed in seeds]
+        if None not in bare:
+            unprocessed = _over_seeds(bare, table.metric)
     return dataclasses.replace(
         found,
         folder=ran.folder,
@@ -213,9 +215,24 @@ def _measure(table, row, runs):
         seeds=seeds,
         corpus=_once(one.provenance.corpus for one in of_seeds),
         coverage=_once(one.provenance.coverage for one in of_seeds),
+        records=_once(one.provenance.records_sha256 for one in of_seeds),
         utterances=_once(int(one.labelled.sum()) for one in of_seeds),
         differences=differ,
     )
+
+
+def _bare(runs, row, seed):
+    """Returns a run without post-processing; None where that is not known.
+
+    What was not post-processed stands for itself, unless members of it were.
+    """
+    found = runs.read(row.folder, seed)
+    if found.unprocessed is None:
+        for member, own in runs.members(row, seed):
+            if own in runs.seeds(member):
+                if runs.read(member.folder, own).unprocessed is not None:
+                    return None
+    return found.without_postprocessing or found
 
 
 def _triple(scores):
@@ -337,6 +354,8 @@ def _notes(tabulated):
         for row in measured
     ):
         yield "Not all of the corpus' test split was there: see coverage."
+    if len({x for row in measured for x in row.records} - {None}) > 1:
+        yield "The rows are not all of the same records."
     if shared := tabulated.shared_differences:
         yield f"Every measured row: {'; '.join(shared)}."
     if measured and tabulated.table.metric == "mse":

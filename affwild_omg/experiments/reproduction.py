@@ -68,6 +68,7 @@ def reproduce(
             folds_of(options, runs),
             by=options.folds_by,
             count=tables.FOLDS,
+            overwrite=overwrite,
         )
     if not overwrite:
         _check_kept(options, jobs, runs)

@@ -51,7 +51,7 @@ def resume(
         begun = (resumption.read(workdir) or {}).get("options", {})
         same = dataclasses.replace(options, init_from=begun.get("init_from"))
         records = manifest.read(same.records)
-        resumption.find(workdir, same, records)
+        resumption.check(workdir, same, records)
     except UserError as error:
         # Without the way out, which is for train.py.
         why, *_ = str(error).removeprefix("--resume: ").split("; ")

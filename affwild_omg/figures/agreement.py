@@ -68,13 +68,16 @@ def scatter(
     canvas.save(figure, path, dpi=dpi)
 
 
-def plane_histograms(path: pathlib.Path, labels, predictions) -> None:
+def plane_histograms(
+    path: pathlib.Path, labels, predictions, noun: str = "utterance"
+) -> None:
     """Plots labels and predictions as histograms of the plane.
 
     Args:
         path: PNG to write.
         labels: [utterances, 2], valence and arousal.
         predictions: [utterances, 2].
+        noun: what the rows are.
     """
     bounds = [
         canvas.bounds(np.concatenate([labels[:, i], predictions[:, i]]), limits)
@@ -103,7 +106,7 @@ def plane_histograms(path: pathlib.Path, labels, predictions) -> None:
     figure.colorbar(
         picture,
         ax=axes,
-        label="utterances (white: none)",
+        label=f"{noun}s (white: none)",
         ticks=np.unique(np.linspace(1, top, 6).round()),
     )
     canvas.save(figure, path)

@@ -117,7 +117,7 @@ def write(options: ReportOptions, *, overwrite: bool = False) -> pathlib.Path:
 def _read(options, directory):
     found = results.read(options.results, flag="--results", frames=True)
     level, corpus = found.provenance.level, found.provenance.corpus
-    if level != "utterance" and found.frames is None:
+    if level != found.noun and found.frames is None:
         raise UserError(
             f"--results={options.results} is scored by {level}, but holds no "
             f"{results.FRAMES}; write the folder again with evaluate.py "
@@ -155,7 +155,11 @@ def _page(source):
 def _render(name, source, **values):
     template = _TEMPLATES.get_template(f"{name}.html.j2")
     found = source.results
-    common = {"targets": found.targets, "facts": found.provenance}
+    common = {
+        "targets": found.targets,
+        "facts": found.provenance,
+        "noun": found.noun,
+    }
     page = template.render(source=source, **common, **values)
     return markupsafe.Markup(page)
 

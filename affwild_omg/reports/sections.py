@@ -19,6 +19,7 @@ from affwild_omg.paper.task import TARGETS
 from affwild_omg.published import tables
 from affwild_omg.reports.source import Source
 from affwild_omg.scoring import aggregation, breakdown
+from affwild_omg.storage import files, remote
 from affwild_omg.weights import workdir as workdirs
 
 CROPS = 8  # of each of the worst utterances
@@ -43,7 +44,7 @@ def protocols(source: Source) -> dict:
         if (level, pooling) == (headline.level, headline.pooling)
         else source.results.scores(level, pooling)
         for level in LEVELS
-        if level == "utterance" or source.results.frames
+        if level == source.results.noun or source.results.frames
         for pooling in POOLINGS
     }
     found = {name: scores for name, scores in found.items() if scores.targets}
@@ -69,11 +70,15 @@ def agreement(source: Source) -> dict:
     data = source.labelled.labels, source.labelled.predictions
     cccs, targets = source.results.scores().cccs, source.results.targets
     plane, both = None, np.isfinite(data[0]).all(axis=1)
+    noun = source.results.noun
     if targets == TARGETS and both.any():
         plane = source.draw(
-            "plane", figures.plane_histograms, *(x[both] for x in data)
+            *("plane", figures.plane_histograms),
+            *(*(x[both] for x in data), noun),
         )
-    scatter = source.draw("agreement", figures.scatter, *data, targets, cccs)
+    scatter = source.draw(
+        "agreement", figures.scatter, *data, targets, cccs, noun
+    )
     return {"scatter": scatter, "plane": plane}
 
 
@@ -201,11 +206,25 @@ def _course(results, key, estimate):
     )
 
 
+def _is_of(workdir, provenance):
+    """Tells whether a workdir's best model is the one that was evaluated."""
+    best = remote.path(workdir) / workdirs.BEST
+    known = provenance.model_sha256
+    return not known or best.is_file() and files.digest(best) == known
+
+
 def network(source: Source) -> dict:
     """Gathers the epochs of the training, if they are here."""
     model = source.results.provenance.model
     try:
         history = workdirs.read_history(model) if model else None
+        if history and not _is_of(model, source.results.provenance):
+            logging.warning(
+                "the report leaves the training out: %s was trained on since "
+                "its model was evaluated",
+                model,
+            )
+            history = None
     except UserError as error:
         logging.warning("the report leaves the training out: %s", error)
         history = None

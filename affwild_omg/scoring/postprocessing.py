@@ -8,7 +8,7 @@ set, and is applied to the test set unchanged. The paper gives no formula for
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -113,6 +113,9 @@ class Settings:
                 "post-processing must hold estimate and, for each of its "
                 f"targets, median_window and smoothing_strength: {error}"
             ) from error
+
+
+Rows = Callable[[Settings], tuple[np.ndarray, np.ndarray]]
 
 
 def median_filter(values, mask, window: int) -> np.ndarray:
@@ -238,7 +241,11 @@ def filter_frames(settings: Settings, frames: Frames) -> Frames:
 
 
 def choose(
-    validation: Frames, *, estimate: str = "median", weights: str = "equal"
+    validation: Frames,
+    *,
+    rows: Rows | None = None,
+    estimate: str = "median",
+    weights: str = "equal",
 ) -> tuple[Settings, dict]:
     """Chooses the steps that raise CCC on the validation set (section 6.3).
 
@@ -247,9 +254,10 @@ def choose(
     best of each is kept; of equals, the first, which changes nothing.
 
     Args:
-        validation: the validation set; every utterance is smoothed, and
-            scored for the targets that it has a label of. A target without any
-            label gets no step.
+        validation: the validation set; every utterance is smoothed. A target
+            without any label gets no step.
+        rows: gives labels and predictions, [rows, targets], by settings: what
+            CCC is to compare. None for the utterances.
         estimate: "median" or "mean" of each sequence.
         weights: of an utterance's sequences, one of `aggregation.WEIGHTS`.
 
@@ -259,46 +267,64 @@ def choose(
         steps, "ccc_smoothed".
 
     Raises:
-        UserError: no utterance has a label.
+        UserError: nothing has a label.
         ValueError: as `apply`.
     """
-    labels = aggregation.utterance_labels(validation)
-    scored = np.isfinite(labels).any(axis=0)
-    if not scored.any():
+
+    def utterances(settings):
+        labels = aggregation.utterance_labels(validation)
+        return labels, apply(settings, validation)
+
+    def settings_of(windows, strength=0.0):
+        steps = {
+            name: Steps(
+                median_window=windows.get(name, 1), smoothing_strength=strength
+            )
+            for name in validation.targets
+        }
+        return Settings(estimate=estimate, weights=weights, targets=steps)
+
+    def cccs(settings):
+        labels, predictions = (rows or utterances)(settings)
+        found, known = {}, np.isfinite(labels)
+        for column in np.flatnonzero(known.any(axis=0)):
+            own = known[:, column], column
+            found[validation.targets[column]] = concordance.concordance(
+                labels[own], predictions[own]
+            )
+        return found
+
+    # An even sequence is covered by a window of one frame more.
+    longest = validation.sequence_length | 1
+    by_window = {
+        window: cccs(settings_of(dict.fromkeys(validation.targets, window)))
+        for window in MEDIAN_WINDOWS
+        if window <= longest
+    }
+    if not by_window[1]:
         raise UserError(
             "no utterance of the validation set has labels; choose "
             "post-processing on records of a split that has them"
         )
-    filtered = {}
-    # An even sequence is covered by a window of one frame more.
-    longest = validation.sequence_length | 1
-    for window in (x for x in MEDIAN_WINDOWS if x <= longest):
-        steps = dict.fromkeys(validation.targets, Steps(median_window=window))
-        settings = Settings(estimate=estimate, weights=weights, targets=steps)
-        filtered[window] = apply(settings, validation)
-    chosen, search = dict.fromkeys(validation.targets, Steps()), {}
-    for column in np.flatnonzero(scored):
-        name = validation.targets[column]
-
-        def score(estimates, truth=labels[:, column]):
-            known = np.isfinite(truth)
-            return concordance.concordance(truth[known], estimates[known])
-
-        by_window = {x: score(y[:, column]) for x, y in filtered.items()}
-        window = max(by_window, key=by_window.get)
-        own = filtered[window][:, column], validation.seen, validation.videos
-        by_strength = {
-            strength: score(smooth_utterances(*own, strength))
-            for strength in SMOOTHING_STRENGTHS
-        }
-        strength = max(by_strength, key=by_strength.get)
-        chosen[name] = Steps(median_window=window, smoothing_strength=strength)
+    windows = {
+        name: max(by_window, key=lambda x, name=name: by_window[x][name])
+        for name in by_window[1]
+    }
+    by_strength = {
+        strength: cccs(settings_of(windows, strength))
+        for strength in SMOOTHING_STRENGTHS
+    }
+    chosen, search = settings_of(windows), {}
+    for name, window in windows.items():
+        strength = max(
+            by_strength, key=lambda x, name=name: by_strength[x][name]
+        )
+        chosen.targets[name] = Steps(
+            median_window=window, smoothing_strength=strength
+        )
         search[name] = {
-            "ccc": by_window[1],
-            "ccc_filtered": by_window[window],
-            "ccc_smoothed": by_strength[strength],
+            "ccc": by_window[1][name],
+            "ccc_filtered": by_window[window][name],
+            "ccc_smoothed": by_strength[strength][name],
         }
-    return (
-        Settings(estimate=estimate, weights=weights, targets=chosen),
-        search,
-    )
+    return chosen, search

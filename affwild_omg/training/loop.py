@@ -122,7 +122,12 @@ def _train(workdir, options, overwrite, resume, strategy, cluster):
     empty = files.is_empty(workdir)
     anew = empty or (begun and not resumption.changes(begun, options, records))
     if resume and not anew:
-        found = resumption.find(workdir, options, records)
+        found = resumption.check(workdir, options, records)
+        if not found:
+            raise UserError(
+                f"--resume: {workdir} holds no {workdirs.LAST}, from which the "
+                "training would go on; give --overwrite instead to start again"
+            )
         card = model_file.read_card(found.path, flag="--workdir")
     else:
         if resume:

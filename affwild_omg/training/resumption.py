@@ -29,19 +29,22 @@ def changes(
     return changed
 
 
-def find(
+def check(
     workdir: pathlib.Path, options: TrainingOptions, records: Manifest
-) -> checkpoints.Checkpoint:
-    """Returns the checkpoint from which a training may go on.
+) -> checkpoints.Checkpoint | None:
+    """Checks that a workdir's training has these options and records.
 
     Args:
         workdir: of the training.
         options: of what is to go on.
         records: that it is to read.
 
+    Returns:
+        Its checkpoint; None if it has none.
+
     Raises:
-        UserError: it holds no training, another, no checkpoint, or more
-            epochs than are asked for, the last of them not validated.
+        UserError: it holds no training, another, or more epochs than are asked
+            for, the last of them not validated.
     """
     found = checkpoints.newest(workdir)
     before = _stated(workdir, found)
@@ -58,11 +61,6 @@ def find(
             f"--resume: {workdir} holds a training with other flags "
             f"({'; '.join(changed)}); give them as they were, or train in "
             "another --workdir"
-        )
-    if not found:
-        raise UserError(
-            f"--resume: {workdir} holds no {workdirs.LAST}, from which the "
-            "training would go on; give --overwrite instead to start again"
         )
     done = len(epochs := before["epochs"])
     if done >= options.epochs and "validation" not in epochs[-1]:

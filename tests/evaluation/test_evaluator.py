@@ -447,7 +447,7 @@ def test_steps_that_do_not_fit_are_told(options, workdir, caplog):
     def find(**changes):
         changed = dataclasses.replace(options, **changes)
         named = selection.file_of(changed, overwrite=False)
-        return selection.find(changed, named, 4, "pad")
+        return selection.find(changed, named, 4, "pad", "utterance")
 
     assert find() is None
     for content, message in (
@@ -472,6 +472,11 @@ def test_steps_that_do_not_fit_are_told(options, workdir, caplog):
         found = find(postprocessing=str(file))
         assert found.same_model(options.model) is same
         assert ("chosen for another model" in caplog.text) == (same is False)
+        assert "by the CCC of" not in caplog.text
+    # So it may be by the CCC of something else.
+    file.write_text(json.dumps(STEPS | {"level": "frame"}))
+    find(postprocessing=str(file))
+    assert "by the CCC of frames, which may lower that of utt" in caplog.text
 
 
 def test_only_a_workdir_has_a_place_for_steps(tmp_path):

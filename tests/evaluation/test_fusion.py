@@ -389,7 +389,8 @@ STEPS = {"estimate": "median", "targets": {"valence": {"median_window": 5}}}
             {"labels": table("vvv", [0.1, ""], [0.2, ""], [0.3, ""])},
             "_b holds no labels.csv of valence; weights need",
         ),
-        ("validation", {"split": "test"}, "_b is of split test; weights must"),
+        ("validation", {"split": "test"}, "_b is of split test; weights are"),
+        ("validation", {"split": "train"}, "_b is of split train; weights"),
         ("validation", {"model": "run_a"}, "differ in model: run_a and run_b;"),
         (
             "validation",

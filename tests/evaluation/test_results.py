@@ -86,10 +86,10 @@ def drawn(monkeypatch):
     """What would have been drawn, in the place of pictures."""
     calls = []
 
-    def scatter(path, labels, predictions, targets, cccs):
+    def scatter(path, labels, predictions, targets, cccs, noun):
         calls.append((path.name, labels.tolist(), predictions.tolist(), cccs))
 
-    def histograms(path, labels, predictions):
+    def histograms(path, labels, predictions, noun):
         calls.append((path.name, labels.tolist(), predictions.tolist()))
 
     monkeypatch.setattr(results.figures, "scatter", scatter)

@@ -103,7 +103,10 @@ def test_folds_are_the_same_wherever_the_records_lie(records, tmp_path):
     # Other records are other folds, even of the same utterances.
     path = moved / "manifest.json"
     path.write_text(path.read_text().replace("0.5", "0.25"))
-    folds.write(moved, out, by="source", count=2)
+    with pytest.raises(UserError, match="out holds folds of other records"):
+        folds.write(moved, out, by="source", count=2)
+    assert [manifest.read(out / x).digest for x in "01"] == before
+    folds.write(moved, out, by="source", count=2, overwrite=True)
     assert manifest.read(out / "0").digest != before[0]
 
 

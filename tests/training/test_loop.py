@@ -724,7 +724,7 @@ def test_several_corpora_train_together(
     # Of six and three windows, in steps of three, one and two of each.
     mixed = dataclasses.replace(options, mix=["1", "2"])
     run = start(training, mixed)
-    seen = np.isin(labels_seen(run), other)
+    seen = np.isin(labels_seen(run), np.float32(other))
     assert (len(own), len(other)) == (6, 3)
     assert seen.reshape(3, 3).sum(axis=1).tolist() == [2, 2, 2]
     # The first one's validation decides.

@@ -4,7 +4,11 @@ from affwild_omg.cli import app
 from affwild_omg.inference.options import PredictionOptions
 
 
-@app.command(PredictionOptions, overwrite="the same videos' earlier results")
+@app.command(
+    PredictionOptions,
+    overwrite="the same videos' earlier results",
+    interrupted="videos that were finished are kept, and --resume goes on",
+)
 def main(options: PredictionOptions, *, overwrite: bool) -> None:
     from affwild_omg.inference import sources
 

@@ -124,7 +124,7 @@ def decode(data: bytes, name: str, most_pixels: int) -> np.ndarray:
         )
     try:
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # of a damaged Exif, Pillow lets anything out
         raise UserError(f"{name} is damaged: {error}") from error
 
 

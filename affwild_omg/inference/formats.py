@@ -220,7 +220,8 @@ def _abaw_rows(path):
                 f"not {','.join(header)!r}"
             )
         for line, text in enumerate(file, 2):
-            yield line, text.rstrip("\r\n").split(",")
+            # The name of a film may have commas.
+            yield line, text.rstrip("\r\n").rsplit(",", 2)
 
 
 def write_elan(

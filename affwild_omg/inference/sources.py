@@ -43,8 +43,9 @@ def find(
     """
     if text.isdecimal() and not os.path.exists(text):
         text = camera.path_of(int(text))
-    parts = [text] if os.path.exists(text) else text.split(",")
-    parts = list(filter(None, map(str.strip, parts)))
+    parts = [text]
+    if not os.path.exists(text):
+        parts = list(filter(None, map(str.strip, text.split(","))))
     for part in parts:
         if camera.index_of(part) is None:
             continue

@@ -183,6 +183,8 @@ def _predict(job, video, models, options, count) -> dict:
             found = live.moments(video, stream, targets, count)
         else:
             found = moments(video, models, options, temporary, count)
+        # A thread that reads the film ends before the film is closed.
+        stack.enter_context(contextlib.closing(found))
         course = Course(targets, main=None if stream else 1)
         with contextlib.ExitStack() as opened:
             writers = [course]

@@ -97,8 +97,9 @@ class Limits:
             )
 
     async def _limited(self, scope, receive, send):
-        if scope["method"] != "POST":  # a probe of health always gets through
-            return await self._received(scope, receive, send)
+        # A probe of health always gets through, and nobody reads its body.
+        if scope["method"] != "POST":
+            return await self._app(scope, receive, send)
         if self._metrics.open >= self._options.queue:
             answer = _error(
                 429,
@@ -355,8 +356,11 @@ def create(served: Served, options: ServerOptions) -> fastapi.FastAPI:
         fps: Annotated[float | None, Query(ge=1, le=120)] = None,
         wait: bool = False,
     ) -> None:
-        origin = urllib.parse.urlsplit(socket.headers.get("origin", "")).netloc
-        if live is None or origin not in ("", socket.headers.get("host")):
+        origin, host = map(socket.headers.get, ("origin", "host"))
+        foreign = origin is not None and (
+            urllib.parse.urlsplit(origin).netloc != host
+        )
+        if live is None or foreign:
             return await socket.close()  # which answers 403
         await socket.accept()
         await live.talk(socket, faces=faces, fps=fps, wait=wait)

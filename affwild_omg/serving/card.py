@@ -32,7 +32,10 @@ TEXT = "README.md"
 
 # Options of a training, and parts of metrics.json, that name folders of the
 # machine or repeat what stands elsewhere in the card.
-_PRIVATE = {"records", "workdir", "init_from", "members"}
+_PRIVATE = {
+    *("records", "workdir", "init_from", "members"),
+    *("cache_features", "data_service"),
+}
 _ELSEWHERE = {
     *("model", "network", "options", "training", "moments", "sources"),
     *("postprocessing", "postprocessing_source", "unprocessed", "members"),
@@ -316,7 +319,8 @@ def _scored(known):
     known = [
         f"{name}: {found[name]}"
         for name in (
-            *("split", "level", "pooling", "sequence_estimate", "utterances"),
+            *("split", "level", "pooling", "sequence_estimate"),
+            *("sequence_weights", "sequence_length", "utterances"),
             *("coverage", "frames", "frames_with_face"),
         )
         if name in found

@@ -41,13 +41,13 @@ def run(options: ServerOptions) -> None:
 
     # Ray ends a driver at once, without an order.
     handler = signal.getsignal(signal.SIGTERM)
-    alone = (
-        {} if "RAY_ADDRESS" in os.environ else {"_node_ip_address": "127.0.0.1"}
-    )
+    joined, began = "RAY_ADDRESS" in os.environ, False
+    alone = {} if joined else {"_node_ip_address": "127.0.0.1"}
     ray.init(log_to_driver=False, include_dashboard=False, **alone)
     signal.signal(signal.SIGTERM, handler)
     try:
         serve.start(http_options={"host": host, "port": port})
+        began = True
         serve.run(Replica.bind(), name=options.name, route_prefix="/")
         cli.show(
             f"serving {options.model} at http://{host}:{port}/ by "
@@ -62,5 +62,8 @@ def run(options: ServerOptions) -> None:
     except KeyboardInterrupt:
         cli.show("stopped")
     finally:
-        serve.shutdown()
+        if not joined:
+            serve.shutdown()
+        elif began:  # and leave what others serve there
+            serve.delete(options.name)
         ray.shutdown()

@@ -20,6 +20,8 @@ _PARTS = (  # of what export writes, whoever wrote it
     "assets.extra",
     *portable.FILES,
 )
+# Without these a folder is no export.
+_LAST = ("assets.extra", "saved_model.pb")
 
 
 def export(
@@ -59,8 +61,12 @@ def export(
                 f"--output={output} is what export wrote itself; name another "
                 "folder for its versions"
             )
-        files.check_output(
-            output / version, flag="--output", overwrite=overwrite
+    place = output / version if version else output
+    files.check_output(place, flag="--output", overwrite=overwrite)
+    if not (files.is_empty(place) or _is_ours(place)):
+        raise UserError(
+            f"--output={output}: --overwrite replaces what export wrote, and "
+            f"{place} is not of it; name another folder"
         )
     with files.atomic_directory(
         output,
@@ -68,6 +74,7 @@ def export(
         # Beside other versions; the one of this number was checked.
         overwrite=overwrite or bool(version),
         owned=() if version else _PARTS,
+        last=() if version else _LAST,
     ) as directory:
         network, card = model_file.load_model(options.model, stateful=True)
         known = model_card.facts(
@@ -75,17 +82,25 @@ def export(
         )
         # A version moves into place as one folder: a server that watches
         # never sees a part of it.
-        place = directory / (version or ".")
+        made = directory / (version or ".")
         if "saved_model" in options.format:
             computed = saved_model.signatures(network, card)
-            saved_model.write(network, computed, place)
-        extra = place / model_file.EXPORTED_CARD
+            saved_model.write(network, computed, made)
+        extra = made / model_file.EXPORTED_CARD
         extra.parent.mkdir(parents=True)
         extra.write_text(card.to_json(), encoding="utf-8")
-        model_card.write(place, known)
+        model_card.write(made, known)
         predictor = keras_predictor(network, card)
-        golden.write(place, predictor)
+        golden.write(made, predictor)
         if options.warmup:
-            warmup.write(place, computed, card.sequence_length)
-        portable.write(network, predictor, place, options)
-    return output / (version or ".")
+            warmup.write(made, computed, card.sequence_length)
+        portable.write(network, predictor, made, options)
+    return place
+
+
+def _is_ours(folder):
+    """Tells whether a folder is an export, or what is left of one."""
+    return model_file.is_exported(folder) or all(
+        x.name.startswith(files.PARTIAL) or x.name in _PARTS
+        for x in folder.glob("*")
+    )

@@ -75,7 +75,9 @@ class ServerOptions(options.Checked):
         "served.",
         exists=True,
     )
-    name: str = option("Name of the model in the paths.", "affwild_omg")
+    name: str = option(
+        "Name of the model in the paths, without a slash.", "affwild_omg"
+    )
     host: str = option(
         "Address to listen at; 0.0.0.0 for all of this machine.", "127.0.0.1"
     )
@@ -105,3 +107,15 @@ class ServerOptions(options.Checked):
         30,
         least=1,
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.name or "/" in self.name:
+            raise UserError(
+                f"--name={self.name} must be a part of a path, such as "
+                "affwild: not empty, and without a slash"
+            )
+        if not self.host:  # to the system, all addresses of the machine
+            raise UserError(
+                "--host is empty; give 127.0.0.1, or 0.0.0.0 for all addresses"
+            )

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.storage import remote
@@ -72,18 +72,22 @@ def atomic_directory(
     flag: str,
     overwrite: bool,
     owned: Iterable[str] = (),
+    last: Sequence[str] = (),
 ) -> Iterator[pathlib.Path]:
     """Yields a temporary folder whose contents move into place at the end.
 
     Nothing moves, and nothing is left, when the block raises. Moving replaces
     entries of the same name, removes those of `owned` that were not written
-    again, and leaves alone what else the folder holds.
+    again, and leaves alone what else the folder holds. If it is interrupted,
+    old and new may be mixed, and none of `last` is there.
 
     Args:
         directory: where the contents go.
         flag: that named it, for messages.
         overwrite: allow a folder that holds something.
         owned: names of earlier results, which would contradict the new ones.
+        last: names of what tells that all is there: the old ones go first, and
+            the new ones come last.
 
     Raises:
         UserError: as `check_output`.
@@ -92,7 +96,7 @@ def atomic_directory(
     if is_remote(target):
         with tempfile.TemporaryDirectory(prefix=PARTIAL) as temporary:
             yield pathlib.Path(temporary)
-            _put_all(pathlib.Path(temporary), target, set(owned))
+            _put_all(pathlib.Path(temporary), target, set(owned), last)
         return
     with contextlib.ExitStack() as undo:
         undo.callback(make_folder(target))
@@ -102,25 +106,33 @@ def atomic_directory(
             prefix=PARTIAL, dir=target
         ) as temporary:
             yield pathlib.Path(temporary)
-            written = list(pathlib.Path(temporary).iterdir())
-            for name in set(owned) - {entry.name for entry in written}:
+            written = {x.name: x for x in pathlib.Path(temporary).iterdir()}
+            for name in (*last, *(set(owned) - written.keys())):
                 remove(target / name)
-            for entry in written:
-                replace(entry, target / entry.name)
+            for name in sorted(written, key=lambda x: (_place(x, last), x)):
+                replace(written[name], target / name)
         undo.pop_all()
 
 
-def _put_all(folder, target, owned):
+def _place(name, last):
+    return last.index(name) if name in last else -1
+
+
+def _put_all(folder, target, owned, last):
     """Puts what a local folder holds into a remote one, file by file."""
     written = within(folder)
     entries = {path.name for path in folder.iterdir()}
     kept = {target / path.relative_to(folder) for path in written}
-    for name in sorted(owned | entries):
+    for name in (*last, *sorted((owned | entries) - {*last})):
         for path in within(target / name):
-            if path not in kept:
+            if path not in kept or name in last:
                 path.unlink()
-    # Files of folders first: what stands beside them tells that all is there.
-    for path in sorted(written, key=lambda x: (-len(x.parts), x)):
+
+    def order(path):  # files of folders first
+        name, *_ = path.relative_to(folder).parts
+        return _place(name, last), -len(path.parts), path
+
+    for path in sorted(written, key=order):
         (target / path.relative_to(folder)).put(path)
 
 
@@ -158,10 +170,13 @@ def replace(source: pathlib.Path, target: pathlib.Path) -> None:
     remove(beside)
     shutil.move(source, beside)
     sync(beside)
-    if target.is_dir():
-        remove(target)
+    aside = target.with_name(f"{PARTIAL}old.{target.name}")
+    remove(aside)
+    if target.is_dir():  # which no other takes the place of at once
+        os.replace(target, aside)
     os.replace(beside, target)
     _sync(target.parent)
+    remove(aside)
 
 
 def move(folder: pathlib.Path, target: pathlib.Path) -> None:

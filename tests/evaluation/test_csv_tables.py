@@ -109,6 +109,7 @@ def test_rows_without_names_are_numbered(tmp_path):
         ("utterance,", "name,", " has columns video, name, .*; they must be"),
         ("utterance,arousal", "utterance,valence", " has column valence twice"),
         ("video,utterance", "link,link", " has column link twice"),
+        ("0.75", "0_5", ", line 3: arousal must be a finite number, but"),
         ("0.75", "nan", ", line 3: arousal must be a finite number, but"),
         ("-0.5", "x", ", line 3: valence must .*'v.1,u1.mp4,0.75,x'"),
         ("0.25", "", ", line 2: valence must be a finite .*; correct"),

@@ -12,6 +12,7 @@ from affwild_omg.cli.errors import UserError
 from affwild_omg.evaluation import results
 from affwild_omg.evaluation.options import EvaluationOptions
 from affwild_omg.scoring import postprocessing
+from affwild_omg.scoring.frames import Frames
 from tests.conftest import FRAMES, clip_seed, make_frames, write_records_folder
 from tests.evaluation.test_results import ccc_by_hand
 
@@ -667,6 +668,39 @@ def test_steps_are_chosen_on_what_is_not_trained_on(
     assert not pathlib.Path(again.output).exists()
     with pytest.raises(UserError, match="changes nothing without it"):
         dataclasses.replace(options, choose_postprocessing=False)
+
+
+@pytest.mark.parametrize(("level", "window"), [("utterance", 3), ("frame", 1)])
+def test_steps_raise_the_ccc_of_the_headline(options, level, window):
+    """Frames alternate: a filter spoils them, and mends the means."""
+    from affwild_omg.evaluation import selection
+
+    random = np.random.default_rng(3)
+    labels, values = [], []
+    for mean in random.uniform(-1, 1, 12):
+        truth = mean + 0.5 * (-1.0) ** np.arange(30)
+        seen = truth.copy()
+        seen[[5, 16]] += random.normal()
+        labels.append(np.stack([truth, truth], 1))
+        values.append(np.stack([seen, seen], 1))
+    frames = Frames(
+        keys=[f"video{i}/u" for i in range(12)],
+        targets=("valence", "arousal"),
+        values=values,
+        mask=[np.ones(30, bool)] * 12,
+        labels=labels,
+        times=[np.arange(30) / 25] * 12,
+        sequence_length=30,
+        tail="pad",
+    )
+    options = dataclasses.replace(options, estimate="mean")
+    chosen = selection.choose(options, frames, frames.keys, level)
+    steps = chosen.settings.targets["valence"]
+    assert (chosen.level, steps.median_window) == (level, window)
+    if level == "frame":
+        plain = (np.concatenate(x)[:, 0] for x in (labels, values))
+        ccc = chosen.search["valence"]["ccc_smoothed"]
+        assert ccc == pytest.approx(ccc_by_hand(*plain))
 
 
 def test_groups_are_scored(evaluation, options, sourced, tmp_path):

@@ -1,14 +1,18 @@
 """Tables of frames as predict, py-feat and OpenFace write them."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from affwild_omg.cli.errors import UserError
-from affwild_omg.evaluation import results, submission
-from affwild_omg.evaluation.options import SubmissionOptions
+from affwild_omg.evaluation import comparison, results, submission
+from affwild_omg.evaluation.options import (
+    ComparisonOptions,
+    SubmissionOptions,
+)
 from tests.evaluation.test_results import ccc_by_hand
 
 FRAMES = 12
@@ -97,6 +101,19 @@ def test_frames_match_by_their_numbers(options, tmp_path, kind):
     )
     again = results.read(tmp_path / "out", flag="--results")
     assert again.to_dict() == found.to_dict()
+    # They are frames, and nothing calls them utterances.
+    stated = found.to_dict()
+    assert (stated["level"], stated["frames"]) == ("frame", len(scored))
+    assert "utterances" not in stated
+    shutil.copytree(tmp_path / "out", tmp_path / "other")
+    both = comparison.compare(
+        ComparisonOptions(
+            first=str(tmp_path / "out"),
+            second=str(tmp_path / "other"),
+            output=str(tmp_path / "compared"),
+        )
+    )
+    assert "10 labelled frames of 1 video" in comparison.table(both)
 
 
 def test_folders_match_by_stems(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -200,6 +201,28 @@ def test_seeds_with_and_without_post_processing(tmp_path):
     assert row.measured["valence"].value == pytest.approx(0.6)
     assert row.unprocessed["valence"].value == pytest.approx(0.5)
     assert row.differences == ["no post-processing"]
+
+
+def test_a_fusion_does_not_stand_for_what_its_members_were(tmp_path):
+    """It had no weights without their post-processing."""
+    for name in ("cnn_1rnn", "cnn_3rnn"):
+        place = write_run(tmp_path, f"{name}-affwild2")
+    write_run(tmp_path, "decision_fusion-affwild2")
+    row = row_of(tmp_path, "decision_fusion")
+    assert row.unprocessed == row.measured
+    write_unprocessed(place, (0.3, 0.5))
+    row = row_of(tmp_path, "decision_fusion")
+    assert (row.state, row.unprocessed) == ("measured", None)
+
+
+def test_rows_of_other_records_are_told(tmp_path):
+    note = "The rows are not all of the same records."
+    write_run(tmp_path, RUN, records_sha256="1")
+    for digest in ("1", "2"):
+        shutil.rmtree(tmp_path / "cnn_1rnn-affwild2", ignore_errors=True)
+        write_run(tmp_path, "cnn_1rnn-affwild2", records_sha256=digest)
+        found = text_of(tabulate(tmp_path)[0])
+        assert (note in found) == (digest == "2")
 
 
 def test_one_target_alone_is_not_tabulated(tmp_path):

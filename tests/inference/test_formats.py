@@ -128,6 +128,12 @@ def test_abaw_without_any_face_is_zero(tmp_path):
     ]
 
 
+def test_a_film_may_have_commas_in_its_name(tmp_path, gaps):
+    path = written(formats.Abaw, tmp_path / "a.txt", gaps)
+    path.write_text(path.read_text().replace("my film", "a, b"))
+    assert formats.check_abaw(path, {"a, b": 6}) == 6
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [

@@ -27,6 +27,7 @@ def place(tmp_path, monkeypatch):
         ("b.mp4", ["b.mp4"]),
         ("notes.txt", ["notes.txt"]),  # named, it is tried
         ("one, two.mp4", ["one, two.mp4"]),
+        (" a.MKV", ["a.MKV"]),
         ("c[1].mp4", ["c[1].mp4"]),
         (".", ["a.MKV", "b.mp4", "c[1].mp4", "one, two.mp4"]),
         ("deep", ["deep/d.mp4"]),
@@ -39,6 +40,12 @@ def place(tmp_path, monkeypatch):
 )
 def test_what_is_named_is_found_once(place, text, found):
     assert [os.fspath(x) for x in sources.find(text)] == found
+
+
+def test_a_name_is_taken_as_it_stands(place):
+    (place / "b.mp4 ").touch()
+    for name in ("b.mp4", "b.mp4 "):
+        assert [os.fspath(x) for x in sources.find(name)] == [name]
 
 
 @pytest.mark.parametrize(

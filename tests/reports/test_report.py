@@ -1,3 +1,4 @@
+import hashlib
 import html
 import html.parser
 import io
@@ -238,7 +239,8 @@ def test_tables_hold_everybody(folder):
 
 def test_what_is_drawn(folder, drawn):
     write(folder, worst=1)
-    labels, predictions, _, cccs = drawn["agreement"]
+    labels, predictions, _, cccs, noun = drawn["agreement"]
+    assert noun == "utterance"
     np.testing.assert_array_equal(labels, LABELS[:3])
     np.testing.assert_array_equal(predictions, PREDICTIONS[:3])
     assert cccs["valence"] == pytest.approx(-26 / 47)
@@ -391,7 +393,7 @@ def test_a_page_with_gaps_in_its_labels(tell, drawn, tmp_path):
     assert not re.search(r"\bnan\b", page, re.IGNORECASE)
     labels, *_ = drawn["agreement"]
     np.testing.assert_array_equal(labels, GAPS[:3])
-    labels, predictions = drawn["plane"]
+    labels, predictions, _ = drawn["plane"]
     assert labels.tolist() == [[0.5, 0.3]]
     ((course,), _) = drawn["timelines"]
     assert course.times.tolist() == [0, 0.1, 0.4, 0.5, 0.8]
@@ -574,6 +576,14 @@ def test_the_training_is_shown_where_it_is(folder, tmp_path, drawn):
     assert cccs["valence"] == [0.5] * 3
     assert cccs["arousal"] == [-0.25, 0, -0.5]
     assert cccs["mean"] == [0.125, 0.25, 0]
+    # Its model is another by now.
+    (tmp_path / "run" / "best.keras").write_text("another")
+    for known in ("another", "evaluated"):
+        digest = hashlib.sha256(known.encode()).hexdigest()
+        model = {"model": str(tmp_path / "run"), "model_sha256": digest}
+        page = change(folder, **model)
+        assert ("Of 4 epochs the best is" in page) == (known == "another")
+    assert "has another model by now" in page
 
 
 def test_nothing_is_left_by_a_failure(folder, tmp_path):

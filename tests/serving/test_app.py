@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from affwild_omg.cli.errors import UserError
 from affwild_omg.serving.options import ServerOptions
 from tests.serving.conftest import running
 from tests.serving.test_saved_model import make_inputs
@@ -540,3 +541,21 @@ def test_the_command_serves_until_it_is_told_to_stop(small_saved_model):
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
     out, errors = process.communicate(timeout=30)
     assert (process.returncode, out, errors) == (0, "stopped\n", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"name": "lab/affwild"},
+            "--name=lab/affwild must be a part of a path",
+        ),
+        ({"name": ""}, "--name= must be a part of a path"),
+        ({"host": ""}, "--host is empty; give 127.0.0.1"),
+    ],
+)
+def test_what_would_serve_nobody_or_everybody_is_refused(
+    options, change, words
+):
+    with pytest.raises(UserError, match=words):
+        dataclasses.replace(options, **change)

@@ -89,6 +89,19 @@ def test_a_card_says_what_the_model_learned_and_how_well(
     assert str(tmp_path.parent) not in whole
 
 
+def test_a_card_names_no_place(cards, small_run, tmp_path):
+    workdir = shutil.copytree(small_run[0].workdir, tmp_path / "run")
+    history = json.loads((workdir / "history.json").read_text())
+    history["options"] |= {
+        name: "grpc://lab:5050/lab"
+        for name in ("records", "init_from", "cache_features", "data_service")
+    }
+    (workdir / "history.json").write_text(json.dumps(history))
+    known = facts(cards, workdir)
+    assert known["training"]["options"]["epochs"] == 3
+    assert "grpc" not in json.dumps(known["training"]["options"])
+
+
 def test_a_card_says_what_is_not_known(cards, small_run, tmp_path):
     best = _path(small_run[0].workdir) / "best.keras"
     assert facts(cards, best)["training"]  # beside it

@@ -59,6 +59,14 @@ def jpeg(array, form="JPEG"):
     return file.getvalue()
 
 
+def broken_exif():
+    """A JPEG that says to turn it, and how wide it is in letters."""
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112], exif[0x0110] = 6, "model"
+    Image.fromarray(data.astronaut()).save(file, "JPEG", exif=exif)
+    return file.getvalue().replace(b"\x01\x10\0\2", b"\x01\0\0\2")
+
+
 @pytest.fixture(scope="module")
 def walk():
     """Pictures of an astronaut who walks to the right, as PNG files."""
@@ -166,6 +174,7 @@ def test_the_newest_frame_counts(connect, walk):
         (b"", "is not a PNG or JPEG file"),
         (b"\xff\xd8\xff\xe0", "is not a PNG or JPEG file"),
         (jpeg(data.astronaut())[:9999], "the picture is damaged: "),
+        (broken_exif(), "the picture is damaged: "),
         (jpeg(np.zeros((4096, 2305), np.uint8)), "2305x4096; at most 9437184"),
     ],
 )
@@ -266,8 +275,10 @@ def test_wrong_settings_are_told(connect, query):
 def test_pages_of_others_are_refused(connect, port):
     from websockets.exceptions import InvalidStatus
 
-    with pytest.raises(InvalidStatus, match="403"):
-        with connect(origin="http://elsewhere.example"):
-            pass
+    # The second is that of a frame that a page has locked up.
+    for origin in ("http://elsewhere.example", "null"):
+        with pytest.raises(InvalidStatus, match="403"):
+            with connect(origin=origin):
+                pass
     with connect(origin=f"http://127.0.0.1:{port}"):
         pass

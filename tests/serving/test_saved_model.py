@@ -333,6 +333,11 @@ def test_versions_stand_side_by_side(
     assert sorted(path.name for path in base.iterdir()) == ["12", "2"]
     assert (base / "2" / "variables" / "variables.index").exists()
     assert not (base / "2" / "old").exists() and (base / "12" / "old").exists()
+    (base / "3").mkdir()
+    (base / "3" / "photo.jpg").touch()
+    with pytest.raises(UserError, match=r"what export wrote, and .*/3 is not"):
+        export(model, base, version=3, overwrite=True)
+    assert (base / "3" / "photo.jpg").exists()
     with pytest.raises(UserError, match="served/2 is what export wrote itself"):
         export(model, base / "2", version=3)
     with pytest.raises(

@@ -68,6 +68,32 @@ def test_overwriting_replaces_its_own_and_keeps_the_rest(tmp_path):
     assert names(target / "folder") == ["new"]
 
 
+def test_old_and_new_are_not_taken_for_one_another(tmp_path, monkeypatch):
+    """What tells that all is there goes first, and comes last."""
+    target, replaced = tmp_path / "out", []
+
+    def write(names):
+        with whole(target, overwrite=True, last=("b", "a")) as directory:
+            for name in names:
+                (directory / name).write_text("text")
+
+    def interrupted(source, place):
+        if len(replaced) == 2:
+            raise KeyboardInterrupt
+        replaced.append(place.name)
+        os.replace(source, place)
+
+    write("abcd")
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write("abcd")
+    assert replaced == ["c", "d"]
+    assert names(target) == ["c", "d"]
+    write("a")
+    assert names(target) == ["a", "c", "d"]
+
+
 def test_what_is_there_is_not_overwritten(tmp_path):
     (tmp_path / "file").write_text("mine")
     message = r"^--output=.* is not empty; .*--overwrite"

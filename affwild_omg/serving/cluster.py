@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 
 import ray
@@ -49,9 +50,14 @@ def run(options: ServerOptions) -> None:
         serve.start(http_options={"host": host, "port": port})
         began = True
         serve.run(Replica.bind(), name=options.name, route_prefix="/")
+        where = f"at http://{host}:{port}/"
+        if not _answers(host, port):
+            where = (
+                f"on the cluster, not {where}: Serve ran there already, at "
+                "an address of its own, or is on another machine"
+            )
         cli.show(
-            f"serving {options.model} at http://{host}:{port}/ by "
-            f"{options.replicas} replicas"
+            f"serving {options.model} by {options.replicas} replicas {where}"
         )
         threading.Event().wait()
     except RuntimeError as error:
@@ -67,3 +73,12 @@ def run(options: ServerOptions) -> None:
         elif began:  # and leave what others serve there
             serve.delete(options.name)
         ray.shutdown()
+
+
+def _answers(host, port):
+    """Tells whether anybody is at an address, which was free before."""
+    try:
+        socket.create_connection((host, port), 5).close()
+    except OSError:
+        return False
+    return True

@@ -56,7 +56,7 @@ def test_a_replica_that_is_killed_costs_no_request(served, small_saved_model):
     ) as process:
         try:
             line = process.stdout.readline()
-            address = re.search(r"at (http://.*)/ by 2 replicas", line)[1]
+            address = re.search(r"by 2 replicas at (http://.*)/", line)[1]
             url = f"{address}/v1/models/affwild_omg:predict"
             failures = []
 

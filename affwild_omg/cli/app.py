@@ -64,7 +64,8 @@ def run(main: Callable[[], None], interrupted: str) -> None:
         interrupted: see `command`.
     """
     # A name that the terminal cannot show is no error.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    with contextlib.suppress(AttributeError):  # where there is no output
+        sys.stdout.reconfigure(errors="backslashreplace")
     # TensorFlow's C++ side reports on start-up what concerns no user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Or TensorFlow takes all memory of a GPU, and a second command finds none.
@@ -154,4 +155,5 @@ def _fail(message, code=2):
 def show(*lines: str) -> None:
     """Writes lines to standard output."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()  # whoever waits for it may read through a pipe
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()  # whoever waits for it may read through a pipe

@@ -37,11 +37,18 @@ def read(
                 if path.suffix == ".txt":
                     _enter(texts, (split, path.stem), target, path, problems)
     scale = _scale(texts)
-    clips = []
+    clips, seen = [], {}
     for (split, video), both in sorted(
         texts.items(), key=lambda x: (SPLITS.index(x[0][0]), x[0][1])
     ):
         labels = _labels(both, scale, problems)
+        if labels and video in seen:
+            problems.add(
+                f"{both[TARGETS[0]][0]}: {video} is of {seen[video]} already; "
+                "each video may be of one split: it is left out"
+            )
+            labels = None
+        seen.setdefault(video, split)
         if not labels:
             problems.left_out[split] += 1
         else:

@@ -103,7 +103,20 @@ def _read_table(table, split, source, problems):
     clips, lines = [], {}
     for line, row in rows:
         where = f"{table}, line {line}"
+        # None has the cells that are too many.
+        taken = sum(str(x).count("\n") for x in row.values())
         try:
+            if None in row:
+                raise UserError(
+                    f"{where}: there are more cells than columns; numbers have "
+                    "points, and a text with commas quotation marks"
+                )
+            if taken:
+                problems.left_out[split] += taken
+                raise UserError(
+                    f"{where}: a quotation mark makes {taken + 1} lines one "
+                    "row; each row must be a line"
+                )
             clip = _read_row(row, where, split, source, labelled)
             if clip.key in lines:
                 raise UserError(

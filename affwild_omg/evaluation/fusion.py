@@ -159,7 +159,7 @@ def _fuse(options, runs):
         predictions=results.as_written(fusion.fuse(test.predictions, weights)),
         labels=test.labels,
         provenance=Provenance(
-            level=first.row or "utterance",
+            level=alike.get("row") or "utterance",
             options=dataclasses.asdict(options),
             **alike,
         ),

@@ -345,7 +345,10 @@ def folder(
         UserError: as that; or it is the workdir of a training, one of whose
             files has a name that results have.
     """
-    if workdir.read_history(output):
+    history = None
+    with contextlib.suppress(UserError):  # of something else
+        history = workdir.read_history(output)
+    if history:
         raise UserError(
             f"--output={output} is the workdir of a training; name another "
             "folder"

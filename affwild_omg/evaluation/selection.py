@@ -197,11 +197,14 @@ def find(
         raise UserError(f"{other} holds now; {_REMEDY}")
     if same is False:
         logging.warning(other)
-    if chosen.level != level:
+    steps = chosen.settings.targets.values()
+    if chosen.level != level and any(
+        x != postprocessing.Steps() for x in steps
+    ):
         logging.warning(
-            "%s was chosen by the CCC of %ss, which may lower that of %ss; to "
-            "choose by these, %s",
-            *(file, chosen.level, level, _REMEDY),
+            "%s was chosen by the CCC of %ss, which may lower that of %ss; %s, "
+            "with --level=%s",
+            *(file, chosen.level, level, _REMEDY, level),
         )
     for name, here, there in (
         ("estimate", options.estimate, chosen.settings.estimate),

@@ -5,6 +5,7 @@ made anew of those of the corpus. It holds a manifest alone: the records stay
 where they are, and its link `records` leads to them.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -60,7 +61,9 @@ def write(
     fold_of = _share(_groups(records, entries, by), by, count)
     about = {"by": by, "records_sha256": whole.digest}
     for place in () if overwrite else output.glob(f"*/{manifest.MANIFEST}"):
-        known = json.loads(place.read_text(encoding="utf-8"))
+        known = {}
+        with contextlib.suppress(ValueError):  # a damaged one
+            known = json.loads(place.read_text(encoding="utf-8"))
         if known.get("fold", {}).get("records_sha256") != whole.digest:
             raise UserError(
                 f"{output} holds folds of other records than {records}; name "

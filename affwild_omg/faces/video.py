@@ -5,6 +5,7 @@ square pixels, each once, at its time.
 """
 
 import contextlib
+import heapq
 import itertools
 import math
 import os
@@ -45,9 +46,18 @@ EARLY_FRAMES = 2
 EARLY_SHARE = 0.01
 EARLY_S = 0.5
 
-# So many frames after damage, a gap may still be its trace: decoders hold 16 at
-# most, and one is read ahead.
+# So many frames after damage, what is missing may still be its trace: decoders
+# hold 16 at most, and one is read ahead.
 TRACE_FRAMES = 17
+
+# Codecs some of whose packets give no frame by design.
+HIDING = ("vp8", "vp9")
+
+# These have an index of all packets. Where others are damaged, FFmpeg goes on
+# with what it finds next, and may say nothing: in a film of one rate, but for
+# such a share of its frames, a gap tells.
+MP4, AVI = "mov,mp4,m4a,3gp,3g2,mj2", "avi"
+ODD_GAPS = 0.01
 
 _NOT_A_VIDEO = (
     "{}: not a video, or damaged at its start (not one frame can be decoded); "
@@ -77,8 +87,8 @@ class Video(contextlib.AbstractContextManager):
         damaged_packets: how many compressed frames it found damaged.
         replaced_times: how many frames' own times it found wrong.
         number: in the film, from 0 on, of the frame that was given last. Frames
-            that damage took away count, as far as the gap tells that they left
-            in time.
+            that damage took away count: by the times of packets that gave none,
+            or where these have no times, by the gap that is left in time.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -97,6 +107,7 @@ class Video(contextlib.AbstractContextManager):
         rate = self._stream.average_rate or self._stream.guessed_rate or 0
         known = 0 < rate <= MAX_CREDIBLE_FPS
         self.fps = float(rate) if known else DEFAULT_FPS
+        self._rated = known
         self._stated_s = _stated_duration(self._stream)
         self.expected_frames = (
             round(self._stated_s * self.fps) if self._stated_s else None
@@ -114,6 +125,7 @@ class Video(contextlib.AbstractContextManager):
             found.append(wording.count(self.damaged_packets, "damaged packet"))
         if self.replaced_times:
             found.append(wording.count(self.replaced_times, "replaced time"))
+        missing = (self.expected_frames or 0) - self._read
         early_s = (self._stated_s or 0.0) - self._end_s
         if early_s > max(
             EARLY_FRAMES * self._end_s / max(1, self.decoded_frames),
@@ -121,6 +133,16 @@ class Video(contextlib.AbstractContextManager):
         ):
             found.append(
                 f"ends after {self._end_s:.2f} of {self._stated_s:.2f} s"
+            )
+        elif self._lies_in(AVI) and self._is_regular() and missing > 0:
+            found.append(
+                f"{missing} of {self.expected_frames} frames missing, it is "
+                "not known where"
+            )
+        if self._gaps and self._is_regular() and not self._lies_in(MP4, AVI):
+            found.append(
+                f"{wording.count(self._skipped, 'frame')} missing, by gaps of "
+                "time that do not count in frames' numbers"
             )
         return ", ".join(found) or None
 
@@ -167,9 +189,19 @@ class Video(contextlib.AbstractContextManager):
             if self.decoded_frames:
                 gap_s = new_s - time_s
             else:
-                gap_s = new_s + self._late(first)
-            lost = round(gap_s * self.fps) - bool(self.decoded_frames)
-            self.number += 1 + max(0, lost) * (trace > 0)
+                gap_s = new_s + self._late_s
+            skipped = round(gap_s * self.fps) - bool(self.decoded_frames)
+            skipped, missing = max(0, skipped), self._missing(frame)
+            if missing is None:
+                missing = skipped
+            elif self._is_regular() and not self._lies_in(MP4):
+                missing = max(missing, skipped)  # packets may be gone, too
+            if trace > 0:
+                self.number += missing
+            elif self.decoded_frames:
+                self._gaps += skipped > 0
+                self._skipped += skipped
+            self.number += 1
             time_s, last_s = new_s, own_s
             self.decoded_frames += 1
             lasts = frame.duration * frame.time_base if frame.duration else 0
@@ -195,16 +227,51 @@ class Video(contextlib.AbstractContextManager):
 
     def _late(self, first: av.VideoFrame) -> float:
         """Returns how long the film had run at its first frame, in seconds."""
-        start = self._stream.start_time
-        if first.time is None or start is None:
+        start, at = self._stream.start_time, first.pts
+        if at is None or start is None:
             return 0.0
-        return first.time - float(start * self._stream.time_base)
+        if self._lies_in(AVI) and first.key_frame and self._key is not None:
+            at = self._key  # its packet's; its own is later by reordering
+        return float((at - start) * self._stream.time_base)
+
+    def _missing(self, frame: av.VideoFrame) -> int | None:
+        """Returns how many packets before a frame, by time, gave none.
+
+        None where packets, or the frame, have no times.
+        """
+        if self._untimed or frame.pts is None:
+            return None
+        missing = 0
+        while self._pending and self._pending[0] <= frame.pts:
+            missing += heapq.heappop(self._pending) < frame.pts
+        return missing
+
+    def _is_regular(self) -> bool:
+        """Tells whether the frames so far have the rate of the header."""
+        return self._rated and self._gaps <= ODD_GAPS * self.decoded_frames
+
+    def _lies_in(self, *containers: str) -> bool:
+        return self._container.format.name in containers
+
+    def _note(self, packet: av.Packet, damaged: bool) -> None:
+        """Keeps the time at which a packet's frame is due."""
+        if not packet.size or packet.is_discard:
+            return
+        self._read += 1
+        if packet.is_keyframe and not damaged:
+            self._key = packet.dts
+        if packet.pts is None or self._lies_in(AVI):
+            self._untimed = True
+        elif damaged or self._stream.codec_context.name not in HIDING:
+            heapq.heappush(self._pending, packet.pts)
 
     def _start(self) -> av.VideoFrame:
         """Opens the file anew, and returns its first frame."""
         self.close()
         self.decoded_frames = self.damaged_packets = self.replaced_times = 0
         self.number = -1
+        self._pending, self._untimed, self._key = [], False, None
+        self._read = self._gaps = self._skipped = 0
         self._container = _open(self.path)
         self._stream = _choose(self._container, self.path)
         self._frames = self._decode()
@@ -212,6 +279,7 @@ class Video(contextlib.AbstractContextManager):
         if first is None:
             self.close()
             raise UserError(_NOT_A_VIDEO.format(self.path))
+        self._late_s = self._late(first)
         return first
 
     def _decode(self) -> Iterator[av.VideoFrame]:
@@ -223,9 +291,10 @@ class Video(contextlib.AbstractContextManager):
             except av.error.FFmpegError:
                 frames, damaged = (), True
             self.damaged_packets += damaged
+            self._note(packet, damaged)
             for frame in frames:
                 self.damaged_packets += frame.is_corrupt and not damaged
-                if self._container.format.name == "avi":
+                if self._lies_in(AVI):
                     # It stores no times; FFmpeg makes some up, out of order.
                     frame.pts = frame.dts
                 yield frame

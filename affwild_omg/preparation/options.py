@@ -97,6 +97,8 @@ class PreparationOptions(CorpusOptions):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.fps == math.inf:
+            raise UserError("--fps=inf is no number of frames a second")
         if self.max_fps == math.inf:
             raise UserError(
                 "--max_fps=inf keeps all frames, as does no --max_fps; leave "

@@ -183,8 +183,9 @@ def _open(clip, options):
 def _problems(video, clip):
     """Returns what does not fit between a clip's labels and its frames."""
     problems = Problems()
+    damage = None
     if clip.pictures is None:
-        frames = video.number + 1
+        frames, damage = video.number + 1, video.damage
     else:
         frames = len(clip.pictures)
         for path in video.unreadable:
@@ -197,7 +198,9 @@ def _problems(video, clip):
     if clip.frame_labels and (short or frames > clip.rows):
         problems.add(
             f"{clip.path}: {frames} frames, but {clip.rows} rows of labels; "
-            "label i is that of frame i, and what is beyond has none"
+            "label i is that of frame i"
+            f"{', as far as damage lets them be counted' if damage else ''}, "
+            "and what is beyond has none"
         )
     return problems.lines
 

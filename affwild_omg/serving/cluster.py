@@ -7,6 +7,7 @@ import threading
 
 import ray
 from ray import serve
+from ray.serve.exceptions import RayServeException
 
 from affwild_omg.cli import app as cli
 from affwild_omg.cli.errors import UserError
@@ -43,11 +44,18 @@ def run(options: ServerOptions) -> None:
     # Ray ends a driver at once, without an order.
     handler = signal.getsignal(signal.SIGTERM)
     joined, began = "RAY_ADDRESS" in os.environ, False
-    alone = {} if joined else {"_node_ip_address": "127.0.0.1"}
-    ray.init(log_to_driver=False, include_dashboard=False, **alone)
+    # Or Ray would join one that it finds on this machine.
+    alone = {"address": "local", "_node_ip_address": "127.0.0.1"}
+    how = {} if joined else alone
+    ray.init(log_to_driver=False, include_dashboard=False, **how)
     signal.signal(signal.SIGTERM, handler)
     try:
         serve.start(http_options={"host": host, "port": port})
+        if options.name in serve.status().applications:
+            raise UserError(
+                f"--name={options.name} is served on this cluster already; "
+                "end that, or give another"
+            )
         began = True
         serve.run(Replica.bind(), name=options.name, route_prefix="/")
         where = f"at http://{host}:{port}/"
@@ -60,6 +68,12 @@ def run(options: ServerOptions) -> None:
             f"serving {options.model} by {options.replicas} replicas {where}"
         )
         threading.Event().wait()
+    except RayServeException as error:  # before anything of this was there
+        began = False
+        raise UserError(
+            f"--replicas: Ray does not serve it here ({error}); end what is in "
+            "its way, or name another cluster by RAY_ADDRESS"
+        ) from error
     except RuntimeError as error:
         raise UserError(
             f"--model={options.model}: no replica could start; without "

@@ -68,21 +68,22 @@ def export(
             f"--output={output}: --overwrite replaces what export wrote, and "
             f"{place} is not of it; name another folder"
         )
+    # A version moves into place as one folder, so that a server that watches
+    # never sees a part of it; elsewhere there are no such moves.
+    beside = version and not files.is_remote(output)
     with files.atomic_directory(
-        output,
+        output if beside else place,
         flag="--output",
         # Beside other versions; the one of this number was checked.
-        overwrite=overwrite or bool(version),
-        owned=() if version else _PARTS,
-        last=() if version else _LAST,
+        overwrite=overwrite or bool(beside),
+        owned=() if beside else _PARTS,
+        last=() if beside else _LAST,
     ) as directory:
         network, card = model_file.load_model(options.model, stateful=True)
         known = model_card.facts(
             remote.path(options.model), card, network.count_params(), metrics
         )
-        # A version moves into place as one folder: a server that watches
-        # never sees a part of it.
-        made = directory / (version or ".")
+        made = directory / (version if beside else ".")
         if "saved_model" in options.format:
             computed = saved_model.signatures(network, card)
             saved_model.write(network, computed, made)

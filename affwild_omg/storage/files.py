@@ -79,15 +79,15 @@ def atomic_directory(
     Nothing moves, and nothing is left, when the block raises. Moving replaces
     entries of the same name, removes those of `owned` that were not written
     again, and leaves alone what else the folder holds. If it is interrupted,
-    old and new may be mixed, and none of `last` is there.
+    old and new may be mixed, and the last of `last` is not there.
 
     Args:
         directory: where the contents go.
         flag: that named it, for messages.
         overwrite: allow a folder that holds something.
         owned: names of earlier results, which would contradict the new ones.
-        last: names of what tells that all is there: the old ones go first, and
-            the new ones come last.
+        last: names of what tells that all is there: the new ones come last,
+            in this order, and the old ones go first, in the other.
 
     Raises:
         UserError: as `check_output`.
@@ -107,7 +107,7 @@ def atomic_directory(
         ) as temporary:
             yield pathlib.Path(temporary)
             written = {x.name: x for x in pathlib.Path(temporary).iterdir()}
-            for name in (*last, *(set(owned) - written.keys())):
+            for name in (*last[::-1], *(set(owned) - written.keys())):
                 remove(target / name)
             for name in sorted(written, key=lambda x: (_place(x, last), x)):
                 replace(written[name], target / name)
@@ -123,7 +123,7 @@ def _put_all(folder, target, owned, last):
     written = within(folder)
     entries = {path.name for path in folder.iterdir()}
     kept = {target / path.relative_to(folder) for path in written}
-    for name in (*last, *sorted((owned | entries) - {*last})):
+    for name in (*last[::-1], *sorted((owned | entries) - {*last})):
         for path in within(target / name):
             if path not in kept or name in last:
                 path.unlink()

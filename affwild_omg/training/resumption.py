@@ -2,6 +2,7 @@
 
 import pathlib
 
+from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.data.manifest import Manifest
 from affwild_omg.training import checkpoints
@@ -65,9 +66,10 @@ def check(
     done = len(epochs := before["epochs"])
     if done >= options.epochs and "validation" not in epochs[-1]:
         raise UserError(
-            f"--resume: {workdir} holds {done} epochs, the last of them not "
-            f"validated, and --epochs={options.epochs} would end the training "
-            f"there; give {done + 1} or more"
+            f"--resume: {workdir} holds {wording.count(done, 'epoch')}, the "
+            "last of them not validated, and "
+            f"--epochs={options.epochs} would end the training there; give "
+            f"{done + 1} or more"
         )
     return found
 

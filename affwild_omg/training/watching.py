@@ -93,7 +93,7 @@ class Divergence(NamedTuple):
         if self.before is not None:
             largest = np.argsort(-self.before)[:LARGEST]
             found.append(
-                "the largest gradients one step earlier are "
+                "the largest gradients before it are "
                 + listed([f"{names[i]} {self.before[i]:.3g}" for i in largest])
             )
         return (

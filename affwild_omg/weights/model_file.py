@@ -281,7 +281,8 @@ def _model_file(path, flag):
             "file that it was made from"
         )
     if path.is_dir():
-        if versions := [x for x in path.iterdir() if is_exported(x)]:
+        inside = (x for x in path.iterdir() if x.name[0] != ".")
+        if versions := [x for x in inside if is_exported(x)]:
             newest = max(versions, key=lambda x: (len(x.name), x.name))
             raise UserError(
                 f"{flag}={path} holds versions of a model; give one of them, "

@@ -44,6 +44,19 @@ def test_two_files_are_one_clip(source):
     np.testing.assert_array_equal(labels(second), [[0, 0.5], [NAN, NAN]])
 
 
+def test_a_video_is_of_one_split(source):
+    write(source, "105", [0.5, -1, 0.874], [-0.25, 1, 0], split="test")
+    problems = Problems()
+    clips = affwild.read(source, problems)
+    assert [(x.split, x.video) for x in clips] == [
+        ("train", "105"),
+        ("train", "98"),
+    ]
+    (told,) = problems.lines
+    assert "test/valence/105.txt: 105 is of train already" in told
+    assert problems.left_out == {"test": 1}
+
+
 def test_a_header_shifts_no_label(source):
     path = source / "annotations" / "train" / "arousal" / "105.txt"
     path.write_text(f"Arousal\n{path.read_text()}")

@@ -2,6 +2,7 @@ import pytest
 
 from affwild_omg.cli.errors import UserError
 from affwild_omg.corpora import omg
+from affwild_omg.corpora.problems import Problems
 
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote\n"
 LABELLED = "omg_TrainVideos.csv"
@@ -88,6 +89,11 @@ def test_splits_come_from_the_tables(tmp_path):
         (HEADER + row(valence=""), "valence '' must be a number"),
         (HEADER + "x,0,1,v,u.mp4\n", "line 2: arousal None must be a number"),
         (HEADER + row() + row("w") + row(), "line 4: .* stands in line 2 alr"),
+        (HEADER + row(arousal="0,01"), "line 2: .* more cells than columns"),
+        (
+            HEADER + '"l,0,1,v,u\n' + row() + 'l",0,1,v,u,0.1,0.1,4\n',
+            "line 4: a quotation mark makes 3 lines one row",
+        ),
         (HEADER + row(video="../up"), "video '../up' must be a plain"),
         (HEADER + row(video=".."), "video '..' must be a plain"),
         (HEADER + row(utterance=" "), "utterance '' must be a plain"),
@@ -100,6 +106,14 @@ def test_bad_tables_are_told_in_a_line(tmp_path, text, message):
         omg.read(tmp_path)
     assert str(tmp_path) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_what_a_quotation_mark_takes_is_counted(tmp_path):
+    write(tmp_path, HEADER + '"l,0,1,v,u\n' + row() + row("w") + 'l",0,1\n')
+    write(tmp_path, HEADER + row("x"), "omg_ValidationVideos.csv")
+    problems = Problems()
+    assert [clip.video for clip in omg.read(tmp_path, problems)] == ["x"]
+    assert problems.left_out["train"] == 4
 
 
 def test_a_table_in_another_encoding_is_named(tmp_path):

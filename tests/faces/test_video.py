@@ -464,6 +464,70 @@ def test_pauses_of_a_whole_film_are_no_lost_frames(tmp_path):
         assert [video.number for _ in video] == [0, 1, 2, 3, 4]
 
 
+def red_numbers(path):
+    """Returns of each frame its number, and the one that its red tells."""
+    with Video(path) as video:
+        found = [(video.number, frame[-1, -1, 0] / 8) for _, frame in video]
+    return found, video.damage
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv"])
+def test_pauses_near_damage_are_no_lost_frames(tmp_path, suffix):
+    """A film of a variable rate, as a telephone's, of which frames are lost."""
+    pauses = np.cumsum([50 + 100 * (i % 4 == 1) for i in range(COUNT)])
+    path = write_video(
+        tmp_path / f"x{suffix}",
+        [make_frame(i) for i in range(COUNT)],
+        codec="mjpeg",
+        pixels="yuvj420p",
+        times=pauses.tolist(),
+    )
+    zero(path, [12, 13, 20])
+    found, damage = red_numbers(path)
+    assert damage == "3 damaged packets"
+    assert len(found) == COUNT - 3
+    for number, red in found:
+        assert red == pytest.approx(number, abs=0.4)
+
+
+def remove(path, first, last):
+    """Overwrites packets with what stands before them in the container."""
+    data = bytearray(path.read_bytes())
+    (start, size), (end, length) = (packets_of(path)[i] for i in (first, last))
+    data[start - 8 : end + length] = bytes(end + length - start + 8)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "last", "damage"),
+    [
+        (".mkv", 102, "gaps of time that do not count in frames' numbers"),
+        (".avi", 100, "1 of 240 frames missing, it is not known where"),
+    ],
+)
+def test_packets_that_a_container_lost_are_told(tmp_path, suffix, last, damage):
+    path = tmp_path / f"x{suffix}"
+    frames = [make_frame(i % COUNT) for i in range(8 * COUNT)]
+    write_video(path, frames, codec="mjpeg", pixels="yuvj420p")
+    remove(path, 100, last)
+    found, told = red_numbers(path)
+    assert len(found) < len(frames)
+    assert told.endswith(damage)
+
+
+def test_a_film_begins_at_its_first_frame(tmp_path):
+    """Of AVI with frames out of order, of which the second packet is lost."""
+    frames = [make_frame(i, 64, 64) for i in range(COUNT)]
+    path = write_video(tmp_path / "x.avi", frames)
+    data = bytearray(path.read_bytes())
+    position, size = packets_of(path)[1]
+    data[position : position + size] = bytes(size)
+    path.write_bytes(data)
+    found, damage = red_numbers(path)
+    assert damage.startswith("1 damaged packet")
+    assert found[0] == (0, pytest.approx(0, abs=0.4))
+
+
 @pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
 @pytest.mark.parametrize("last", [1, 2, 3, 4])
 def test_damage_at_the_end_costs_itself_alone(tmp_path, codec, last):

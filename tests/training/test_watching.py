@@ -458,7 +458,7 @@ def test_a_step_that_explodes_is_told(
     assert "gradient of step 2 is not finite" in text
     assert f"clips are {', '.join(keys)};" in text
     largest = sorted(norms, key=norms.get)[:-4:-1]
-    told = text.split("one step earlier are ")[1].split(")")[0]
+    told = text.split("gradients before it are ")[1].split(")")[0]
     assert told.split(", ") == [f"{x} {norms[x]:.3g}" for x in largest]
     assert text.endswith(
         "a --learning_rate lower than 1e+30 may keep it so; no epoch was "

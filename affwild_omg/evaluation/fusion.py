@@ -16,7 +16,6 @@ from affwild_omg.evaluation import protocol, results, sources
 from affwild_omg.evaluation.options import FusionOptions
 from affwild_omg.evaluation.results import Provenance, Results
 from affwild_omg.scoring import concordance, fusion
-from affwild_omg.scoring.postprocessing import Settings
 
 # In these, two folders of one run agree.
 RUN = (
@@ -117,9 +116,8 @@ def _fact(run, name):
     if name == "targets":
         return run.targets
     found = getattr(run.provenance, name)
-    if name == "postprocessing" and found:
-        nothing = Settings.nothing(found.targets, found.estimate, found.weights)
-        return None if found == nothing else found
+    if name == "postprocessing" and found and found.change_nothing:
+        return None
     return found
 
 

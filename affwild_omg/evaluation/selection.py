@@ -197,10 +197,7 @@ def find(
         raise UserError(f"{other} holds now; {_REMEDY}")
     if same is False:
         logging.warning(other)
-    steps = chosen.settings.targets.values()
-    if chosen.level != level and any(
-        x != postprocessing.Steps() for x in steps
-    ):
+    if chosen.level != level and not chosen.settings.change_nothing:
         logging.warning(
             "%s was chosen by the CCC of %ss, which may lower that of %ss; %s, "
             "with --level=%s",

@@ -191,11 +191,8 @@ class Video(contextlib.AbstractContextManager):
             else:
                 gap_s = new_s + self._late_s
             skipped = round(gap_s * self.fps) - bool(self.decoded_frames)
-            skipped, missing = max(0, skipped), self._missing(frame)
-            if missing is None:
-                missing = skipped
-            elif self._is_regular() and not self._lies_in(MP4):
-                missing = max(missing, skipped)  # packets may be gone, too
+            skipped = max(0, skipped)
+            missing = self._missing(frame, skipped)
             if trace > 0:
                 self.number += missing
             elif self.decoded_frames:
@@ -234,16 +231,23 @@ class Video(contextlib.AbstractContextManager):
             at = self._key  # its packet's; its own is later by reordering
         return float((at - start) * self._stream.time_base)
 
-    def _missing(self, frame: av.VideoFrame) -> int | None:
-        """Returns how many packets before a frame, by time, gave none.
+    def _missing(self, frame: av.VideoFrame, skipped: int) -> int:
+        """Returns how many frames before one are missing, if any are.
 
-        None where packets, or the frame, have no times.
+        As many as packets before it, by time, gave none.
+
+        Args:
+            frame: the one.
+            skipped: frames that the gap before it has room for; which counts
+                where packets or frames have no times, or may be gone.
         """
         if self._untimed or frame.pts is None:
-            return None
+            return skipped
         missing = 0
         while self._pending and self._pending[0] <= frame.pts:
             missing += heapq.heappop(self._pending) < frame.pts
+        if self._is_regular() and not self._lies_in(MP4):
+            return max(missing, skipped)
         return missing
 
     def _is_regular(self) -> bool:

@@ -91,6 +91,11 @@ class Settings:
         steps = dict.fromkeys(targets, Steps())
         return cls(estimate=estimate, weights=weights, targets=steps)
 
+    @property
+    def change_nothing(self) -> bool:
+        """Whether no target has a step that does anything."""
+        return all(steps == Steps() for steps in self.targets.values())
+
     def to_dict(self) -> dict:
         """Returns the settings as JSON knows them, for `from_dict`."""
         return dataclasses.asdict(self)

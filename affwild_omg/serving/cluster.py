@@ -43,11 +43,10 @@ def run(options: ServerOptions) -> None:
 
     # Ray ends a driver at once, without an order.
     handler = signal.getsignal(signal.SIGTERM)
-    joined, began = "RAY_ADDRESS" in os.environ, False
-    # Or Ray would join one that it finds on this machine.
-    alone = {"address": "local", "_node_ip_address": "127.0.0.1"}
-    how = {} if joined else alone
-    ray.init(log_to_driver=False, include_dashboard=False, **how)
+    joined, began, alone = "RAY_ADDRESS" in os.environ, False, {}
+    if not joined:  # or Ray would join one that it finds on this machine
+        alone = {"address": "local", "_node_ip_address": "127.0.0.1"}
+    ray.init(log_to_driver=False, include_dashboard=False, **alone)
     signal.signal(signal.SIGTERM, handler)
     try:
         serve.start(http_options={"host": host, "port": port})

@@ -43,12 +43,16 @@ def tiny(tiny_run, tmp_path):
 
 @pytest.fixture
 def interrupted(training, monkeypatch):
-    """Lets training stop within its first epoch."""
+    """Lets training stop within an epoch, by default whatever is its first."""
 
-    def stop(self, epoch):
-        raise KeyboardInterrupt
+    def interrupted(*args, within=None, **settings):
+        train_epoch = training._Run._train_epoch
 
-    def interrupted(*args, **settings):
+        def stop(self, epoch):
+            if within in (None, epoch):
+                raise KeyboardInterrupt
+            return train_epoch(self, epoch)
+
         with monkeypatch.context() as patch:
             patch.setattr(training._Run, "_train_epoch", stop)
             with pytest.raises(KeyboardInterrupt):
@@ -590,21 +594,11 @@ def test_validation_comes_every_few_epochs_and_last(training, tiny):
     assert [x["epoch"] for x in epochs if "validation" in x] == [2, 3]
 
 
-def test_epochs_do_not_end_unvalidated(training, tiny, monkeypatch):
+def test_epochs_do_not_end_unvalidated(training, tiny, interrupted):
     options = dataclasses.replace(
         tiny, epochs=9, validate_every=5, steps_per_epoch=1
     )
-    train_epoch = training._Run._train_epoch
-
-    def stop(self, epoch):
-        if epoch == 3:
-            raise KeyboardInterrupt
-        return train_epoch(self, epoch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training._Run, "_train_epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
-            training.train(options)
+    interrupted(options, within=3)
     fewer = dataclasses.replace(options, epochs=2)
     with pytest.raises(UserError, match="holds 2 epochs, the last of them not"):
         training.train(fewer, resume=True)
@@ -1055,7 +1049,7 @@ def test_plateaus_lower_the_learning_rate(
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 
-def test_the_best_model_has_the_averages(training, tiny, tmp_path):
+def test_the_best_model_has_the_averages(training, tiny, tmp_path, interrupted):
     """So has the one that a resumed training finds missing, and writes."""
     whole = dataclasses.replace(
         tiny,
@@ -1070,17 +1064,7 @@ def test_the_best_model_has_the_averages(training, tiny, tmp_path):
     )
     summary = training.train(whole)
     half = dataclasses.replace(whole, workdir=str(tmp_path / "half"))
-    run, train_epoch = training._Run, training._Run._train_epoch
-
-    def stop(self, epoch):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        return train_epoch(self, epoch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_train_epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
-            training.train(half)
+    interrupted(half, within=2)
     (pathlib.Path(half.workdir) / "best.keras").unlink()
     resumed = training.train(half, resume=True)
     for name in ("last.keras", "best.keras"):

@@ -5,6 +5,7 @@ records anew that are damaged; --verify --records=FOLDER tells which are.
 """
 
 from affwild_omg.cli import app
+from affwild_omg.cli.errors import UserError
 from affwild_omg.preparation.options import (
     PreparationOptions,
     VerificationOptions,
@@ -23,6 +24,11 @@ def main(
     if isinstance(options, VerificationOptions):
         from affwild_omg.preparation import verification
 
+        if overwrite:
+            raise UserError(
+                "--overwrite does not go with --verify, which writes nothing; "
+                "leave one of the two out"
+            )
         app.show(verification.verify(options))
         return
     from affwild_omg.preparation import engine, manifest

@@ -11,9 +11,9 @@ flags.DEFINE_bool(
     "resume",
     False,
     "Continue the training in the workdir from its last checkpoint; its flags "
-    "must be the same, but for --epochs, --patience, --checkpoint_every, "
-    "--keep_checkpoints, --profile_steps, --data_service and the places of "
-    "records, workdir and cached features.",
+    "must be the same, but for --epochs (unless --schedule=cosine), "
+    "--patience, --checkpoint_every, --keep_checkpoints, --profile_steps, "
+    "--data_service and the places of records, workdir and cached features.",
 )
 flags.DEFINE_bool(
     "slurm",

@@ -11,6 +11,7 @@ GPU trains on, is the number of cores that feed it. With
 batching, and the CPU time is what is left to this process.
 """
 
+import functools
 import time
 
 import numpy as np
@@ -86,22 +87,31 @@ def main(_) -> None:
     print("  T  frames/s  to bare  CPU ms/frame")
     for length in LENGTHS.value:
         count = pipeline.count(clips, length, "overlap")
-        windows = pipeline.windows(
-            clips,
-            sequence_length=length,
-            tail="overlap",
-            order=np.random.default_rng(0).permutation(count),
-            elsewhere=bool(SERVICE.value),
-        )
+        order = np.random.default_rng(0).permutation(count)
+
+        def windows(some, numbers, elsewhere=False, length=length, order=order):
+            made = pipeline.windows(
+                clips,
+                sequence_length=length,
+                tail="overlap",
+                order=order[numbers],
+                numbers=numbers,
+                elsewhere=elsewhere,
+            )
+            return augmentation.augment(made, some, 0) if some else made
+
         datasets = {"bare decoding": (bare, len(images))}
         for some in kinds:
-            dataset = (
-                augmentation.augment(windows, some, 0) if some else windows
-            )
+            own = functools.partial(windows, some)
             if SERVICE.value:
                 dataset = service.collected(
-                    dataset, SERVICE.value, range(count), lambda _: ()
+                    own(range(count), elsewhere=True),
+                    SERVICE.value,
+                    range(count),
+                    own,
                 )
+            else:
+                dataset = own(range(count))
             name = "pipeline, " + (", ".join(some) or "no augmentation")
             datasets[name] = pipeline.batches(dataset, 4), every
         found = {name: [] for name in datasets}

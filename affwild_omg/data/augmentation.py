@@ -107,6 +107,10 @@ def apply(
     window = dict(window)
     if "rate" in kinds:
         window = _dropped(window, drawn.step)
+    # Padding costs as much as frames would.
+    length, whole = window["length"], window
+    names = ("mask", "frames", "landmarks")
+    window = {name: whole[name][:length] for name in names}
     seen, frames = window["mask"], window["frames"]
     points = tf.cast(window["landmarks"], tf.float32)
     if "mirror" in kinds:
@@ -125,10 +129,11 @@ def apply(
         )
     # Frame by frame: `tf.where`, which broadcasts, takes four times as long.
     choose = tf.compat.v1.where
-    return window | {
+    changed = {
         "frames": choose(seen, frames, window["frames"]),
         "landmarks": choose(seen, points, window["landmarks"]),
     }
+    return whole | windows.pad(changed, whole["mask"].shape[0])
 
 
 def augment(

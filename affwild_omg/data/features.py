@@ -16,7 +16,7 @@ from absl import logging
 
 from affwild_omg.cli import progress, wording
 from affwild_omg.cli.errors import UserError
-from affwild_omg.data.manifest import Clip, Damaged
+from affwild_omg.data.manifest import Clip
 from affwild_omg.data.records import CHUNK, decode, parse
 from affwild_omg.storage import files
 
@@ -138,13 +138,13 @@ class Cache:
             float16 [frames, features].
 
         Raises:
-            Damaged: the file is not there, or is another.
+            UserError: the file is not there, or is another.
         """
         values = self._open(path := self._path(clip), clip)
         if values is None:
-            raise Damaged(
-                f"{path} is gone, or another, since the training began: it is "
-                "no record, and the same command with --resume makes it anew"
+            raise UserError(
+                f"--cache_features: {path} is gone, or another, since the "
+                "training began; the same command with --resume makes it anew"
             )
         return np.array(values[start:stop])
 

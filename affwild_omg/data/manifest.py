@@ -33,7 +33,7 @@ _REMEDY = (
 _MENDING = (
     "the command that prepared the records, without --shard or --merge, makes "
     "anew what is damaged; python -m affwild_omg.prepare --verify names all of "
-    "it"
+    "it; if that finds nothing, they were replaced meanwhile"
 )
 # What JSON that is something else raises when it is read.
 _MALFORMED = (
@@ -147,9 +147,7 @@ class Clip:
         """
         try:
             size = self.path.stat().st_size
-        except ConnectionError:
-            raise
-        except OSError as error:
+        except files.WRONG_PATH as error:
             raise Damaged(
                 f"{self.path} is missing although {MANIFEST} lists it"
             ) from error
@@ -400,12 +398,12 @@ def read(records: pathlib.Path | str) -> Manifest:
         treatment = Treatment.read(content)
     except (UserError, ConnectionError):  # it could not be looked for
         raise
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"--records={records} holds no {MANIFEST}; make records with "
             "python -m affwild_omg.prepare"
         ) from error
-    except (*_MALFORMED, OSError) as error:
+    except _MALFORMED as error:
         raise UserError(
             f"{path} is not a manifest of records ({error!r}); {_REMEDY}"
         ) from error

@@ -13,7 +13,7 @@ from affwild_omg.cli import wording
 from affwild_omg.cli.errors import UserError
 from affwild_omg.faces import tracking
 from affwild_omg.faces.views import IMPLAUSIBLE, NO_PICTURE, Face
-from affwild_omg.storage import remote
+from affwild_omg.storage import files, remote
 
 
 class Pictures:
@@ -54,6 +54,7 @@ class Pictures:
 
         Raises:
             UserError: not one can be read.
+            OSError: a disk or server fails, which may pass.
         """
         self.number, self.unreadable = -1, []
         for number, name in enumerate(self._names):
@@ -65,9 +66,7 @@ class Pictures:
                 bgr = (
                     cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
                 )
-            except ConnectionError:  # which says nothing about the picture
-                raise
-            except (OSError, cv2.error):
+            except (*files.WRONG_PATH, cv2.error):
                 bgr = None
             if bgr is None:
                 self.unreadable.append(path)

@@ -6,6 +6,7 @@ square pixels, each once, at its time.
 
 import contextlib
 import heapq
+import io
 import itertools
 import math
 import os
@@ -100,9 +101,10 @@ class Video(contextlib.AbstractContextManager):
         Raises:
             UserError: the file is missing, a directory, empty or not a video,
                 its codec is unknown, or not one frame of it can be decoded.
+            OSError: it cannot be read, which may pass.
         """
         self.path = os.fspath(path)
-        self._container = self._stream = None
+        self._file = self._container = self._stream = None
         self._first = self._start()
         rate = self._stream.average_rate or self._stream.guessed_rate or 0
         known = 0 < rate <= MAX_CREDIBLE_FPS
@@ -156,6 +158,7 @@ class Video(contextlib.AbstractContextManager):
 
         Raises:
             UserError: no picture can be made of any frame.
+            OSError: the file cannot be read any more, which may pass.
         """
         first = self._first or self._start()
         self._first = None
@@ -218,6 +221,7 @@ class Video(contextlib.AbstractContextManager):
         """Closes the file."""
         if self._container is not None:
             self._container.close()
+            self._file.close()
 
     def __exit__(self, *exception: object) -> None:
         self.close()
@@ -276,7 +280,8 @@ class Video(contextlib.AbstractContextManager):
         self.number = -1
         self._pending, self._untimed, self._key = [], False, None
         self._read = self._gaps = self._skipped = 0
-        self._container = _open(self.path)
+        self._file = _open(self.path)
+        self._container = _demuxer(self._file, self.path)
         self._stream = _choose(self._container, self.path)
         self._frames = self._decode()
         first = next(self._frames, None)
@@ -311,8 +316,10 @@ class Video(contextlib.AbstractContextManager):
                 for packet in self._container.demux(self._stream):
                     failures = 0
                     yield packet
+                self._file.check()
                 return
             except av.error.FFmpegError:  # the container itself is damaged
+                self._file.check()
                 failures += 1
                 self.damaged_packets += failures == 1
         flush = av.Packet()
@@ -374,28 +381,52 @@ def _stated_duration(stream) -> float | None:
         return None
 
 
-def _open(path: str):
+class _File(io.FileIO):
+    """A file that keeps why it could not be read.
+
+    FFmpeg would take a disk that fails for the end of the film, or for damage.
+    """
+
+    failure = None
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return super().read(size)
+        except OSError as error:
+            error.filename = os.fspath(self.name)
+            self.failure = error
+            raise
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except OSError as error:  # such as to before the file, by a wrong size
+            return -error.errno  # as FFmpeg knows it
+
+    def check(self) -> None:
+        """Raises the OSError, if there was one."""
+        if self.failure:
+            raise self.failure
+
+
+def _open(path: str) -> _File:
     try:
         # A film from elsewhere takes no more of the disk than is open.
         with files.local(remote.path(path)) as here:
-            with open(here, "rb"):  # whose errors say more than FFmpeg's
-                pass
-            # "file:", because FFmpeg takes what stands before a colon for a
-            # protocol; names in other encodings than UTF-8 are no damage.
-            return av.open(
-                f"file:{os.path.abspath(here)}", metadata_errors="replace"
-            )
-    except (UserError, ConnectionError):  # of its place, not of the film
-        raise
-    except (av.error.FFmpegError, ValueError) as error:
-        raise UserError(_NOT_A_VIDEO.format(path)) from error
-    except (  # others may pass, such as a full disk's
-        *(FileNotFoundError, NotADirectoryError),
-        *(IsADirectoryError, PermissionError),
-    ) as error:
+            return _File(here)
+    except files.WRONG_PATH as error:
         raise UserError(
             f"{path}: {error.strerror}; give a video file that can be read"
         ) from error
+
+
+def _demuxer(file: _File, path: str):
+    try:
+        # Names in other encodings than UTF-8 are no damage.
+        return av.open(file, metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        file.check()
+        raise UserError(_NOT_A_VIDEO.format(path)) from error
 
 
 def _choose(container, path: str):

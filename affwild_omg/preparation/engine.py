@@ -78,6 +78,11 @@ def prepare_shard(
     """
     number, shards = options.part
     with _target(options) as target:
+        if staging.is_moving(target):
+            raise UserError(
+                f"--records={options.records}: their shards are done, and "
+                "a merge was interrupted; give --merge again, not --shard"
+            )
         problems = Problems(strict=options.strict)
         clips = _clips(options, problems, overwrite)
         folder = staging.make(target, options)

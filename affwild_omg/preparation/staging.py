@@ -260,10 +260,16 @@ def publish(
     files.remove(folder)
 
 
+def is_moving(target: pathlib.Path) -> bool:
+    """Tells whether `publish` was interrupted while records moved."""
+    moving = (_folder(target) / _MOVING).is_file()
+    return moving and not (target / MANIFEST).is_file()
+
+
 def take_back(target: pathlib.Path) -> None:
     """Takes back what an interrupted `publish` has moved, if there was one."""
     folder = _folder(target)
-    if not (folder / _MOVING).is_file() or (target / MANIFEST).is_file():
+    if not is_moving(target):
         return
     for name in (*SPLITS, PREVIEWS):
         for path in files.within(target / name):

@@ -21,6 +21,12 @@ from affwild_omg.storage import remote
 
 PARTIAL = ".partial-"  # begins the names of temporary files and folders
 
+# What is wrong with a path itself; other errors, such as a disk's, may pass.
+WRONG_PATH = (
+    *(FileNotFoundError, NotADirectoryError),
+    *(IsADirectoryError, PermissionError),
+)
+
 
 def is_remote(path: pathlib.PurePath) -> bool:
     """Tells whether a path is of another file system than this machine's."""

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import time
 from collections.abc import Iterator
 
 from absl import logging
@@ -14,6 +15,8 @@ _UNLOCKED = (
     "%s cannot be locked (%s): nothing keeps two commands from the same work, "
     "so see to it that there is one"
 )
+# How long one part is asked for, and how often.
+_PATIENCE_S, _PAUSE_S = 1.0, 0.05
 
 
 class Busy(Exception):
@@ -40,13 +43,18 @@ def hold(path: pathlib.Path, part: int | None = None) -> Iterator[None]:
         logging.warning(_UNLOCKED, path.parent, "no locks there")
         yield
         return
+    deadline = time.monotonic() + _PATIENCE_S
     with contextlib.ExitStack() as stack:
         while True:
             file = stack.enter_context(path.open("a"))
             try:
                 _lock(file, part)
             except (BlockingIOError, PermissionError) as error:
-                raise Busy from error
+                # Who held another part may hold all of it, to remove the file.
+                if part is None or time.monotonic() >= deadline:
+                    raise Busy from error
+                time.sleep(_PAUSE_S)
+                continue
             except OSError as error:
                 logging.warning(_UNLOCKED, path, error.strerror)
                 path.unlink(missing_ok=True)

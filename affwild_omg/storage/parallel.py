@@ -2,8 +2,10 @@
 
 import concurrent.futures
 import contextlib
+import math
 import multiprocessing
 import os
+import pathlib
 import signal
 import threading
 import typing
@@ -17,11 +19,19 @@ from affwild_omg.cli.errors import UserError
 
 Item = typing.TypeVar("Item")
 
+# Of a container: microseconds of its cores' time in a period, and the period.
+_QUOTA = pathlib.Path("/sys/fs/cgroup/cpu.max")
+
 
 def cores() -> int:
     """Returns how many cores this process may use."""
-    # Not cpu_count: a container or a batch system may allow fewer.
-    return len(os.sched_getaffinity(0))
+    # Not cpu_count: a container or a batch system may allow fewer, by naming
+    # them or by their time.
+    allowed = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):  # "max" is no quota
+        quota, period = _QUOTA.read_text().split()
+        allowed = min(allowed, math.ceil(int(quota) / int(period)))
+    return allowed
 
 
 def ahead(items: Iterable[Item], most: int) -> Iterator[Item]:

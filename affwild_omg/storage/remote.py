@@ -114,8 +114,10 @@ class Path(pathlib.PurePosixPath):
         Raises:
             FileNotFoundError: it holds nothing.
         """
-        with self.errors() as tf:
-            names = tf.io.gfile.listdir(self._uri)
+        with self.errors():
+            names = _children(self._uri)
+        if not names:
+            raise self._missing()
         return (self / name.rstrip("/") for name in names)
 
     def glob(self, pattern: str) -> Iterator["Path"]:
@@ -233,17 +235,13 @@ class Path(pathlib.PurePosixPath):
         """Returns an error of TensorFlow as one of Python."""
         # It has ": " where the server has no words of its own.
         why = error.message.removeprefix(": ").rstrip(".")
+        if "internal temporary file" in why:
+            why = "No space left in /tmp, where what is sent is held"
+            return OSError(errno.ENOSPC, why, str(self))
         if isinstance(error, tf.errors.NotFoundError):
             if self.parts[0] != "s3:" or len(self.parts) == 2:
                 return self._missing()
-            # The plugin says so, too, if the server is down, or refuses. Of a
-            # bucket it tells the truth.
-            bucket = Path(*self.parts[:2])
-            try:
-                tf.io.gfile.stat(bucket._uri)
-            except tf.errors.OpError as other:
-                return bucket._translated(other, tf)
-            return self._missing()
+            return self._asked_again(tf)
         if isinstance(
             error,
             (
@@ -257,6 +255,26 @@ class Path(pathlib.PurePosixPath):
                 "variables of keys and region"
             )
         return self._unreachable(f"it cannot be reached ({why})")
+
+    def _asked_again(self, tf):
+        """Returns why S3's plugin found nothing.
+
+        It says so also of what the server did not answer for, or refused. Its
+        listing tells the truth of a folder, or that there is no bucket, and a
+        read that of an object. Keys may be good for this folder alone.
+        """
+        missing = Path(*self.parts[:2])
+        try:
+            held = _children(self._uri)
+            missing = self
+            if not held:
+                with tf.io.gfile.GFile(self._uri, "rb") as file:
+                    file.read(1)
+        except tf.errors.NotFoundError:
+            return missing._missing()
+        except tf.errors.OpError as error:
+            return self._translated(error, tf)
+        return self._unreachable("it cannot be reached (it came and went)")
 
     def _missing(self):
         bucket = "there is no such bucket"
@@ -323,6 +341,14 @@ class _Reader(io.RawIOBase):
         except ConnectionError as error:
             self.failure = error
             raise
+
+
+def _children(uri: str) -> list[str]:
+    """Lists the names in a folder, none where it is not there."""
+    # What is public asks five times, and takes any failure for no folder.
+    from tensorflow.python.lib.io import _pywrap_file_io
+
+    return _pywrap_file_io.GetChildren(uri)
 
 
 @functools.cache

@@ -9,7 +9,9 @@ best models that they knew.
 """
 
 import dataclasses
+import errno
 import json
+import os
 import pathlib
 import zipfile
 import zlib
@@ -27,9 +29,9 @@ STATE = "training.json"
 # What a reader must understand; to be raised when it changes.
 VERSION = 2
 
-# What zipfile raises on a damaged file.
+# What zipfile raises on a damaged file, beside OSError.
 _DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
+    *(zipfile.BadZipFile, zlib.error, EOFError),
     *(NotImplementedError, RuntimeError, KeyError, ValueError),
 )
 
@@ -111,21 +113,14 @@ def newest(workdir: pathlib.Path) -> Checkpoint | None:
     """Returns a workdir's newest checkpoint that is whole, if it has one.
 
     Raises:
-        UserError: none of those that are there can be read.
+        UserError: all that are there are damaged.
+        OSError: one cannot be read, which may pass.
     """
     kept = sorted((workdir / CHECKPOINTS).glob("step_*.keras"), reverse=True)
     paths = [path for path in (workdir / LAST, *kept) if path.is_file()]
     for path in paths:
-        try:
-            with files.archive(path) as archive:
-                if archive.testzip():
-                    continue
-                state = {"version": 0}
-                if STATE in archive.namelist():
-                    state = json.loads(archive.read(STATE))
-        except ConnectionError:  # which says nothing about the file
-            raise
-        except _DAMAGE:
+        state = _read(path, lambda x: None if x.testzip() else _state_of(x))
+        if state is None:
             continue
         if not state["version"]:
             raise UserError(
@@ -172,7 +167,9 @@ def set_best(
         UserError: it is lost.
     """
     best = workdir / BEST
-    there = _epoch_of(best)
+    there = None
+    if best.is_file():
+        there = _read(best, lambda x: json.loads(x.read(STATE))["epoch"])
     kept = workdir / CHECKPOINTS / f"best_{epoch or 0:09}.keras"
     if epoch is None:
         best.unlink(missing_ok=True)
@@ -195,22 +192,37 @@ def set_best(
         )
 
 
-def _epoch_of(best):
-    """Returns the epoch that a best model is of, None where it is not known."""
+def _read(path, what):
+    """Returns what is read of a model file, None if it is damaged."""
     try:
-        with files.archive(best) as archive:
-            return json.loads(archive.read(STATE))["epoch"]
-    except ConnectionError:
-        raise
+        with files.archive(path) as archive:
+            return what(archive)
     except _DAMAGE:
         return None
+    except OSError as error:
+        # A place before the file's beginning, by a wrong number in it. Any
+        # other says nothing about what the file holds.
+        if error.errno == errno.EINVAL:
+            return None
+        raise
+
+
+def _state_of(archive):
+    if STATE not in archive.namelist():
+        return {"version": 0}
+    return json.loads(archive.read(STATE))
 
 
 def _set_aside(path, name):
-    if path.is_file():
-        folder = path.parent / CHECKPOINTS
-        folder.mkdir(exist_ok=True)
-        path.replace(folder / name)
+    """Keeps a file, which is about to be replaced, under another name too."""
+    if not path.is_file():
+        return
+    aside = path.parent / CHECKPOINTS / name
+    aside.parent.mkdir(exist_ok=True)
+    try:
+        os.link(path, aside)
+    except OSError:  # no links there; then it is gone for a moment
+        path.replace(aside)
 
 
 def _prune(workdir, pattern, keep):

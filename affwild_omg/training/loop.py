@@ -158,7 +158,7 @@ def _train(workdir, options, overwrite, resume, strategy, cluster):
     if rest := size % (replicas := strategy.num_replicas_in_sync):
         share = size // replicas
         logging.warning(
-            "--%s=%d is shared as evenly as can be: %d of %d GPUs have "
+            "--%s=%d is shared as evenly as can be: %d of %d devices have "
             "%d windows of a step, and the others %d; a multiple of %d would "
             "use all alike",
             *(flag, size, rest, replicas, share + 1, share, replicas),
@@ -169,8 +169,7 @@ def _train(workdir, options, overwrite, resume, strategy, cluster):
             *(options, records, card, strategy, found, cluster),
             write=not cluster or cluster.chief,
         )
-        with contextlib.closing(run.watching):
-            run.begin()
+        with contextlib.closing(run.watching), run.begun():
             return run.fit()
     except tf.errors.ResourceExhaustedError as error:
         if "No space left" in error.message:
@@ -244,8 +243,8 @@ def _set_up_devices(options, strategy):
         if asked and several:
             raise UserError(
                 f"--{flag} does not go with "
-                f"{strategy.num_replicas_in_sync} GPUs, because {why}; leave "
-                "it out, or let CUDA_VISIBLE_DEVICES=0 show one"
+                f"{strategy.num_replicas_in_sync} devices, because {why}; "
+                "leave it out, or let one process have one"
             )
     if options.tf32 and not tf.config.list_physical_devices("GPU"):
         logging.warning("--tf32 changes nothing, because there is no GPU")
@@ -417,15 +416,21 @@ class _Run:
         columns = [TARGETS.index(target) for target in self.targets]
         return np.nanmean(np.array(labels)[:, columns], axis=0)
 
-    def begin(self):
-        """Notes what will be replaced, until there is a checkpoint."""
-        if not self.writes:
-            return
+    @contextlib.contextmanager
+    def begun(self):
+        """Notes what will be replaced, in case it is killed in the block."""
         place = self.workdir / workdirs.BEGUN
-        if self.resumed:
+        if self.writes and self.resumed:
             place.unlink(missing_ok=True)
-        elif not files.is_empty(self.workdir):
+        elif self.writes and not files.is_empty(self.workdir):
             files.write_json(place, self.provenance)
+        try:
+            yield
+        except (Exception, KeyboardInterrupt):
+            # Without a checkpoint, it has replaced nothing.
+            if self.writes and self.saved is None:
+                place.unlink(missing_ok=True)
+            raise
 
     def fit(self):
         if self.cluster:
@@ -449,7 +454,8 @@ class _Run:
             regime.tell(self.start)
         else:
             self._return_to_checkpoint()
-        begin, before = time.monotonic(), self._batches()
+        begin = self.saved_at = time.monotonic()
+        before = self._batches()
         if self.resumed and not self._done():
             logging.info(
                 "%s goes on after step %d, in epoch %d",
@@ -596,9 +602,8 @@ class _Run:
     def _due(self):
         """Tells whether steps or minutes ask for a checkpoint."""
         steps, seconds = self.limits
-        return (
-            self.unsaved >= steps or time.monotonic() - self.saved_at >= seconds
-        )
+        late = time.monotonic() - self.saved_at >= seconds
+        return self.unsaved >= steps or (late and self.unsaved > 0)
 
     def kept(self):
         """Returns what is left if it ends here, for messages."""
@@ -616,8 +621,10 @@ class _Run:
             raise UserError(f"{told}; {self._kept()}")
 
     def _kept(self):
+        if not self.writes:
+            return self.kept()
         if self.saved is None:
-            return "no epoch was finished before it"
+            return "nothing was saved before it"
         epoch, rest = divmod(self.saved, self.epoch_batches)
         if rest:
             return f"{self.workdir} keeps the checkpoint of step {self.saved}"
@@ -686,11 +693,12 @@ class _Run:
         except ConnectionError:  # where space does not help
             raise
         except OSError as error:
-            way_out = "make space, or name another folder"
-            if self.saved is not None:
-                way_out = (
-                    f"make space, and --resume goes on from step {self.saved}"
-                )
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            way_out = "make space" if full else "mend that"
+            if self.saved is None:
+                way_out += ", or name another folder"
+            else:
+                way_out += f", and --resume goes on from step {self.saved}"
             raise UserError(
                 f"--workdir={self.workdir}: step {step} cannot be saved "
                 f"({error.strerror or error}); {way_out}"

@@ -651,6 +651,11 @@ class TrainingOptions(options.Checked):
             now = shown(name, getattr(self, name))
             if was != now and name not in self.free():
                 changes.append(f"{was} became {now}")
+        known = {field.name for field in dataclasses.fields(self)}
+        for name in before:
+            if name not in known:
+                flag = options.to_flag(name, before[name])
+                changes.append(f"{flag} is of another version of affwild_omg")
         return changes
 
 

@@ -28,6 +28,22 @@ def test_parts_exclude_themselves_and_the_whole(tmp_path, lock_holder):
     assert not path.exists() and is_free(path) and not path.exists()
 
 
+def test_a_part_waits_for_who_removes_another(tmp_path, monkeypatch):
+    """Whose end takes all of it for a moment."""
+    tries, lock = [], fcntl.lockf
+
+    def at_first(*arguments):
+        tries.append(arguments)
+        if len(tries) < 3:
+            raise BlockingIOError
+        return lock(*arguments)
+
+    monkeypatch.setattr(fcntl, "lockf", at_first)
+    assert is_free(tmp_path / "lock", 2) and len(tries) > 3
+    tries.clear()
+    assert not is_free(tmp_path / "lock") and len(tries) == 1
+
+
 def test_the_whole_excludes_every_part_until_its_process_dies(
     tmp_path, lock_holder
 ):

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from affwild_omg.cli.errors import UserError
+from affwild_omg.storage import parallel
 from affwild_omg.storage.parallel import ahead, parallel_map
 
 
@@ -28,6 +29,21 @@ def run(work, jobs, **settings):
         found = list(results)
     assert multiprocessing.active_children() == []
     return found
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [("max 100000\n", 6), ("150000 100000\n", 2), ("900000 100000\n", 6)],
+)
+def test_a_container_may_have_less_time_than_cores(
+    tmp_path, monkeypatch, text, most
+):
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr(parallel, "_QUOTA", quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(6))
+    assert parallel.cores() == 6
+    quota.write_text(text)
+    assert parallel.cores() == most
 
 
 @pytest.mark.parametrize("workers", [1, 2])

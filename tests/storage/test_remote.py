@@ -1,5 +1,6 @@
 """Other file systems: S3, by a server on this machine."""
 
+import errno
 import os
 import pathlib
 import pickle
@@ -132,6 +133,49 @@ def test_what_is_missing_is_told_from_what_cannot_be_asked(s3, bucket):
         remote.path("s3://nowhere/folder").exists()
     with pytest.raises(UserError, match="for s4://; here are az, .*s3"):
         remote.path("s4://bucket/folder").exists()
+
+
+def test_what_the_plugin_could_not_ask_for_is_not_missing(
+    tf, s3, bucket, monkeypatch
+):
+    """It says "not found" whatever the server answers, or does not."""
+    files.write_text(bucket / "held" / "file", "")
+
+    def lost(uri):
+        raise tf.errors.NotFoundError(None, None, "does not exist")
+
+    def refused(uri):
+        raise tf.errors.PermissionDeniedError(None, None, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.io.gfile, "stat", lost)
+        for name in ("held", "held/file"):
+            with pytest.raises(ConnectionError, match="cannot be reached"):
+                (bucket / name).exists()
+        assert not (bucket / "nothing").exists()
+        patch.setattr(remote, "_children", refused)
+        for ask in (remote.Path.exists, lambda path: [*path.iterdir()]):
+            with pytest.raises(ConnectionError, match="access is refused"):
+                ask(bucket / "nothing")
+    # Keys may be good for a folder alone, and refused for the bucket.
+    ask = tf.io.gfile.stat
+    monkeypatch.setattr(
+        *(tf.io.gfile, "stat"),
+        lambda uri: refused(uri) if uri == "s3://bucket/" else ask(uri),
+    )
+    assert not (bucket / "nothing").exists()
+    assert (bucket / "held").is_dir()
+
+
+def test_a_full_tmp_is_no_server_that_fails(tf, bucket, monkeypatch):
+    def full(*args, **settings):
+        words = "Could not append to the internal temporary file."
+        raise tf.errors.InternalError(None, None, words)
+
+    monkeypatch.setattr(tf.io.gfile, "copy", full)
+    with pytest.raises(OSError, match="No space left in /tmp") as raised:
+        files.write_text(bucket / "file", "text")
+    assert raised.value.errno == errno.ENOSPC
 
 
 PROGRAM = """

@@ -222,6 +222,52 @@ def test_a_run_that_was_killed_ends_where_the_whole_one_does(
     }
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_what_cannot_be_read_is_not_damaged(
+    training, options, whole, tmp_path, monkeypatch, number
+):
+    workdir = shutil.copytree(options.workdir, tmp_path / "run")
+    before = {x: x.read_bytes() for x in workdir.rglob("*.keras")}
+    opened = pathlib.Path.open
+
+    def failing(path, *mode, **how):
+        if path.name == "last.keras":
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *mode, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "open", failing)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            resumed(training, options, workdir)
+    assert {x: x.read_bytes() for x in workdir.rglob("*.keras")} == before
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [(errno.EDQUOT, "make space"), (errno.EROFS, "mend that")],
+)
+def test_a_first_checkpoint_that_fails_leaves_what_was_there(
+    training, options, whole, tmp_path, monkeypatch, number, way_out
+):
+    """And a training that ended so is not gone on with by --resume."""
+    workdir = shutil.copytree(options.workdir, tmp_path / "run")
+    before = {x.name for x in workdir.iterdir()}
+    own = dataclasses.replace(options, workdir=str(workdir))
+
+    def failing(*args, **settings):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "writestr", failing)
+        with pytest.raises(UserError) as raised:
+            training.train(own, overwrite=True)
+    why = f"step 3 cannot be saved ({os.strerror(number)}); {way_out}"
+    assert str(raised.value).endswith(f"{why}, or name another folder")
+    left = {x.name for x in workdir.iterdir()}
+    assert left - {".partial-tensorboard"} == before
+    assert resumed(training, own, workdir) == whole
+
+
 def test_between_two_files_all_is_there(training, options, whole, snapshots):
     """The checkpoint and the best model are there, but not the history."""
     (workdir, *_) = (
@@ -317,6 +363,8 @@ def test_minutes_ask_for_a_checkpoint(training, options):
     assert not run._due()
     run.saved_at = now - 601
     assert run._due()
+    run.unsaved = 0  # as after an hour of computing features
+    assert not run._due()
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -326,6 +374,7 @@ def test_a_run_in_other_numbers_is_resumed_to_the_bit(
     """Its model is one of float32 to what evaluates it."""
     from affwild_omg.evaluation import evaluator
     from affwild_omg.evaluation.options import EvaluationOptions
+    from affwild_omg.weights import model_file
 
     whole = dataclasses.replace(
         options,
@@ -343,6 +392,12 @@ def test_a_run_in_other_numbers_is_resumed_to_the_bit(
             training.train(half)
     assert state_of(tmp_path / "half" / "last.keras")["step"] == 3
     assert resumed(training, half, half.workdir) == read(whole.workdir)
+    card = model_file.read_card(tmp_path / "whole" / "last.keras", flag="")
+    assert card.computation == {
+        "precision": precision,
+        "jit_compile": False,
+        "tf32": False,
+    }
     found = evaluator.evaluate(
         EvaluationOptions(
             model=f"{whole.workdir}/last.keras",

@@ -1341,7 +1341,7 @@ def test_a_batch_need_not_divide_by_the_replicas(
     options = dataclasses.replace(tiny, batch_size=3)
     interrupted(options, strategy=strategy)
     assert (
-        "--batch_size=3 is shared as evenly as can be: 1 of 2 GPUs have 2 "
+        "--batch_size=3 is shared as evenly as can be: 1 of 2 devices have 2 "
         "windows of a step, and the others 1; a multiple of 2 would use all "
         "alike"
     ) in caplog.messages

@@ -164,6 +164,10 @@ def test_what_differs_from_another_run():
     # JSON holds lists, and a history leaves out what is None.
     found = {name: x for name, x in dataclasses.asdict(after).items() if x}
     assert after.changes_from(found | {"taps": ["fc"], "seed": 1}) == []
+    newer = {"seed": 1, "taps": ["fc"], "mixup": 0.2}
+    assert after.changes_from(found | newer) == [
+        "--mixup=0.2 is of another version of affwild_omg"
+    ]
 
 
 @pytest.mark.parametrize(

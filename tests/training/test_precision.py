@@ -152,8 +152,8 @@ def test_what_does_not_run_is_refused(
     own = dataclasses.replace(options, workdir=str(tmp_path / "run"))
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     for change, message in (
-        ({"jit_compile": True}, "--jit_compile does not go with 2 GPUs, beca"),
-        ({"precision": "float16"}, "--precision=float16 does not go with 2 G"),
+        ({"jit_compile": True}, "--jit_compile does not go with 2 devices, b"),
+        ({"precision": "float16"}, "--precision=float16 does not go with 2 d"),
     ):
         with pytest.raises(UserError, match=message):
             training.train(dataclasses.replace(own, **change), strategy=two)

@@ -406,7 +406,7 @@ def test_a_clip_that_is_not_finite_is_named(
         training.train(own, strategy=strategy)
     assert str(raised.value).split(" of step ")[1][1:] == (
         " is not finite, because landmarks of eve/utterance_1.mp4 are not; "
-        "prepare these again; no epoch was finished before it"
+        "prepare these again; nothing was saved before it"
     )
 
 
@@ -461,8 +461,8 @@ def test_a_step_that_explodes_is_told(
     told = text.split("gradients before it are ")[1].split(")")[0]
     assert told.split(", ") == [f"{x} {norms[x]:.3g}" for x in largest]
     assert text.endswith(
-        "a --learning_rate lower than 1e+30 may keep it so; no epoch was "
-        "finished before it"
+        "a --learning_rate lower than 1e+30 may keep it so; nothing was "
+        "saved before it"
     )
     # A squared error tells it itself.
     again = dataclasses.replace(own, loss="mse", workdir=f"{own.workdir}2")
@@ -518,8 +518,8 @@ def test_predictions_of_validation_must_be_finite(
         run._validate()
     assert str(raised.value) == (
         "predictions of dan/utterance_1.mp4 in validation are not finite; "
-        "prepare these again, if their landmarks are not; no epoch was "
-        "finished before it"
+        "prepare these again, if their landmarks are not; nothing was "
+        "saved before it"
     )
     bias = run.model.get_layer("output").bias
     bias.assign(bias * np.nan)

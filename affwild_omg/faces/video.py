@@ -6,7 +6,6 @@ square pixels, each once, at its time.
 
 import contextlib
 import heapq
-import io
 import itertools
 import math
 import os
@@ -60,11 +59,6 @@ HIDING = ("vp8", "vp9")
 MP4, AVI = "mov,mp4,m4a,3gp,3g2,mj2", "avi"
 ODD_GAPS = 0.01
 
-_NOT_A_VIDEO = (
-    "{}: not a video, or damaged at its start (not one frame can be decoded); "
-    "convert it to what FFmpeg can decode, or leave it out"
-)
-
 
 class Video(contextlib.AbstractContextManager):
     """Yields the frames of a video file with their presentation times.
@@ -104,7 +98,7 @@ class Video(contextlib.AbstractContextManager):
             OSError: it cannot be read, which may pass.
         """
         self.path = os.fspath(path)
-        self._file = self._container = self._stream = None
+        self._container = self._stream = None
         self._first = self._start()
         rate = self._stream.average_rate or self._stream.guessed_rate or 0
         known = 0 < rate <= MAX_CREDIBLE_FPS
@@ -158,7 +152,7 @@ class Video(contextlib.AbstractContextManager):
 
         Raises:
             UserError: no picture can be made of any frame.
-            OSError: the file cannot be read any more, which may pass.
+            OSError: the file could not be read to its end, which may pass.
         """
         first = self._first or self._start()
         self._first = None
@@ -208,8 +202,9 @@ class Video(contextlib.AbstractContextManager):
             self._end_s = time_s + float(lasts)
             yield time_s, rgb
         if not self.decoded_frames:
-            raise UserError(_NOT_A_VIDEO.format(self.path))
+            raise _not_a_video(self.path)
         if self.damage:
+            _check_readable(self.path)
             logging.warning(
                 "%s: %s; the %d frames that could be decoded are used",
                 self.path,
@@ -221,7 +216,6 @@ class Video(contextlib.AbstractContextManager):
         """Closes the file."""
         if self._container is not None:
             self._container.close()
-            self._file.close()
 
     def __exit__(self, *exception: object) -> None:
         self.close()
@@ -280,14 +274,13 @@ class Video(contextlib.AbstractContextManager):
         self.number = -1
         self._pending, self._untimed, self._key = [], False, None
         self._read = self._gaps = self._skipped = 0
-        self._file = _open(self.path)
-        self._container = _demuxer(self._file, self.path)
+        self._container = _open(self.path)
         self._stream = _choose(self._container, self.path)
         self._frames = self._decode()
         first = next(self._frames, None)
         if first is None:
             self.close()
-            raise UserError(_NOT_A_VIDEO.format(self.path))
+            raise _not_a_video(self.path)
         self._late_s = self._late(first)
         return first
 
@@ -316,10 +309,8 @@ class Video(contextlib.AbstractContextManager):
                 for packet in self._container.demux(self._stream):
                     failures = 0
                     yield packet
-                self._file.check()
                 return
             except av.error.FFmpegError:  # the container itself is damaged
-                self._file.check()
                 failures += 1
                 self.damaged_packets += failures == 1
         flush = av.Packet()
@@ -381,52 +372,47 @@ def _stated_duration(stream) -> float | None:
         return None
 
 
-class _File(io.FileIO):
-    """A file that keeps why it could not be read.
-
-    FFmpeg would take a disk that fails for the end of the film, or for damage.
-    """
-
-    failure = None
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            return super().read(size)
-        except OSError as error:
-            error.filename = os.fspath(self.name)
-            self.failure = error
-            raise
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        try:
-            return super().seek(offset, whence)
-        except OSError as error:  # such as to before the file, by a wrong size
-            return -error.errno  # as FFmpeg knows it
-
-    def check(self) -> None:
-        """Raises the OSError, if there was one."""
-        if self.failure:
-            raise self.failure
-
-
-def _open(path: str) -> _File:
+def _open(path: str):
     try:
         # A film from elsewhere takes no more of the disk than is open.
         with files.local(remote.path(path)) as here:
-            return _File(here)
-    except files.WRONG_PATH as error:
+            with open(here, "rb"):  # whose errors say more than FFmpeg's
+                pass
+            # "file:", because FFmpeg takes what stands before a colon for a
+            # protocol; names in other encodings than UTF-8 are no damage.
+            return av.open(
+                f"file:{os.path.abspath(here)}", metadata_errors="replace"
+            )
+    except (UserError, ConnectionError):  # of its place, not of the film
+        raise
+    except (av.error.FFmpegError, ValueError) as error:
+        raise _not_a_video(path) from error
+    except files.WRONG_PATH as error:  # others may pass, as a full disk's
         raise UserError(
             f"{path}: {error.strerror}; give a video file that can be read"
         ) from error
 
 
-def _demuxer(file: _File, path: str):
+def _not_a_video(path: str) -> UserError:
+    """Returns what to tell of a file; raises OSError if it cannot be read."""
+    _check_readable(path)
+    return UserError(
+        f"{path}: not a video, or damaged at its start (not one frame can be "
+        "decoded); convert it to what FFmpeg can decode, or leave it out"
+    )
+
+
+def _check_readable(path: str) -> None:
+    """Reads a file through: FFmpeg takes a disk that fails for damage."""
+    place = remote.path(path)
+    if files.is_remote(place):  # it came whole
+        return
     try:
-        # Names in other encodings than UTF-8 are no damage.
-        return av.open(file, metadata_errors="replace")
-    except (av.error.FFmpegError, ValueError) as error:
-        file.check()
-        raise UserError(_NOT_A_VIDEO.format(path)) from error
+        with open(place, "rb") as file:
+            while file.read(2**20):
+                pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def _choose(container, path: str):

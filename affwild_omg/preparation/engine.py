@@ -80,8 +80,9 @@ def prepare_shard(
     with _target(options) as target:
         if staging.is_moving(target):
             raise UserError(
-                f"--records={options.records}: their shards are done, and "
-                "a merge was interrupted; give --merge again, not --shard"
+                f"--records={options.records}: all is prepared, and the "
+                "command that moves it there was interrupted; give that one "
+                "again"
             )
         problems = Problems(strict=options.strict)
         clips = _clips(options, problems, overwrite)
@@ -254,9 +255,11 @@ def _prepare(
     jobs.sort(key=staging.size, reverse=True)
     there = {clip: clip.found for clip in jobs}
     with progress.bar(
-        description="finding faces", unit="clip", total=len(clips)
+        description="finding faces",
+        unit="clip",
+        total=len(clips),
+        initial=len(clips) - len(jobs),
     ) as bar:
-        bar.update(len(clips) - len(jobs))
         if jobs:
             # A clip that is unfinished when this stops leaves at most a
             # partial file, which `staging.publish` removes.

@@ -6,6 +6,7 @@ Elsewhere, see `storage.remote`, they are written here first, and put whole.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -310,14 +311,17 @@ def archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
     """Opens a ZIP archive to be read, of which only what is asked for is.
 
     Raises:
-        ConnectionError: it is elsewhere, and cannot be reached.
+        OSError: it cannot be read, which may pass; ConnectionError, if it is
+            elsewhere.
     """
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as opened:
                 yield opened
         except zipfile.BadZipFile as error:
-            if failure := getattr(file, "failure", None):
+            failure = getattr(file, "failure", None) or error.__context__
+            # To seek a place before the file's beginning is what damage does.
+            if isinstance(failure, OSError) and failure.errno != errno.EINVAL:
                 raise failure from error
             raise
 

@@ -28,6 +28,7 @@ from affwild_omg.cli.options import is_address
 
 _BLOCK = 2**20  # bytes read at a time
 _QUESTIONS = 16  # that are asked at the same time
+_TRIES = 3  # at what is missing, and is there when asked for otherwise
 
 # What the S3 client waits for, unless the user says otherwise: by its own
 # settings a server that is down holds it for minutes, and one that stalls for
@@ -223,13 +224,16 @@ class Path(pathlib.PurePosixPath):
 
     def _ask(self):
         """Returns TensorFlow's statistics, None where nothing is."""
-        try:
-            with self.errors() as tf:
-                return tf.io.gfile.stat(self._uri)
-        except FileNotFoundError as error:
-            if error.filename != str(self):  # but the bucket
-                raise
-            return None
+        for _ in range(_TRIES):
+            try:
+                with self.errors() as tf:
+                    return tf.io.gfile.stat(self._uri)
+            except FileNotFoundError as error:
+                if error.filename != str(self):  # but the bucket
+                    raise
+                if error.errno == errno.ENOENT:
+                    return None
+        raise self._unreachable("it cannot be reached (it comes and goes)")
 
     def _translated(self, error, tf):
         """Returns an error of TensorFlow as one of Python."""
@@ -261,7 +265,8 @@ class Path(pathlib.PurePosixPath):
 
         It says so also of what the server did not answer for, or refused. Its
         listing tells the truth of a folder, or that there is no bucket, and a
-        read that of an object. Keys may be good for this folder alone.
+        read that of an object. Keys may be good for a folder alone: the bucket
+        is not asked.
         """
         missing = Path(*self.parts[:2])
         try:
@@ -274,7 +279,8 @@ class Path(pathlib.PurePosixPath):
             return missing._missing()
         except tf.errors.OpError as error:
             return self._translated(error, tf)
-        return self._unreachable("it cannot be reached (it came and went)")
+        # It came meanwhile.
+        return FileNotFoundError(errno.ESTALE, "not there yet", str(self))
 
     def _missing(self):
         bucket = "there is no such bucket"

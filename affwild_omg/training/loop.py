@@ -426,10 +426,12 @@ class _Run:
             files.write_json(place, self.provenance)
         try:
             yield
-        except (Exception, KeyboardInterrupt):
-            # Without a checkpoint, it has replaced nothing.
-            if self.writes and self.saved is None:
-                place.unlink(missing_ok=True)
+        except (UserError, OSError):  # which would come again
+            with contextlib.suppress(OSError):
+                last = self.workdir / workdirs.LAST
+                # The earlier one's: then nothing was replaced.
+                if self.writes and self.saved is None and last.is_file():
+                    place.unlink(missing_ok=True)
             raise
 
     def fit(self):

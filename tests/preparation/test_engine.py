@@ -847,7 +847,7 @@ def test_a_merge_that_was_interrupted_goes_on(
         patch.setattr(preparing.staging.files, "sync", interrupted)
         with pytest.raises(KeyboardInterrupt):
             preparing.prepare(merge)
-    with pytest.raises(UserError, match="give --merge again, not --shard"):
+    with pytest.raises(UserError, match="was interrupted; give that one"):
         preparing.prepare_shard(dataclasses.replace(sharded, shard="2/3"))
     train = preparing.prepare(merge)["splits"]["train"]
     assert (train["prepared"], len(train["failed"]), fake) == (2, 1, [])

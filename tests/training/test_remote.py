@@ -134,7 +134,15 @@ def test_a_server_that_fails_is_no_damage(
         def seek(self, place):
             raise tf.errors.UnknownError(None, None, ": is down")
 
+        read = seek
+
         def close(self):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
             pass
 
     monkeypatch.setattr(tf.io.gfile, "GFile", Down)

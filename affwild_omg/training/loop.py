@@ -142,6 +142,12 @@ def _train(workdir, options, overwrite, resume, strategy, cluster):
         card = dataclasses.replace(
             card_of(options), treatment=records.treatment
         )
+        if not (overwrite or resume) and (workdir / workdirs.LAST).is_file():
+            raise UserError(
+                f"--workdir={workdir} is not empty: it holds a training; give "
+                "--resume to go on with it, --overwrite to replace it, or name "
+                "another folder"
+            )
         files.check_output(
             workdir, flag="--workdir", overwrite=overwrite or resume
         )

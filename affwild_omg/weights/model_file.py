@@ -285,8 +285,8 @@ def _model_file(path, flag):
         if versions := [x for x in inside if is_exported(x)]:
             newest = max(versions, key=lambda x: (len(x.name), x.name))
             raise UserError(
-                f"{flag}={path} holds versions of a model; give one of them, "
-                f"such as {newest}"
+                f"{flag}={path} holds folders that export wrote; give one of "
+                f"them, such as {newest}"
             )
         if not (path / BEST).is_file():
             raise UserError(

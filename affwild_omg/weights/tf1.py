@@ -7,6 +7,7 @@ resnet_v1_50.
 """
 
 import dataclasses
+import glob
 import os
 import pathlib
 import re
@@ -202,8 +203,14 @@ def _load(checkpoint, where):
             f"--checkpoint={found[-1].with_suffix('')}"
         )
     suffix = r"\.(index|meta|data-\d+-of-\d+)$"
+    prefix = pathlib.Path(re.sub(suffix, "", str(found[0])))
+    if not any(prefix.parent.glob(f"{glob.escape(prefix.name)}*")):
+        raise UserError(
+            f"{where} does not exist; give the path of its files without "
+            ".index or .data"
+        )
     try:
-        reader = tf.train.load_checkpoint(re.sub(suffix, "", str(found[0])))
+        reader = tf.train.load_checkpoint(str(prefix))
         return {
             _renamed(name): reader.get_tensor(name)
             for name in reader.get_variable_to_shape_map()

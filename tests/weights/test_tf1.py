@@ -302,9 +302,11 @@ def test_damaged_files_are_refused(importer, shelf, tmp_path, suffix, fault):
 def test_what_is_no_checkpoint_is_refused(importer, tmp_path):
     text = tmp_path / "text.ckpt"
     text.write_text("this is not a checkpoint")
-    for path in (text, tmp_path, tmp_path / "nowhere"):
+    for path in (text, tmp_path):
         with pytest.raises(UserError, match=f"{path} is not a checkpoint of"):
             importer.read(path)
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        importer.read(tmp_path / "nowhere")
     for name in ("first.index", "second.index"):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match="2 checkpoints; .*=.*/second$"):
@@ -316,7 +318,7 @@ def test_what_is_no_checkpoint_is_refused(importer, tmp_path):
     [
         ({"output": "folder.keras"}, "is a folder"),
         ({"output": "there.keras"}, "--overwrite"),
-        ({"checkpoint": "nowhere"}, "is not a checkpoint"),
+        ({"checkpoint": "nowhere"}, "does not exist"),
     ],
 )
 def test_a_refusal_leaves_nothing(

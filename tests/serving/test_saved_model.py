@@ -341,7 +341,7 @@ def test_versions_stand_side_by_side(
     with pytest.raises(UserError, match="served/2 is what export wrote itself"):
         export(model, base / "2", version=3)
     with pytest.raises(
-        UserError, match="holds versions .* such as .*served/12"
+        UserError, match="holds folders that export wrote.* such as .*served/12"
     ):
         load_predictor(base)
 

@@ -108,11 +108,12 @@ def apply(
     if "rate" in kinds:
         window = _dropped(window, drawn.step)
     # Padding costs as much as frames would.
-    length, whole = window["length"], window
-    names = ("mask", "frames", "landmarks")
-    window = {name: whole[name][:length] for name in names}
-    seen, frames = window["mask"], window["frames"]
-    points = tf.cast(window["landmarks"], tf.float32)
+    own = {
+        name: window[name][: window["length"]]
+        for name in ("mask", "frames", "landmarks")
+    }
+    seen, frames = own["mask"], own["frames"]
+    points = tf.cast(own["landmarks"], tf.float32)
     if "mirror" in kinds:
         frames, points = _mirrored(frames, points, drawn.mirror)
     if "place" in kinds:
@@ -130,10 +131,10 @@ def apply(
     # Frame by frame: `tf.where`, which broadcasts, takes four times as long.
     choose = tf.compat.v1.where
     changed = {
-        "frames": choose(seen, frames, window["frames"]),
-        "landmarks": choose(seen, points, window["landmarks"]),
+        "frames": choose(seen, frames, own["frames"]),
+        "landmarks": choose(seen, points, own["landmarks"]),
     }
-    return whole | windows.pad(changed, whole["mask"].shape[0])
+    return window | windows.pad(changed, window["mask"].shape[0])
 
 
 def augment(

@@ -311,6 +311,7 @@ def archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
     """Opens a ZIP archive to be read, of which only what is asked for is.
 
     Raises:
+        BadZipFile: it is damaged, or something else.
         OSError: it cannot be read, which may pass; ConnectionError, if it is
             elsewhere.
     """
@@ -320,10 +321,18 @@ def archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
                 yield opened
         except zipfile.BadZipFile as error:
             failure = getattr(file, "failure", None) or error.__context__
-            # To seek a place before the file's beginning is what damage does.
-            if isinstance(failure, OSError) and failure.errno != errno.EINVAL:
+            if isinstance(failure, OSError) and not _is_damage(failure):
                 raise failure from error
             raise
+        except OSError as error:
+            if _is_damage(error):
+                raise zipfile.BadZipFile(str(error)) from error
+            raise
+
+
+def _is_damage(error):
+    """Tells whether a wrong number led to before the file's beginning."""
+    return error.errno == errno.EINVAL
 
 
 def write_text(path: os.PathLike | str, text: str) -> None:

@@ -9,7 +9,6 @@ best models that they knew.
 """
 
 import dataclasses
-import errno
 import json
 import os
 import pathlib
@@ -29,7 +28,7 @@ STATE = "training.json"
 # What a reader must understand; to be raised when it changes.
 VERSION = 2
 
-# What zipfile raises on a damaged file, beside OSError.
+# What is raised on a damaged file; an OSError says nothing about what it holds.
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError),
     *(NotImplementedError, RuntimeError, KeyError, ValueError),
@@ -199,12 +198,6 @@ def _read(path, what):
             return what(archive)
     except _DAMAGE:
         return None
-    except OSError as error:
-        # A place before the file's beginning, by a wrong number in it. Any
-        # other says nothing about what the file holds.
-        if error.errno == errno.EINVAL:
-            return None
-        raise
 
 
 def _state_of(archive):

@@ -652,11 +652,12 @@ class TrainingOptions(options.Checked):
             if was != now and name not in self.free():
                 changes.append(f"{was} became {now}")
         known = {field.name for field in dataclasses.fields(self)}
-        for name in before:
-            if name not in known:
-                flag = options.to_flag(name, before[name])
-                changes.append(f"{flag} is of another version of affwild_omg")
-        return changes
+        others = [
+            options.to_flag(*x) for x in before.items() if x[0] not in known
+        ]
+        return changes + [
+            f"{flag} is of another version of affwild_omg" for flag in others
+        ]
 
 
 def flags_of(network: architectures.Architecture) -> str:
